@@ -1,0 +1,347 @@
+"""What a check found: frozen data with a versioned JSON form that reads back equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import pathlib
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, cast
+
+from gradproof._errors import GradproofError, UsageError
+
+SCHEMA_VERSION = 1
+
+
+class Verdict(enum.StrEnum):
+    """The answer to "is this claimed gradient the derivative of this function?".
+
+    ==================  ===========================================================================
+    CORRECT             nothing speaks against the claim, and the certificate of every leaf is below
+                        ``max_bound``
+    WRONG               some slope, measured twice, excludes the claim; or a contract is broken
+    NOT_DIFFERENTIABLE  the one-sided slopes differ at the point and the claim lies between them
+    INCONCLUSIVE        the numbers cannot tell; the report's `reason` and findings say why
+    ==================  ===========================================================================
+    """
+
+    CORRECT = "CORRECT"
+    WRONG = "WRONG"
+    NOT_DIFFERENTIABLE = "NOT_DIFFERENTIABLE"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Severity(enum.StrEnum):
+    """How much a finding weighs: an error makes the verdict WRONG, a doubt INCONCLUSIVE at best, a note nothing."""
+
+    ERROR = "error"
+    DOUBT = "doubt"
+    NOTE = "note"
+
+
+class Reason(enum.StrEnum):
+    """Why a check is INCONCLUSIVE: a closed list."""
+
+    NOISE = "noise"
+    PRECISION = "precision"
+    DOMAIN = "domain"
+    NO_CONVERGENCE = "no convergence"
+    STOCHASTIC = "stochastic"
+    UNSTABLE = "unstable measurement"
+    DEGENERATE = "degenerate point"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing to report.
+
+    Attributes
+    ----------
+    id : str
+        Stable identifier such as ``"GP101"``; each has a page in the documentation.
+    severity : Severity
+        ``error``, ``doubt`` or ``note``.
+    path : str
+        The place as Python source, ``params['W2']`` or ``params['W2'][1, 3]``; empty where the finding is about
+        the function as a whole.
+    entries : tuple of tuple of int
+        Indices of the wrong entries within the leaf; empty where the finding is not about single entries.
+    place : str
+        The place within the leaf in words, such as ``"every entry"``; empty where there is none to name.
+    kind : str
+        The kind of mistake or circumstance in a few words, such as ``"claimed 2 times the true gradient"``.
+    claimed, reference, error_bar : float or None
+        Claimed value, measured value and the half-width that covers the latter's error, all in the unit that
+        `quantity` names; None where no number applies.
+    quantity : str
+        What these three numbers are: ``"entry"``, ``"slope"`` (along a random direction through the leaf) or empty.
+    factor : float or None
+        claimed / true where the claim is a multiple of the true gradient.
+    advice : str
+        One sentence on the likely fix or the next thing to do.
+    reproducer : str
+        One line of Python that shows the finding again.
+    """
+
+    id: str
+    severity: Severity
+    path: str = ""
+    entries: tuple[tuple[int, ...], ...] = ()
+    place: str = ""
+    kind: str
+    claimed: float | None = None
+    reference: float | None = None
+    error_bar: float | None = None
+    quantity: str = ""
+    factor: float | None = None
+    advice: str = ""
+    reproducer: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeafResult:
+    """What was proved of one named array of the parameters.
+
+    Attributes
+    ----------
+    path : str
+        The leaf as Python source, such as ``params['W2']``.
+    shape : tuple of int
+    dtype : str
+    verdict : Verdict
+    bound : float or None
+        The certificate: no error above ``bound`` times the norm of this leaf's gradient (each entry weighted by its
+        natural size), with the report's confidence. None where none was reached.
+    deviation : float or None
+        The largest |claim - reference| seen, relative to the same norm.
+    noticeable : float or None
+        The smallest error of a single entry that would have been noticed with the report's confidence, relative to
+        the root mean square of the leaf's entries (each weighted by its natural size).
+    note : str
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    verdict: Verdict
+    bound: float | None = None
+    deviation: float | None = None
+    noticeable: float | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the check spent.
+
+    Attributes
+    ----------
+    evaluations : int
+        Points at which f was evaluated, repeats and location included.
+    claims : int
+        Calls of the claim (0 where it was given as a value).
+    calls : int
+        Calls of f.
+    seconds : float
+        Wall-clock time; part of the run section, left out of comparisons.
+    """
+
+    evaluations: int
+    claims: int
+    calls: int
+    seconds: float = dataclasses.field(compare=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where and when the check ran; left out of comparisons."""
+
+    started: str
+    python: str
+    numpy: str
+    gradproof: str
+    platform: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """The result of a check: data, with views made from it.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    reason : Reason or None
+        Why, where the verdict is INCONCLUSIVE.
+    findings : tuple of Finding
+        Errors first, then doubts, then notes.
+    leaves : tuple of LeafResult
+        In the user's own order.
+    cost : Cost
+    name : str
+        Name of the function (or of the case) that was checked.
+    claim : str
+        The claim's keyword, such as ``"grad"``.
+    level : str
+        ``"certificate"`` (random directions through all leaves) or ``"entries"`` (every entry measured alone).
+    seed : int
+        Replays the check: ``rng=report.seed``.
+    rtol : float
+        The smallest relative error worth an accusation, as used.
+    max_bound : float
+        The largest bound that may be called CORRECT, as used.
+    confidence : float
+        Of the certificates, over the choice of directions, given honest error bars.
+    run : Run
+        Versions, machine and time; left out of comparisons.
+    """
+
+    verdict: Verdict
+    reason: Reason | None = None
+    findings: tuple[Finding, ...]
+    leaves: tuple[LeafResult, ...]
+    cost: Cost
+    name: str
+    claim: str
+    level: str
+    seed: int
+    rtol: float
+    max_bound: float
+    confidence: float
+    run: Run
+
+    @property
+    def correct(self) -> bool:
+        """Whether the verdict is CORRECT."""
+        return self.verdict is Verdict.CORRECT
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a Report has four verdicts and no truth value: INCONCLUSIVE must read neither as True nor as False. "
+            "Use `report.correct`, or compare `report.verdict`."
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Report):
+            return NotImplemented
+        return self.to_json(run=False) == other.to_json(run=False)
+
+    def __hash__(self) -> int:
+        return hash(self.to_json(run=False))
+
+    def __str__(self) -> str:
+        return _views["text"](self)
+
+    def to_json(self, path: str | pathlib.Path | None = None, *, run: bool = True) -> str:
+        """Return the report as JSON text, and write it to `path` if one is given.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            File to write (UTF-8, replaced if it exists).
+        run : bool
+            Whether to include the run section (seconds, versions, machine, time). Without it the text depends on
+            the question and the seed alone.
+
+        Returns
+        -------
+        str
+        """
+        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_encode(self)}
+        if not run:
+            del document["run"]
+            del document["cost"]["seconds"]
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        if path is not None:
+            pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | pathlib.Path) -> Report:
+        """Read a report back from JSON text or from a file that holds it.
+
+        Parameters
+        ----------
+        source : str or Path
+            JSON text (a str that starts with ``{``), or the path of a file.
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        UsageError
+            If the text is no report, or of a schema version that this gradproof does not read.
+        """
+        is_text = isinstance(source, str) and source.lstrip().startswith("{")
+        text = str(source) if is_text else pathlib.Path(source).read_text(encoding="utf-8")
+        try:
+            parsed: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"this is not JSON: {error}") from error
+        document = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
+        version = document.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise UsageError(
+                f"this is not a gradproof report of schema version {SCHEMA_VERSION}: schema_version is {version!r}."
+            )
+        document.setdefault("run", {"started": "", "python": "", "numpy": "", "gradproof": "", "platform": ""})
+        try:
+            document["cost"].setdefault("seconds", math.nan)
+            return _decode(cls, document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"this gradproof report is damaged: {type(error).__name__}: {error}") from error
+
+
+class GradientError(GradproofError, AssertionError):
+    """Raised by `assert_grad`; carries the `report`."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+_views: dict[str, Callable[[Report], str]] = {}
+
+
+def install_view(name: str, view: Callable[[Report], str]) -> None:
+    """Give reports a view. The rendering room lies above this one, so it puts its views in from there."""
+    _views[name] = view
+
+
+def _encode(value: Any) -> Any:
+    """Give dataclasses, tuples, enums and floats as JSON values; non-finite floats, which JSON lacks, as strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in cast("tuple[Any, ...]", value)]
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    """Turn a JSON value into what the annotation `hint` says; TypeError or ValueError if it does not fit."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        return None if value is None else _decode(members[0], value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_decode(typing.get_args(hint)[0], item) for item in value)
+    assert isinstance(hint, type)
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return hint(**{name: _decode(hints[name], item) for name, item in value.items()})
+    if issubclass(hint, (enum.Enum, float)):
+        return hint(value)
+    if not isinstance(value, hint):
+        raise TypeError(f"expected {hint}, got {value!r}")
+    return value
