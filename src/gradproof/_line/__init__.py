@@ -1,0 +1,11 @@
+"""The derivative of phi(t) = f(x + t v) at 0 with an honest error bar.
+
+Pure calculation: `slope` is a generator that asks for values of phi at some steps and is sent them.
+"""
+
+from gradproof._line._ladder import Known as Known
+from gradproof._line._ladder import Slope as Slope
+from gradproof._line._ladder import learn as learn
+from gradproof._line._ladder import slope as slope
+from gradproof._line._shape import Shape as Shape
+from gradproof._line._shape import shape_near as shape_near

@@ -1,0 +1,418 @@
+"""Choose the steps: few levels first, more only where the first ones do not convince."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._line._estimate import Estimate, estimate, one_sided
+from gradproof._line._noise import Noise, noise
+
+Floats = NDArray[np.float64]
+Asking = Generator[Floats, Floats, "Slope"]
+
+EPS64 = 2.0**-52
+EPS32 = 2.0**-23
+
+# Relative bar at which the first four levels are believed, and the factor granted to the levels after them.
+TARGET64, TARGET_LOW = 3e-8, 3e-3
+LATER = 30.0
+# Noise up to this many half-ulps is ordinary rounding.
+ROUNDING = 16.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slope:
+    """phi'(0) with its bar, and what was seen on the way; arrays (m,) unless said otherwise.
+
+    Attributes
+    ----------
+    value, bar : the slope and the half-width that covers its error (absolute).
+    central_bar : the bar without the share that pays for an undetected kink.
+    jump, jump_bar : phi'(0+) - phi'(0-) and its bar.
+    noise : standard deviation of one value, at the finest levels.
+    unit : half an ulp of phi.
+    f0 : phi(0).
+    h, plus, minus : (L,), (L, m), (L, m), the levels (coarse to fine) and the values there.
+    level, column : the chosen entry of the Neville table.
+    stage : 0 (the first levels were enough) to 3.
+    eps : relative precision of the values, as found.
+    side : 0, or +1 / -1 where phi exists on that side only.
+    trouble : "" or why there is no slope: "not finite", "domain".
+    repeats_differ : whether phi(0) changed from one evaluation to the next.
+    """
+
+    value: Floats
+    bar: Floats
+    central_bar: Floats
+    jump: Floats
+    jump_bar: Floats
+    noise: Floats
+    unit: Floats
+    f0: Floats
+    h: Floats
+    plus: Floats
+    minus: Floats
+    level: NDArray[np.intp]
+    column: NDArray[np.intp]
+    stage: int
+    eps: float
+    side: int = 0
+    trouble: str = ""
+    repeats_differ: bool = False
+
+    @property
+    def odd(self) -> Floats:
+        return (self.plus - self.minus) / 2
+
+    @property
+    def even(self) -> Floats:
+        return (self.plus + self.minus) / 2 - self.f0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the first direction teaches the later ones.
+
+    curvature, third : sizes of the t**2 term of the even part and the t**3 error of D(h), per unit step.
+    question_step : one step at which a calibrated two-point difference may be trusted.
+    relative_bar : bar of the first direction relative to its scale.
+    """
+
+    eps: float
+    f0: Floats
+    noise: Floats
+    levels: Floats
+    relative_bar: float
+    curvature: float
+    third: float
+    question_step: float
+
+
+def first_levels(eps: float) -> Floats:
+    """Return the four steps of the first stage: coarse, medium, and two near the best one, (3 sigma / f''')**(1/3).
+
+    About .03, 1e-3, 6e-6, 3.6e-6 in float64 and .15, .05, 5e-3, 3e-3 in float32, relative to the natural size of x.
+    """
+    fine = 0.6 * eps ** (1 / 3)
+    return np.array([min(0.03 * (eps / EPS64) ** 0.1, 0.5), min(eps**0.19, 0.25), 1.7 * fine, fine])
+
+
+def full_levels(eps: float) -> Floats:
+    """The whole ladder: from the natural size of x down to where noise drowns everything."""
+    if eps < 1e-12:
+        ratio, top, bottom = 4.0, 0.25, eps**0.58
+    elif eps < 1e-5:
+        ratio, top, bottom = 2.5, 0.5, eps**0.68
+    else:
+        ratio, top, bottom = 1.6, 1.0, eps**0.8
+    return top * ratio ** -np.arange(int(math.log(top / bottom) / math.log(ratio)) + 1.0)
+
+
+def jittered(levels: Floats, jitter: np.random.Generator) -> Floats:
+    """Move all levels together and each alone: no period can alias with them, and no ratio of two is a simple fraction.
+
+    (An exact ratio of 1.7 met a quantum at 17:10, and a staircase looked like a straight line.)
+    """
+    return levels * jitter.uniform(0.85, 1.18) * jitter.uniform(0.94, 1.06, len(levels))
+
+
+@dataclasses.dataclass
+class _Line:
+    """The values seen so far, coarse to fine."""
+
+    f0: Floats
+    h: Floats
+    plus: Floats
+    minus: Floats
+
+    def ask(self, levels: Floats) -> Generator[Floats, Floats, None]:
+        """Add levels by asking for both sides of each."""
+        values = _columns((yield np.concatenate([levels, -levels])))
+        count = len(levels)
+        h = np.concatenate([self.h, levels])
+        order = np.argsort(-h)
+        self.h = h[order]
+        self.plus = np.concatenate([self.plus, values[:count]])[order]
+        self.minus = np.concatenate([self.minus, values[count:]])[order]
+
+    def finite(self) -> NDArray[np.bool_]:
+        return np.asarray(np.isfinite(self.plus).all(axis=1) & np.isfinite(self.minus).all(axis=1))
+
+    def far_from(self, levels: Floats, factor: float) -> Floats:
+        """Those of `levels` that lie more than `factor` away from every measured one: equal steps agree for nothing."""
+        distance = np.abs(np.log(levels[:, None] / self.h[None, :])).min(axis=1)
+        return levels[distance > math.log(factor)]
+
+
+def _columns(values: Floats) -> Floats:
+    """Values as (k, m), whether phi is scalar or a vector."""
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+
+
+def slope(
+    jitter: np.random.Generator,
+    *,
+    eps: float = EPS64,
+    scale: float | Floats = 0.0,
+    ripple: float = 0.0,
+    target: float | None = None,
+    known: Known | None = None,
+    full: bool = False,
+) -> Asking:
+    """Measure phi'(0), asking for few values first and for more only where these do not convince.
+
+    Yields steps (k,), 0 included, is sent the values of phi there, (k,) or (k, m), and returns a `Slope`.
+
+    Parameters
+    ----------
+    jitter : where the steps' jitter is drawn from.
+    eps : relative precision of the values.
+    scale : natural size of the slope (absolute); bars are judged relative to the larger of it and the slope.
+    ripple : norm of gradient times x over all entries that move (absolute): rounding of x + t v moves phi by about
+        eps times this, however small v is.
+    target : relative bar that is good enough.
+    known : what an earlier direction taught; None for the first.
+    full : go through the whole ladder whatever the first levels say.
+
+    Notes
+    -----
+    Stages: 0, four levels (two for later directions); 1, two more, chosen by what is wrong; 2, the whole ladder;
+    3, three finer levels where a kink may sit close to 0. At most about 45 values.
+    """
+    first = known is None
+    repeats_differ = False
+    if known is None:
+        levels = jittered(first_levels(eps), jitter)
+        target = target or (TARGET64 if eps < 1e-12 else TARGET_LOW)
+        values = _columns((yield np.concatenate([[0.0, 0.0], levels, -levels])))
+        f0, floor = values[0], np.zeros(values.shape[1])
+        line = _Line(f0, levels, values[2 : 2 + len(levels)], values[2 + len(levels) :])
+        if not np.isfinite(f0).all():
+            return _no_slope(line, eps, "not finite")
+        if (values[0] != values[1]).any():
+            repeats_differ = True
+            repeats = np.concatenate([values[:2], _columns((yield np.zeros(6)))])
+            # 1.3: a standard deviation from eight samples is within 1/1.3 of the truth in 86 % of cases.
+            floor, line.f0 = 1.3 * repeats.std(axis=0, ddof=1), repeats.mean(axis=0)
+        elif eps < 1e-12 and _looks_float32(values):
+            eps, target = EPS32, TARGET_LOW
+            line = _Line(f0, levels[:0], values[:0], values[:0])
+            yield from line.ask(jittered(first_levels(eps), jitter))
+    else:
+        eps, floor = known.eps, known.noise
+        target = max(target or (TARGET64 if eps < 1e-12 else TARGET_LOW), 3 * known.relative_bar)
+        outputs = len(known.f0)
+        nothing = np.zeros((0, outputs))
+        line = _Line(known.f0, np.zeros(0), nothing, nothing)
+        yield from line.ask(known.levels * jitter.uniform(0.9, 1.1, len(known.levels)))
+
+    guard: tuple[float, Floats, Floats] | None = None
+    result: Slope | None = None
+    for stage in range(4):
+        result = _solve(line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ)
+        if stage < 2 and full:
+            accepted = False
+        elif result is None:
+            accepted = stage >= 2
+        else:
+            accepted = _accept(result, stage, scale, target, floor, guard, bool(line.finite().all()))
+        if accepted:
+            break
+        if stage == 0 and result is not None and line.finite().all() and not full:
+            added = line.far_from(_second_levels(result, scale, target), 1.5)
+            noisy = bool((result.noise > ROUNDING * result.unit).any())
+            if noisy and len(added) and added[0] > line.h[0]:
+                # Is it noise, or a ripple that a finer step resolves?
+                step = float(line.h[-1]) / 30
+                pair = _columns((yield np.array([step, -step])))
+                guard = step, (pair[0] - pair[1]) / 2, np.abs((pair[0] + pair[1]) / 2 - line.f0)
+        elif stage == 2 and result is not None:
+            # A kink at 0, or just next to it: look closer.
+            added = float(result.h[-1]) * np.array([1 / 4, 1 / 16, 1 / 64])
+        else:
+            added = line.far_from(jittered(full_levels(eps), jitter), 1.5)
+        if len(added):
+            yield from line.ask(added)
+    if result is None or (line.finite().sum() < 4 and result.stage >= 2):
+        return _one_sided(line, eps, np.maximum(floor, _unit(line, eps, np.maximum(scale, ripple))))
+    return result
+
+
+def learn(first: Slope, relative_bar: float) -> Known:
+    """What the first direction (scalar phi) teaches the later ones: levels, noise, curvature."""
+    h, level, column = first.h, int(first.level[0]), int(first.column[0])
+    if first.stage == 0 and len(h) >= 3:
+        used = [len(h) - 3, len(h) - 2]
+        question_step = float(h[len(h) - 2])
+    else:
+        # The levels of the chosen entry, and one far finer: fast structure cannot hide.
+        used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
+        used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
+        question_step = float(h[level])
+    coarse = float(h[used[0]])
+    floor = 4 * first.unit if first.stage == 0 else first.unit
+    return Known(
+        eps=first.eps,
+        f0=first.f0,
+        noise=np.maximum(first.noise, floor),
+        levels=h[used],
+        relative_bar=relative_bar,
+        curvature=abs(float(first.even[used[0], 0])) / coarse**2,
+        third=abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2,
+        question_step=question_step,
+    )
+
+
+def _looks_float32(values: Floats) -> bool:
+    """Whether a float64 interface hides float32 values."""
+    if not np.isfinite(values).all() or np.abs(values).max() > 1e30 or len(np.unique(values)) < 5:
+        return False
+    return bool((values == values.astype(np.float32)).all())
+
+
+def _unit(line: _Line, eps: float, scale: Floats | np.float64) -> Floats:
+    """Half an ulp of phi, or of x + t v seen through phi (which moves phi by about eps times the slope)."""
+    size = np.abs(line.plus) + np.abs(line.minus)
+    mean = np.where(np.isfinite(size), size, 0.0).sum(axis=0) / max(2 * len(size), 1)
+    return 0.5 * eps * np.maximum(np.maximum(np.abs(line.f0), mean), 0.6 * scale)
+
+
+def _solve(
+    line: _Line, eps: float, floor: Floats, scale: Floats | np.float64, first: bool, stage: int, repeats_differ: bool
+) -> Slope | None:
+    """The estimate from all two-sided levels so far; None if there are fewer than two."""
+    finite = line.finite()
+    if finite.sum() < 2:
+        return None
+    h, plus, minus = line.h[finite], line.plus[finite], line.minus[finite]
+    finest = np.abs(plus[-1] - minus[-1]) / (2 * h[-1])
+    unit = _unit(line, eps, np.maximum(scale, finest))
+    # Two samples are no noise estimate: until the ladder is long enough, ordinary rounding is taken to be 4 half-ulps.
+    least = 4 * unit if first and len(h) < 8 else unit
+    seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit)
+    odd, even = (plus - minus) / 2, (plus + minus) / 2 - line.f0
+    found: Estimate = estimate(h, odd, even, seen, no_kink=not first and len(h) <= 3)
+    return Slope(
+        value=found.value,
+        bar=found.bar,
+        central_bar=found.central_bar,
+        jump=found.jump,
+        jump_bar=found.jump_bar,
+        noise=seen.finest,
+        unit=unit,
+        f0=line.f0,
+        h=h,
+        plus=plus,
+        minus=minus,
+        level=found.level,
+        column=found.column,
+        stage=stage,
+        eps=eps,
+        repeats_differ=repeats_differ,
+    )
+
+
+def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
+    """Whether the quotient at the third finest level agrees with the slope: a lone lucky pair is not believed."""
+    third = result.odd[-3 if len(result.h) > 2 else 0] / result.h[-3 if len(result.h) > 2 else 0]
+    with np.errstate(invalid="ignore"):
+        return np.abs(third - result.value) <= 3e-4 * size + result.bar
+
+
+def _accept(
+    result: Slope,
+    stage: int,
+    scale: float | Floats,
+    target: float,
+    floor: Floats,
+    guard: tuple[float, Floats, Floats] | None,
+    all_finite: bool,
+) -> bool:
+    """Whether the estimate of this stage convinces, for every output."""
+    if stage == 3:
+        return True
+    size = np.maximum(scale, np.abs(result.value))
+    if stage == 2:
+        # Only a bar that is wide although rounding allows a finer step asks for one.
+        rounding = result.unit / result.h[-1]
+        return not bool(((result.bar > 1e-3 * size) & (rounding < 1e-4 * size)).any())
+    good = _plausible(result, size) & ~((result.odd[-1] == 0) & (result.odd[0] != 0))
+    if stage == 0:
+        ordinary = result.noise <= np.maximum(ROUNDING * result.unit, 1.001 * floor)
+        good &= (result.bar <= target * size) & ordinary
+    else:
+        good &= result.bar <= LATER * target * size
+        if guard is not None:
+            step, odd, even = guard
+            moved = np.maximum(np.abs(odd - result.value * step), even)
+            good &= (result.noise <= ROUNDING * result.unit) | (moved > 0.3 * result.noise)
+    return all_finite and bool(good.all())
+
+
+def _second_levels(result: Slope, scale: float | Floats, target: float) -> Floats:
+    """The levels of stage 1, chosen by what is wrong with stage 0."""
+    h = result.h
+    size = np.maximum(np.maximum(scale, np.abs(result.value)), 1e-300)
+    kink = np.abs(result.jump) > result.jump_bar
+    if (kink | ~_plausible(result, size)).any():
+        levels = [h[-1] / 7, h[-1] / 49]
+    elif float(np.max(5 * result.noise / h[-1] / size)) > target:
+        levels = [4 * h[0], 0.2 * h[0]]
+    elif len(h) >= 3:
+        levels = [math.sqrt(h[0] * h[1]), math.sqrt(h[1] * h[-2])]
+    else:
+        levels = [4 * h[0], h[-1] / 8]
+    return np.array([step for step in levels if step <= 1.0])
+
+
+def _no_slope(line: _Line, eps: float, trouble: str) -> Slope:
+    outputs = len(line.f0)
+    nothing, unbounded = np.full(outputs, np.nan), np.full(outputs, np.inf)
+    zero = np.zeros(outputs)
+    return Slope(
+        value=nothing,
+        bar=unbounded,
+        central_bar=unbounded,
+        jump=zero,
+        jump_bar=zero,
+        noise=zero,
+        unit=zero,
+        f0=line.f0,
+        h=line.h,
+        plus=line.plus,
+        minus=line.minus,
+        level=np.zeros(outputs, dtype=np.intp),
+        column=np.zeros(outputs, dtype=np.intp),
+        stage=3,
+        eps=eps,
+        trouble=trouble,
+    )
+
+
+def _one_sided(line: _Line, eps: float, sigma: Floats) -> Slope:
+    """The slope where phi exists on one side only (the edge of its domain)."""
+    plus_ok, minus_ok = np.isfinite(line.plus).all(1), np.isfinite(line.minus).all(1)
+    side, values, finite = (1, line.plus, plus_ok) if plus_ok.sum() >= minus_ok.sum() else (-1, line.minus, minus_ok)
+    if finite.sum() < 4:
+        return _no_slope(line, eps, "domain")
+    h = line.h[finite]
+    found = one_sided(h, side * (values[finite] - line.f0), sigma)
+    return dataclasses.replace(
+        _no_slope(line, eps, ""),
+        value=found.value,
+        bar=found.bar,
+        central_bar=found.bar,
+        noise=sigma,
+        unit=sigma,
+        h=h,
+        plus=line.plus[finite],
+        minus=line.minus[finite],
+        level=found.level,
+        column=found.column,
+        side=side,
+    )
