@@ -1,0 +1,8 @@
+"""From estimates to a verdict. Pure: generators that ask questions and are sent values."""
+
+from gradproof._prove._directions import Direction as Direction
+from gradproof._prove._directions import Directions as Directions
+from gradproof._prove._measure import Question as Question
+from gradproof._prove._prove import Options as Options
+from gradproof._prove._prove import Outcome as Outcome
+from gradproof._prove._prove import prove as prove

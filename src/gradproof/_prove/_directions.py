@@ -1,0 +1,241 @@
+"""Directions: small recipes, and the vectors made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._problem import Leaf
+
+Floats = NDArray[np.float64]
+
+BLOCK = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Digits:
+    """Weights (digit + 1) / (base + 1) on entries start .. stop, digit = (i - start) // stride % base; 0 elsewhere.
+
+    A lone wrong entry carries its digit in the ratio of this residual to the plain one.
+    """
+
+    start: int
+    stop: int
+    stride: int
+    base: int
+
+    def apply(self, v: Floats) -> Floats:
+        digit = np.arange(self.stop - self.start) // self.stride % self.base
+        part = np.zeros_like(v)
+        part[self.start : self.stop] = v[self.start : self.stop] * ((digit + 1) / (self.base + 1))
+        return part
+
+
+@dataclasses.dataclass(frozen=True)
+class Spans:
+    """1 on the ranges start .. stop of the flat vector, 0 elsewhere."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def apply(self, v: Floats) -> Floats:
+        part = np.zeros_like(v)
+        for start, stop in self.ranges:
+            part[start:stop] = v[start:stop]
+        return part
+
+
+@dataclasses.dataclass(frozen=True)
+class Coin:
+    """1 on the half of the entries whose keyed hash bit equals `side`, 0 on the other half."""
+
+    salt: int
+    side: int
+
+    def apply(self, v: Floats) -> Floats:
+        return v * (hash_bits(len(v), self.salt) == self.side)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slab:
+    """1 where index // stride % base lies in low .. high within entries start .. stop (a range along one axis)."""
+
+    start: int
+    stop: int
+    stride: int
+    base: int
+    low: int
+    high: int
+
+    def apply(self, v: Floats) -> Floats:
+        index = np.arange(self.stop - self.start) // self.stride % self.base
+        part = np.zeros_like(v)
+        part[self.start : self.stop] = v[self.start : self.stop] * ((index >= self.low) & (index < self.high))
+        return part
+
+
+@dataclasses.dataclass(frozen=True)
+class Without:
+    """0 on single entries, 1 elsewhere."""
+
+    entries: tuple[int, ...]
+
+    def apply(self, v: Floats) -> Floats:
+        part = v.copy()
+        part[list(self.entries)] = 0.0
+        return part
+
+
+Part = Digits | Spans | Coin | Slab | Without
+
+
+def hash_bits(count: int, salt: int) -> NDArray[np.uint64]:
+    """One pseudo-random bit per index (the finaliser of splitmix64, keyed by `salt`)."""
+    with np.errstate(over="ignore"):
+        z = np.arange(count, dtype=np.uint64) + np.uint64((salt * 0x9E3779B97F4A7C15 + 1) % 2**64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z >> np.uint64(40)) & np.uint64(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Direction:
+    """The recipe of a direction: small, comparable, and enough to make the same vector anywhere.
+
+    Attributes
+    ----------
+    stream : int
+        Which draw of the sphere.
+    group : tuple of int
+        Leaves that move.
+    scales : tuple of float
+        Factor on the natural size of each leaf in `group`.
+    floor : float
+        0, or for a balanced direction the size of claim times step to which larger ones are reduced, so that entries
+        with small claims move by their natural size while the others nearly stand still.
+    parts : tuple of Part
+        Restrictions of the drawn vector; residuals along parts of one draw add up.
+    entry : int
+        -1, or the one flat index that moves (then nothing is drawn).
+    """
+
+    stream: int
+    group: tuple[int, ...]
+    scales: tuple[float, ...]
+    floor: float = 0.0
+    parts: tuple[Part, ...] = ()
+    entry: int = -1
+
+    def restricted(self, *parts: Part) -> Direction:
+        """Only a part of this direction."""
+        return dataclasses.replace(self, parts=self.parts + parts)
+
+
+class Directions:
+    """Makes vectors from recipes, and knows the natural size of every entry and the claim.
+
+    Parameters
+    ----------
+    leaves : the leaves, in the order of the flat vectors.
+    point, claim : (n,) float64.
+    seed : int
+
+    Notes
+    -----
+    Entries are normal draws from Philox in blocks of 65,536, keyed by (seed, stream, leaf path, block): any slice,
+    worker or resumed run makes the same numbers. Dividing by the norm makes the draw uniform on the sphere.
+    """
+
+    def __init__(self, leaves: Sequence[Leaf], point: Floats, claim: Floats, seed: int) -> None:
+        self.leaves = tuple(leaves)
+        self.point = point
+        self.claim = claim
+        self.seed = seed
+        self.size = len(point)
+        self.natural = np.empty(self.size)
+        for leaf in self.leaves:
+            self.natural[leaf.start : leaf.stop] = natural_size(point[leaf.start : leaf.stop])
+        self._bits = np.random.Philox(key=0)
+        self._generator = np.random.Generator(self._bits)
+        self._keys = [_key(seed, leaf.path) for leaf in self.leaves]
+        self._drawn: dict[Direction, Floats] = {}
+        self._latest: tuple[Direction, Floats] | None = None
+
+    def vector(self, direction: Direction) -> Floats:
+        """The direction as a flat vector (n,); do not change it."""
+        if self._latest is not None and self._latest[0] == direction:
+            return self._latest[1]
+        if direction.entry >= 0:
+            v = np.zeros(self.size)
+            v[direction.entry] = self.natural[direction.entry]
+        else:
+            v = self._whole(dataclasses.replace(direction, parts=()))
+            for part in direction.parts:
+                v = part.apply(v)
+        self._latest = direction, v
+        return v
+
+    def slope(self, direction: Direction) -> tuple[float, float]:
+        """<claim, v>, and the sum of |claim * v| (which bounds the rounding of the former)."""
+        product = self.claim * self.vector(direction)
+        return float(product.sum()), float(np.abs(product).sum())
+
+    def _whole(self, direction: Direction) -> Floats:
+        if direction in self._drawn:
+            return self._drawn[direction]
+        v = np.zeros(self.size)
+        count, square = 0, 0.0
+        for index in direction.group:
+            leaf = self.leaves[index]
+            u = v[leaf.start : leaf.stop]
+            self._normal(index, direction.stream, u)
+            count += u.size
+            square += float(u @ u)
+        radius = math.sqrt(count / square)
+        for index, scale in zip(direction.group, direction.scales, strict=True):
+            leaf = self.leaves[index]
+            u = v[leaf.start : leaf.stop]
+            u *= radius * scale * self.natural[leaf.start : leaf.stop]
+            if direction.floor > 0:
+                step = scale * np.abs(self.claim[leaf.start : leaf.stop]) * self.natural[leaf.start : leaf.stop]
+                u *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
+        # The failing direction is asked for again and again while a mistake is being located: keep two.
+        while len(self._drawn) >= 2:
+            del self._drawn[next(iter(self._drawn))]
+        self._drawn[direction] = v
+        return v
+
+    def _normal(self, leaf: int, stream: int, out: Floats) -> None:
+        state = self._bits.state
+        state["state"]["key"][:] = self._keys[leaf]
+        state["buffer_pos"], state["has_uint32"] = 4, 0
+        for block in range(-(-len(out) // BLOCK)):
+            state["state"]["counter"][:] = (0, block, stream, 0)
+            self._bits.state = state
+            self._generator.standard_normal(out=out[block * BLOCK : (block + 1) * BLOCK])
+
+
+def _key(seed: int, path: str) -> NDArray[np.uint64]:
+    digest = hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=16).digest()
+    return np.frombuffer(digest, dtype=np.uint64)
+
+
+def natural_size(x: Floats) -> Floats | float:
+    """How far an entry may reasonably move: the leaf's root mean square, or each |x_i| where they span decades.
+
+    1 where the leaf is 0; the median of the others for a zero entry among entries that span more than 1e3.
+    """
+    size = np.abs(x)
+    nonzero = size[size > 0] if (size == 0).any() else size
+    if nonzero.size == 0:
+        return 1.0
+    largest = float(nonzero.max())
+    if nonzero.size > 1:
+        median = float(np.median(nonzero))
+        if largest > 1e3 * median or (median > 1e3 * float(nonzero.min()) and nonzero.size < 200):
+            return np.where(size > 0, size, median)
+    return largest * math.sqrt(float(np.mean((x / largest) ** 2)))

@@ -1,0 +1,265 @@
+"""Judge one group of leaves: directions until the claim is certified, excluded, or cannot be told."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._line import Shape, learn
+from gradproof._prove._certificate import error_bound
+from gradproof._prove._measure import Asking, Measured, Meter, Tier
+from gradproof._report import Reason
+
+Floats = NDArray[np.float64]
+
+# An error of relative size rtol cannot make a residual of more than 5 rtol times the scale (5 sigma): this factor
+# makes rtol the smallest relative error that is ever called WRONG.
+REACH = 5.0
+RTOL64, RTOL64_UNCLEAR, RTOL32 = 1e-7, 2e-6, 4e-5
+# The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
+RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
+EXTRA_DIRECTIONS = 6
+
+
+class Kind(enum.Enum):
+    """What the directions of one group say."""
+
+    AGREES = enum.auto()
+    WRONG = enum.auto()
+    KINK = enum.auto()
+    UNSURE = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the directions of one group say.
+
+    bound : upper confidence bound on the norm of claim error times step over the group (absolute), inf if none.
+    deviation : the largest |claim - reference| along a direction (absolute).
+    directions : how many directions carry the bound.
+    failing : the measurement that excludes the claim, for WRONG.
+    measured : all measurements of the group's directions.
+    rtol : the smallest relative error worth an accusation, as f's own regularity allowed.
+    """
+
+    kind: Kind
+    bound: float = math.inf
+    deviation: float = 0.0
+    directions: int = 0
+    failing: Measured | None = None
+    measured: tuple[Measured, ...] = ()
+    reason: Reason | None = None
+    rtol: float = RTOL64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """rtol, max_bound: None = derived from precision and behaviour of f; confidence of the certificates."""
+
+    rtol: float | None
+    max_bound: float | None
+    confidence: float
+
+    def tolerance(self, eps: float, *, balanced: bool = False) -> float:
+        """Return rtol as set by the user or derived from the precision of f."""
+        if self.rtol is not None:
+            return self.rtol
+        if balanced:
+            return RTOL64_BALANCED if eps < 1e-12 else RTOL32_BALANCED
+        return RTOL64 if eps < 1e-12 else RTOL32
+
+    def largest_bound(self, eps: float) -> float:
+        """Return max_bound as set by the user or derived from the precision of f."""
+        if self.max_bound is not None:
+            return self.max_bound
+        return 1e-2 if eps < 1e-12 else 5e-2
+
+
+def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
+    """Certify or exclude the claims of one group of leaves.
+
+    Two random directions, one balanced where some claims are tiny, a third random one, and up to six more while the
+    bound is too wide. A deviation is measured again before it is believed.
+    """
+    floor = _balanced_floor(meter, tier)
+    plan = ["random"] if tier.size == 1 else ["random", "random", *(["balanced"] if floor else []), "random"]
+    seen: list[Measured] = []
+    agreed: list[float] = []
+    deviation, kinks, extra = 0.0, 0, 0
+    rtol = limits.tolerance(meter.eps)
+    while plan:
+        balanced = plan.pop(0) == "balanced"
+        direction = tier.direction(meter.next_stream(), floor if balanced else 0.0)
+        scale = _balanced_scale(meter, tier, floor) if balanced else tier.scale
+        first = meter.known is None
+        measured = yield from meter.slope(
+            direction, scale, ripple=tier.ripple, known=meter.known, target=1e-5 if balanced else None
+        )
+        if not measured.finite:
+            if balanced:
+                continue
+            return Judgement(kind=Kind.UNSURE, reason=_trouble(measured), measured=tuple(seen))
+        size = scale if scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
+        eps = measured.slope.eps
+        rtol = max(rtol, limits.tolerance(eps))
+        if first and measured.slope.side == 0:
+            meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300))
+        seen.append(measured)
+        tolerance = REACH * limits.tolerance(eps, balanced=balanced) * size
+        if kinked(measured, tolerance) and inside_kink(measured, tolerance):
+            kinks += 1
+            if kinks >= 2 or tier.size == 1:
+                return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
+            if not balanced:
+                plan.append("random")
+            continue
+        if measured.deviation > measured.bar + tolerance:
+            again = yield from confirm(meter, measured, tolerance)
+            seen.append(again.measured)
+            if again.look is Look.EXCLUDED:
+                return Judgement(kind=Kind.WRONG, failing=again.measured, measured=tuple(seen), rtol=rtol)
+            if again.look is Look.UNSURE:
+                if balanced:
+                    continue
+                return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
+            if again.look is Look.IRREGULAR:
+                # f itself is no smoother than this: the deviation counts as bar, and less cannot be accused.
+                rtol = max(rtol, measured.deviation / size)
+                measured = dataclasses.replace(measured, bar=max(measured.bar, measured.deviation))
+            else:
+                measured = again.measured
+        if not balanced:
+            agreed.append(measured.deviation + measured.bar)
+            deviation = max(deviation, measured.deviation)
+        if "random" not in plan and agreed and tier.size > 1:
+            bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence)
+            if not _tight(meter, tier, bound, eps) and extra < EXTRA_DIRECTIONS:
+                extra += 1
+                plan.append("random")
+    if not agreed:
+        if kinks:
+            return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
+        return Judgement(kind=Kind.UNSURE, reason=Reason.NO_CONVERGENCE, measured=tuple(seen), rtol=rtol)
+    bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence)
+    return Judgement(
+        kind=Kind.AGREES,
+        bound=bound,
+        deviation=deviation,
+        directions=len(agreed),
+        measured=tuple(seen),
+        rtol=rtol,
+    )
+
+
+def _tight(meter: Meter, tier: Tier, bound: float, eps: float) -> bool:
+    """Whether a typical single wrong entry is excluded in every leaf."""
+    slack = 1.0 if eps < 1e-12 else 5.0
+    return all(
+        bound <= slack * share * min(1e-2, 0.3 / math.sqrt(meter.directions.leaves[index].size))
+        for index, share in zip(tier.group, tier.shares, strict=True)
+        if share > 0
+    )
+
+
+def kinked(measured: Measured, tolerance: float) -> bool:
+    """Whether the one-sided slopes differ beyond doubt."""
+    jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
+    return measured.slope.side == 0 and jump > 3 * bar and jump > 10 * tolerance
+
+
+def inside_kink(measured: Measured, tolerance: float) -> bool:
+    """Whether the claimed slope lies between the one-sided slopes."""
+    half = abs(float(measured.slope.jump[0])) / 2
+    bar = float(measured.slope.central_bar[0]) + float(measured.slope.jump_bar[0]) / 2 + tolerance
+    return measured.deviation <= half + bar
+
+
+class Look(enum.Enum):
+    """What a second look at a deviation says."""
+
+    EXCLUDED = enum.auto()
+    AGREES = enum.auto()
+    IRREGULAR = enum.auto()
+    UNSURE = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondLook:
+    look: Look
+    measured: Measured
+
+
+def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[SecondLook]:
+    """Measure a deviation again, on independent steps, before it is believed.
+
+    An obvious one (1000 bars and 0.2 % of the scale) needs one more pair of values; any other a fresh ladder, and one
+    below 0.2 % of the scale must not be explained by jumps of f itself.
+    """
+    scale, deviation = measured.scale, measured.deviation
+    obvious = deviation > 1000 * measured.bar and deviation > 2e-3 * scale
+    if obvious and meter.known is not None and measured.slope.side == 0:
+        step = meter.known.question_step * float(meter.jitter.uniform(2.0, 4.0))
+        plus, minus = yield from meter.pair(measured.direction, step)
+        if abs((plus - minus) / (2 * step) - measured.value) <= 0.1 * deviation:
+            return SecondLook(Look.EXCLUDED, measured)
+    again = yield from meter.slope(
+        measured.direction, scale, ripple=0.0, full=deviation < 10 * measured.bar or measured.slope.side != 0
+    )
+    if not again.finite:
+        return SecondLook(Look.UNSURE, again)
+    if again.deviation <= again.bar + tolerance:
+        third = yield from meter.slope(measured.direction, scale, full=True)
+        agrees = third.finite and third.deviation <= third.bar + tolerance
+        return SecondLook(Look.AGREES if agrees else Look.UNSURE, third)
+    if kinked(again, tolerance) and inside_kink(again, tolerance):
+        return SecondLook(Look.UNSURE, again)
+    if abs(float(again.slope.jump[0])) > 0.2 * again.deviation and again.slope.side == 0:
+        return SecondLook(Look.UNSURE, again)
+    if 0 < deviation < 2e-3 * scale:
+        shape = yield from meter.shape(measured.direction, deviation, scale)
+        unclear = shape is Shape.UNCLEAR and deviation <= REACH * RTOL64_UNCLEAR * scale
+        if shape is Shape.JUMPS or unclear:
+            return SecondLook(Look.IRREGULAR, again)
+    return SecondLook(Look.EXCLUDED, again)
+
+
+def _balanced_floor(meter: Meter, tier: Tier) -> float:
+    """Size to which claim times step is cut down in a balanced direction; 0 where none is needed."""
+    if tier.scale == 0 or tier.size == 1:
+        return 0.0
+    smallest, square, zeros = math.inf, 0.0, False
+    for steps in _claimed_steps(meter, tier):
+        positive = steps[steps > 0]
+        zeros = zeros or positive.size < steps.size
+        smallest = min(smallest, float(positive.min())) if positive.size else smallest
+        square += float(steps @ steps)
+    rms = math.sqrt(square / tier.size)
+    floor = max(1e-6 * rms, smallest)
+    return 0.0 if floor > 0.03 * rms and not zeros else floor
+
+
+def _balanced_scale(meter: Meter, tier: Tier, floor: float) -> float:
+    square = 0.0
+    for steps in _claimed_steps(meter, tier):
+        cut = np.minimum(steps, floor)
+        square += float(cut @ cut)
+    return math.sqrt(square)
+
+
+def _claimed_steps(meter: Meter, tier: Tier) -> Iterator[Floats]:
+    """|claim| times step, leaf by leaf."""
+    directions = meter.directions
+    for index, factor in zip(tier.group, tier.scales, strict=True):
+        span = slice(directions.leaves[index].start, directions.leaves[index].stop)
+        yield factor * np.abs(directions.claim[span]) * directions.natural[span]
+
+
+def _trouble(measured: Measured) -> Reason:
+    if measured.slope.trouble:
+        return Reason.DOMAIN
+    return Reason.NO_CONVERGENCE

@@ -1,0 +1,332 @@
+"""Where the claim is wrong: which leaves, and which of their entries.
+
+Everything here asks for residuals (true minus claimed slope) along parts of one failing direction. These add up: the
+residual of one half is the whole minus the other half, so one question splits a set in two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
+from gradproof._prove._measure import Asking, Meter, Residual, Tier
+
+# A digit is read off a ratio of residuals only if the error of the reading is below this.
+READABLE = 0.3
+# Questions spent on naming entries of one leaf before it is called wrong in many places.
+QUESTIONS = 400
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A leaf whose part of a failing direction deviates, and a second direction through it alone."""
+
+    leaf: int
+    first: Residual
+    direction: Direction
+    second: Residual
+    alone: Direction
+
+
+def wrong_leaves(
+    meter: Meter, tier: Tier, failing: Direction, residual: Residual, rtol: float
+) -> Asking[tuple[Suspect, ...]]:
+    """Name the leaves that make a direction fail.
+
+    The group is halved until single leaves are left. Every suspect is confirmed by a direction of its own.
+    """
+    suspects: list[Suspect] = []
+    todo: list[tuple[Sequence[int], Residual]] = [(tier.group, residual)]
+    share = dict(zip(tier.group, tier.shares, strict=True))
+    while todo:
+        group, found = todo.pop()
+        least = 5 * rtol * min(share[index] for index in group)
+        if not abs(found.value) > found.bar + least:
+            continue
+        if len(group) == 1:
+            index = group[0]
+            alone = tier.alone(index, meter.next_stream())
+            second = yield from meter.residual(alone, share[index], tier.ripple)
+            if second.seen:
+                part = failing if len(tier.group) == 1 else failing.restricted(_spans(meter, group))
+                suspects.append(Suspect(leaf=index, first=found, direction=part, second=second, alone=alone))
+            continue
+        half = len(group) // 2
+        left, right = group[:half], group[half:]
+        measured = yield from meter.residual(failing.restricted(_spans(meter, left)), tier.scale, tier.ripple)
+        todo.append((right, found - measured))
+        todo.append((left, measured))
+    return tuple(sorted(suspects, key=lambda suspect: suspect.leaf))
+
+
+def _spans(meter: Meter, group: Sequence[int]) -> Spans:
+    leaves = meter.directions.leaves
+    return Spans(tuple((leaves[index].start, leaves[index].stop) for index in group))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WrongEntry:
+    """One wrong entry: flat index over all leaves, true derivative and its bar."""
+
+    index: int
+    reference: float
+    bar: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one leaf is wrong.
+
+    entries : the wrong entries, if single ones were found.
+    complete : whether these explain the whole deviation.
+    box : per axis (low, high), if the wrong entries fill a part of the leaf along its axes.
+    everywhere : whether wrong entries are all over the leaf (or all over the box).
+    """
+
+    entries: tuple[WrongEntry, ...] = ()
+    complete: bool = True
+    box: tuple[tuple[int, int], ...] | None = None
+    everywhere: bool = False
+
+
+@dataclasses.dataclass
+class _Search:
+    """One failing direction through one leaf, and how to ask about its parts."""
+
+    meter: Meter
+    leaf: int
+    direction: Direction
+    whole: Residual
+    scale: float
+    ripple: float
+    asked: int = 0
+
+    @property
+    def start(self) -> int:
+        return self.meter.directions.leaves[self.leaf].start
+
+    @property
+    def stop(self) -> int:
+        return self.meter.directions.leaves[self.leaf].stop
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.meter.directions.leaves[self.leaf].shape
+
+    def ask(self, direction: Direction) -> Asking[Residual]:
+        self.asked += 1
+        return (yield from self.meter.residual(direction, self.scale, self.ripple))
+
+    def only(self, index: int) -> Direction:
+        return self.direction.restricted(Spans(((index, index + 1),)))
+
+    def slab(self, axis: int, low: int, high: int) -> Slab:
+        stride = math.prod(self.shape[axis + 1 :])
+        return Slab(self.start, self.stop, stride, self.shape[axis], low, high)
+
+
+def wrong_place(
+    meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, ripple: float
+) -> Asking[Place]:
+    """Find the wrong entries of a leaf, from a direction through it that fails.
+
+    A lone wrong entry is read off one ratio: with weights (i + 1) / (n + 1) the residual of entry i shrinks by just
+    that. The same with the index along an axis finds a lone row or column. If random small subsets all fail, the wrong
+    entries are many: they fill a box along the axes, or the whole leaf. Else they are few: halve.
+    """
+    search = _Search(meter, leaf, direction, whole, scale, ripple)
+    lone = yield from _lone_entry(search, direction, whole)
+    if lone is not None:
+        return Place(entries=(lone,))
+    if not whole.clear:
+        return Place(complete=False)
+    box = yield from _lone_slice(search)
+    if box is None and (yield from _is_everywhere(search, direction, whole, search.stop - search.start)):
+        box = yield from _box(search)
+        if box is None:
+            return Place(everywhere=True)
+    if box is None:
+        return (yield from _halve(search, direction, whole))
+    part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
+    if (yield from _is_everywhere(search, part, whole, math.prod(high - low for low, high in box))):
+        return Place(box=box, everywhere=True)
+    return (yield from _halve(search, part, whole))
+
+
+def _lone_entry(search: _Search, direction: Direction, residual: Residual) -> Asking[WrongEntry | None]:
+    """The one entry that makes `direction` fail, or None if there are several (or the bars are too wide to read)."""
+    count = search.stop - search.start
+    if count == 1:
+        index: int | None = search.start
+    elif 2 * residual.bar * (count + 1) < READABLE * abs(residual.value):
+        index = yield from _digit(search, direction, residual, 1, count)
+    else:
+        base = math.isqrt(count - 1) + 1
+        if not 2 * residual.bar * (base + 1) < READABLE * abs(residual.value):
+            return None
+        high = yield from _digit(search, direction, residual, base, base)
+        if high is None:
+            return None
+        low = yield from _digit(search, direction, residual, 1, base)
+        index = None if low is None else high + low - search.start
+    if index is None or not search.start <= index < search.stop:
+        return None
+    v = float(search.meter.directions.vector(direction)[index])
+    if v == 0.0:
+        return None
+    alone = yield from search.ask(search.only(index))
+    if not (alone.clear and (residual - alone).agrees_with_zero):
+        return None
+    claimed = float(search.meter.directions.claim[index])
+    return WrongEntry(index=index, reference=claimed + alone.value / v, bar=alone.bar / abs(v))
+
+
+def _digit(search: _Search, direction: Direction, residual: Residual, stride: int, base: int) -> Asking[int | None]:
+    """`search.start` plus stride times the digit that all of the residual carries, or None."""
+    weighted = yield from search.ask(direction.restricted(Digits(search.start, search.stop, stride, base)))
+    reading = weighted.value / residual.value * (base + 1) - 1
+    error = (weighted.bar * (base + 1) + abs(reading + 1) * residual.bar) / abs(residual.value)
+    if not (math.isfinite(reading) and error < READABLE):
+        return None
+    digit = round(reading)
+    if abs(reading - digit) > max(error, 1e-6) or not 0 <= digit < base:
+        return None
+    return search.start + stride * digit
+
+
+def _is_everywhere(search: _Search, direction: Direction, residual: Residual, count: int) -> Asking[bool]:
+    """Whether four random sixty-fourths (quarters of a small set) all fail."""
+    if count < 8:
+        return False
+    depth = 6 if count >= 1024 else 4 if count >= 128 else 2
+    for trial in range(4):
+        part = direction.restricted(*(Coin(_salt(search, 100 + trial * 8 + bit), 0) for bit in range(depth)))
+        found = yield from search.ask(part)
+        if not abs(found.value) > 2 * found.bar:
+            return False
+    return True
+
+
+def _salt(search: _Search, number: int) -> int:
+    return (search.meter.directions.seed * 1_000_003 + search.direction.stream * 1009 + number) % 2**31
+
+
+def _lone_slice(search: _Search) -> Asking[tuple[tuple[int, int], ...] | None]:
+    """The one row, column or other slice of length 1 along an axis that holds every wrong entry."""
+    shape, whole = search.shape, search.whole
+    for axis, length in enumerate(shape):
+        stride = math.prod(shape[axis + 1 :])
+        if length < 2 or length == math.prod(shape) or not 2 * whole.bar * (length + 1) < READABLE * abs(whole.value):
+            continue
+        offset = yield from _digit(search, search.direction, whole, stride, length)
+        if offset is None:
+            continue
+        index = (offset - search.start) // stride
+        inside = yield from search.ask(search.direction.restricted(search.slab(axis, index, index + 1)))
+        if inside.clear and (whole - inside).agrees_with_zero:
+            return tuple((index, index + 1) if a == axis else (0, shape[a]) for a in range(len(shape)))
+    return None
+
+
+def _box(search: _Search) -> Asking[tuple[tuple[int, int], ...] | None]:
+    """The smallest box along the axes that holds every wrong entry; None if it is the whole leaf."""
+    box: list[tuple[int, int]] = []
+    for axis, length in enumerate(search.shape):
+        low = yield from _clean_end(search, axis, length, from_start=True)
+        high = yield from _clean_end(search, axis, length, from_start=False)
+        box.append((low, length - high))
+    return None if all(span == (0, length) for span, length in zip(box, search.shape, strict=True)) else tuple(box)
+
+
+def _clean_end(search: _Search, axis: int, length: int, *, from_start: bool) -> Asking[int]:
+    """How many slices at one end of an axis hold no wrong entry: the first is tried alone, then bisection."""
+    clean, wrong = 0, length
+    count = 1
+    while wrong - clean > 1 or (clean == 0 and count == 1 and length > 1):
+        slab = search.slab(axis, 0, count) if from_start else search.slab(axis, length - count, length)
+        part = yield from search.ask(search.direction.restricted(slab))
+        if part.agrees_with_zero:
+            clean = count
+        else:
+            wrong = count
+        count = (clean + wrong) // 2
+        if count == clean:
+            break
+    return clean
+
+
+def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
+    """Split at random until every part holds one wrong entry."""
+    todo: list[tuple[Direction, Residual, int]] = [(start, whole, 0)]
+    found: list[WrongEntry] = []
+    while todo and search.asked < QUESTIONS:
+        direction, residual, depth = todo.pop()
+        if depth > 0:
+            lone = yield from _lone_entry(search, direction, residual)
+            if lone is not None:
+                found.append(lone)
+                continue
+        if depth > 40:
+            continue
+        salt = _salt(search, 1000 + search.asked)
+        left, right = direction.restricted(Coin(salt, 0)), direction.restricted(Coin(salt, 1))
+        half = yield from search.ask(left)
+        rest = residual - half
+        for part, value in ((left, half), (right, rest)):
+            if value.clear:
+                todo.append((part, value, depth + 1))
+    complete = not todo
+    if found and complete:
+        rest = yield from search.ask(start.restricted(Without(tuple(entry.index for entry in found))))
+        complete = rest.agrees_with_zero
+    return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
+
+
+def entry_index(shape: Sequence[int], offset: int) -> tuple[int, ...]:
+    """Multi-index of a flat offset within a leaf."""
+    return tuple(int(i) for i in np.unravel_index(offset, tuple(shape)))
+
+
+def box_words(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
+    """A box along the axes as a reader says it: "row 3", "rows >= 96", "columns 2 to 5", "[0:4, 2:7]"."""
+    names = ("row", "column") if len(shape) == 2 else ("entry",) if len(shape) == 1 else ()
+    partial = [axis for axis, (low, high) in enumerate(box) if (low, high) != (0, shape[axis])]
+    if len(partial) != 1 or not (names or len(partial) == 1):
+        return "[" + ", ".join(f"{low}:{high}" for low, high in box) + "]"
+    axis = partial[0]
+    low, high = box[axis]
+    name = names[axis] if names else f"index along axis {axis}"
+    plural = {"row": "rows", "column": "columns", "entry": "entries"}.get(name, name)
+    if high - low == 1:
+        return f"{name} {low}"
+    if high == shape[axis]:
+        return f"{plural} >= {low}"
+    if low == 0:
+        return f"{plural} < {high}"
+    return f"{plural} {low} to {high - 1}"
+
+
+def box_source(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
+    """A box as a Python subscript: "[3]", "[96:]", "[:, 2:6]"."""
+    parts: list[str] = []
+    for length, (low, high) in zip(shape, box, strict=True):
+        if high - low == 1 and length > 1:
+            parts.append(str(low))
+        else:
+            parts.append(f"{low or ''}:{high if high != length else ''}")
+    while len(parts) > 1 and parts[-1] == ":":
+        parts.pop()
+    return "[" + ", ".join(parts) + "]"
+
+
+def box_part(shape: Sequence[int], start: int, stop: int, box: Sequence[tuple[int, int]]) -> tuple[Part, ...]:
+    """The parts that restrict a direction to a box of one leaf."""
+    return tuple(
+        Slab(start, stop, math.prod(shape[axis + 1 :]), shape[axis], low, high)
+        for axis, (low, high) in enumerate(box)
+        if (low, high) != (0, shape[axis])
+    )

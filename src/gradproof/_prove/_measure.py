@@ -1,0 +1,225 @@
+"""Ask for slopes along directions and set them beside the claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Generator, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._line import Known, Shape, Slope, shape_near, slope
+from gradproof._prove._directions import Direction, Directions
+
+Floats = NDArray[np.float64]
+Result = TypeVar("Result")
+
+EPS64 = 2.0**-52
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """Please evaluate f at x + t v for every t in `steps`, v being what `direction` describes; 0 means at x itself."""
+
+    direction: Direction
+    steps: Floats
+
+
+Asking = Generator[Question, Floats, Result]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Residual:
+    """True minus claimed slope along (a part of) a direction, with its bar (absolute)."""
+
+    value: float
+    bar: float
+    claimed: float
+
+    @property
+    def seen(self) -> bool:
+        return abs(self.value) > self.bar
+
+    @property
+    def clear(self) -> bool:
+        """Seen with a margin: one at the edge of its bar is not worth naming."""
+        return abs(self.value) > 3 * self.bar
+
+    @property
+    def contrast(self) -> float:
+        """How many bars the residual holds."""
+        return abs(self.value) / max(self.bar, 1e-300) if math.isfinite(self.value) else 0.0
+
+    @property
+    def agrees_with_zero(self) -> bool:
+        return abs(self.value) <= self.bar
+
+    def __sub__(self, part: Residual) -> Residual:
+        """The residual along the rest, given that along a part of the same direction."""
+        return Residual(value=self.value - part.value, bar=self.bar + part.bar, claimed=self.claimed - part.claimed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One slope beside its claim (all absolute).
+
+    claimed : <claim, v>.
+    value, bar : the reference slope and its error bar, the claim's own rounding included.
+    scale : natural size of the slope: norm of claim times step over the entries that move.
+    """
+
+    direction: Direction
+    slope: Slope
+    claimed: float
+    value: float
+    bar: float
+    scale: float
+
+    @property
+    def residual(self) -> float:
+        """True minus claimed."""
+        return self.value - self.claimed
+
+    @property
+    def deviation(self) -> float:
+        return abs(self.residual)
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.value) and math.isfinite(self.bar)
+
+    def as_residual(self) -> Residual:
+        return Residual(value=self.residual, bar=self.bar, claimed=self.claimed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tier:
+    """Leaves of similar claims, moved together so that each contributes the same share to the slope.
+
+    Attributes
+    ----------
+    group : leaf indices.
+    scales : factor on the natural size of each; at most 1, so nothing moves further than its natural size.
+    shares : norm of claim times step of each leaf, scaled; equal unless a factor of 1 was not enough.
+    size : entries that move.
+    scale : norm over all of them.
+    ripple : the same without the factors.
+    """
+
+    group: tuple[int, ...]
+    scales: tuple[float, ...]
+    shares: tuple[float, ...]
+    size: int
+    scale: float
+    ripple: float
+
+    def direction(self, stream: int, floor: float = 0.0) -> Direction:
+        return Direction(stream=stream, group=self.group, scales=self.scales, floor=floor)
+
+    def alone(self, index: int, stream: int) -> Direction:
+        """A direction through one leaf of the group, at the same scale."""
+        return Direction(stream=stream, group=(index,), scales=(self.scales[self.group.index(index)],))
+
+    def share(self, index: int) -> float:
+        return self.shares[self.group.index(index)]
+
+
+class Meter:
+    """Measures slopes and residuals; remembers what the first direction taught."""
+
+    def __init__(self, directions: Directions, eps: float) -> None:
+        self.directions = directions
+        self.eps = eps
+        self.jitter = np.random.Generator(np.random.Philox(key=np.array([directions.seed, 1], dtype=np.uint64)))
+        self.known: Known | None = None
+        self.streams = 0
+        self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
+
+    def _norm(self, index: int) -> float:
+        leaf = self.directions.leaves[index]
+        span = slice(leaf.start, leaf.stop)
+        return float(np.linalg.norm(self.directions.claim[span] * self.directions.natural[span]))
+
+    def next_stream(self) -> int:
+        self.streams += 1
+        return self.streams - 1
+
+    def tier(self, group: Sequence[int]) -> Tier:
+        """Equalise the leaves of a group: every one moves so little that its slope is that of the smallest."""
+        norms = self.norms[list(group)]
+        positive = norms[norms > 0]
+        least = float(positive.min()) if positive.size else 1.0
+        scales = tuple(min(1.0, least / norm) if norm > 0 else 1.0 for norm in norms.tolist())
+        shares = tuple(scale * norm for scale, norm in zip(scales, norms.tolist(), strict=True))
+        return Tier(
+            group=tuple(group),
+            scales=scales,
+            shares=shares,
+            size=sum(self.directions.leaves[index].size for index in group),
+            scale=math.hypot(*shares),
+            ripple=float(np.linalg.norm(norms)),
+        )
+
+    def slope(
+        self,
+        direction: Direction,
+        scale: float,
+        *,
+        ripple: float = 0.0,
+        known: Known | None = None,
+        target: float | None = None,
+        full: bool = False,
+    ) -> Asking[Measured]:
+        """Measure the slope along a direction (see `gradproof._line.slope`)."""
+        eps = self.eps if self.known is None else self.known.eps
+        line = slope(self.jitter, eps=eps, scale=scale, ripple=ripple, target=target, known=known, full=full)
+        found = yield from _along(direction, line)
+        claimed, absolute = self.directions.slope(direction)
+        return Measured(
+            direction=direction,
+            slope=found,
+            claimed=claimed,
+            value=float(found.value[0]),
+            # Each of the n terms of the inner product is rounded; 8 half-ulps of their absolute sum cover it.
+            bar=float(found.bar[0]) + 8 * EPS64 * absolute,
+            scale=scale,
+        )
+
+    def shape(self, direction: Direction, deviation: float, scale: float) -> Asking[Shape]:
+        return (yield from _along(direction, shape_near(deviation, scale)))
+
+    def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
+        """Values at +step and -step."""
+        values = np.asarray((yield Question(direction, np.array([step, -step]))), dtype=np.float64).reshape(2, -1)
+        return float(values[0, 0]), float(values[1, 0])
+
+    def residual(self, direction: Direction, scale: float, ripple: float = 0.0) -> Asking[Residual]:
+        """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd.
+
+        The first direction has shown noise, curvature and third derivative; 30 times the latter two allow for parts
+        of a direction on which these do not cancel.
+        """
+        known = self.known
+        if known is not None and known.relative_bar < 1e-5:
+            step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
+            plus, minus = yield from self.pair(direction, step)
+            claimed, absolute = self.directions.slope(direction)
+            noise = float(known.noise[0])
+            even = abs((plus + minus) / 2 - float(known.f0[0]))
+            if math.isfinite(even) and even <= 30 * known.curvature * step**2 + 8 * noise:
+                bar = 5 * noise / (math.sqrt(2) * step) + 30 * known.third * step**2 + 8 * EPS64 * absolute
+                return Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
+        return (yield from self.slope(direction, scale, ripple=ripple, known=known)).as_residual()
+
+
+def _along(direction: Direction, line: Generator[Floats, Floats, Result]) -> Asking[Result]:
+    """Turn what a line asks (steps) into questions (direction and steps)."""
+    try:
+        steps = next(line)
+        while True:
+            values = yield Question(direction, steps)
+            steps = line.send(values)
+    except StopIteration as stop:
+        return stop.value
