@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 import math
-import pathlib
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -235,12 +235,12 @@ class Report:
     def __str__(self) -> str:
         return _views["text"](self)
 
-    def to_json(self, path: str | pathlib.Path | None = None, *, run: bool = True) -> str:
+    def to_json(self, path: str | os.PathLike[str] | None = None, *, run: bool = True) -> str:
         """Return the report as JSON text, and write it to `path` if one is given.
 
         Parameters
         ----------
-        path : str or Path, optional
+        path : str or PathLike, optional
             File to write (UTF-8, replaced if it exists).
         run : bool
             Whether to include the run section (seconds, versions, machine, time). Without it the text depends on
@@ -256,16 +256,17 @@ class Report:
             del document["cost"]["seconds"]
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         if path is not None:
-            pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
         return text
 
     @classmethod
-    def from_json(cls, source: str | pathlib.Path) -> Report:
+    def from_json(cls, source: str | os.PathLike[str]) -> Report:
         """Read a report back from JSON text or from a file that holds it.
 
         Parameters
         ----------
-        source : str or Path
+        source : str or PathLike
             JSON text (a str that starts with ``{``), or the path of a file.
 
         Returns
@@ -278,7 +279,10 @@ class Report:
             If the text is no report, or of a schema version that this gradproof does not read.
         """
         is_text = isinstance(source, str) and source.lstrip().startswith("{")
-        text = str(source) if is_text else pathlib.Path(source).read_text(encoding="utf-8")
+        text = str(source)
+        if not is_text:
+            with open(source, encoding="utf-8") as file:
+                text = file.read()
         try:
             parsed: Any = json.loads(text)
         except json.JSONDecodeError as error:

@@ -89,7 +89,8 @@ def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[F
         bar[k:, k] = np.maximum(
             np.abs(table[k:, k] - table[k:, k - 1]), theta[k:, None] * np.abs(table[k:, k] - coarser)
         )
-    bar += SIGMAS * deviation(weights)
+    # The arithmetic here rounds, too: a few ulps of the value itself.
+    bar += SIGMAS * deviation(weights) + 4 * 2.0**-52 * np.abs(table)
     bar[~np.isfinite(bar)] = np.inf
 
     best_column = np.argmin(bar, axis=1)[:, None, :]

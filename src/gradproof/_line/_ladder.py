@@ -163,6 +163,7 @@ def slope(
     target: float | None = None,
     known: Known | None = None,
     full: bool = False,
+    brief: bool = False,
 ) -> Asking:
     """Measure phi'(0), asking for few values first and for more only where these do not convince.
 
@@ -178,6 +179,7 @@ def slope(
     target : relative bar that is good enough.
     known : what an earlier direction taught; None for the first.
     full : go through the whole ladder whatever the first levels say.
+    brief : stop after the first levels whatever they say; the bar is as wide as it is.
 
     Notes
     -----
@@ -221,7 +223,7 @@ def slope(
             accepted = stage >= 2
         else:
             accepted = _accept(result, stage, scale, target, floor, guard, bool(line.finite().all()))
-        if accepted:
+        if accepted or brief:
             break
         if stage == 0 and result is not None and line.finite().all() and not full:
             added = line.far_from(_second_levels(result, scale, target), 1.5)
@@ -243,12 +245,19 @@ def slope(
     return result
 
 
-def learn(first: Slope, relative_bar: float) -> Known:
-    """What the first direction (scalar phi) teaches the later ones: levels, noise, curvature."""
+def learn(first: Slope, relative_bar: float, scale: float) -> Known:
+    """What the first direction (scalar phi) teaches the later ones: levels, noise, curvature.
+
+    Two levels are enough where they would have given a good bar in the first direction, too.
+    """
     h, level, column = first.h, int(first.level[0]), int(first.column[0])
+    pair = None if first.stage == 0 else _good_pair(first, scale)
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
         question_step = float(h[len(h) - 2])
+    elif pair is not None:
+        used = pair
+        question_step = float(h[pair[-1]])
     else:
         # The levels of the chosen entry, and one far finer: fast structure cannot hide.
         used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
@@ -266,6 +275,25 @@ def learn(first: Slope, relative_bar: float) -> Known:
         third=abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2,
         question_step=question_step,
     )
+
+
+def _good_pair(first: Slope, scale: float) -> list[int] | None:
+    """The two levels, a factor 20 apart, with the narrowest bar; None if it is much wider than the first one."""
+    target = TARGET64 if first.eps < 1e-12 else TARGET_LOW
+    wide = max(LATER * target * max(scale, abs(float(first.value[0]))) / 3, 1.5 * float(first.bar[0]))
+    best: list[int] | None = None
+    sigma = np.maximum(first.noise, first.unit)
+    for fine in range(1, len(first.h)):
+        for coarse in range(fine):
+            if first.h[coarse] < 20 * first.h[fine]:
+                continue
+            rows = [coarse, fine]
+            seen = Noise(sigma=np.tile(sigma, (2, 1)), finest=sigma, quantum=0 * sigma)
+            found = estimate(first.h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
+            covers = abs(float(found.value[0] - first.value[0])) <= float(found.bar[0])
+            if float(found.bar[0]) < wide and covers:
+                best, wide = rows, float(found.bar[0])
+    return best
 
 
 def _looks_float32(values: Floats) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -307,30 +306,37 @@ def _candidates(directions: Directions, leaf: int) -> Iterator[_Candidate]:
 def simplest(factor: float, tolerance: float, shape: Sequence[int] = ()) -> float | None:
     """The simple number within a relative `tolerance` of `factor`: n, 1/n, small fractions, sizes of the leaf."""
     magnitude = abs(factor)
-    best: Fraction | None = None
+
+    def close(number: float) -> bool:
+        return abs(number / magnitude - 1) <= tolerance
+
     for denominator in range(1, 13):
         numerator = round(magnitude * denominator)
-        if 1 <= numerator <= 12 and abs(numerator / denominator / magnitude - 1) <= tolerance:
-            best = Fraction(numerator, denominator)
-            break
-    if best is None:
-        lengths = {length for length in (*shape, math.prod(shape)) if length > 1}
-        lengths |= {round(magnitude), round(1 / magnitude)} if 1e-4 < magnitude < 1e4 else set()
-        for length in sorted(length for length in lengths if length):
-            for candidate in (Fraction(length), Fraction(1, length)):
-                if abs(float(candidate) / magnitude - 1) <= tolerance:
-                    best = candidate
-    return None if best is None else math.copysign(float(best), factor)
+        if 1 <= numerator <= 12 and close(numerator / denominator):
+            return math.copysign(numerator / denominator, factor)
+    lengths = {length for length in (*shape, math.prod(shape)) if length > 1}
+    lengths |= {round(magnitude), round(1 / magnitude)} if 1e-4 < magnitude < 1e4 else set()
+    for length in sorted(length for length in lengths if length):
+        for number in (float(length), 1 / length):
+            if close(number):
+                return math.copysign(number, factor)
+    return None
 
 
 def factor_words(factor: float) -> str:
     """A factor as a reader writes it: "2 times", "1/4 of", "-1 times", "1.013 times"."""
-    fraction = Fraction(factor).limit_denominator(10_000)
-    if fraction and abs(float(fraction) / factor - 1) < 1e-12:
-        if fraction.denominator == 1:
-            return f"{fraction.numerator} times"
-        if abs(fraction.numerator) <= 12:
-            return f"{fraction} of" if fraction > 0 else f"{fraction} times"
+    for denominator in (1, *range(2, 13)):
+        numerator = round(factor * denominator)
+        if numerator and abs(numerator / denominator / factor - 1) < 1e-12:
+            if denominator == 1:
+                return f"{numerator} times"
+            if abs(numerator) <= 12:
+                return f"{numerator}/{denominator} of" if numerator > 0 else f"{numerator}/{denominator} times"
+    inverse = round(1 / factor) if abs(factor) > 1e-6 else 0
+    if inverse > 1 and abs(1 / inverse / factor - 1) < 1e-12:
+        return f"1/{inverse} of"
+    if abs(factor - 1) < 1e-3:
+        return f"(1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) times"
     return f"{factor:.6g} times"
 
 
@@ -339,6 +345,8 @@ def _advice(path: str, factor: float) -> str:
         return f"Flip the sign of the gradient of `{path}`."
     if factor < 0:
         return f"The gradient of `{path}` has the wrong sign, and is off by a factor {abs(factor):.6g}."
+    if abs(factor - 1) < 1e-3:
+        return f"The gradient of `{path}` is nearly right: look for a constant, a scale or a tolerance with few digits."
     if factor > 1:
         return f"Divide the gradient of `{path}` by {factor:.6g}: look for a stray factor, or a sum in place of a mean."
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Sequence
 
@@ -220,8 +219,9 @@ class Directions:
 
 
 def _key(seed: int, path: str) -> NDArray[np.uint64]:
-    digest = hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=16).digest()
-    return np.frombuffer(digest, dtype=np.uint64)
+    """Two words that seed and path determine (NumPy keeps `SeedSequence` the same in all versions)."""
+    entropy = (seed, int.from_bytes(path.encode(), "little"))
+    return np.asarray(np.random.SeedSequence(entropy).generate_state(2, np.uint64), dtype=np.uint64)
 
 
 def natural_size(x: Floats) -> Floats | float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._line import Shape, learn
 from gradproof._prove._certificate import error_bound
+from gradproof._prove._directions import Direction
 from gradproof._prove._measure import Asking, Measured, Meter, Tier
 from gradproof._report import Reason
 
@@ -24,6 +25,7 @@ RTOL64, RTOL64_UNCLEAR, RTOL32 = 1e-7, 2e-6, 4e-5
 # The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
 RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
+BALANCED_LEVELS = (0.1, 0.025, 0.003)
 
 
 class Kind(enum.Enum):
@@ -97,9 +99,10 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         direction = tier.direction(meter.next_stream(), floor if balanced else 0.0)
         scale = _balanced_scale(meter, tier, floor) if balanced else tier.scale
         first = meter.known is None
-        measured = yield from meter.slope(
-            direction, scale, ripple=tier.ripple, known=meter.known, target=1e-5 if balanced else None
-        )
+        if balanced:
+            measured = yield from _balanced_slope(meter, tier, direction, scale)
+        else:
+            measured = yield from meter.slope(direction, scale, ripple=tier.ripple, known=meter.known)
         if not measured.finite:
             if balanced:
                 continue
@@ -108,7 +111,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         eps = measured.slope.eps
         rtol = max(rtol, limits.tolerance(eps))
         if first and measured.slope.side == 0:
-            meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300))
+            meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
         seen.append(measured)
         tolerance = REACH * limits.tolerance(eps, balanced=balanced) * size
         if kinked(measured, tolerance) and inside_kink(measured, tolerance):
@@ -226,6 +229,18 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
         if shape is Shape.JUMPS or unclear:
             return SecondLook(Look.IRREGULAR, again)
     return SecondLook(Look.EXCLUDED, again)
+
+
+def _balanced_slope(meter: Meter, tier: Tier, direction: Direction, scale: float) -> Asking[Measured]:
+    """Measure a balanced direction at coarse steps only: what moves far has small claims, so truncation is small too.
+
+    At fine steps its slope would drown in the noise of f. Where the coarse steps meet kinks the bar is wide.
+    """
+    known = meter.known
+    if known is None or known.eps > 1e-12:
+        return (yield from meter.slope(direction, scale, ripple=tier.ripple, known=known, target=1e-5))
+    coarse = dataclasses.replace(known, levels=np.array(BALANCED_LEVELS))
+    return (yield from meter.slope(direction, scale, ripple=tier.ripple, known=coarse, brief=True))
 
 
 def _balanced_floor(meter: Meter, tier: Tier) -> float:

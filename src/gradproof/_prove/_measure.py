@@ -132,7 +132,7 @@ class Meter:
     def __init__(self, directions: Directions, eps: float) -> None:
         self.directions = directions
         self.eps = eps
-        self.jitter = np.random.Generator(np.random.Philox(key=np.array([directions.seed, 1], dtype=np.uint64)))
+        self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None
         self.streams = 0
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
@@ -171,10 +171,13 @@ class Meter:
         known: Known | None = None,
         target: float | None = None,
         full: bool = False,
+        brief: bool = False,
     ) -> Asking[Measured]:
         """Measure the slope along a direction (see `gradproof._line.slope`)."""
         eps = self.eps if self.known is None else self.known.eps
-        line = slope(self.jitter, eps=eps, scale=scale, ripple=ripple, target=target, known=known, full=full)
+        line = slope(
+            self.jitter, eps=eps, scale=scale, ripple=ripple, target=target, known=known, full=full, brief=brief
+        )
         found = yield from _along(direction, line)
         claimed, absolute = self.directions.slope(direction)
         return Measured(

@@ -1,0 +1,209 @@
+"""The slope of a line comes with an honest bar, whatever the line looks like."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gradproof._line import Shape, learn, shape_near, slope
+from gradproof._line._estimate import neville
+from gradproof._line._noise import lattice, lowest_bit
+
+
+def run(line, phi):
+    """Answer a line's questions; returns its result and the number of values."""
+    count = 0
+    try:
+        steps = next(line)
+        while True:
+            count += len(steps)
+            steps = line.send(np.array([phi(t) for t in steps]))
+    except StopIteration as stop:
+        return stop.value, count
+
+
+def measure(phi, seed=0, **options):
+    return run(slope(np.random.default_rng(seed), **options), phi)
+
+
+def hashed(t, size):
+    """Deterministic noise."""
+    return size * (math.sin(1e7 * t + 1e9 * t * t) * 12345.678 % 1.0 - 0.5)
+
+
+def one_sided_log(t):
+    return math.log1p(t) if t > -1e-9 else math.nan
+
+
+SMOOTH = {
+    "exp": (lambda t: math.exp(0.7 * t), 0.7),
+    "sine": (lambda t: math.sin(1 + 2 * t), 2 * math.cos(1.0)),
+    "logistic": (lambda t: 1 / (1 + math.exp(-3 * t)), 0.75),
+    "linear": (lambda t: 3 - 2 * t, -2.0),
+    "even": (lambda t: math.cos(t), 0.0),
+}
+HARD = {
+    "offset": (lambda t: 1e6 + math.sin(t), 1.0),
+    "offset 1e9": (lambda t: 1e9 + math.sin(t), 1.0),
+    "fast": (lambda t: math.sin(1e4 * t), 1e4),
+    "ripple": (lambda t: math.sin(t) + 1e-6 * math.sin(1e6 * t), 2.0),
+    "noise": (lambda t: math.sin(t) + hashed(t, 1e-9), 1.0),
+    "kink at 1e-3": (lambda t: abs(t - 1e-3) + t, 0.0),
+    "kink at 1e-6": (lambda t: abs(t - 1e-6) + 3 * t, 2.0),
+    "rounded": (lambda t: round(math.sin(t), 8), 1.0),
+    "cancelled": (lambda t: (math.sin(t) + 1e8) - 1e8, 1.0),
+    "float32 inside": (lambda t: float(np.float32(math.sin(1 + t))), math.cos(1.0)),
+    "one-sided": (one_sided_log, 1.0),
+    "huge": (lambda t: 1e30 * math.sin(t), 1e30),
+    "tiny": (lambda t: 1e-30 * math.sin(t), 1e-30),
+}
+
+
+@pytest.mark.parametrize("name", [*SMOOTH, *HARD])
+def test_bar_covers_the_error(name):
+    """|true error| <= bar for every seed, and the bar says something."""
+    phi, true = {**SMOOTH, **HARD}[name]
+    scale = 1e-29 if name == "tiny" else 1.0
+
+    for seed in range(25):
+        found, count = measure(phi, seed)
+
+        assert abs(found.value[0] - true) <= found.bar[0], (seed, found.value, found.bar)
+        assert found.bar[0] < 0.1 * max(abs(true), scale)
+        assert count <= 52
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_lines_need_few_values(name):
+    """The first stage is enough for a smooth line: two repeats and four levels."""
+    phi, _ = SMOOTH[name]
+
+    counts = [measure(phi, seed, scale=1.0)[1] for seed in range(20)]
+
+    assert np.median(counts) == 10
+    assert max(counts) <= 14
+
+
+def test_later_directions_are_cheap():
+    """What the first direction taught is enough for four values in the next."""
+    first, _ = measure(SMOOTH["exp"][0])
+    known = learn(first, float(first.bar[0]) / 0.7, 0.7)
+
+    found, count = measure(lambda t: math.exp(-0.9 * t), 1, known=known, scale=0.7)
+
+    assert count == 4
+    assert abs(found.value[0] + 0.9) <= found.bar[0] < 1e-6
+
+
+def test_wrong_slope_lies_outside_the_bar():
+    """The bar is narrow enough to exclude a slope that is off by 1e-7 of itself."""
+    found, _ = measure(SMOOTH["exp"][0])
+
+    assert abs(found.value[0] - 0.7 * (1 + 1e-7)) > found.bar[0]
+
+
+@pytest.mark.parametrize(("phi", "jump"), [(abs, 2.0), (lambda t: max(t, 0.0) + math.exp(t), 1.0)])
+def test_kink_at_the_point_is_seen(phi, jump):
+    """One-sided slopes that differ show as a jump well beyond its bar, and the slope's bar covers both."""
+    found, _ = measure(phi)
+
+    assert abs(found.jump[0] - jump) <= found.jump_bar[0] < 1e-3
+    assert found.bar[0] >= jump / 2 * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_lines_have_no_jump(name):
+    """The look-alike: no jump beyond three bars where there is no kink."""
+    phi, _ = SMOOTH[name]
+
+    for seed in range(50):
+        found, _ = measure(phi, seed, scale=1.0)
+
+        assert abs(found.jump[0]) <= 3 * found.jump_bar[0] + 1e-12
+
+
+def test_infinite_slope_has_a_useless_bar():
+    """The square root at 0: the bar is as large as the number."""
+    found, _ = measure(lambda t: math.sqrt(t) if t >= 0 else math.nan)
+
+    assert found.bar[0] > 0.1 * abs(found.value[0])
+
+
+def test_random_values_are_recognised():
+    """A function that changes from call to call is repeated, and its noise is in the bar."""
+    rng = np.random.default_rng(3)
+    found, _ = measure(lambda t: math.sin(t) + 1e-6 * rng.standard_normal(), full=True)
+
+    assert found.repeats_differ
+    assert abs(found.value[0] - 1) <= found.bar[0] < 1e-2
+
+
+def test_no_value_at_the_point():
+    """Where phi(0) is not finite there is no slope, and it says so."""
+    found, _ = measure(lambda t: math.nan)
+
+    assert found.trouble == "not finite"
+    assert math.isinf(found.bar[0])
+
+
+def test_vector_outputs_in_one_pass():
+    """Every output has its own slope and bar, from the same values."""
+    rates = np.linspace(-2, 2, 40)
+
+    found, _ = measure(lambda t: np.exp(rates * t), scale=1.0)
+
+    assert found.value.shape == (40,)
+    assert np.all(np.abs(found.value - rates) <= found.bar)
+
+
+def test_order_of_the_table():
+    """Column k of the table converges with order 2k + 2 (central quotients, Romberg)."""
+    h = 0.5 * 2.0 ** -np.arange(5)
+    quotients = (np.sinh(h) / h)[:, None]
+
+    table, weights = neville(h, quotients, 2)
+
+    for k in range(3):
+        errors = np.abs(table[k:, k, 0] - 1)
+        orders = np.log2(errors[:-1] / errors[1:])[:2]
+        np.testing.assert_allclose(orders, 2 * k + 2, atol=0.2)
+    np.testing.assert_allclose(np.einsum("jkl,lm->jkm", weights, quotients)[4], table[4], rtol=1e-12)
+
+
+def test_lattice_of_quantised_values():
+    """Values that are multiples of a quantum give it away; smooth ones do not."""
+    t = np.geomspace(2e-3, 0.3, 12)[:, None]
+    unit = np.array([1e-16])
+
+    assert lattice(np.round(np.sin(t), 3), unit)[0] >= 1e-3
+    assert lattice(np.sin(t), unit)[0] == 0
+
+
+def test_lowest_bit():
+    """Single precision inside double precision leaves the low bits empty."""
+    values = np.array([[1.25, 0.1], [3.5, 0.7]])
+
+    bit = lowest_bit(values)
+
+    assert bit[0] == 0.25
+    assert bit[1] <= 2.0**-52
+
+
+def solver(t):
+    """Newton's method stopped early: the number of iterations jumps with t."""
+    a, y = 2 + t, 1.0
+    for _ in range(30):
+        step = (y * y - a) / (2 * y) * 0.5
+        y -= step
+        if abs(step) < 1e-6:
+            break
+    return y
+
+
+def test_shape_near():
+    """A small deviation is the claim's fault on a smooth line, but may be f's own on one that jumps."""
+    smooth, _ = run(shape_near(1e-5, 1.0), math.sin)
+    jumps, _ = run(shape_near(2e-6, 0.35), solver)
+
+    assert smooth is Shape.SMOOTH
+    assert jumps is not Shape.SMOOTH
