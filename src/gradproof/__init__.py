@@ -1,0 +1,58 @@
+"""A verdict with evidence on whether a claimed gradient is the derivative of a function."""
+
+from typing import TYPE_CHECKING, Any
+
+from gradproof._check import Case, assert_grad, check
+from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning, UsageError
+from gradproof._report import (
+    Cost,
+    Finding,
+    GradientError,
+    LeafResult,
+    Reason,
+    Report,
+    Severity,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from gradproof import course as course
+
+__version__: str
+
+__all__ = [
+    "Case",
+    "ClaimError",
+    "Cost",
+    "Finding",
+    "FunctionError",
+    "GradientError",
+    "GradproofError",
+    "GradproofWarning",
+    "LeafResult",
+    "Reason",
+    "Report",
+    "Severity",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "assert_grad",
+    "check",
+    "course",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from gradproof._check import installed_version
+
+        return installed_version()
+    if name == "course":
+        import importlib
+
+        return importlib.import_module("gradproof.course")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,122 @@
+"""NumPy arrays, NumPy scalars and Python floats as leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Vector = NDArray[np.float64]
+Maker = Callable[[Vector], Any]  # flat buffer -> one leaf, of the user's own kind
+
+
+def is_array(value: object) -> TypeGuard[Array]:
+    """Whether `value` is a NumPy array (0-d ones too, NumPy scalars not)."""
+    return isinstance(value, np.ndarray)
+
+
+def _is_numpy(value: object) -> TypeGuard[Array]:
+    """Whether `value` is a NumPy array or a NumPy scalar, which have the same attributes."""
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def objection(value: object, path: str) -> str | None:
+    """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one."""
+    if isinstance(value, (bool, int)):
+        fix = f"`float({value})`" if not isinstance(value, bool) else "a float"
+        return f"`{path}` is a Python {type(value).__name__}, which has no derivative; pass {fix}"
+    if isinstance(value, float):
+        return None
+    if isinstance(value, complex):
+        return f"`{path}` is complex, which is not supported yet; pass its real and imaginary parts as two leaves"
+    if not _is_numpy(value):
+        return (
+            f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only floats and NumPy float "
+            "arrays can be differentiated (convert it, or register its container with "
+            '`optree.register_pytree_node(..., namespace="gradproof")`)'
+        )
+    if type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):  # np.ma is slow to import
+        return f"`{path}` is a masked array, which is not supported; pass `.filled(...)` or `.compressed()`"
+    dtype = value.dtype
+    if dtype.kind == "f" and dtype.itemsize <= 8:
+        return None
+    if dtype.kind in "fcV":
+        return f"`{path}` is of dtype {dtype}, which is not supported yet; pass float64 (`.astype(float)`)"
+    return f"`{path}` is of dtype {dtype}, which has no derivative; pass `{path}.astype(float)`"
+
+
+def dtype_of(value: Any) -> np.dtype[Any]:
+    """Return the dtype of a leaf; a Python float is float64."""
+    return value.dtype if _is_numpy(value) else np.dtype(np.float64)
+
+
+def to_vector(value: Any) -> Vector:
+    """Return a private float64 copy, flat in C order."""
+    return np.array(value, dtype=np.float64, subok=False).reshape(-1)
+
+
+def maker(value: Any, start: int) -> Maker:
+    """Return the function that makes a leaf like `value` from a flat buffer that holds it from `start` on.
+
+    Arrays of native float64 in C order are views of the buffer; all others are copies.
+    """
+    if not _is_numpy(value):
+        return lambda buffer: buffer.item(start)
+    dtype = value.dtype
+    if not is_array(value):
+        return lambda buffer: dtype.type(buffer[start])
+    stop, shape = start + value.size, value.shape
+    kind = type(value)
+    is_native = dtype == np.float64 and dtype.isnative
+    is_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+    if is_native and not is_fortran and kind in (np.ndarray, np.memmap):
+        if value.ndim == 1:
+            return lambda buffer: buffer[start:stop]
+        return lambda buffer: buffer[start:stop].reshape(shape)
+
+    def make(buffer: Vector) -> Array:
+        array = buffer[start:stop].reshape(shape).astype(dtype, order="F" if is_fortran else "C", copy=not is_native)
+        return array if kind in (np.ndarray, np.memmap) else array.view(kind)
+
+    return make
+
+
+def working_copy(array: Array) -> Array:
+    """Return a writable copy that f may keep or change: same subclass, same memory order."""
+    return np.array(array, order="K", subok=True)
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two arrays agree in shape, dtype and every bit (nan equals itself, -0.0 is not 0.0)."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    one, other = np.asarray(one), np.asarray(other)
+    if one.dtype.hasobject:
+        return all(a is b for a, b in zip(one.flat, other.flat, strict=True))
+    if one.dtype.kind == "f" and one.dtype.itemsize <= 8:
+        bits = f"u{one.dtype.itemsize}"
+        return np.array_equal(one.view(bits), other.view(bits))
+    if one.dtype.kind in "biu":
+        return np.array_equal(one, other)
+    return one.tobytes() == other.tobytes()
+
+
+def same_leaf(one: Any, other: Any) -> bool:
+    """Whether two leaves are equal; objects that cannot be compared count as equal, for lack of evidence."""
+    if is_array(one) or is_array(other):
+        return is_array(one) and is_array(other) and same_bits(one, other)
+    try:
+        return bool(one == other) or bool(one != one)  # nan equals itself
+    except Exception:
+        return True
+
+
+def share_memory(one: Array, other: Array) -> bool:
+    """Whether two arrays overlap; False where the exact answer would take too long."""
+    try:
+        return np.shares_memory(one, other, max_work=10_000)  # pyright: ignore[reportArgumentType]  (stubs know -1, 0)
+    except np.exceptions.TooHardError:
+        return False

@@ -1,0 +1,425 @@
+"""The front door: validate, build the Problem, prove, return the Report."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools as ft
+import inspect
+import math
+import os
+import platform
+import time
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+
+from gradproof import _contracts, _prove, _render, _run
+from gradproof._errors import GradproofWarning, UsageError
+from gradproof._problem import Primal, Problem, coarsest_eps
+from gradproof._prove import Limits
+from gradproof._report import (
+    Cost,
+    Finding,
+    GradientError,
+    LeafResult,
+    Reason,
+    Report,
+    Run,
+    Severity,
+    Verdict,
+    install_view,
+)
+
+Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
+Claim: TypeAlias = Callable[..., Tree] | Tree
+Seed: TypeAlias = "int | np.random.Generator | None"  # in quotes: numpy.random is slow to import
+
+install_view("text", _render.report_text)
+
+_WEIGHT = {Severity.ERROR: 0, Severity.DOUBT: 1, Severity.NOTE: 2}
+
+
+def check(
+    f: Callable[..., Any],
+    args: Any,
+    *,
+    grad: Claim,
+    wrt: int | tuple[int, ...] | None = None,
+    rtol: float | None = None,
+    max_bound: float | None = None,
+    confidence: float = 1 - 1e-6,
+    rng: Seed = None,
+) -> Report:
+    """Check whether a claimed gradient is the derivative of a function.
+
+    f is evaluated around the point along random directions v through all differentiated arrays; the slopes of
+    ``phi(t) = f(x + t v)``, each with an error bar, are compared with ``<grad, v>``. The number of evaluations does
+    not grow with the number of parameters.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(*args) -> scalar``: a real number, a NumPy scalar or an array of shape ``()``.
+    args : tuple or any tree
+        The point. Exactly a tuple means positional arguments; everything else, namedtuples too, is the one argument.
+        Differentiated arguments are floats or arrays of float16, float32 or float64 of any shape, in any nesting of
+        lists, tuples, dicts and containers registered with optree; all others pass through. f receives copies of the
+        same kind: none of your arrays is ever handed out.
+    grad : callable or tree
+        ``grad(*args)`` or its value: the structure of the differentiated argument, a gradient in the shape of each
+        leaf. Keys may be in any order.
+    wrt : int or tuple of int, optional
+        Which arguments are differentiated; None is argument 0. With a tuple the claim is a tuple, too.
+    rtol : float, optional
+        Smallest error worth an accusation, relative to the norm of the leaf's own gradient. None derives it from the
+        precision that f shows.
+    max_bound : float, optional
+        Largest certified bound on the same relative error that may be called CORRECT. None is 1e-2 in float64, 5e-2
+        in lower precision.
+    confidence : float
+        Of the bounds, over the choice of directions, given honest error bars.
+    rng : int or numpy.random.Generator, optional
+        Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
+        random state is neither read nor changed.
+
+    Returns
+    -------
+    Report
+        The verdict with its evidence; a wrong gradient is reported, not raised.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used, for example an integer array among the differentiated ones.
+    FunctionError
+        If f raises at the point, or returns something that is no real number.
+    ClaimError
+        If the callable claim raises.
+
+    Notes
+    -----
+    The error bars assume that f is smooth along most lines near the point; kinks, noise and jumps are measured and
+    widen them. What cannot be told is INCONCLUSIVE. Like `scipy.optimize.check_grad` or `jax.test_util.check_grads`,
+    but with an error bar on the reference and a verdict instead of a number or a fixed tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradproof
+    >>> f = lambda x: np.sum(np.sin(x))
+    >>> report = gradproof.check(f, np.array([0.5, 1.0, 2.0]), grad=np.cos)
+    >>> report.verdict
+    <Verdict.CORRECT: 'CORRECT'>
+
+    A claim may also be given as its value, and a wrong one is named:
+
+    >>> f = lambda p: np.sum(np.sin(p["w"])) * p["scale"]
+    >>> point = {"w": np.array([0.5, 1.0, 2.0]), "scale": 3.0}
+    >>> claimed = {"w": 3.0 * np.cos(point["w"]), "scale": 2 * np.sin(point["w"]).sum()}
+    >>> report = gradproof.check(f, point, grad=claimed, rng=0)
+    >>> report.verdict
+    <Verdict.WRONG: 'WRONG'>
+    >>> [(leaf.path, leaf.verdict.value) for leaf in report.leaves]
+    [("p['w']", 'CORRECT'), ("p['scale']", 'WRONG')]
+    """
+    options = _Options(wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
+    return _check(f, args, "grad", grad, options, None)
+
+
+def assert_grad(
+    f: Callable[..., Any],
+    args: Any,
+    *,
+    grad: Claim,
+    wrt: int | tuple[int, ...] | None = None,
+    rtol: float | None = None,
+    max_bound: float | None = None,
+    confidence: float = 1 - 1e-6,
+    rng: Seed = None,
+) -> Report:
+    """Check a claimed gradient as `check` does, and raise unless it is right.
+
+    Parameters
+    ----------
+    f, args, grad, wrt, rtol, max_bound, confidence, rng
+        As for `check`.
+
+    Returns
+    -------
+    Report
+        Of verdict CORRECT, or NOT_DIFFERENTIABLE with a `GradproofWarning` that names the leaves.
+
+    Raises
+    ------
+    GradientError
+        If the verdict is WRONG or INCONCLUSIVE; an AssertionError that carries the `report`.
+    UsageError, FunctionError, ClaimError
+        As `check`.
+
+    Examples
+    --------
+    >>> import gradproof
+    >>> gradproof.assert_grad(lambda x: x**3, 2.0, grad=lambda x: 3 * x**2).correct
+    True
+    """
+    __tracebackhide__ = True
+    report = check(f, args, grad=grad, wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
+    if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
+        raise GradientError(report)
+    if report.verdict is Verdict.NOT_DIFFERENTIABLE:
+        kinked = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.NOT_DIFFERENTIABLE]
+        warnings.warn(
+            f"`{report.name}` is not differentiable at this point in {', '.join(kinked)}; "
+            "the claim is a valid subgradient there.",
+            GradproofWarning,
+            stacklevel=2,
+        )
+    return report
+
+
+class Case:
+    """A check that can be named, collected and run later.
+
+    Parameters
+    ----------
+    f, args
+        As for `check`.
+    name : str, optional
+        Shown in reports; the name of f by default.
+    **options
+        The claim and the options of `check`.
+
+    Attributes
+    ----------
+    f : callable
+    args : any
+    name : str or None
+    options : mapping of str to object
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or no claim is given.
+
+    Examples
+    --------
+    >>> import gradproof
+    >>> case = gradproof.Case(lambda x: x**2, 3.0, grad=lambda x: 2 * x, name="square")
+    >>> case.check().correct
+    True
+    """
+
+    __slots__ = ("args", "f", "name", "options")
+
+    f: Callable[..., Any]
+    args: Any
+    name: str | None
+    options: Mapping[str, Any]
+
+    def __init__(self, f: Callable[..., Any], args: Any, *, name: str | None = None, **options: Any) -> None:
+        _require_options(options)
+        values = {"f": f, "args": args, "name": name, "options": types.MappingProxyType(options)}
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+
+    def check(self, **overrides: Any) -> Report:
+        """Run the check, with some options replaced; return its Report."""
+        merged: dict[str, Any] = {**self.options, **overrides}
+        _require_options(merged)
+        claim = merged.pop("grad")
+        return _check(self.f, self.args, "grad", claim, _Options(**merged), self.name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __repr__(self) -> str:
+        return f"Case({self.name or getattr(self.f, '__name__', self.f)!r}, {', '.join(self.options)})"
+
+
+def _require_options(options: Mapping[str, Any]) -> None:
+    known = [name for name, parameter in _PARAMETERS.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"`{name}` is no option of `check`; it takes {', '.join(known)}.")
+    if "grad" not in options:
+        raise UsageError("a case needs a claim: pass `grad=`.")
+
+
+_PARAMETERS = inspect.signature(check).parameters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What `check` was asked besides f, args and the claim."""
+
+    wrt: int | tuple[int, ...] | None = None
+    rtol: float | None = None
+    max_bound: float | None = None
+    confidence: float = 1 - 1e-6
+    rng: Seed = None
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "max_bound"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value < math.inf):
+                raise UsageError(f"`{name}` must be a positive number or None, got {value!r}.")
+        if not (_is_number(self.confidence) and 0 < self.confidence < 1):
+            raise UsageError(f"`confidence` must lie between 0 and 1, got {self.confidence!r}.")
+
+    def engine(self, seed: int) -> _prove.Options:
+        return _prove.Options(
+            rtol=None if self.rtol is None else float(self.rtol),
+            max_bound=None if self.max_bound is None else float(self.max_bound),
+            confidence=float(self.confidence),
+            seed=seed,
+        )
+
+    def written(self) -> str:
+        """The options that are not default, as Python source."""
+        return "".join(
+            f", {field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if field.name != "rng" and getattr(self, field.name) != field.default
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _draw_seed(rng: Any) -> int:
+    """Return the seed that `rng` stands for; None takes 32 bits from the system, short enough to read."""
+    if rng is None:
+        return int.from_bytes(os.urandom(4), "little")
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**32))
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
+        return int(cast("int", rng))
+    raise UsageError(f"`rng` must be a seed (an int, not negative), a numpy.random.Generator or None, got {rng!r}.")
+
+
+def _check(f: Callable[..., Any], args: Any, keyword: str, claim: Claim, options: _Options, name: str | None) -> Report:
+    started = time.perf_counter()
+    seed = _draw_seed(options.rng)
+    primal = Primal(f, args, options.wrt, name=name)
+    is_value = _contracts.is_value(claim, primal, keyword)
+    claim_name = "" if is_value else str(getattr(claim, "__name__", ""))
+    reproducer = (
+        f"gradproof.check({_identifier(primal.short_name, 'f')}, args, "
+        f"{keyword}={_identifier(claim_name, keyword)}{options.written()}, rng={seed})"
+    )
+    findings = _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
+    results: dict[int, LeafResult] = {}
+    outcome: _prove.Outcome | None = None
+    reason: Reason | None = None
+    changed_by_claim: list[str] = []
+    claim_calls = 0
+
+    if math.isnan(primal.value()):
+        findings.append(_contracts.find_undefined(primal.short_name))
+        reason = Reason.DOMAIN
+        results = {
+            i: _leaf_result(primal, i, Verdict.INCONCLUSIVE, "f is not finite here") for i in range(len(primal.leaves))
+        }
+    else:
+        if not is_value:
+            claim_calls = 1
+            claim, changed_by_claim = primal.claim(claim, keyword)
+        judged = _contracts.judge_claim(primal, claim, keyword)
+        findings += judged.findings
+        for i, note in judged.set_aside.items():
+            results[i] = _leaf_result(primal, i, Verdict.WRONG, note)
+        for i in judged.empty:
+            results[i] = _leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
+        if judged.gradients:
+            problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=claim_calls)
+            directions = _prove.Directions(problem.leaves, problem.point, problem.claim, seed)
+            outcome = _run.answer(_prove.prove(problem, options.engine(seed), directions), problem, directions)
+            findings += outcome.findings
+            results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
+            primal.look_again()
+    findings += _contracts.find_mutations(primal.changed, changed_by_claim, keyword)
+
+    leaves = _settle([results[i] for i in range(len(primal.leaves))], findings)
+    verdict = Verdict.INCONCLUSIVE if outcome is None else outcome.verdict
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        verdict = Verdict.WRONG
+    elif outcome is not None:
+        reason = outcome.reason
+    if outcome is None:
+        eps = coarsest_eps(primal.leaves)
+        limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        rtol, max_bound = limits.tolerance(eps), limits.largest_bound(eps)
+    else:
+        rtol, max_bound = outcome.rtol, outcome.max_bound
+    return Report(
+        verdict=verdict,
+        reason=reason if verdict is Verdict.INCONCLUSIVE else None,
+        findings=tuple(
+            finding if finding.reproducer else dataclasses.replace(finding, reproducer=reproducer)
+            for finding in sorted(findings, key=lambda finding: _WEIGHT[finding.severity])
+        ),
+        leaves=leaves,
+        cost=Cost(
+            evaluations=primal.evaluations,
+            claims=claim_calls,
+            calls=primal.calls,
+            seconds=time.perf_counter() - started,
+        ),
+        name=primal.name,
+        claim=keyword,
+        level="certificate" if outcome is None else outcome.level,
+        seed=seed,
+        rtol=rtol,
+        max_bound=max_bound,
+        confidence=float(options.confidence),
+        run=_describe_run(),
+    )
+
+
+def _leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
+    leaf = primal.leaves[i]
+    return LeafResult(path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=verdict, bound=bound, note=note)
+
+
+def _settle(results: Sequence[LeafResult], findings: Sequence[Finding]) -> tuple[LeafResult, ...]:
+    """A leaf whose numbers agree but whose gradient has the wrong shape is not CORRECT."""
+    misshapen = {finding.path for finding in findings if finding.id == "GP201"}
+    return tuple(
+        dataclasses.replace(result, verdict=Verdict.WRONG, note=result.note or "right numbers in the wrong shape")
+        if result.path in misshapen and result.verdict is Verdict.CORRECT
+        else result
+        for result in results
+    )
+
+
+def _identifier(name: str, fallback: str) -> str:
+    return name if name.isidentifier() else fallback
+
+
+def _describe_run() -> Run:
+    return Run(
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        numpy=np.__version__,
+        gradproof=installed_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+    )
+
+
+@ft.cache
+def installed_version() -> str:
+    """Return the version of gradproof; "unknown" where it runs from a source tree that is not installed."""
+    from importlib import metadata  # slow to import
+
+    try:
+        return metadata.version("gradproof")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,37 @@
+"""GP204: a gradient is of a real number type; GP404: and of the precision of its leaf."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradproof._backends._numpy import Array
+from gradproof._report import Finding, Severity
+
+
+def check_dtype(path: str, dtype: str, gradient: Array) -> Finding | None:
+    """Compare the dtype of a claimed gradient with that of its leaf.
+
+    Integers and booleans are taken as numbers. GP404 leaves the gradient usable, GP204 does not.
+    """
+    kind = gradient.dtype.kind
+    if kind == "c":
+        advice = "a real function has a real gradient: return its `.real` if the rest is rounding."
+    elif kind not in "biuf":
+        advice = "return floats; an object array often comes from arrays of different shapes, `.astype(float)` shows."
+    elif kind == "f" and gradient.dtype.itemsize < np.dtype(dtype).itemsize:
+        return Finding(
+            id="GP404",
+            severity=Severity.NOTE,
+            path=path,
+            kind=f"claimed in {gradient.dtype.name}, the leaf is {dtype}",
+            advice="its rounding counts as an error of the claim: compute it in the precision of the leaf.",
+        )
+    else:
+        return None
+    return Finding(
+        id="GP204",
+        severity=Severity.ERROR,
+        path=path,
+        kind=f"the claimed gradient is of dtype {gradient.dtype.name}",
+        advice=advice,
+    )

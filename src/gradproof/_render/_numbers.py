@@ -1,0 +1,111 @@
+"""Numbers and names as people read them: no digit that the error bar does not support."""
+
+from __future__ import annotations
+
+import math
+
+
+def significant(value: float | None, digits: int = 2) -> str:
+    """`value` with `digits` significant digits, as short as it goes: ``3.1e-7``, ``0.0031``, ``-`` for None."""
+    if value is None:
+        return "-"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    if 1e-3 <= abs(rounded) < 10 ** max(digits, 4):
+        return f"{rounded:.{max(0, digits - 1 - _exponent(rounded))}f}"
+    return scientific(rounded, digits - 1)
+
+
+def error_bar(value: float) -> str:
+    """A half-width with one significant digit, rounded up so that it never covers less than it did."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    exponent = _exponent(value)
+    leading = math.ceil(value / 10.0**exponent * (1 - 1e-12))
+    return significant(leading * 10.0**exponent, 1)
+
+
+def measured(claimed: float, reference: float, bar: float | None) -> tuple[str, str]:
+    """Claimed and reference value to the same last digit.
+
+    That is the leading digit of the bar, or an earlier one where six digits, and three digits of the difference
+    between the two, are shown already.
+    """
+    finite = [abs(v) for v in (claimed, reference) if math.isfinite(v)]
+    size = max(finite, default=0.0)
+    if size == 0:
+        return _fixed(claimed, 0), _fixed(reference, 0)
+    gap = abs(claimed - reference)
+    last = _exponent(size) - 5
+    if gap and math.isfinite(gap):
+        last = min(last, _exponent(gap) - 2)
+    if bar and math.isfinite(bar):
+        last = max(last, _exponent(bar))
+    last = max(last, _exponent(size) - 16)
+    if 1e-4 <= size < 1e7:
+        return _fixed(claimed, last), _fixed(reference, last)
+    return _to_digit(claimed, last), _to_digit(reference, last)
+
+
+def factor(value: float) -> str:
+    """A ratio by its simple name, ``2``, ``-1`` or ``1/4``, else with enough digits to tell it from 1."""
+    if not math.isfinite(value):
+        return f"{value:g}"
+    for denominator in range(1, 65):
+        numerator = round(value * denominator)
+        if numerator and abs(numerator) < 1e6 and abs(numerator / denominator - value) <= 1e-9 * abs(value):
+            return str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
+    if 0 < abs(value - 1) < 1e-3:
+        return f"1 {'+' if value > 1 else '-'} {significant(abs(value - 1), 2)}"
+    return significant(value, 5)
+
+
+def setting(value: float) -> str:
+    """An option as people would type it: ``0.01``, ``1e-7``."""
+    return f"{value:g}" if 1e-4 <= abs(value) < 1e6 or value == 0 or not math.isfinite(value) else scientific(value, 3)
+
+
+def confidence(value: float) -> str:
+    """``1 - 1e-6`` rather than ``0.999999``."""
+    miss = 1 - value
+    return f"1 - {scientific(miss, 0)}" if 0 < miss < 1e-2 else f"{value:g}"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 leaf``, ``1,200 leaves``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with characters that would move the cursor or change colours written as escapes."""
+    flat = " ".join(text.split("\n"))
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
+
+
+def scientific(value: float, digits: int) -> str:
+    """``3.1e-7``: at most `digits` digits after the point, no zero too many."""
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _fixed(value: float, last: int) -> str:
+    if not math.isfinite(value):
+        return f"{value:g}"
+    text = f"{round(value, -last):.{max(0, -last)}f}"
+    return text if float(text) else text.lstrip("-")
+
+
+def _to_digit(value: float, last: int) -> str:
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = _exponent(value) - last
+    if digits < 0:
+        return "0"
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -1,0 +1,730 @@
+"""Bad input is a clear error or a finding; the user's arrays stay what they were."""
+
+from __future__ import annotations
+
+import collections
+import warnings
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import optree
+import pytest
+
+import gradproof
+from gradproof import ClaimError, FunctionError, GradproofError, Reason, Severity, UsageError, Verdict, check
+from helpers import finding, ids, leaf, snapshot
+
+RNG = 20240601
+A = np.array([1.0, 2.0])
+
+
+def network(p: Any) -> float:
+    return float(np.sum(np.tanh(p["W"] @ p["x"] + p["b"]) ** 2))
+
+
+def network_grad(p: Any) -> dict[str, Any]:
+    a = np.tanh(p["W"] @ p["x"] + p["b"])
+    dz = 2 * a * (1 - a**2)
+    return {"W": dz @ p["x"].T, "x": p["W"].T @ dz, "b": dz}
+
+
+def network_point() -> dict[str, Any]:
+    rng = np.random.default_rng(5)
+    return {"W": rng.standard_normal((3, 2)), "x": rng.standard_normal((2, 1)), "b": rng.standard_normal((3, 1))}
+
+
+def quadratic(x: Any) -> float:
+    return float(np.sum(np.asarray(x) ** 2))
+
+
+def double(x: Any) -> Any:
+    return 2 * x
+
+
+def changed(**replaced: Any) -> dict[str, Any]:
+    """The right gradient of the network with some members replaced."""
+    return {**network_grad(network_point()), **replaced}
+
+
+def check_network(claim: Any) -> gradproof.Report:
+    return check(network, network_point(), grad=claim, rng=RNG)
+
+
+# ------------------------------------------------------------------------------------------- structure (GP202)
+
+
+def test_keys_in_another_order_are_fine():
+    """A claim is matched by key, not by place."""
+    claim = network_grad(network_point())
+    report = check_network(collections.OrderedDict(reversed(claim.items())))
+    assert report.verdict is Verdict.CORRECT
+    assert report.findings == ()
+
+
+def test_missing_key():
+    """A missing gradient is named; the other leaves are still measured."""
+    claim = changed()
+    del claim["W"]
+    report = check_network(claim)
+    found = finding(report, "GP202")
+    assert report.verdict is Verdict.WRONG
+    assert found.severity is Severity.ERROR
+    assert found.kind == "missing: p['W']"
+    assert leaf(report, "p['W']").verdict is Verdict.WRONG
+    assert leaf(report, "p['b']").verdict is Verdict.CORRECT
+
+
+def test_extra_key():
+    """A gradient of nothing is named; all leaves are still measured."""
+    report = check_network(changed(dZ=np.ones(3)))
+    assert report.verdict is Verdict.WRONG
+    assert finding(report, "GP202").kind == "extra: p['dZ']"
+    assert {one.verdict for one in report.leaves} == {Verdict.CORRECT}
+
+
+@pytest.mark.parametrize("pattern", ["d{}", "grad_{}", "{}_grad", "d_{}"])
+def test_renamed_keys(pattern):
+    """The usual names of gradients are recognised and the fix is said."""
+    report = check_network({pattern.format(name): value for name, value in changed().items()})
+    assert report.verdict is Verdict.WRONG
+    assert f"rename {pattern.format('W')!r} to 'W'" in finding(report, "GP202").advice
+    assert report.cost.evaluations == 1
+
+
+def test_misspelt_key_of_the_same_shape():
+    """A close match is proposed where its shape fits, and not where it does not."""
+    point = {"weights": np.ones(3), "b": 1.0}
+    claim = {"wieghts": np.full(3, 2.0), "b": 2.0}
+    report = check(lambda p: quadratic(p["weights"]) + p["b"] ** 2, point, grad=claim)
+    assert "rename 'wieghts' to 'weights'" in finding(report, "GP202").advice
+    report = check(lambda p: quadratic(p["weights"]) + p["b"] ** 2, point, grad={**claim, "wieghts": 1.0})
+    assert "rename" not in finding(report, "GP202").advice
+
+
+def test_tuple_for_one_argument():
+    """A tuple of gradients where one argument is differentiated: `wrt` is the fix."""
+    report = check(lambda a, b: quadratic(a) + quadratic(b), (np.ones(2), np.ones(3)), grad=(np.ones(2), np.ones(3)))
+    assert "wrt=(0, 1)" in finding(report, "GP202").advice
+
+
+def test_no_tuple_for_several_arguments():
+    """One gradient where a tuple in `wrt` asks for two."""
+    report = check(lambda a, b: quadratic(a) + quadratic(b), (1.0, 1.0), grad=2.0, wrt=(0, 1))
+    assert report.verdict is Verdict.WRONG
+    assert "not a tuple of 2" in finding(report, "GP202").kind
+
+
+def test_array_for_a_list():
+    """A list of numbers is several leaves; one array does not fit it, and the text says so."""
+    report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0]))
+    assert "pass an array" in finding(report, "GP202").advice
+
+
+def test_list_for_an_array():
+    """A list of numbers stands for an array, as SciPy allows."""
+    assert check(quadratic, np.array([1.0, 2.0]), grad=lambda x: [2 * x[0], 2 * x[1]]).correct
+    assert check(quadratic, np.eye(2), grad=[[2, 0], [0, 2]]).correct
+    assert check(quadratic, np.eye(2), grad=[[2, 0], [0]]).verdict is Verdict.WRONG
+
+
+def test_claim_returns_none():
+    """None from the claim is most likely a forgotten `return`; None at a leaf is a missing gradient."""
+    report = check(quadratic, np.ones(2), grad=lambda x: None)
+    assert report.verdict is Verdict.WRONG
+    assert "return" in finding(report, "GP202").advice
+    report = check_network(changed(b=None))
+    assert finding(report, "GP202").kind == "missing: p['b']"
+    assert "None for p['b']" in finding(report, "GP202").advice
+
+
+def test_none_in_the_point_needs_no_gradient():
+    """None is part of the structure, on both sides."""
+    assert check(lambda p: p["a"] ** 2, {"a": 1.0, "frozen": None}, grad={"a": 2.0, "frozen": None}).correct
+
+
+# ------------------------------------------------------------------------------------------------ shape (GP201)
+
+
+@pytest.mark.parametrize(
+    ("name", "reshape", "advice", "is_measured"),
+    [
+        ("W", lambda g: g.T, "`.T` fits", False),
+        ("W", lambda g: g.ravel(), "`.reshape(3, 2)` fits", False),
+        ("b", lambda g: g.ravel(), "`.reshape(3, 1)` fits", True),
+        ("b", lambda g: g.T, "`.T` fits", True),
+        ("b", lambda g: g[None], "`.reshape(3, 1)` fits", True),
+        ("b", lambda g: np.tile(g, (1, 4)), "`.sum(axis=1, keepdims=True)` fits", False),
+        ("b", lambda g: np.ones((7, 7)), "a gradient has the shape", False),
+    ],
+)
+def test_shape(name, reshape, advice, is_measured):
+    """Both shapes and what fits are said; numbers are measured where only axes of length 1 differ."""
+    gradient = changed()[name]
+    report = check_network(changed(**{name: reshape(gradient)}))
+    found = finding(report, "GP201")
+    assert report.verdict is Verdict.WRONG
+    assert found.path == f"p['{name}']"
+    assert str(gradient.shape) in found.kind
+    assert str(reshape(gradient).shape) in found.kind
+    assert advice in found.advice
+    result = leaf(report, f"p['{name}']")
+    assert result.verdict is Verdict.WRONG
+    assert (result.bound is not None) == is_measured
+    assert {one.verdict for one in report.leaves if one is not result} == {Verdict.CORRECT}
+
+
+def test_wrong_shape_and_wrong_numbers():
+    """A gradient that differs by axes of length 1 is measured: wrong numbers are seen beside the wrong shape."""
+    report = check_network(changed(b=2 * changed()["b"].ravel()))  # wrong on purpose
+    assert ids(report) == ["GP201", "GP101"]
+    assert finding(report, "GP101").path == "p['b']"
+
+
+@pytest.mark.parametrize("point", [3.0, np.float64(3), np.array(3.0), np.array([3.0]), np.array([[3.0]])])
+@pytest.mark.parametrize("claim", [6.0, 6, np.float64(6), np.array(6.0)])
+def test_scalars(point, claim):
+    """A scalar is a gradient of anything that has one entry."""
+    report = check(quadratic, point, grad=claim)
+    assert report.verdict is Verdict.CORRECT
+    assert report.findings == ()
+
+
+def test_vector_reads_as_ravel():
+    """For a flat leaf the fix is `.ravel()`."""
+    report = check(quadratic, np.ones(3), grad=np.full((3, 1), 2.0))
+    assert "`.ravel()` fits" in finding(report, "GP201").advice
+
+
+# ---------------------------------------------------------------------------- numbers and dtype (GP203, 204, 404)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_claim_not_finite(value):
+    """nan and infinity in the claim are named by entry; the other leaves are measured."""
+    claim = changed()
+    claim["W"][1, 1] = claim["W"][2, 0] = value
+    report = check_network(claim)
+    found = finding(report, "GP203")
+    assert report.verdict is Verdict.WRONG
+    assert found.path == "p['W']"
+    assert found.entries == ((1, 1), (2, 0))
+    assert "2 of 6" in found.kind
+    assert str(found.claimed) == str(value)
+    assert leaf(report, "p['x']").verdict is Verdict.CORRECT
+    assert gradproof.Report.from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize("value", [1 + 1j, "2.0", np.array(2.0, dtype=object)])
+def test_claim_of_no_real_dtype(value):
+    """Complex, text and object gradients are errors of that leaf."""
+    report = check(lambda p: p["a"] ** 2 + p["b"] ** 2, {"a": 1.0, "b": 1.0}, grad={"a": value, "b": 2.0})
+    assert report.verdict is Verdict.WRONG
+    assert finding(report, "GP204").path == "p['a']"
+    assert report.leaves[1].verdict is Verdict.CORRECT
+
+
+def test_integer_claim_is_taken_as_numbers():
+    """A right gradient of integer or boolean dtype is right."""
+    assert check(quadratic, np.array([1.0, 2.0]), grad=np.array([2, 4])).findings == ()
+    assert check(lambda x: float(np.maximum(x, 0).sum()), np.array([1.0, -2.0]), grad=lambda x: x > 0).correct
+
+
+def test_claim_of_lower_precision():
+    """A float32 gradient for a float64 leaf is noted, and only there."""
+    x = np.array([1.0, 2.0])
+    report = check(quadratic, x, grad=(2 * x).astype(np.float32))
+    assert report.verdict is Verdict.CORRECT
+    assert finding(report, "GP404").severity is Severity.NOTE
+    assert "float32" in finding(report, "GP404").kind
+    assert check(quadratic, x.astype(np.float32), grad=2 * x).findings == ()
+
+
+# ------------------------------------------------------------------------------------------------- usage errors
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.array([1, 2]), "`x['n']` is of dtype int64, which has no derivative; pass `x['n'].astype(float)`"),
+        (np.array([True]), ".astype(float)"),
+        (np.array([1.0], dtype=object), "dtype object"),
+        (np.array(["a"]), "`x['n']`"),
+        (np.int64(3), "int64"),
+        (3, "pass `float(3)`"),
+        (True, "Python bool"),
+        ("three", "builtins.str"),
+        (1j, "complex"),
+        (np.array([1j]), "not supported yet"),
+        (np.array([1.0], dtype=np.longdouble), "not supported yet"),
+        (np.ma.masked_array([1.0, 2.0], mask=[True, False]), "masked"),
+        (object(), "builtins.object"),
+    ],
+)
+def test_leaves_that_cannot_be_differentiated(value, words):
+    """The path, the kind and the fix are said; outside `wrt` the same leaf passes through."""
+
+    def f(x, other):
+        assert other["n"] is value or np.array_equal(other["n"], value)
+        return x["a"] ** 2
+
+    with pytest.raises(UsageError) as error:
+        check(lambda x: 0.0, {"a": 1.0, "n": value}, grad={"a": 2.0, "n": 0.0})
+    assert words in str(error.value)
+    assert isinstance(error.value, ValueError)
+    assert check(f, ({"a": 1.0}, {"n": value}), grad={"a": 2.0}).correct
+
+
+def test_point_not_finite():
+    """nan in the point is an error that names the entry; outside `wrt` it passes through."""
+    x = np.ones((2, 3))
+    x[1, 2] = np.nan
+    with pytest.raises(UsageError, match=r"`p\['a'\]\[1, 2\]` is nan"):
+        check(lambda p: 0.0, {"a": x}, grad={"a": x})
+    with pytest.raises(UsageError, match="`x` is inf"):
+        check(lambda x: 0.0, float("inf"), grad=0.0)
+    assert check(lambda y, x: y**2 + 0 * np.nansum(x), (1.0, x), grad=2.0).correct
+
+
+@pytest.mark.parametrize("point", [np.ones((0, 3)), [], {"a": np.ones(0), "b": None}, None])
+def test_nothing_to_differentiate(point):
+    """No entries at all: there is no question."""
+    with pytest.raises(UsageError, match="nothing to differentiate"):
+        check(lambda x: 0.0, [point], grad=[point])
+
+
+def test_one_empty_leaf_is_fine():
+    """An empty leaf has nothing to check and says so; the others are measured."""
+    report = check(lambda p: quadratic(p["a"]), {"e": np.ones((0, 2)), "a": np.ones(2)}, grad=double_dict)
+    assert report.verdict is Verdict.CORRECT
+    assert report.leaves[0].note == "empty: nothing to check"
+    assert report.leaves[0].bound == 0.0
+
+
+def double_dict(p: dict[str, Any]) -> dict[str, Any]:
+    return {name: 2 * value for name, value in p.items()}
+
+
+@pytest.mark.parametrize("claim", ["2*x", object(), None, ["a", "b"], b"x"])
+def test_claim_that_is_no_claim(claim):
+    """Neither callable nor a tree of numbers."""
+    with pytest.raises(UsageError, match="`grad` must be a callable or"):
+        check(quadratic, np.ones(2), grad=claim)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"wrt": 2}, "argument 2"),
+        ({"wrt": -3}, "argument -3"),
+        ({"wrt": (0, -2)}, "twice"),
+        ({"wrt": 1.0}, "position"),
+        ({"wrt": ()}, "position"),
+        ({"wrt": True}, "position"),
+        ({"wrt": "x"}, "position"),
+        ({"rtol": -1e-7}, "rtol"),
+        ({"rtol": float("nan")}, "rtol"),
+        ({"max_bound": 0}, "max_bound"),
+        ({"max_bound": "small"}, "max_bound"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"confidence": None}, "confidence"),
+        ({"rng": -1}, "rng"),
+        ({"rng": "seed"}, "rng"),
+        ({"rng": 1.5}, "rng"),
+        ({"rng": np.random.RandomState}, "rng"),
+    ],
+)
+def test_options(options, words):
+    """An option that cannot be used is named, before f is called."""
+    calls = []
+    with pytest.raises(UsageError, match=words):
+        check(lambda a, b: calls.append(1), (1.0, 2.0), grad=1.0, **options)
+    assert calls == []
+
+
+def test_f_that_is_not_callable():
+    """The most likely swap of arguments is a clear error."""
+    with pytest.raises(UsageError, match="`f` must be callable"):
+        check(np.ones(2), quadratic, grad=double)  # pyright: ignore
+
+
+# --------------------------------------------------------------------------------------- what f and the claim do
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "forget `return`"),
+        (np.ones(3), r"array of shape \(3,\); reduce it"),
+        (np.ones((1, 1)), r"\(1, 1\); take its only entry with `.item\(\)`"),
+        (np.ones(0), r"\(0,\)"),
+        ((1.0, "cache"), "tuple of 2"),
+        ([1.0], "list of 1"),
+        (1j, "real number"),
+        (np.array(1j), "real number"),
+        ("1.0", "builtins.str|got str"),
+        (True, "got bool"),
+        (np.bool_(True), "numpy.bool"),
+        ({"cost": 1.0}, "got dict"),
+        (np.array(1.0, dtype=object), "ndarray"),
+    ],
+)
+def test_f_returns_no_number(returned, words):
+    """What f returned and what to do is said."""
+    with pytest.raises(FunctionError, match=words):
+        check(lambda x: returned, np.ones(2), grad=double)
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.array, np.float32, np.longdouble])
+def test_f_returns_a_number(kind):
+    """Python numbers, NumPy scalars and 0-d arrays are numbers."""
+    report = check(lambda x: kind(3.0 * x), 2.0, grad=3.0)
+    assert report.verdict is Verdict.CORRECT
+
+
+def test_f_returns_an_int():
+    """An int is a number: f is constant in steps, and that is not our error."""
+    assert check(lambda x: int(x * 0), 2.0, grad=0.0).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_f_not_finite_at_the_point(value):
+    """nan at the point itself: INCONCLUSIVE without running the engine."""
+    report = check(lambda x: value, np.ones(2), grad=double)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is Reason.DOMAIN
+    assert ids(report) == ["GP304"]
+    assert report.cost.evaluations == 1
+    assert report.leaves[0].verdict is Verdict.INCONCLUSIVE
+
+
+def raise_at_once(x: Any) -> float:
+    raise LookupError("no such layer")
+
+
+def test_f_raises_at_the_point():
+    """The user's exception is chained and its text shown."""
+    with pytest.raises(
+        FunctionError, match="`raise_at_once` raised LookupError at the point itself: no such layer"
+    ) as e:
+        check(raise_at_once, np.ones(2), grad=double)
+    assert isinstance(e.value.__cause__, LookupError)
+    assert isinstance(e.value, RuntimeError)
+
+
+def test_f_raises_at_a_step():
+    """Outside its domain f may raise ValueError or ArithmeticError: there it is nan; all else ends the check."""
+    problem = make_problem(raise_beside, np.ones(1))
+    assert problem.evaluate(np.ones(1), 0.0) == 1.0
+    assert np.isnan(problem.evaluate(np.ones(1), 0.25))
+    assert np.isnan(problem.evaluate(np.ones(1), 0.5))
+    with pytest.raises(FunctionError, match=r"`raise_beside` raised KeyError at the point \+ 1 v") as error:
+        problem.evaluate(np.ones(1), 1.0)
+    assert isinstance(error.value.__cause__, KeyError)
+    with pytest.raises(FunctionError, match="list of 0"):
+        problem.evaluate(np.ones(1), 2.0)
+
+
+def raise_beside(x: Any) -> Any:
+    if x[0] == 1.25:
+        raise ZeroDivisionError
+    if x[0] == 1.5:
+        raise ValueError("math domain error")
+    if x[0] == 2.0:
+        raise KeyError("x")
+    return [] if x[0] == 3.0 else float(x[0])
+
+
+def make_problem(f: Any, *args: Any) -> Any:
+    from gradproof._problem import Primal, Problem
+
+    primal = Primal(f, args)
+    return Problem(primal, {i: np.zeros(one.shape) for i, one in enumerate(primal.leaves)})
+
+
+def test_claim_raises():
+    """The claim's exception is chained."""
+    with pytest.raises(ClaimError, match="`grad` raised LookupError at the point: no such layer") as error:
+        check(quadratic, np.ones(2), grad=raise_at_once)
+    assert isinstance(error.value.__cause__, LookupError)
+
+
+def log_sum(x: Any) -> Any:
+    return np.sum(np.log(x))
+
+
+def test_warnings_of_f_at_perturbed_points_are_quiet():
+    """NumPy's floating-point warnings around the point are ours, not the user's; the error state is left as found."""
+    before = np.geterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = check(log_sum, np.array([1e-3, 1.0]), grad=lambda x: 1 / x)
+        make_problem(log_sum, np.array([1.0])).evaluate(np.ones(1), -2.0)
+    assert report.verdict is Verdict.CORRECT
+    assert np.geterr() == before
+
+
+# ----------------------------------------------------------------------------------- changes in place (GP210, 211)
+
+
+def shift_in_place(x: Any) -> float:
+    value = quadratic(x)
+    x += 1.0
+    return value
+
+
+def double_in_place(x: Any) -> Any:
+    x *= 2
+    return x
+
+
+def sum_of_squares_of_difference(x: Any, data: Any) -> float:
+    data["y"] -= 1.0
+    return quadratic(x - data["y"] - 1.0)
+
+
+def pop_key(p: dict[str, Any]) -> float:
+    return p.pop("a") ** 2
+
+
+def add_key(p: dict[str, Any]) -> float:
+    p["cache"] = p["a"] * 2
+    return p["a"] ** 2
+
+
+def rebind_key(p: dict[str, Any]) -> float:
+    value = float(p["a"] ** 2)
+    p["a"] = p["a"] + 1
+    return value
+
+
+def append_to(x: float, history: list[float]) -> float:
+    history.append(x)
+    return x**2
+
+
+def test_f_changes_its_argument():
+    """GP210 for f, with the numbers still measured at the right points."""
+    x = np.array([1.0, 2.0])
+    report = check(shift_in_place, x, grad=double, rng=RNG)
+    assert report.verdict is Verdict.WRONG
+    assert ids(report) == ["GP210"]
+    assert finding(report, "GP210").path == "x"
+    assert report.leaves[0].verdict is Verdict.CORRECT
+    np.testing.assert_array_equal(x, [1.0, 2.0])
+
+
+def test_claim_changes_its_argument():
+    """GP211 for the claim, whose value is still what it returned."""
+    report = check(quadratic, np.array([1.0, 2.0]), grad=double_in_place, rng=RNG)
+    assert report.verdict is Verdict.WRONG
+    assert ids(report) == ["GP211"]
+    assert report.leaves[0].verdict is Verdict.CORRECT
+
+
+def test_f_changes_another_argument():
+    """An argument outside `wrt` is restored before each evaluation, so that the numbers mean something."""
+    data = {"y": np.array([3.0, 4.0])}
+    report = check(sum_of_squares_of_difference, (np.ones(2), data), grad=lambda x, d: 2 * (x - d["y"]), rng=RNG)
+    assert ids(report) == ["GP210"]
+    assert finding(report, "GP210").path == "data['y']"
+    assert report.leaves[0].verdict is Verdict.CORRECT
+    np.testing.assert_array_equal(data["y"], [3.0, 4.0])
+
+
+def change_data_elsewhere(x: Any, data: Any) -> float:
+    if x != 1.0:
+        data[0] += 0.0 if np.signbit(data[0]) else -0.0
+        data[1] = 7.0
+    return float(x**2)
+
+
+def test_f_changes_another_argument_away_from_the_point():
+    """A change that f makes at perturbed points only is found at the end."""
+    report = check(change_data_elsewhere, (1.0, np.ones(2)), grad=2.0)
+    assert ids(report) == ["GP210"]
+
+
+@pytest.mark.parametrize("f", [pop_key, add_key, rebind_key])
+def test_f_changes_a_container(f):
+    """Keys taken, added or rebound are changes of an argument; the user's own dict is not touched."""
+    point = {"a": 3.0}
+    report = check(f, point, grad={"a": 6.0})
+    assert ids(report) == ["GP210"]
+    assert finding(report, "GP210").path == "p"
+    assert report.leaves[0].verdict is Verdict.CORRECT
+    assert point == {"a": 3.0}
+
+
+class Fresh:
+    """A container that makes its leaves anew whenever it is flattened, and whose metadata equals nothing."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+
+optree.register_pytree_node(
+    Fresh,
+    lambda node: ((node.values * 1, float(node.values[0])), object()),
+    lambda _, children: Fresh(children[0]),
+    namespace="gradproof",
+)
+
+
+def test_a_container_that_is_made_anew_is_no_change():
+    """What cannot be told from a change by f is not held against f."""
+    report = check(lambda p: quadratic(p.values), Fresh(A), grad=lambda p: [2 * p.values, 0.0])
+    assert "GP210" not in ids(report)
+    assert "GP211" not in ids(report)
+    assert check(lambda x, p: x**2, (1.0, Fresh(A)), grad=2.0).correct
+
+
+def test_f_changes_a_container_outside_wrt():
+    """The same for an argument that is not differentiated."""
+    history: list[float] = []
+    report = check(append_to, (1.0, history), grad=2.0)
+    assert ids(report) == ["GP210"]
+    assert history == []
+
+
+def keep_everything(x: Any, data: Any) -> Any:
+    kept.append((x, data))
+    return np.sum(x**2 + data)
+
+
+kept: list[Any] = []
+
+
+def test_f_that_keeps_its_arguments_is_harmless():
+    """Buffers are fresh: what f keeps does not change under it, and nothing is found."""
+    kept.clear()
+    report = check(keep_everything, (np.array([1.0, 2.0]), np.array([3.0, 4.0])), grad=lambda x, data: 2 * x)
+    assert report.verdict is Verdict.CORRECT
+    assert report.findings == ()
+    np.testing.assert_array_equal(kept[0][0], [1.0, 2.0])
+    assert len({one[0].tobytes() for one in kept}) > 3
+
+
+def give_view(x: Any) -> Any:
+    return x[0]
+
+
+def test_f_that_returns_a_view_is_harmless():
+    """A view of the argument is read before anything else happens."""
+    assert check(give_view, np.array([2.0]), grad=np.ones(1)).correct
+    assert check(quadratic_half, np.array([2.0, 3.0]), grad=lambda x: x).correct
+
+
+def quadratic_half(x: Any) -> Any:
+    return 0.5 * (x @ x)
+
+
+def test_same_array_twice_outside_wrt_stays_one():
+    """Identity of arrays among the other arguments is kept."""
+    y = np.ones(2)
+    assert check(lambda x, a, b: x**2 * (1.0 if a is b else np.nan), (1.0, y, y), grad=2.0).correct
+
+
+# --------------------------------------------------------------------------------------------- aliases (GP401)
+
+
+def test_aliases():
+    """Leaves that share memory are noted and measured as separate arrays."""
+    w = np.array([1.0, 2.0])
+    report = check(lambda p: quadratic(p["a"] + p["b"]), {"b": w, "a": w}, grad={"a": 4 * w, "b": 4 * w})
+    assert report.verdict is Verdict.CORRECT
+    found = finding(report, "GP401")
+    assert (found.severity, found.path) == (Severity.NOTE, "p['a']")
+    assert "p['b']" in found.kind
+    base = np.arange(4.0)
+    report = check(lambda p: quadratic(p[0]) + quadratic(p[1]), [base[1:], base[:2]], grad=[2 * base[1:], 2 * base[:2]])
+    assert ids(report) == ["GP401"]
+
+
+def test_no_aliases():
+    """Interleaved and adjoining views share no element, and scalars no memory."""
+    base = np.arange(12.0).reshape(2, 6)
+    point = [base[:, ::2], base[:, 1::2], 3.0, np.float64(3), np.ones(0)]
+    f = lambda p: sum(quadratic(one) for one in p)  # noqa: E731
+    assert check(f, point, grad=[2 * one for one in point]).findings == ()
+    assert check(f, [base[0], base[1]], grad=[2 * base[0], 2 * base[1]]).findings == ()
+
+
+# --------------------------------------------------------------------------------- the user's arrays, whatever happens
+
+MISCHIEF = [
+    None,
+    ValueError,
+    KeyError,
+    FloatingPointError,
+    KeyboardInterrupt,
+    SystemExit,
+    MemoryError,
+    StopIteration,
+    GeneratorExit,
+    RecursionError,
+]
+
+
+@hypothesis.given(
+    mischief=st.sampled_from(MISCHIEF),
+    after=st.integers(0, 12),
+    changes=st.booleans(),
+    in_claim=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_arrays_are_bit_for_bit_what_they_were(mischief, after, changes, in_claim, seed):
+    """Whatever f or the claim raises and changes, and whenever: the user's arrays, flags included, are untouched."""
+    rng = np.random.default_rng(seed)
+    read_only = rng.standard_normal(2)
+    read_only.flags.writeable = False
+    args = (
+        {"w": rng.standard_normal((2, 3)), "half": np.ones(2, np.float32), "list": [read_only, 1.0]},
+        [np.arange(3), rng.standard_normal((3, 2)).T, np.array(["text"]), np.full(2, np.nan)],
+    )
+    before = snapshot(args)
+    calls = 0
+
+    def disturb(p: Any, data: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if changes:
+            p["w"][...] = 7.0
+            p["list"][0] *= 2
+            data[0][:] = 0
+            data[1].fill(3.0)
+            data.pop()
+        if calls > after and mischief is not None:
+            raise mischief
+
+    def f(p: Any, data: Any) -> float:
+        value = quadratic(p["w"]) + quadratic(p["list"][0]) + float(quadratic(p["half"])) + p["list"][1] ** 2
+        if not in_claim:
+            disturb(p, data)
+        return value
+
+    def grad(p: Any, data: Any) -> Any:
+        claimed = {"w": 2 * p["w"], "half": 2 * p["half"], "list": [2 * p["list"][0], 2 * p["list"][1]]}
+        if in_claim:
+            disturb(p, data)
+        return claimed
+
+    report: Any = None
+    raised: BaseException | None = None
+    try:
+        report = check(f, args, grad=grad, rng=seed)
+    except BaseException as error:
+        raised = error
+    assert snapshot(args) == before
+    assert not args[0]["list"][0].flags.writeable
+    assert len(args[1]) == 4
+    if isinstance(raised, GradproofError):
+        assert isinstance(raised, ClaimError if in_claim else FunctionError)
+        assert isinstance(raised.__cause__, mischief)
+    elif raised is not None:
+        assert type(raised) is mischief
+        assert not isinstance(raised, Exception)
+    else:
+        # Where f raises beside the point there may be nothing left to measure.
+        assert report.verdict in ({Verdict.WRONG} if changes else {Verdict.CORRECT, Verdict.INCONCLUSIVE})

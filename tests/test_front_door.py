@@ -1,0 +1,289 @@
+"""check, assert_grad and Case: what they take and what they give back."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools as ft
+import inspect
+import random
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import Case, GradientError, GradproofWarning, UsageError, Verdict, assert_grad, check
+from helpers import finding, ids
+
+
+def rosenbrock(x: Any) -> Any:
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def rosenbrock_grad(x: Any) -> Any:
+    g = np.zeros_like(x)
+    g[:-1] = -400 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2 * (1 - x[:-1])
+    g[1:] += 200 * (x[1:] - x[:-1] ** 2)
+    return g
+
+
+def rosenbrock_grad_wrong(x: Any) -> Any:
+    return 2 * rosenbrock_grad(x)  # wrong on purpose
+
+
+def product(a: Any, b: Any) -> Any:
+    return np.sum(a * b**2)
+
+
+def product_grad(a: Any, b: Any) -> Any:
+    return b**2, 2 * a * b
+
+
+def absolute(x: Any) -> Any:
+    return np.sum(np.abs(x))
+
+
+POINT = np.array([-1.2, 1.0, 0.7])
+A, B = np.array([1.0, 2.0]), np.array([3.0, -1.0])
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+def test_correct_and_wrong():
+    """The right gradient is CORRECT with a bound, twice it is WRONG with its factor; as callable and as value."""
+    for claim in (rosenbrock_grad, rosenbrock_grad(POINT)):
+        report = check(rosenbrock, POINT, grad=claim)
+        assert report.verdict is Verdict.CORRECT
+        assert report.leaves[0].bound < 1e-2
+        assert report.leaves[0].path == "x"
+    for claim in (rosenbrock_grad_wrong, rosenbrock_grad_wrong(POINT)):
+        report = check(rosenbrock, POINT, grad=claim)
+        assert report.verdict is Verdict.WRONG
+        assert finding(report, "GP101").factor == pytest.approx(2, rel=1e-6)
+
+
+def test_exactly_a_tuple_means_arguments():
+    """A tuple is positional arguments; a list, a namedtuple and a tuple within a tuple are one argument."""
+    assert check(product, (A, B), grad=product_grad(A, B)[0]).correct
+    assert check(lambda p: product(p.a, p.b), Pair(A, B), grad=Pair(*product_grad(A, B))).correct
+    assert check(lambda p: product(*p), ((A, B),), grad=product_grad(A, B)).correct
+    assert check(lambda p: product(*p), [A, B], grad=list(product_grad(A, B))).correct
+
+
+@pytest.mark.parametrize(
+    ("wrt", "claim", "paths"),
+    [
+        (None, 0, ["a"]),
+        (0, 0, ["a"]),
+        (1, 1, ["b"]),
+        (-1, 1, ["b"]),
+        ((1,), (1,), ["b"]),
+        ((0, 1), (0, 1), ["a", "b"]),
+        ((1, 0), (1, 0), ["b", "a"]),
+    ],
+)
+def test_wrt(wrt, claim, paths):
+    """None is argument 0, an int one argument, a tuple makes the claim a tuple in that order."""
+    gradient = product_grad(A, B)
+    claimed = tuple(gradient[i] for i in claim) if isinstance(claim, tuple) else gradient[claim]
+    for value in (claimed, lambda a, b: claimed):
+        report = check(product, (A, B), grad=value, wrt=wrt)
+        assert report.verdict is Verdict.CORRECT
+        assert [leaf.path for leaf in report.leaves] == paths
+
+
+def test_other_arguments_pass_through():
+    """Integers, text, None, functions and objects reach f as they are."""
+    marker = object()
+
+    def f(x, n, text, nothing, call, thing):
+        assert (type(n), text, nothing, call, thing) == (int, "text", None, len, marker)
+        return x**n
+
+    assert check(f, (2.0, 3, "text", None, len, marker), grad=lambda x, *_: 3 * x**2).correct
+
+
+def test_callable_that_is_a_value():
+    """A claim that flattens to the structure of the argument is its value although it can be called."""
+    import optree
+
+    class Module:
+        def __init__(self, w: Any) -> None:
+            self.w = w
+
+        def __call__(self) -> Any:
+            raise AssertionError("a value is not called")
+
+    optree.register_pytree_node(
+        Module, lambda m: ((m.w,), None), lambda _, children: Module(*children), namespace="gradproof"
+    )
+    report = check(lambda m: np.sum(m.w**2), Module(A), grad=Module(2 * A))
+    assert report.verdict is Verdict.CORRECT
+    assert report.cost.claims == 0
+
+
+def test_seed():
+    """A fresh seed each time, replayed by an int, drawn from a Generator; the same seed gives the same bytes."""
+    first, second = (check(rosenbrock, POINT, grad=rosenbrock_grad) for _ in range(2))
+    assert first.seed != second.seed
+    again = check(rosenbrock, POINT, grad=rosenbrock_grad, rng=first.seed)
+    assert again == first
+    assert again.to_json(run=False) == first.to_json(run=False)
+    assert check(rosenbrock, POINT, grad=rosenbrock_grad, rng=np.int64(3)).seed == 3
+    drawn = [check(rosenbrock, POINT, grad=rosenbrock_grad, rng=np.random.default_rng(1)).seed for _ in range(2)]
+    assert drawn[0] == drawn[1]
+
+
+def test_global_state_is_left_alone():
+    """Random states and floating-point error handling are what they were."""
+    state, numpy_state, errors = random.getstate(), np.random.get_state()[1].copy(), np.geterr()  # noqa: NPY002
+    check(rosenbrock, POINT, grad=rosenbrock_grad)
+    assert random.getstate() == state
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert np.geterr() == errors
+
+
+def test_counts():
+    """Every call of f and of the claim is counted."""
+    calls = collections.Counter()
+
+    def f(x):
+        calls["f"] += 1
+        return rosenbrock(x)
+
+    def grad(x):
+        calls["grad"] += 1
+        return rosenbrock_grad(x)
+
+    report = check(f, POINT, grad=grad)
+    assert (report.cost.evaluations, report.cost.calls, report.cost.claims) == (calls["f"], calls["f"], 1)
+    assert check(f, POINT, grad=grad(POINT)).cost.claims == 0
+    assert report.cost.seconds > 0
+
+
+def test_f_is_called_before_its_claim():
+    """A backward that reads what its forward has left finds it."""
+    left: dict[str, Any] = {}
+
+    def forward(x):
+        left["x"] = x
+        return rosenbrock(x)
+
+    assert check(forward, POINT, grad=lambda x: rosenbrock_grad(left["x"])).correct
+
+
+def test_reproducer():
+    """The reproducer names f, the claim, the options that were set and the seed."""
+    report = check(rosenbrock, POINT, grad=rosenbrock_grad_wrong, rtol=1e-6, wrt=0, rng=7)
+    expected = "gradproof.check(rosenbrock, args, grad=rosenbrock_grad_wrong, wrt=0, rtol=1e-06, rng=7)"
+    assert report.findings[0].reproducer == expected
+    report = check(lambda x: rosenbrock(x), POINT, grad=np.ones((2, 2)), rng=7)
+    assert report.findings[0].reproducer == "gradproof.check(f, args, grad=grad, rng=7)"
+
+
+def test_name():
+    """A report goes by the function's name, also through partial, or by that of the case."""
+    assert check(rosenbrock, POINT, grad=rosenbrock_grad).name == "rosenbrock"
+    assert check(ft.partial(product, b=B), A, grad=B**2).name == "product"
+    assert Case(rosenbrock, POINT, grad=rosenbrock_grad, name="valley").check().name == "valley"
+
+
+def test_options_reach_the_report():
+    """rtol, max_bound and confidence are used as given."""
+    report = check(rosenbrock, POINT, grad=rosenbrock_grad, rtol=1e-3, max_bound=1e-12, confidence=0.99)
+    assert (report.rtol, report.max_bound, report.confidence) == (1e-3, 1e-12, 0.99)
+    assert report.verdict is Verdict.INCONCLUSIVE  # no certificate is that tight
+
+
+def test_findings_are_sorted():
+    """Errors first, then doubts, then notes."""
+    x = np.array([1.0, 2.0])
+    report = check(
+        lambda p: np.sum(p["a"] ** 2) + np.sum(p["b"] ** 2),
+        {"a": x, "b": x},
+        grad={"a": (2 * x).astype(np.float32), "b": 3 * x},  # wrong on purpose
+    )
+    assert ids(report) == ["GP101", "GP401", "GP404"]
+
+
+def test_no_engine_where_nothing_can_be_measured():
+    """All leaves set aside: WRONG after one evaluation, with limits of the right kind."""
+    report = check(rosenbrock, POINT, grad=np.ones((2, 2)))
+    assert report.verdict is Verdict.WRONG
+    assert report.cost.evaluations == 1
+    assert (report.rtol, report.max_bound) == (1e-7, 1e-2)
+    assert gradproof.Report.from_json(report.to_json()) == report
+
+
+# ------------------------------------------------------------------------------------------------- assert_grad
+
+
+def test_assert_grad_passes():
+    """CORRECT returns the report and warns of nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert assert_grad(rosenbrock, POINT, grad=rosenbrock_grad).correct
+
+
+def test_assert_grad_raises():
+    """WRONG and INCONCLUSIVE raise an AssertionError that carries the report and reads as its text."""
+    with pytest.raises(GradientError, match="WRONG") as error:
+        assert_grad(rosenbrock, POINT, grad=rosenbrock_grad_wrong)
+    assert isinstance(error.value, AssertionError)
+    assert error.value.report.verdict is Verdict.WRONG
+    with pytest.raises(GradientError, match="INCONCLUSIVE"):
+        assert_grad(lambda x: np.nan, POINT, grad=rosenbrock_grad)
+
+
+def test_assert_grad_warns_at_a_kink():
+    """A valid subgradient passes with a warning that names the leaf; one outside the slopes raises."""
+    x = np.array([0.0, 0.0])
+    with pytest.warns(GradproofWarning, match="`absolute` is not differentiable at this point in x;") as caught:
+        report = assert_grad(absolute, x, grad=np.array([0.5, -0.5]))
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+    assert caught[0].filename == __file__
+    with pytest.raises(GradientError):
+        assert_grad(absolute, x, grad=np.array([3.0, 3.0]))  # wrong on purpose
+
+
+def test_assert_grad_takes_what_check_takes():
+    """One code path, two manners: the signatures agree."""
+    assert inspect.signature(assert_grad) == inspect.signature(check)
+
+
+# -------------------------------------------------------------------------------------------------------- Case
+
+
+def test_case():
+    """A case keeps what it was given and runs later; options can be replaced."""
+    case = Case(rosenbrock, POINT, grad=rosenbrock_grad, rng=1)
+    assert (case.f, case.name) == (rosenbrock, None)
+    assert case.args is POINT
+    assert dict(case.options) == {"grad": rosenbrock_grad, "rng": 1}
+    assert case.check().seed == 1
+    assert case.check(rng=2).seed == 2
+    assert case.check(grad=rosenbrock_grad_wrong).verdict is Verdict.WRONG
+    assert repr(case) == "Case('rosenbrock', grad, rng)"
+
+
+def test_case_is_frozen():
+    """Neither attributes nor options can be changed."""
+    case = Case(rosenbrock, POINT, grad=rosenbrock_grad)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        case.name = "other"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del case.name
+    with pytest.raises(TypeError):
+        case.options["rng"] = 1  # pyright: ignore
+
+
+def test_case_validates_early():
+    """An unknown option, or no claim, is said where the case is written."""
+    with pytest.raises(UsageError, match="`tol` is no option of `check`; it takes grad, wrt, rtol"):
+        Case(rosenbrock, POINT, grad=rosenbrock_grad, tol=1e-7)
+    with pytest.raises(UsageError, match="pass `grad=`"):
+        Case(rosenbrock, POINT)
+    with pytest.raises(UsageError, match="`seed` is no option"):
+        Case(rosenbrock, POINT, grad=rosenbrock_grad).check(seed=1)
