@@ -1,0 +1,298 @@
+"""What a report looks like as text."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+from rich.cells import cell_len
+
+from gradproof._render import _numbers as numbers
+from gradproof._render import report_text
+from gradproof._report import Cost, Finding, LeafResult, Reason, Report, Run, Severity, Verdict
+
+RUN = Run(started="", python="", numpy="", gradproof="", platform="")
+
+
+def leaf(path, verdict=Verdict.CORRECT, bound=3.14e-7, **fields):
+    fields = {"shape": (3, 5), "dtype": "float64", "deviation": 2e-11, "noticeable": 3.2e-6, **fields}
+    return LeafResult(path=path, verdict=verdict, bound=bound if verdict is Verdict.CORRECT else None, **fields)
+
+
+def finding(path, **fields):
+    fields = {
+        "id": "GP101",
+        "severity": Severity.ERROR,
+        "place": "every entry",
+        "kind": "claimed 2 times the true gradient",
+        "claimed": -0.27712345,
+        "reference": -0.138561725,
+        "error_bar": 2.3e-6,
+        "quantity": "slope",
+        "factor": 2.0,
+        "advice": "Look for a factor 2 in the backward pass.",
+        "reproducer": "gradproof.check(cost, (params,), grad=claimed, rng=7)",
+        **fields,
+    }
+    return Finding(path=path, **fields)
+
+
+def report(verdict=Verdict.CORRECT, leaves=(), findings=(), **fields):
+    fields = {
+        "reason": None,
+        "cost": Cost(evaluations=1234, claims=1, calls=1234, seconds=0.5),
+        "name": "cost",
+        "claim": "grad",
+        "level": "certificate",
+        "seed": 7,
+        "rtol": 1e-7,
+        "max_bound": 1e-2,
+        "confidence": 1 - 1e-6,
+        "run": RUN,
+        **fields,
+    }
+    leaves = tuple(leaves) or (leaf("params['W1']"), leaf("params['b1']", bound=2.06e-6, shape=()))
+    return Report(verdict=verdict, leaves=leaves, findings=tuple(findings), **fields)
+
+
+WRONG = report(
+    Verdict.WRONG,
+    leaves=[
+        leaf("params['W1']"),
+        leaf("params['W2']", Verdict.WRONG, deviation=1.0, note="claimed 2 times the true gradient"),
+        leaf("params['b2']", bound=2.06e-6, note="flat: f does not change at this point, whatever this leaf is"),
+    ],
+    findings=[finding("params['W2']")],
+)
+
+
+def in_order(text, *parts):
+    """Whether `parts` occur in `text`, one after the other."""
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        assert at >= 0, f"{part!r} is missing, or comes too early, in\n{text}"
+        at += len(part)
+    return True
+
+
+def test_wrong_reads_in_the_order_of_the_style_guide():
+    """Verdict, where, claimed and reference, the relation, the advice, the reproducer, the leaves, the cost."""
+    assert in_order(
+        report_text(WRONG),
+        "WRONG  cost",
+        "not the derivative (1 error)",
+        "params['W2'], every entry  error GP101",
+        "claimed -0.277123, reference -0.138562 ± 3e-6",
+        "claimed 2 times the true gradient",
+        "Look for a factor 2",
+        "gradproof.check(cost, (params,), grad=claimed, rng=7)",
+        "leaf",
+        "params['W2']",
+        "params['b2']",
+        "params['W1']",
+        "In the CORRECT leaves no error above 2.1e-6 of each leaf's norm, confidence 1 - 1e-6",
+        "1,234 evaluations of f, 1 call of the claim; rtol 1e-7, max_bound 0.01; replay: rng=7.",
+    )
+
+
+def test_correct_is_one_line_and_the_table():
+    """Nothing stands between the banner and the leaves; the certificate says what it rests on."""
+    lines = report_text(report()).splitlines()
+    assert lines[0] == "CORRECT  cost  the claimed gradient is right to within 2.1e-6 (2 leaves, 16 entries)"
+    assert lines[1] == ""
+    assert lines[2].split() == ["leaf", "shape", "verdict", "bound", "deviation"]
+    assert lines[4].split() == ["params['b1']", "()", "CORRECT", "2.1e-6", "2e-11"]
+    text = " ".join(report_text(report()).split())
+    assert "over the choice of directions, given honest error bars" in text
+    assert "A single wrong entry would have been noticed from an error of 3.2e-6" in text
+
+
+def test_every_entry_measured_is_not_a_matter_of_directions():
+    text = " ".join(report_text(report(level="entries")).split())
+    assert "Every entry was measured alone: no error above 2.1e-6" in text
+    assert "directions" not in text
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_inconclusive_says_why_and_what_to_do(reason):
+    inconclusive = report(Verdict.INCONCLUSIVE, [leaf("x", Verdict.INCONCLUSIVE)], reason=reason)
+    text = report_text(inconclusive)
+    assert in_order(text, "INCONCLUSIVE  cost", f"{reason.value}: ", "next  ", "x")
+    assert "no error above" not in text
+
+
+def test_advice_of_a_doubt_takes_the_place_of_the_general_one():
+    doubt = finding("x", severity=Severity.DOUBT, advice="Start elsewhere.", kind="saturated", factor=None)
+    text = report_text(report(Verdict.INCONCLUSIVE, findings=[doubt], reason=Reason.DEGENERATE))
+    assert in_order(text, "doubt GP101", "saturated", "Start elsewhere.")
+    assert text.count("  next ") == 1
+
+
+def test_kink():
+    text = report_text(report(Verdict.NOT_DIFFERENTIABLE, [leaf("x", Verdict.NOT_DIFFERENTIABLE)]))
+    assert in_order(" ".join(text.split()), "NOT_DIFFERENTIABLE", "kink", "between its one-sided slopes")
+
+
+@pytest.mark.parametrize("width", [40, 50, 64, 72, 80, 100, 120])
+def test_no_line_is_wider_than_the_width_and_nothing_that_matters_is_lost(width):
+    """Path, verdict and bound of each leaf, and the numbers of each finding, are there at any width."""
+    long = "params['encoder']['layers'][11]['attention']['query']['kernel']"
+    wide = report(
+        Verdict.WRONG,
+        [*WRONG.leaves, leaf(long, bound=4.4e-6), leaf("kink", Verdict.NOT_DIFFERENTIABLE)],
+        [*WRONG.findings, finding(long, entries=tuple((i, i) for i in range(100)), place="")],
+    )
+    text = report_text(wide, width=width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    dense = "".join(text.split())
+    for part in (
+        "params['W2']",
+        "2.1e-6",
+        "4.4e-6",
+        "-0.138562±3e-6",
+        "NOT_",
+        "DIFFERENTIABLE",
+        "[5,5]and94more",
+        "whateverthisleafis" if width >= 100 else "flat:",
+    ):
+        assert part in dense, part
+    if width >= 80:
+        assert long in text
+
+
+def test_wide_characters_count_as_wide():
+    text = report_text(report(leaves=[leaf("パラメータ['重み']", note="長い注釈 " * 9)]), width=50)
+    assert max(cell_len(line) for line in text.splitlines()) <= 50
+
+
+@pytest.mark.parametrize("key", ["[red]", "[/]", "[bold]x[/bold]", ":smile:", "[link=http://x]", "a\\[b"])
+def test_markup_in_names_is_only_text(key):
+    text = report_text(
+        report(
+            Verdict.WRONG,
+            [leaf(f"params[{key!r}]", Verdict.WRONG, note=key)],
+            [finding(f"params[{key!r}]", kind=key, advice=key, reproducer=key, place=key)],
+            name=key,
+        )
+    )
+    assert text.count(key) >= 7 if "\\" not in key else text.count(key) >= 5
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    text = report_text(report(leaves=[leaf("x\x1b[31m\r\x07", note="two\nlines")], name="a\x1b]0;b"))
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert "\\x1b[31m" in text
+    assert "two lines" in text
+
+
+def test_many_leaves_are_cut_and_the_worst_are_kept():
+    """Of 1000 leaves the two wrong ones come first, and the rest are counted with their largest bound."""
+    leaves = [leaf(f"p[{i}]", bound=1e-9 * (i + 1)) for i in range(998)]
+    leaves[500:500] = [leaf("bad[0]", Verdict.WRONG, deviation=0.1), leaf("bad[1]", Verdict.WRONG, deviation=3.0)]
+    text = report_text(report(Verdict.WRONG, leaves, [finding("bad[1]"), finding("bad[0]")]))
+    assert len(text.splitlines()) < 70
+    assert in_order(
+        text, "leaf ", "bad[1]", "bad[0]", "p[997]", "and 960 more leaves: 960 CORRECT, largest bound 9.6e-7"
+    )
+
+
+def test_many_findings_are_cut():
+    text = report_text(report(Verdict.WRONG, WRONG.leaves, [finding(f"p[{i}]") for i in range(100)]))
+    assert in_order(text, "(100 errors)", "p[11]", "and 88 more findings: see report.findings")
+
+
+def test_verdict_is_not_shown_by_colour_alone():
+    """Text without colours has each leaf's verdict as a word."""
+    lines = report_text(WRONG).splitlines()
+    assert [
+        line.split()[3] for line in lines if line.startswith("params[") and "," in line and "error" not in line
+    ] == [
+        "WRONG",
+        "CORRECT",
+        "CORRECT",
+    ]
+
+
+def test_str_of_a_report_is_this_text():
+    assert str(WRONG) == report_text(WRONG)
+
+
+def test_text_does_not_depend_on_the_run():
+    """Equal reports read the same, seconds and versions notwithstanding."""
+    other = dataclasses.replace(WRONG, cost=dataclasses.replace(WRONG.cost, seconds=9.0))
+    assert other == WRONG
+    assert str(other) == str(WRONG)
+
+
+def test_environment_does_not_change_the_text(monkeypatch):
+    expected = report_text(WRONG)
+    for name, value in {"COLUMNS": "30", "FORCE_COLOR": "1", "TERM": "dumb", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert report_text(WRONG) == expected
+
+
+def test_rich_is_loaded_only_when_text_is_asked_for():
+    code = "import sys, gradproof._render; print(sorted({'rich', 'click'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (3.14159e-7, "3.1e-7"),
+        (9.96e-7, "1e-6"),
+        (0.00314, "0.0031"),
+        (0.9996, "1.0"),
+        (12.3, "12"),
+        (1234.0, "1200"),
+        (1.234e9, "1.2e9"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
+    ],
+)
+def test_two_significant_digits(value, expected):
+    assert numbers.significant(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(2.3e-6, "3e-6"), (3e-6, "3e-6"), (9.2e-5, "1e-4"), (0.012, "0.02"), (0.0, "0"), (7.1, "8")]
+)
+def test_error_bars_are_rounded_up(value, expected):
+    assert numbers.error_bar(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("claimed", "reference", "bar", "expected"),
+    [
+        (-0.27712345, -0.138561725, 2.3e-6, ("-0.277123", "-0.138562")),
+        (-0.27712345, -0.138561725, 2.3e-3, ("-0.277", "-0.139")),
+        (1.0, 1.0 + 3.4567e-9, 1e-14, ("1.00000000000", "1.00000000346")),
+        (4.2e-9, 1.05e-9, 2e-11, ("4.20e-9", "1.05e-9")),
+        (1e12, 2e12, 1e8, ("1.0000e12", "2.0000e12")),
+        (0.0, 0.5, 1e-3, ("0.000", "0.500")),
+        (-1e-9, 0.5, 1e-3, ("0.000", "0.500")),
+        (0.0, 0.0, 0.0, ("0", "0")),
+        (math.nan, 0.5, 1e-3, ("nan", "0.500")),
+        (math.inf, -math.inf, None, ("inf", "-inf")),
+    ],
+)
+def test_no_digit_that_the_bar_does_not_support(claimed, reference, bar, expected):
+    assert numbers.measured(claimed, reference, bar) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(2.0, "2"), (0.25, "1/4"), (-1.0, "-1"), (4.0000000001, "4"), (1 / 3, "1/3"), (1.2345678, "1.2346"), (0.0, "0")],
+)
+def test_factors_by_their_simple_name(value, expected):
+    assert numbers.factor(value) == expected
+
+
+def test_confidence_near_one_is_one_minus():
+    assert numbers.confidence(1 - 1e-6) == "1 - 1e-6"
+    assert numbers.confidence(0.95) == "0.95"
