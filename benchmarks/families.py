@@ -1,0 +1,1451 @@
+"""Functions whose slope is known: the corpus on which error bars are tested.
+
+Each family builds lines phi(t) = f(x + t v) at random points. Truth is never a finite difference: it is the chain rule
+in long double (`exact.gradient`), and `verify_truths` compares it with 80-digit differences in mpmath. Where noise,
+rounding or a solver's stopping rule is part of f, truth is the slope of the smooth function underneath.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import exact as ex
+import ml_dtypes
+import numpy as np
+from exact import Generic, absolute, arctan, cos, exp, gather, largest, log, log1p, maximum, sin, sqrt, tanh, where
+
+from gradproof._prove._directions import natural_size
+
+Function = Callable[..., Generic]
+Piece = tuple[Function, tuple[np.ndarray, ...]]
+
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+STORED = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+# bfloat16 is a storage format: kernels read it, compute in float32 and store the result in it.
+COMPUTED = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": np.float32}
+
+
+def held_out(name: str, seed: int) -> bool:
+    """Whether a family or function (by name), or a seed, is set aside: not looked at while tuning."""
+    return group(name, seed) != "tuned"
+
+
+def group(name: str, seed: int) -> str:
+    """Say "fresh name" (half of all names), "fresh seed" (half of the seeds of the others) or "tuned"."""
+    if hashlib.sha256(name.encode()).digest()[0] & 1:
+        return "fresh name"
+    return "fresh seed" if hashlib.sha256(f"seed {seed}".encode()).digest()[0] & 1 else "tuned"
+
+
+def quantile(numbers: list[float], q: float) -> float:
+    return float(np.quantile(numbers, q)) if numbers else math.nan
+
+
+class Draw:
+    """Random numbers that are exactly representable in the dtype under test."""
+
+    def __init__(self, rng: np.random.Generator, dtype: str) -> None:
+        self.rng = rng
+        self.dtype = dtype
+
+    def stored(self, numbers: Any) -> Any:
+        return np.asarray(numbers).astype(STORED[self.dtype]).astype(np.float64)
+
+    def normal(self, *shape: int, size: float = 1.0) -> np.ndarray:
+        return self.stored(size * self.rng.standard_normal(shape))
+
+    def uniform(self, low: float, high: float, *shape: int) -> np.ndarray:
+        return self.stored(self.rng.uniform(low, high, shape))
+
+    def log_uniform(self, low: float, high: float, *shape: int) -> np.ndarray:
+        return self.stored(np.exp(self.rng.uniform(math.log(low), math.log(high), shape)))
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high))
+
+    def choice(self, options: tuple[Any, ...]) -> Any:
+        return options[self.integer(0, len(options))]
+
+
+@dataclasses.dataclass
+class Made:
+    """f(x, *data) at x.
+
+    smooth : the function that has the true slope (f itself by default).
+    visible : the function under test, where it differs: NumPy arrays only.
+    """
+
+    smooth: Function
+    x: np.ndarray
+    data: tuple[np.ndarray, ...] = ()
+    visible: Function | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    name: str
+    tags: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    build: Callable[[Draw], Made]
+
+    def make(self, rng: np.random.Generator, dtype: str = "float64") -> Line:
+        made = self.build(Draw(rng, dtype))
+        return Line(self, made, rng, dtype)
+
+
+def safe_norm(numbers: np.ndarray) -> float:
+    """Euclidean norm without overflow or underflow of the squares."""
+    top = float(np.max(np.abs(numbers)))
+    return top * float(np.linalg.norm(numbers / top)) if top > 0 else 0.0
+
+
+class Line:
+    """f: ndarray (n,) -> scalar at x, moved along random directions of natural size, with the true slope.
+
+    In a third of the cases x is two leaves, the one with the larger gradient moved less, as the engine does.
+
+    Attributes
+    ----------
+    scale, ripple : natural size of the slope, with and without the leaves' scales (see `gradproof._line.slope`).
+    """
+
+    def __init__(self, family: Family, made: Made, rng: np.random.Generator, dtype: str) -> None:
+        self.family, self.made, self.dtype = family, made, dtype
+        self.eps = EPS[dtype]
+        self.x = made.x
+        self.function = made.visible or made.smooth
+        self.data = tuple(part.astype(COMPUTED[dtype]) for part in made.data)
+        self.gradient = ex.gradient(made.smooth, made.x, made.data)
+        n = len(self.x)
+        cut = int(rng.integers(1, n)) if n > 3 and rng.random() < 1 / 3 else 0
+        leaves = [slice(0, cut), slice(cut, n)] if cut else [slice(0, n)]
+        self.natural = np.empty(n)
+        for leaf in leaves:
+            self.natural[leaf] = natural_size(self.x[leaf])
+        sized = self.gradient.astype(float) * self.natural
+        norms = np.array([safe_norm(sized[leaf]) for leaf in leaves])
+        least = norms.min() if norms.min() > 1e-3 * norms.max() else norms.max()
+        self.moves = np.empty(n)
+        for leaf, norm in zip(leaves, norms, strict=True):
+            self.moves[leaf] = self.natural[leaf] * (min(1.0, least / norm) if norm > 0 else 1.0)
+        self.scale = safe_norm(self.gradient.astype(float) * self.moves)
+        self.ripple = safe_norm(norms)
+        self.evaluations = 0
+
+    def direction(self, rng: np.random.Generator) -> np.ndarray:
+        """Uniform on the sphere, scaled to the natural size of x."""
+        u = rng.standard_normal(len(self.x))
+        return u * (math.sqrt(len(u)) / np.linalg.norm(u)) * self.moves
+
+    def truth(self, v: np.ndarray) -> float:
+        return float((self.gradient * ex.long(v)).sum())
+
+    def f(self, x: np.ndarray) -> float:
+        """The function under test: x and result in its dtype, returned as float64."""
+        result = self.function(x.astype(COMPUTED[self.dtype]), *self.data)
+        return float(np.asarray(result).astype(STORED[self.dtype]))
+
+    def phi(self, v: np.ndarray, step: float) -> float:
+        """f at x + step v; low precision visits the nearest point and is corrected to first order, as Problem does."""
+        self.evaluations += 1
+        wanted = self.x + step * v if step else self.x.copy()
+        with np.errstate(all="ignore"):
+            if self.dtype == "float64":
+                value = self.f(wanted)
+            else:
+                visited = wanted.astype(STORED[self.dtype]).astype(np.float64)
+                value = self.f(visited) - math.fsum(self.gradient.astype(float) * (visited - wanted))
+        return value if math.isfinite(value) else math.nan
+
+
+FAMILIES: dict[str, Family] = {}
+ALL = "float64 float32 low"
+UPPER = "float64 float32"
+
+
+def family(tags: str, dtypes: str = ALL) -> Callable[[Callable[[Draw], Made]], Callable[[Draw], Made]]:
+    def register(build: Callable[[Draw], Made]) -> Callable[[Draw], Made]:
+        name = build.__name__.strip("_")
+        FAMILIES[name] = Family(name, tuple(tags.split()), tuple(dtypes.split()), build)
+        return build
+
+    return register
+
+
+# ------------------------------------------------------------------------------------------------------------ pieces
+
+
+def softplus(z: Generic) -> Generic:
+    return maximum(z, z * 0) + log1p(exp(-absolute(z)))
+
+
+def sigmoid(z: Generic) -> Generic:
+    return (tanh(z * 0.5) + 1) * 0.5
+
+
+def log_sum_exp(z: Generic) -> Generic:
+    top = largest(z)
+    return log(exp(z - top).sum()) + top
+
+
+def softmax_rows(z: Generic) -> Generic:
+    e = exp(z - largest(z))
+    return e / e.sum(axis=1).reshape(len(z), 1)
+
+
+def dense(draw: Draw, rows: int, columns: int, size: float = 1.0) -> np.ndarray:
+    return draw.normal(rows, columns, size=size / math.sqrt(columns))
+
+
+def solve(a: list[list[Generic]], b: list[Generic]) -> list[Generic]:
+    """Elimination without pivoting, for small diagonally dominant systems."""
+    n = len(b)
+    a, b = [list(row) for row in a], list(b)
+    for i in range(n):
+        for j in range(i + 1, n):
+            ratio = a[j][i] / a[i][i]
+            a[j] = [p - ratio * q for p, q in zip(a[j], a[i], strict=True)]
+            b[j] = b[j] - ratio * b[i]
+    for i in reversed(range(n)):
+        for j in range(i + 1, n):
+            b[i] = b[i] - a[i][j] * b[j]
+        b[i] = b[i] / a[i][i]
+    return b
+
+
+def tanh_net(draw: Draw, n: int) -> Piece:
+    """Two layers, the parameters' part of x enters as a shift of the first."""
+    first, second = dense(draw, 8, n), draw.normal(8)
+    return (lambda x, w, c: (tanh(w @ x) * c).sum()), (first, second)
+
+
+def softmax_piece(draw: Draw, n: int) -> Piece:
+    weights = dense(draw, 5, n)
+    return (lambda x, w: log_sum_exp(w @ x) - (w @ x)[2]), (weights,)
+
+
+def rosenbrock_piece(draw: Draw, n: int) -> Piece:
+    return (lambda x: ((x[1:] - x[:-1] ** 2) ** 2 * 10 + (1 - x[:-1]) ** 2).sum()), ()
+
+
+def gauss_piece(draw: Draw, n: int) -> Piece:
+    return (lambda x, c: exp(-((x - c) ** 2).sum() / n)), (draw.normal(n),)
+
+
+def piece(draw: Draw, n: int) -> Piece:
+    """Some smooth function."""
+    return draw.choice((tanh_net, softmax_piece, rosenbrock_piece, gauss_piece))(draw, n)
+
+
+def plus(draw: Draw, extra: Function, *more: np.ndarray, size: float = 1.0, n: int = 0) -> Made:
+    """size * (some smooth function) + extra(x, *more), at a random point."""
+    n = n or draw.integer(2, 12)
+    base, data = piece(draw, n)
+    k = len(data)
+    return Made(lambda x, *d: base(x, *d[:k]) * size + extra(x, *d[k:]), draw.normal(n), (*data, *more))
+
+
+def hash_noise(x: np.ndarray) -> float:
+    """Uniform in [-1, 1), a function of the bits of x."""
+    digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**63 - 1
+
+
+def seen_through(draw: Draw, change: Callable[[Any, np.ndarray, float], Any], n: int = 0) -> Made:
+    """A smooth function of which only change(value, x, typical value) is visible."""
+    n = n or draw.integer(2, 12)
+    smooth, data = piece(draw, n)
+    x = draw.normal(n)
+    typical = max(abs(float(smooth(x, *data))), 0.1)
+    return Made(smooth, x, data, lambda x, *d: change(smooth(x, *d), x, typical))
+
+
+def in_float32(made: Made) -> Made:
+    """The same with all arithmetic in float32 behind a float64 interface."""
+    made.data = tuple(part.astype(np.float32).astype(np.float64) for part in made.data)
+    smooth = made.smooth
+    made.visible = lambda x, *d: float(smooth(x.astype(np.float32), *(part.astype(np.float32) for part in d)))
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------------ smooth
+
+
+@family("smooth")
+def linear(draw: Draw) -> Made:
+    n = draw.integer(1, 20)
+    return Made(lambda x, c: (c * x).sum(), draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth")
+def quadratic(draw: Draw) -> Made:
+    n = draw.integer(1, 12)
+    a = dense(draw, n, n)
+    return Made(lambda x, a, b: ((a @ x) ** 2).sum() * 0.5 + (b * x).sum(), draw.normal(n), (a, draw.normal(n)))
+
+
+@family("smooth")
+def quartic(draw: Draw) -> Made:
+    n = draw.integer(1, 12)
+    return Made(lambda x, c: (c * (x**4) + x**2).sum(), draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth")
+def rational(draw: Draw) -> Made:
+    n = draw.integer(1, 12)
+    return Made(lambda x, c: ((x + c) / (1 + x * x)).sum(), draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth")
+def gauss(draw: Draw) -> Made:
+    n = draw.integer(1, 10)
+    f, data = gauss_piece(draw, n)
+    return Made(f, draw.normal(n), data)
+
+
+@family("smooth")
+def softplus_sum(draw: Draw) -> Made:
+    n, m = draw.integer(1, 12), 6
+    return Made(lambda x, w: softplus(w @ x * 2).sum(), draw.normal(n), (dense(draw, m, n),))
+
+
+@family("smooth")
+def gelu(draw: Draw) -> Made:
+    n = draw.integer(1, 12)
+
+    def f(x: Generic, w: Generic) -> Generic:
+        z = w @ x
+        return (z * 0.5 * (1 + tanh((z + z**3 * 0.044715) * 0.7978845608))).sum()
+
+    return Made(f, draw.normal(n), (dense(draw, 6, n),))
+
+
+@family("smooth")
+def swish_net(draw: Draw) -> Made:
+    n = draw.integer(2, 12)
+
+    def f(x: Generic, w: Generic, c: Generic) -> Generic:
+        z = w @ x
+        return (c * z * sigmoid(z)).sum() ** 2
+
+    return Made(f, draw.normal(n), (dense(draw, 6, n), draw.normal(6)))
+
+
+@family("smooth")
+def softmax_nll(draw: Draw) -> Made:
+    samples, inputs, classes = 6, 3, 4
+    labels = draw.rng.integers(0, classes, samples)
+
+    def f(x: Generic, features: Generic) -> Generic:
+        z = features @ x.reshape(inputs, classes)
+        e = exp(z - largest(z))
+        return -(log(e[np.arange(samples), labels] / e.sum(axis=1))).sum() / samples
+
+    return Made(f, draw.normal(inputs * classes), (draw.normal(samples, inputs),))
+
+
+@family("smooth")
+def logsumexp(draw: Draw) -> Made:
+    n = draw.integer(1, 12)
+    return Made(lambda x, w: log_sum_exp(w @ x * 3), draw.normal(n), (dense(draw, 7, n),))
+
+
+@family("smooth")
+def logdet(draw: Draw) -> Made:
+    n = 3
+
+    def f(x: Generic) -> Generic:
+        a = x.reshape(n, n)
+        a = a @ a.T
+        rows = [[a[i, j] + (n if i == j else 0) for j in range(n)] for i in range(n)]
+        total = rows[0][0] * 0
+        for i in range(n):
+            total = total + log(rows[i][i])
+            for j in range(i + 1, n):
+                ratio = rows[j][i] / rows[i][i]
+                rows[j] = [p - ratio * q for p, q in zip(rows[j], rows[i], strict=True)]
+        return total
+
+    return Made(f, draw.normal(n * n))
+
+
+@family("smooth")
+def attention(draw: Draw) -> Made:
+    tokens, width = 4, 2
+
+    def f(x: Generic, h: Generic) -> Generic:
+        q, k, v = (h @ x[4 * i : 4 * i + 4].reshape(width, width) for i in range(3))
+        return ((softmax_rows(q @ k.T) @ v) ** 2).sum()
+
+    return Made(f, draw.normal(12), (draw.normal(tokens, width),))
+
+
+@family("smooth")
+def mlp_tanh(draw: Draw) -> Made:
+    def f(x: Generic, data: Generic, labels: Generic) -> Generic:
+        hidden = tanh(data @ x[:12].reshape(3, 4) + x[12:16])
+        return (softplus(hidden @ x[16:20] + x[20]) - labels * (hidden @ x[16:20] + x[20])).sum() / 5
+
+    return Made(f, draw.normal(21), (draw.normal(5, 3), draw.uniform(0, 1, 5).round()))
+
+
+@family("smooth")
+def deep_tanh(draw: Draw) -> Made:
+    weights = np.stack([dense(draw, 4, 4, size=1.5) for _ in range(10)])
+
+    def f(x: Generic, w: Generic) -> Generic:
+        h = x
+        for layer in range(10):
+            h = tanh(w[layer] @ h)
+        return h.sum()
+
+    return Made(f, draw.normal(4), (weights,))
+
+
+@family("smooth")
+def recurrent_20_steps(draw: Draw) -> Made:
+    n = 3
+
+    def f(x: Generic, inputs: Generic) -> Generic:
+        w = x[: n * n].reshape(n, n)
+        h = x[n * n :] * 0
+        for step in range(20):
+            h = tanh(w @ h + inputs[step] + x[n * n :])
+        return (h * h).sum()
+
+    return Made(f, draw.normal(n * n + n), (draw.normal(20, n),))
+
+
+@family("smooth")
+def rosenbrock(draw: Draw) -> Made:
+    n = draw.integer(2, 12)
+    return Made(lambda x: ((x[1:] - x[:-1] ** 2) ** 2 * 100 + (1 - x[:-1]) ** 2).sum(), draw.normal(n))
+
+
+@family("smooth")
+def ackley(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+    return Made(
+        lambda x: exp(sqrt((x * x).sum() / n) * -0.2) * -20 - exp(cos(x * 6.28125).sum() / n), draw.normal(n, size=2)
+    )
+
+
+@family("smooth")
+def griewank(draw: Draw) -> Made:
+    n = draw.integer(2, 6)
+
+    def f(x: Generic) -> Generic:
+        product = cos(x[0])
+        for i in range(1, n):
+            product = product * cos(x[i] / (i + 1) ** 0.5)
+        return (x * x).sum() / 4000 - product + 1
+
+    return Made(f, draw.normal(n, size=5))
+
+
+@family("smooth")
+def levy(draw: Draw) -> Made:
+    n = draw.integer(2, 6)
+
+    def f(x: Generic) -> Generic:
+        w = (x - 1) / 4 + 1
+        return sin(w[0] * math.pi) ** 2 + ((w[:-1] - 1) ** 2 * (1 + sin(w[:-1] * math.pi + 1) ** 2 * 10)).sum()
+
+    return Made(f, draw.normal(n, size=3))
+
+
+@family("smooth")
+def ode_step(draw: Draw) -> Made:
+    """Ten steps of Runge-Kutta 4 for the van der Pol oscillator; x: two initial values, stiffness, step."""
+
+    def rate(y: Generic, z: Generic, mu: Generic) -> tuple[Generic, Generic]:
+        return z, mu * (1 - y * y) * z - y
+
+    def f(x: Generic) -> Generic:
+        y, z, mu, h = x[0], x[1], x[2], x[3] * 0.1
+        for _ in range(10):
+            a, b = rate(y, z, mu)
+            c, d = rate(y + h * a * 0.5, z + h * b * 0.5, mu)
+            e, g = rate(y + h * c * 0.5, z + h * d * 0.5, mu)
+            p, q = rate(y + h * e, z + h * g, mu)
+            y = y + h * (a + c * 2 + e * 2 + p) / 6
+            z = z + h * (b + d * 2 + g * 2 + q) / 6
+        return y + z * 0.5
+
+    return Made(f, draw.uniform(0.3, 1.5, 4))
+
+
+@family("smooth")
+def layer_norm(draw: Draw) -> Made:
+    n = draw.integer(3, 12)
+
+    def f(x: Generic, c: Generic) -> Generic:
+        centred = x - x.sum() / n
+        return (c * tanh(centred / sqrt((centred * centred).sum() / n + 0.01))).sum()
+
+    return Made(f, draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth")
+def poisson(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+    counts = draw.rng.integers(0, 5, 8).astype(float)
+    return Made(
+        lambda x, w, y: (exp(w @ x) - y * (w @ x)).sum() / 8, draw.normal(n, size=0.7), (dense(draw, 8, n), counts)
+    )
+
+
+@family("smooth")
+def student_t(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+    return Made(
+        lambda x, w, y: log1p((w @ x - y) ** 2 * 0.5).sum(), draw.normal(n), (dense(draw, 9, n), draw.normal(9))
+    )
+
+
+@family("smooth")
+def mixture(draw: Draw) -> Made:
+    samples = draw.normal(7, size=2)
+
+    def f(x: Generic, y: Generic) -> Generic:
+        total = 0
+        for k in range(3):
+            total = total + exp(x[k] - (y - x[3 + k]) ** 2 * exp(-x[6 + k]) * 0.5 - x[6 + k] * 0.5)
+        return -log(total).sum() / 7 + log(exp(x[:3]).sum())
+
+    return Made(f, draw.normal(9), (samples,))
+
+
+@family("smooth")
+def factorisation(draw: Draw) -> Made:
+    def f(x: Generic, target: Generic) -> Generic:
+        return ((x[:8].reshape(4, 2) @ x[8:14].reshape(2, 3) - target) ** 2).sum()
+
+    return Made(f, draw.normal(14), (draw.normal(4, 3),))
+
+
+@family("smooth")
+def cosine_similarity(draw: Draw) -> Made:
+    n = draw.integer(2, 12)
+    return Made(lambda x, c: (x * c).sum() / sqrt((x * x).sum() * (c * c).sum()), draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth", UPPER)
+def lennard_jones(draw: Draw) -> Made:
+    """Pairs of four points on a stretched grid: steep r**-12."""
+
+    def f(x: Generic) -> Generic:
+        energy = 0
+        for i in range(4):
+            for j in range(i):
+                square = (x[2 * i] - x[2 * j]) ** 2 + (x[2 * i + 1] - x[2 * j + 1]) ** 2
+                energy = energy + square**-6 - square**-3 * 2
+        return energy
+
+    grid = np.array([0.0, 0.0, 1.2, 0.1, 0.1, 1.1, 1.3, 1.2])
+    return Made(f, draw.stored(grid + 0.05 * draw.rng.standard_normal(8)))
+
+
+@family("smooth", UPPER)
+def steep_exponential(draw: Draw) -> Made:
+    n = draw.integer(1, 6)
+    return Made(lambda x, c: exp(x * c * 20).sum(), draw.normal(n), (draw.uniform(-1, 1, n),))
+
+
+@family("smooth", UPPER)
+def saturated(draw: Draw) -> Made:
+    """Sigmoids far out: the slope is small, f is near a constant."""
+    n = draw.integer(1, 8)
+    return Made(
+        lambda x, w, c: (c * tanh(w @ x * 3 + 5)).sum(),
+        draw.uniform(0.2, 1, n),
+        (draw.uniform(0, 1, 4, n), draw.normal(4)),
+    )
+
+
+@family("smooth", UPPER)
+def course_cost(draw: Draw) -> Made:
+    """Cross entropy as log(1 - a): cancellation where a is near 1."""
+    n = draw.integer(2, 8)
+
+    def f(x: Generic, w: Generic, y: Generic) -> Generic:
+        a = sigmoid(w @ x * 3)
+        return -(y * log(a) + (1 - y) * log(1 - a)).sum() / 6
+
+    return Made(f, draw.normal(n), (dense(draw, 6, n), draw.uniform(0, 1, 6).round()))
+
+
+@family("smooth", UPPER)
+def cancelling(draw: Draw) -> Made:
+    """(1 - cos z) / z**2 at small z: rounding far above that of the result."""
+    n = draw.integer(1, 6)
+    return Made(lambda x, c: (c * (1 - cos(x)) / (x * x)).sum(), draw.log_uniform(0.05, 0.5, n), (draw.normal(n),))
+
+
+@family("smooth", UPPER)
+def power_products(draw: Draw) -> Made:
+    n = draw.integer(2, 6)
+    return Made(lambda x, p: exp((p * log(x)).sum()), draw.log_uniform(0.03, 30, n), (draw.uniform(-2, 2, n),))
+
+
+@family("smooth")
+def arctan_sum(draw: Draw) -> Made:
+    n = draw.integer(1, 12)
+    return Made(lambda x, c: arctan(x * c * 3).sum(), draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth", "float64")
+def stationary(draw: Draw) -> Made:
+    """Exactly at a minimum along some coordinates, nearly along the others."""
+    n = draw.integer(2, 8)
+    centre = draw.normal(n)
+    shift = np.where(np.arange(n) % 2, 0.0, 1e-6)
+    return Made(lambda x, c: ((x - c) ** 2).sum() + ((x - c) ** 4).sum(), centre + shift, (centre,))
+
+
+@family("two_scales", "float64")
+def layer_transition(draw: Draw) -> Made:
+    """A transition of width 1e-6 .. 1e-2, up to four widths away."""
+    n = draw.integer(1, 6)
+    x = draw.normal(n)
+    width = float(draw.log_uniform(1e-6, 1e-2))
+    place = x[0] + width * float(draw.uniform(-4, 4))
+    made = plus(draw, lambda x, c, w: tanh((x[0] - c) / w), np.array(place), np.array(width), n=n if n > 1 else 2)
+    made.x[0] = x[0]
+    return made
+
+
+@family("two_scales", "float64")
+def local_slope(draw: Draw) -> Made:
+    """Smooth, but the slope differs within 1e-8 .. 1e-3 of x: w tanh((x - c) / w)."""
+    n = draw.integer(2, 6)
+    x0 = float(draw.normal())
+    width = float(draw.log_uniform(1e-8, 1e-3))
+    made = plus(draw, lambda x, c, w: w * tanh((x[0] - c) / w), np.array(x0 + 0.3 * width), np.array(width), n=n)
+    made.x[0] = x0
+    return made
+
+
+@family("two_scales", "float64")
+def narrow_bump(draw: Draw) -> Made:
+    """A bump of height 1e-3 and width 1e-4 on a smooth function, with x on its flank."""
+    n = draw.integer(2, 6)
+    x0 = float(draw.normal())
+    made = plus(
+        draw, lambda x, c: exp(-(((x[0] - c) * 1e4) ** 2)) * 1e-3, np.array(x0 + float(draw.uniform(-2e-4, 2e-4))), n=n
+    )
+    made.x[0] = x0
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------- oscillating
+
+
+@family("oscillating", UPPER)
+def sine_1e4(draw: Draw) -> Made:
+    n = draw.integer(1, 5)
+    return Made(
+        lambda x, c: (c * sin(x * (1e4 if draw.dtype == "float64" else 30.0))).sum(), draw.normal(n), (draw.normal(n),)
+    )
+
+
+@family("oscillating", "float64")
+def sine_2048_pi(draw: Draw) -> Made:
+    """The period divides every power-of-two step."""
+    n = draw.integer(1, 5)
+    x = np.round(draw.normal(n) * 64) / 64 + 1 / 64
+    return Made(lambda x: sin(x * (2048 * math.pi)).sum() + (x * x).sum(), x)
+
+
+@family("oscillating", "float64")
+def fast_ripple(draw: Draw) -> Made:
+    return plus(draw, lambda x: sin(x * 1e6).sum() * 1e-6)
+
+
+@family("oscillating", "float64")
+def small_ripple(draw: Draw) -> Made:
+    """Amplitude 1e-12 .. 1e-8 at wavelength 1e-5 .. 1e-2."""
+    amplitude, frequency = draw.log_uniform(1e-12, 1e-8), draw.log_uniform(600, 6e5)
+    return plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+
+
+@family("oscillating", "float64")
+def ripple_at_the_fine_steps(draw: Draw) -> Made:
+    """Wavelength near the finest first steps, amplitude 1e-13 .. 1e-10: easily taken for noise."""
+    amplitude, frequency = draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e6, 1e7)
+    return plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+
+
+@family("oscillating", UPPER)
+def medium_ripple(draw: Draw) -> Made:
+    amplitude, frequency = draw.log_uniform(1e-3, 1e-1), draw.log_uniform(10, 100)
+    return plus(draw, lambda x, a, w: a * cos(x * w).sum(), amplitude, frequency)
+
+
+@family("oscillating", "float64")
+def chirp(draw: Draw) -> Made:
+    n = draw.integer(1, 4)
+    return Made(lambda x: sin(x * x * 1000).sum(), draw.normal(n))
+
+
+@family("oscillating", "float64")
+def weierstrass(draw: Draw) -> Made:
+    """Five octaves of a fractal: a**k cos(b**k x)."""
+    n = draw.integer(1, 4)
+
+    def f(x: Generic) -> Generic:
+        total = cos(x)
+        for k in range(1, 6):
+            total = total + cos(x * 7.0**k) * 0.3**k
+        return total.sum()
+
+    return Made(f, draw.normal(n))
+
+
+@family("oscillating", "float64")
+def rastrigin(draw: Draw) -> Made:
+    n = draw.integer(1, 10)
+    return Made(lambda x: (x * x - cos(x * (2 * math.pi)) * 10).sum(), draw.normal(n, size=3))
+
+
+# ------------------------------------------------------------------------------------------------------------ scaled
+
+
+@family("scaled", UPPER)
+def inputs_1e_minus_8_to_1e8(draw: Draw) -> Made:
+    n = draw.integer(2, 10)
+    size = draw.log_uniform(1e-8, 1e8, n)
+    return Made(lambda x, s: (tanh(x / s) + (x / s) ** 2).sum(), draw.stored(size * draw.normal(n)), (size,))
+
+
+@family("scaled", UPPER)
+def inputs_1e_minus_8(draw: Draw) -> Made:
+    n = draw.integer(2, 10)
+    return Made(lambda x, c: (c * exp(x * 1e8)).sum(), draw.normal(n, size=1e-8), (draw.normal(n),))
+
+
+@family("scaled", UPPER)
+def inputs_1e8(draw: Draw) -> Made:
+    n = draw.integer(2, 10)
+    return Made(lambda x, c: (c * sin(x * 1e-8)).sum(), draw.normal(n, size=1e8), (draw.normal(n),))
+
+
+@family("scaled", UPPER)
+def mixed_units(draw: Draw) -> Made:
+    """A pressure, a length, a rate: all of natural size, products of powers, one sum."""
+    size = np.array([1e5, 1e-6, 3e2, 1e-3])
+
+    def f(x: Generic) -> Generic:
+        return x[0] * x[1] * 10 + x[2] * 1e-2 / (1 + x[3] * 1e3) + x[0] * x[0] * x[1] * 1e-5
+
+    return Made(f, draw.stored(size * draw.uniform(0.5, 2, 4)))
+
+
+@family("scaled", UPPER)
+def output_1e_minus_30(draw: Draw) -> Made:
+    n = draw.integer(2, 8)
+    f, data = piece(draw, n)
+    return Made(lambda x, *d: f(x, *d) * 1e-30, draw.normal(n), data)
+
+
+@family("scaled", UPPER)
+def output_1e30(draw: Draw) -> Made:
+    n = draw.integer(2, 8)
+    f, data = tanh_net(draw, n)
+    return Made(lambda x, *d: f(x, *d) * 1e30, draw.normal(n), data)
+
+
+@family("scaled", "float64")
+def output_1e_minus_200(draw: Draw) -> Made:
+    n = draw.integer(2, 8)
+    f, data = piece(draw, n)
+    return Made(lambda x, *d: f(x, *d) * 1e-200, draw.normal(n), data)
+
+
+@family("scaled", UPPER)
+def stiff_quadratic(draw: Draw) -> Made:
+    """Curvatures from 1e-8 to 1e8 at unit inputs."""
+    n = draw.integer(2, 10)
+    return Made(lambda x, c: (c * x * x).sum(), draw.normal(n), (draw.log_uniform(1e-8, 1e8, n),))
+
+
+@family("scaled", UPPER)
+def one_large_parameter(draw: Draw) -> Made:
+    """One entry of 1e6 that hardly matters among unit entries."""
+    made = plus(draw, lambda x: tanh(x[0] * 1e-6), n=6)
+    smooth = made.smooth
+    made.smooth = lambda x, *d: smooth(gather([x[0] * 1e-6, *(x[i] for i in range(1, 6))]), *d)
+    made.x[0] = 1e6
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------------ offset
+
+
+@family("offset", UPPER)
+def offset_1e4(draw: Draw) -> Made:
+    return plus(draw, lambda x: 1e4)
+
+
+@family("offset", UPPER)
+def offset_1e6(draw: Draw) -> Made:
+    return plus(draw, lambda x: 1e6)
+
+
+@family("offset", "float64")
+def offset_1e6_small(draw: Draw) -> Made:
+    return plus(draw, lambda x: 1e6, size=1e-4)
+
+
+@family("offset", "float64")
+def offset_1e9(draw: Draw) -> Made:
+    return plus(draw, lambda x: 1e9)
+
+
+@family("offset", "float64")
+def offset_minus_3e5(draw: Draw) -> Made:
+    return plus(draw, lambda x: -3e5, size=1e-2)
+
+
+@family("offset", "float64")
+def offset_inputs(draw: Draw) -> Made:
+    """Inputs of 1e4 + small: f feels the small part only."""
+    n = draw.integer(2, 8)
+    f, data = piece(draw, n)
+    return Made(lambda x, *d: f((x - 1e4) * 0.01, *d), draw.normal(n, size=100) + 1e4, data)
+
+
+# ------------------------------------------------------------------------------------------------------------- noisy
+
+
+@family("noisy", "float64")
+def hash_noise_1e_minus_10(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: y + 1e-10 * typical * hash_noise(x))
+
+
+@family("noisy", "float64")
+def hash_noise_1e_minus_8(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: y + 1e-8 * typical * hash_noise(x))
+
+
+@family("noisy", UPPER)
+def hash_noise_1e_minus_6(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: y + 1e-6 * typical * hash_noise(x))
+
+
+@family("noisy", UPPER)
+def hash_noise_1e_minus_4(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: y + 1e-4 * typical * hash_noise(x))
+
+
+@family("noisy", "float64")
+def hash_noise_of_few_values(draw: Draw) -> Made:
+    """Noise of -a, 0 or +a: half of the samples of a small noise estimate may be 0."""
+    amplitude = float(draw.log_uniform(1e-11, 1e-5))
+    return seen_through(draw, lambda y, x, typical: y + amplitude * typical * round(1.4 * hash_noise(x)))
+
+
+@family("noisy", "float64")
+def rare_outliers(draw: Draw) -> Made:
+    """One value in twelve is off by 1e-9 .. 1e-5."""
+    amplitude = float(draw.log_uniform(1e-9, 1e-5))
+
+    def change(y: float, x: np.ndarray, typical: float) -> float:
+        u = hash_noise(x)
+        return y + (amplitude * typical * math.copysign(1, u) if abs(u) > 11 / 12 else 0.0)
+
+    return seen_through(draw, change)
+
+
+@family("noisy", "float64")
+def proportional_noise(draw: Draw) -> Made:
+    """Noise proportional to the value."""
+    amplitude = float(draw.log_uniform(1e-13, 1e-6))
+    return seen_through(draw, lambda y, x, typical: y * (1 + amplitude * hash_noise(x)))
+
+
+@family("nondeterministic noisy", UPPER)
+def nondeterministic_1e_minus_9(draw: Draw) -> Made:
+    rng = np.random.default_rng(draw.integer(0, 2**31))
+    size = 1e-9 if draw.dtype == "float64" else 1e-5
+    return seen_through(draw, lambda y, x, typical: float(y) + size * typical * rng.standard_normal())
+
+
+@family("nondeterministic noisy", UPPER)
+def nondeterministic_1e_minus_4(draw: Draw) -> Made:
+    rng = np.random.default_rng(draw.integer(0, 2**31))
+    return seen_through(draw, lambda y, x, typical: float(y) + 1e-4 * typical * rng.standard_normal())
+
+
+@family("nondeterministic noisy", "float64")
+def summed_in_random_order(draw: Draw) -> Made:
+    """Atomic adds: the last bits differ from call to call."""
+    rng = np.random.default_rng(draw.integer(0, 2**31))
+    n = draw.integer(2, 8)
+    weights = dense(draw, 60, n)
+
+    def shuffled(x: np.ndarray, w: np.ndarray) -> float:
+        terms = np.sin(w @ x * 3)
+        total = 0.0
+        for term in terms[rng.permutation(60)].tolist():
+            total += term
+        return total
+
+    return Made(lambda x, w: sin(w @ x * 3).sum(), draw.normal(n), (weights,), shuffled)
+
+
+# ------------------------------------------------------------------------------------------------------------ solver
+
+
+@family("solver noisy", "float64")
+def fixed_point(draw: Draw) -> Made:
+    n = 4
+    w = dense(draw, n, n, size=0.5)
+    w = w * (0.5 / max(0.5, float(np.linalg.norm(w, 2))))
+
+    def iterate(x: Generic, w: Generic, steps: int, tolerance: float) -> Generic:
+        z = x * 0
+        for _ in range(steps):
+            new = tanh(w @ z + x)
+            if tolerance and float(np.abs(new - z).max()) < tolerance:
+                return (new * new).sum()
+            z = new
+        return (z * z).sum()
+
+    return Made(lambda x, w: iterate(x, w, 90, 0.0), draw.normal(n), (w,), lambda x, w: iterate(x, w, 500, 1e-13))
+
+
+def _system(x: Generic, a: Generic) -> list[list[Generic]]:
+    n = len(x)
+    return [[a[i, j] + (exp(x[i]) + n if i == j else 0) for j in range(n)] for i in range(n)]
+
+
+@family("solver noisy", "float64")
+def conjugate_gradients(draw: Draw) -> Made:
+    n = 5
+    half = dense(draw, n, n)
+    a, b = half @ half.T, draw.normal(n)
+
+    def exactly(x: Generic, a: Generic, b: Generic) -> Generic:
+        return (gather(solve(_system(x, a), list(b))) * b).sum()
+
+    def iterated(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        matrix = a + np.diag(np.exp(x) + n)
+        z, r = np.zeros(n), b.copy()
+        p, rr = r.copy(), r @ r
+        while rr > 1e-26 * (b @ b):
+            q = matrix @ p
+            step = rr / (p @ q)
+            z, r = z + step * p, r - step * q
+            p, rr = r + (r @ r) / rr * p, r @ r
+        return float(z @ b)
+
+    return Made(exactly, draw.normal(n), (a, b), iterated)
+
+
+@family("solver noisy", "float64")
+def gauss_seidel(draw: Draw) -> Made:
+    n = 4
+    half = dense(draw, n, n)
+    a, b = half @ half.T, draw.normal(n)
+
+    def exactly(x: Generic, a: Generic, b: Generic) -> Generic:
+        return (gather(solve(_system(x, a), list(b))) ** 2).sum()
+
+    def iterated(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        matrix = a + np.diag(np.exp(x) + n)
+        z = np.zeros(n)
+        for _ in range(200):
+            old = z.copy()
+            for i in range(n):
+                z[i] += (b[i] - matrix[i] @ z) / matrix[i, i]
+            if np.abs(z - old).max() < 1e-14:
+                break
+        return float(z @ z)
+
+    return Made(exactly, draw.normal(n), (a, b), iterated)
+
+
+@family("solver noisy", "float64")
+def kepler(draw: Draw) -> Made:
+    """Eccentric anomaly by Newton's method to 1e-13; x: mean anomaly, eccentricity."""
+
+    def newton(x: Generic, steps: int, tolerance: float) -> Generic:
+        e = x[0] + x[1] * sin(x[0])
+        for _ in range(steps):
+            change = (e - x[1] * sin(e) - x[0]) / (1 - x[1] * cos(e))
+            e = e - change
+            if tolerance and abs(float(change)) < tolerance:
+                break
+        return cos(e) - x[1] * e
+
+    x = np.array([float(draw.uniform(0.5, 2.5)), float(draw.uniform(0.1, 0.7))])
+    return Made(lambda x: newton(x, 9, 0.0), x, (), lambda x: newton(x, 60, 1e-13))
+
+
+@family("solver quantised", "float64")
+def bisection(draw: Draw) -> Made:
+    """The root of z**3 + z = c . x, bisected down to 2**-40."""
+    n = draw.integer(2, 6)
+
+    def newton(x: Generic, c: Generic) -> Generic:
+        target = (c * x).sum()
+        z = target * 0
+        for _ in range(14):
+            z = z - (z**3 + z - target) / (z * z * 3 + 1)
+        return z
+
+    def bisected(x: np.ndarray, c: np.ndarray) -> float:
+        target, low, high = float((c * x).sum()), -4.0, 4.0
+        for _ in range(43):
+            middle = (low + high) / 2
+            low, high = (middle, high) if middle**3 + middle < target else (low, middle)
+        return (low + high) / 2
+
+    x = draw.normal(n)
+    return Made(newton, x / max(1.0, float(np.linalg.norm(x)) / 2), (draw.normal(n),), bisected)
+
+
+@family("solver noisy", "float64")
+def adaptive_quadrature(draw: Draw) -> Made:
+    """Adaptive Simpson to 1e-13 of exp(-a s) / (1 + b s**2) + c s on [0, 1]; truth by 64-point Gauss-Legendre."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+
+    def fine(x: Generic) -> Generic:
+        total = 0
+        for s, w in zip((nodes + 1) / 2, weights / 2, strict=True):
+            total = total + exp(-x[0] * s) / (1 + x[1] * s * s) * w + x[2] * s * w
+        return total
+
+    def adaptive(x: np.ndarray) -> float:
+        def g(s: float) -> float:
+            return math.exp(-x[0] * s) / (1 + x[1] * s * s) + x[2] * s
+
+        def simpson(a: float, b: float, fa: float, fm: float, fb: float, tolerance: float, depth: int) -> float:
+            m = (a + b) / 2
+            fl, fr = g((a + m) / 2), g((m + b) / 2)
+            whole = (b - a) / 6 * (fa + 4 * fm + fb)
+            left, right = (m - a) / 6 * (fa + 4 * fl + fm), (b - m) / 6 * (fm + 4 * fr + fb)
+            if depth == 0 or abs(left + right - whole) < 15 * tolerance:
+                return left + right + (left + right - whole) / 15
+            return simpson(a, m, fa, fl, fm, tolerance / 2, depth - 1) + simpson(
+                m, b, fm, fr, fb, tolerance / 2, depth - 1
+            )
+
+        return simpson(0.0, 1.0, g(0.0), g(0.5), g(1.0), 1e-13, 12)
+
+    return Made(fine, draw.uniform(0.5, 2, 3), (), adaptive)
+
+
+# --------------------------------------------------------------------------------------------------------- quantised
+
+
+@family("quantised", "float64")
+def rounded_to_6_decimals(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: round(float(y), 6))
+
+
+@family("quantised", "float64")
+def rounded_to_8_decimals(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: round(float(y), 8))
+
+
+@family("quantised", "float64")
+def printed_with_7_digits(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: float(f"{float(y):.6e}"))
+
+
+@family("quantised", "float64")
+def cancelled_1e8(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: (y + 1e8) - 1e8)
+
+
+@family("quantised", "float64")
+def lattice_of_any_step(draw: Draw) -> Made:
+    step = float(draw.log_uniform(1e-9, 1e-4))
+    return seen_through(draw, lambda y, x, typical: step * math.floor(float(y) / step))
+
+
+@family("quantised", "float64")
+def rounded_inputs(draw: Draw) -> Made:
+    """x is rounded to 10 decimals before use."""
+    n = draw.integer(2, 8)
+    f, data = piece(draw, n)
+    return Made(f, draw.normal(n), data, lambda x, *d: f(np.round(x, 10), *d))
+
+
+@family("quantised", "float64")
+def table_lookup(draw: Draw) -> Made:
+    """f between the points of a fine table (piecewise linear, step 1e-5), as smooth as the table is fine."""
+    c = float(draw.normal())
+
+    def looked_up(x: np.ndarray) -> float:
+        place = np.floor(x * 1e5) * 1e-5
+        low, high = np.sin(place + c), np.sin(place + 1e-5 + c)
+        return float((low + (high - low) * (x - place) * 1e5).sum())
+
+    # The slope of the interpolant itself: that of the chord.
+    def chord(x: Generic) -> Generic:
+        point = ex.value_of(x)
+        place = np.floor(np.asarray(point, dtype=float) * 1e5) * 1e-5
+        low, high = np.sin(place + c), np.sin(place + 1e-5 + c)
+        return ((high - low) * 1e5 * x).sum()
+
+    return Made(chord, draw.normal(3), (), looked_up)
+
+
+# --------------------------------------------------------------------------------------------------- float32 inside
+
+
+@family("float32_inside", "float64")
+def float32_output(draw: Draw) -> Made:
+    return seen_through(draw, lambda y, x, typical: float(np.float32(y)))
+
+
+@family("float32_inside", "float64")
+def float32_softmax(draw: Draw) -> Made:
+    return in_float32(softmax_nll(draw))
+
+
+@family("float32_inside", "float64")
+def float32_mlp(draw: Draw) -> Made:
+    return in_float32(mlp_tanh(draw))
+
+
+@family("float32_inside", "float64")
+def float32_reduction(draw: Draw) -> Made:
+    """Terms in float64, their sum in float32."""
+    n = draw.integer(2, 8)
+    f = lambda x, w: softplus(w @ x).sum()  # noqa: E731
+    visible = lambda x, w: float(np.add.reduce(softplus(w @ x).astype(np.float32)))  # noqa: E731
+    return Made(f, draw.normal(n), (dense(draw, 50, n),), visible)
+
+
+@family("float32_inside", "float64")
+def float32_first_layer(draw: Draw) -> Made:
+    """The first layer in float32, its head in float64: the values are no float32 numbers.
+
+    (There must be no second path in float64: below 1e-7 of x such a function has another slope, that of this path.)
+    """
+    n = draw.integer(2, 8)
+
+    def mixed(x: np.ndarray, w: np.ndarray, c: np.ndarray) -> float:
+        hidden = np.tanh(w.astype(np.float32) @ x.astype(np.float32)).astype(float)
+        return float((hidden * c).sum() / 3)
+
+    w = dense(draw, 8, n).astype(np.float32).astype(float)
+    return Made(lambda x, w, c: (tanh(w @ x) * c).sum() / 3, draw.normal(n), (w, draw.normal(8)), mixed)
+
+
+@family("float32_inside", "float64")
+def half_output(draw: Draw) -> Made:
+    """float16 behind a float64 interface."""
+    return seen_through(draw, lambda y, x, typical: float(np.float16(y)))
+
+
+# --------------------------------------------------------------------------------------------------------- one-sided
+
+
+@family("one_sided", UPPER)
+def x_log_x(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+    return Made(lambda x: (x * log(x)).sum(), draw.log_uniform(1e-4, 1, n))
+
+
+@family("one_sided", UPPER)
+def log_barrier(draw: Draw) -> Made:
+    n = draw.integer(1, 6)
+    slack = draw.log_uniform(1e-6, 1e-1, n)
+    x = draw.uniform(0.5, 2, n)
+    bound = x + slack
+    return Made(
+        lambda x, b: (x * x).sum() - log(b - x).sum(), x, (draw.stored(bound + 1e-6 * (draw.dtype != "float64")),)
+    )
+
+
+@family("one_sided", UPPER)
+def square_roots(draw: Draw) -> Made:
+    n = draw.integer(1, 6)
+    return Made(lambda x, c: (c * sqrt(x)).sum(), draw.log_uniform(1e-6, 1, n), (draw.normal(n),))
+
+
+@family("one_sided", "float64")
+def root_next_to_its_edge(draw: Draw) -> Made:
+    """sqrt(c . x - b) at a distance of 1e-7 .. 1e-2 from the edge."""
+    n = draw.integer(1, 5)
+    x, c = draw.normal(n), draw.uniform(0.5, 1.5, n)
+    edge = float((c * x).sum()) - float(draw.log_uniform(1e-7, 1e-2))
+    return Made(lambda x, c, b: sqrt((c * x).sum() - b) + (x * x).sum(), x, (c, np.array(edge)))
+
+
+@family("one_sided", "float64")
+def at_the_edge(draw: Draw) -> Made:
+    """Defined on one side of x only, and as smooth as can be there."""
+    return _edged(draw, lambda rise: 0 * rise)
+
+
+@family("one_sided", "float64")
+def at_the_edge_with_power_3_2(draw: Draw) -> Made:
+    """Defined on one side only, with a term rise**1.5: differences converge like sqrt(step)."""
+    return _edged(draw, lambda rise: rise * np.sqrt(rise))
+
+
+def _edged(draw: Draw, term: Callable[[float], float]) -> Made:
+    n = draw.integer(1, 6)
+    f, data = tanh_net(draw, n)
+    x, c = draw.normal(n), draw.normal(n)
+
+    def inside(point: np.ndarray, *d: np.ndarray) -> float:
+        rise = float((c * (point - x)).sum())
+        return float(f(point, *d)) + term(rise) if rise >= 0 else math.nan
+
+    return Made(f, x, data, inside)
+
+
+@family("one_sided", "float64")
+def arcsine(draw: Draw) -> Made:
+    """arctan(x / sqrt(1 - x**2)) near 1."""
+    x = 1 - draw.log_uniform(1e-6, 0.5, draw.integer(1, 5))
+    return Made(lambda x: arctan(x / sqrt(1 - x * x)).sum(), x)
+
+
+# ------------------------------------------------------------------------------------------------------------- kinks
+
+
+def near_kink(low: float, high: float) -> Callable[[Draw], Made]:
+    """A smooth function plus |x_0 - k| and a leaky unit, with k within low .. high of x_0, relative to natural size."""
+
+    def build(draw: Draw) -> Made:
+        n = draw.integer(2, 8)
+        made = plus(draw, lambda x, k, c: absolute(x[0] - k) * c, np.array(0.0), draw.normal(), n=n)
+        size = float(np.max(natural_size(made.x)))
+        gap = float(draw.log_uniform(low, high)) * size * draw.choice((-1, 1))
+        kink = np.array(draw.stored(made.x[0] + gap))
+        made.data = (*made.data[:-2], kink, made.data[-1])
+        return made
+
+    return build
+
+
+for _name, _low, _high in (
+    ("2", 3e-3, 3e-2),
+    ("4", 3e-5, 3e-4),
+    ("5", 3e-6, 3e-5),
+    ("7", 3e-8, 3e-7),
+    ("9", 1e-9, 1e-8),
+):
+    FAMILIES[f"kink_1e_minus_{_name}_away"] = Family(
+        f"kink_1e_minus_{_name}_away",
+        ("near_kink",),
+        ("float64", "float32") if _low > 1e-3 else ("float64",),
+        near_kink(_low, _high),
+    )
+
+
+@family("near_kink", "float64")
+def kinks_at_all_distances(draw: Draw) -> Made:
+    n = draw.integer(2, 8)
+    x = draw.normal(n)
+    gap = draw.log_uniform(1e-9, 1, n) * draw.rng.choice([-1, 1], n)
+    return Made(lambda x, k, c: (absolute(x - k) * c + x * x).sum(), x, (x + gap, draw.normal(n)))
+
+
+@family("near_kink", "float64")
+def tie_of_max(draw: Draw) -> Made:
+    """The largest of several linear functions, two of which tie within 1e-9 .. 1e-3."""
+    n = draw.integer(2, 8)
+    a, x = dense(draw, 4, n), draw.normal(n)
+    values = a @ x
+    order = np.argsort(values)
+    shift = np.zeros(4)
+    shift[order[-2]] = values[order[-1]] - values[order[-2]] - float(draw.log_uniform(1e-9, 1e-3))
+
+    def f(x: Generic, a: Generic, b: Generic) -> Generic:
+        z = a @ x + b
+        return z[int(np.argmax(np.asarray(ex.value_of(z), dtype=float)))] + (x * x).sum() * 0.1
+
+    return Made(f, x, (a, shift))
+
+
+@family("kink", UPPER)
+def hinge_sum(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+    return Made(lambda x, w: maximum(1 - w @ x, w @ x * 0).sum(), draw.normal(n), (dense(draw, 20, n, size=2),))
+
+
+@family("kink", UPPER)
+def hard_tanh_sum(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+
+    def f(x: Generic, w: Generic) -> Generic:
+        z = w @ x
+        return (where(z > 1, z * 0 + 1, where(z < -1, z * 0 - 1, z)) ** 2).sum()
+
+    return Made(f, draw.normal(n), (dense(draw, 20, n, size=2),))
+
+
+@family("kink")
+def absolute_sum(draw: Draw) -> Made:
+    n = draw.integer(1, 20)
+    return Made(lambda x, c: (absolute(x) * c).sum(), draw.normal(n), (draw.uniform(0.2, 1, n),))
+
+
+@family("kink", UPPER)
+def elastic_net(draw: Draw) -> Made:
+    n = draw.integer(2, 12)
+    return Made(
+        lambda x, a, b: ((a @ x - b) ** 2).sum() + absolute(x).sum() * 0.3,
+        draw.normal(n),
+        (dense(draw, 6, n), draw.normal(6)),
+    )
+
+
+@family("kink", UPPER)
+def huber(draw: Draw) -> Made:
+    """Piecewise quadratic and linear: kinks of the second derivative."""
+    n = draw.integer(1, 8)
+
+    def f(x: Generic, w: Generic, y: Generic) -> Generic:
+        r = absolute(w @ x - y)
+        return where(r < 1, r * r * 0.5, r - 0.5).sum()
+
+    return Made(f, draw.normal(n), (dense(draw, 15, n), draw.normal(15)))
+
+
+@family("kink", UPPER)
+def cubic_spline(draw: Draw) -> Made:
+    """Sum of truncated cubes: jumps of the third derivative."""
+    n = draw.integer(1, 5)
+    knots, weights = draw.normal(8), draw.normal(8)
+
+    def f(x: Generic, k: Generic, c: Generic) -> Generic:
+        total = (x * x).sum()
+        for j in range(8):
+            total = total + (maximum(x - k[j], x * 0) ** 3 * c[j]).sum()
+        return total
+
+    return Made(f, draw.normal(n), (knots, weights))
+
+
+@family("kink", UPPER)
+def pinball(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+
+    def f(x: Generic, w: Generic, y: Generic) -> Generic:
+        r = y - w @ x
+        return maximum(r * 0.9, r * -0.1).sum()
+
+    return Made(f, draw.normal(n), (dense(draw, 30, n), draw.normal(30)))
+
+
+@family("near_kink", "float64")
+def near_cusp(draw: Draw) -> Made:
+    """|x - k|**1.5 at a distance of 1e-6 .. 1e-1 from k: derivatives of every order grow towards k."""
+    n = draw.integer(2, 6)
+    x0, gap = float(draw.normal()), float(draw.log_uniform(1e-6, 1e-1)) * draw.choice((-1, 1))
+    made = plus(draw, lambda x, k: absolute(x[0] - k) ** 1.5, np.array(x0 + gap), n=n)
+    made.x[0] = x0
+    return made
+
+
+@family("near_kink", "float64")
+def near_step(draw: Draw) -> Made:
+    """A jump of f itself, of size 1e-6 .. 1, at a distance of 1e-6 .. 1e-1."""
+    n = draw.integer(2, 6)
+    x0, gap = float(draw.normal()), float(draw.log_uniform(1e-6, 1e-1)) * draw.choice((-1, 1))
+    height = np.array(float(draw.log_uniform(1e-6, 1)))
+    made = plus(draw, lambda x, k, c: where(x[0] > k, c, c * 0), np.array(x0 + gap), height, n=n)
+    made.x[0] = x0
+    return made
+
+
+def relu_mlp(hidden: int, batch: int, slope: float = 0.0) -> Callable[[Draw], Made]:
+    """One entry vector of first-layer weights (sampled rows) of a two-layer net moves."""
+
+    def build(draw: Draw) -> Made:
+        inputs = 5
+        w1, w2 = dense(draw, inputs, hidden), dense(draw, hidden, 3)
+        data, target = draw.normal(batch, inputs), draw.normal(batch, 3)
+        columns = min(hidden, 6)
+
+        def f(x: Generic, w1: Generic, w2: Generic, data: Generic, target: Generic) -> Generic:
+            moving = data @ x.reshape(inputs, columns)
+            fixed = data @ w1[:, columns:]
+            a, b = maximum(moving, moving * slope), where(fixed > 0, fixed, fixed * slope)
+            return ((a @ w2[:columns] + b @ w2[columns:] - target) ** 2).sum() / batch
+
+        return Made(f, w1[:, :columns].reshape(-1).copy(), (w1, w2, data, target))
+
+    return build
+
+
+for _hidden, _batch, _leak in ((6, 1, 0.0), (20, 8, 0.0), (40, 32, 0.0), (20, 8, 0.1), (64, 128, 0.0)):
+    _name = f"{'leaky' if _leak else 'relu'}_net_{_hidden}_batch_{_batch}"
+    FAMILIES[_name] = Family(_name, ("kink",), ("float64", "float32"), relu_mlp(_hidden, _batch, _leak))
+
+
+@family("kink float32_inside", "float64")
+def float32_leaky_net(draw: Draw) -> Made:
+    return in_float32(relu_mlp(10, 4, 0.1)(draw))
+
+
+@family("kink", UPPER)
+def max_pool(draw: Draw) -> Made:
+    """Convolution, pooling by the maximum, a quadratic loss; x: the kernel."""
+
+    def f(x: Generic, windows: Generic, target: Generic) -> Generic:
+        z = windows @ x
+        pooled = maximum(maximum(z[0::4], z[1::4]), maximum(z[2::4], z[3::4]))
+        return ((pooled - target) ** 2).sum()
+
+    return Made(f, draw.normal(5), (draw.normal(24, 5), draw.normal(6)))
+
+
+@family("kink", UPPER)
+def triplet_and_ranking(draw: Draw) -> Made:
+    """Margins between distances."""
+    n = 4
+
+    def f(x: Generic, p: Generic, q: Generic) -> Generic:
+        near = ((p - x) ** 2).sum(axis=1)
+        far = ((q - x) ** 2).sum(axis=1)
+        return maximum(near - far + 1, near * 0).sum()
+
+    return Made(f, draw.normal(n), (draw.normal(8, n), draw.normal(8, n)))
+
+
+# -------------------------------------------------------------------------------------------------------- checking
+
+
+def verify_truths(seeds: int = 2) -> dict[str, float]:
+    """Worst difference between the chain rule and 80-digit differences, relative to the scale, family by family.
+
+    Also asserts that f and its smooth part have nearly the same value.
+    """
+    worst = {}
+    for name, one in FAMILIES.items():
+        for dtype in one.dtypes:
+            for seed in range(seeds):
+                rng = np.random.default_rng([seed, len(name)])
+                line = one.make(rng, "float16" if dtype == "low" else dtype)
+                v = line.direction(rng)
+                precise = ex.mp_slope(line.made.smooth, line.x, line.made.data, v)
+                error = abs(line.truth(v) - precise) / max(line.scale, abs(precise), 1e-300)
+                worst[name] = max(worst.get(name, 0.0), error)
+                if line.made.visible is not None:
+                    smooth = float(line.made.smooth(line.x, *line.made.data))
+                    if name != "table_lookup":
+                        assert abs(line.f(line.x) - smooth) <= 2e-3 * (1 + abs(smooth)), name
+        assert worst[name] < 1e-13, (name, worst[name])
+    return worst
+
+
+if __name__ == "__main__":
+    found = verify_truths()
+    top = sorted(found, key=lambda name: -found[name])[:5]
+    print(f"{len(found)} families; chain rule against mpmath, worst:", {name: f"{found[name]:.1e}" for name in top})
+    print("held out:", sum(group(name, 0) == "fresh name" for name in found))
