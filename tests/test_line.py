@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gradproof._line import Shape, learn, shape_near, slope
+from gradproof._line import ShapeKind, learn, shape_near, slope
 from gradproof._line._estimate import neville
 from gradproof._line._noise import lattice, lowest_bit
 
@@ -189,21 +189,40 @@ def test_lowest_bit():
     assert bit[1] <= 2.0**-52
 
 
-def solver(t):
-    """Newton's method stopped early: the number of iterations jumps with t."""
-    a, y = 2 + t, 1.0
-    for _ in range(30):
-        step = (y * y - a) / (2 * y) * 0.5
-        y -= step
-        if abs(step) < 1e-6:
+def stopped_early(t):
+    """A fixed point iteration stopped at 1e-6: its value jumps where the number of iterations changes."""
+    y = 0.0
+    for _ in range(200):
+        previous, y = y, 0.6 * math.cos(y) + 0.3 * t + 0.2
+        if abs(y - previous) < 1e-6:
             break
     return y
 
 
-def test_shape_near():
-    """A small deviation is the claim's fault on a smooth line, but may be f's own on one that jumps."""
-    smooth, _ = run(shape_near(1e-5, 1.0), math.sin)
-    jumps, _ = run(shape_near(2e-6, 0.35), solver)
+def many_kinks(t):
+    """Continuous, with kinks at every 0.013."""
+    return math.sin(t) + 1e-3 * abs((t / 0.013 + 0.3) % 2 - 1)
 
-    assert smooth is Shape.SMOOTH
-    assert jumps is not Shape.SMOOTH
+
+@pytest.mark.parametrize("phi", [math.sin, math.exp, lambda t: 1 / (2 + t), lambda t: math.tanh(3 * t + 1)])
+@pytest.mark.parametrize("deviation", [1e-6, 1e-5, 1e-4])
+def test_smooth_lines_are_recognised(phi, deviation):
+    """A small deviation is the claim's fault on a smooth line, and the polynomial gives a second slope."""
+    shape, _ = run(shape_near(deviation, 1e-16, far=True), phi)
+
+    assert shape.kind is ShapeKind.SMOOTH
+    assert abs(shape.slope - measure(phi)[0].value[0]) < 0.1 * deviation
+
+
+def test_jumps_are_recognised():
+    """The look-alike: where f jumps from piece to piece, a small deviation may be f's own."""
+    shape, _ = run(shape_near(1e-6, 1e-16, far=True), stopped_early)
+
+    assert shape.kind is ShapeKind.JUMPS
+
+
+def test_kinks_are_no_jumps():
+    """Kinks are continuous: they explain no deviation."""
+    shape, _ = run(shape_near(1e-4, 1e-16), many_kinks)
+
+    assert shape.kind is not ShapeKind.JUMPS

@@ -8,4 +8,5 @@ from gradproof._line._ladder import Slope as Slope
 from gradproof._line._ladder import learn as learn
 from gradproof._line._ladder import slope as slope
 from gradproof._line._shape import Shape as Shape
+from gradproof._line._shape import ShapeKind as ShapeKind
 from gradproof._line._shape import shape_near as shape_near

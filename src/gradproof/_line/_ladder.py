@@ -254,26 +254,26 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     pair = None if first.stage == 0 else _good_pair(first, scale)
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
-        question_step = float(h[len(h) - 2])
     elif pair is not None:
         used = pair
-        question_step = float(h[pair[-1]])
     else:
         # The levels of the chosen entry, and one far finer: fast structure cannot hide.
         used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
         used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
-        question_step = float(h[level])
     coarse = float(h[used[0]])
-    floor = 4 * first.unit if first.stage == 0 else first.unit
+    noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
+    third = abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2
+    # Minimises 5 noise / (sqrt(2) h) + 30 third h**2, the bar of a question; where f is known to be smooth.
+    best = (5 * float(noise[0]) / (60 * math.sqrt(2) * max(third, 1e-300))) ** (1 / 3)
     return Known(
         eps=first.eps,
         f0=first.f0,
-        noise=np.maximum(first.noise, floor),
+        noise=noise,
         levels=h[used],
         relative_bar=relative_bar,
         curvature=abs(float(first.even[used[0], 0])) / coarse**2,
-        third=abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2,
-        question_step=question_step,
+        third=third,
+        question_step=min(max(best, float(h[-1])), coarse),
     )
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import Shape, learn
+from gradproof._line import Shape, ShapeKind, learn
 from gradproof._prove._certificate import error_bound
-from gradproof._prove._directions import Direction
 from gradproof._prove._measure import Asking, Measured, Meter, Tier
 from gradproof._report import Reason
 
@@ -25,7 +24,6 @@ RTOL64, RTOL64_UNCLEAR, RTOL32 = 1e-7, 2e-6, 4e-5
 # The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
 RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
-BALANCED_LEVELS = (0.1, 0.025, 0.003)
 
 
 class Kind(enum.Enum):
@@ -97,10 +95,10 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
     while plan:
         balanced = plan.pop(0) == "balanced"
         direction = tier.direction(meter.next_stream(), floor if balanced else 0.0)
-        scale = _balanced_scale(meter, tier, floor) if balanced else tier.scale
+        scale = meter.balanced_scale(tier, floor) if balanced else tier.scale
         first = meter.known is None
         if balanced:
-            measured = yield from _balanced_slope(meter, tier, direction, scale)
+            measured = yield from meter.coarse_slope(direction, scale, tier.ripple)
         else:
             measured = yield from meter.slope(direction, scale, ripple=tier.ripple, known=meter.known)
         if not measured.finite:
@@ -113,8 +111,8 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         if first and measured.slope.side == 0:
             meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
         seen.append(measured)
-        tolerance = REACH * limits.tolerance(eps, balanced=balanced) * size
-        if kinked(measured, tolerance) and inside_kink(measured, tolerance):
+        tolerance = REACH * max(limits.tolerance(eps, balanced=balanced), meter.regularity) * size
+        if kinked(measured, tolerance):
             kinks += 1
             if kinks >= 2 or tier.size == 1:
                 return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
@@ -132,7 +130,8 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
                 return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
             if again.look is Look.IRREGULAR:
                 # f itself is no smoother than this: the deviation counts as bar, and less cannot be accused.
-                rtol = max(rtol, measured.deviation / size)
+                meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / size)
+                rtol = max(rtol, meter.regularity)
                 measured = dataclasses.replace(measured, bar=max(measured.bar, measured.deviation))
             else:
                 measured = again.measured
@@ -200,47 +199,39 @@ class SecondLook:
 def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[SecondLook]:
     """Measure a deviation again, on independent steps, before it is believed.
 
-    An obvious one (1000 bars and 0.2 % of the scale) needs one more pair of values; any other a fresh ladder, and one
-    below 0.2 % of the scale must not be explained by jumps of f itself.
+    An obvious one (1000 bars and 0.2 % of the scale) needs one more pair of values. One below 0.2 % of the scale must
+    not be explained by jumps of f itself; where f is smooth at coarse steps these give the second slope, too. Any
+    other gets a fresh ladder.
     """
     scale, deviation = measured.scale, measured.deviation
-    obvious = deviation > 1000 * measured.bar and deviation > 2e-3 * scale
-    if obvious and meter.known is not None and measured.slope.side == 0:
+    two_sided = measured.slope.side == 0
+    if two_sided and meter.known is not None and deviation > max(1000 * measured.bar, 2e-3 * scale):
         step = meter.known.question_step * float(meter.jitter.uniform(2.0, 4.0))
         plus, minus = yield from meter.pair(measured.direction, step)
         if abs((plus - minus) / (2 * step) - measured.value) <= 0.1 * deviation:
             return SecondLook(Look.EXCLUDED, measured)
-    again = yield from meter.slope(
-        measured.direction, scale, ripple=0.0, full=deviation < 10 * measured.bar or measured.slope.side != 0
-    )
+    small = two_sided and measured.direction.floor == 0 and deviation <= 2e-3 * scale
+    shape = Shape(ShapeKind.UNCLEAR)
+    if small:
+        unclear = deviation <= REACH * RTOL64_UNCLEAR * scale
+        shape = yield from meter.shape(measured.direction, deviation, far=unclear)
+        if shape.kind is ShapeKind.JUMPS:
+            return SecondLook(Look.IRREGULAR, measured)
+        if abs(shape.slope - measured.value) <= 0.1 * deviation:
+            return SecondLook(Look.EXCLUDED, measured)
+    again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar or not two_sided)
     if not again.finite:
         return SecondLook(Look.UNSURE, again)
     if again.deviation <= again.bar + tolerance:
         third = yield from meter.slope(measured.direction, scale, full=True)
         agrees = third.finite and third.deviation <= third.bar + tolerance
         return SecondLook(Look.AGREES if agrees else Look.UNSURE, third)
-    if kinked(again, tolerance) and inside_kink(again, tolerance):
+    if again.slope.side == 0 and abs(float(again.slope.jump[0])) > 0.2 * again.deviation:
+        # Partly a kink, and not clearly so: neither accuse nor excuse.
         return SecondLook(Look.UNSURE, again)
-    if abs(float(again.slope.jump[0])) > 0.2 * again.deviation and again.slope.side == 0:
-        return SecondLook(Look.UNSURE, again)
-    if 0 < deviation < 2e-3 * scale:
-        shape = yield from meter.shape(measured.direction, deviation, scale)
-        unclear = shape is Shape.UNCLEAR and deviation <= REACH * RTOL64_UNCLEAR * scale
-        if shape is Shape.JUMPS or unclear:
-            return SecondLook(Look.IRREGULAR, again)
+    if small and deviation <= REACH * RTOL64_UNCLEAR * scale:
+        return SecondLook(Look.IRREGULAR, again)
     return SecondLook(Look.EXCLUDED, again)
-
-
-def _balanced_slope(meter: Meter, tier: Tier, direction: Direction, scale: float) -> Asking[Measured]:
-    """Measure a balanced direction at coarse steps only: what moves far has small claims, so truncation is small too.
-
-    At fine steps its slope would drown in the noise of f. Where the coarse steps meet kinks the bar is wide.
-    """
-    known = meter.known
-    if known is None or known.eps > 1e-12:
-        return (yield from meter.slope(direction, scale, ripple=tier.ripple, known=known, target=1e-5))
-    coarse = dataclasses.replace(known, levels=np.array(BALANCED_LEVELS))
-    return (yield from meter.slope(direction, scale, ripple=tier.ripple, known=coarse, brief=True))
 
 
 def _balanced_floor(meter: Meter, tier: Tier) -> float:
@@ -258,20 +249,9 @@ def _balanced_floor(meter: Meter, tier: Tier) -> float:
     return 0.0 if floor > 0.03 * rms and not zeros else floor
 
 
-def _balanced_scale(meter: Meter, tier: Tier, floor: float) -> float:
-    square = 0.0
-    for steps in _claimed_steps(meter, tier):
-        cut = np.minimum(steps, floor)
-        square += float(cut @ cut)
-    return math.sqrt(square)
-
-
 def _claimed_steps(meter: Meter, tier: Tier) -> Iterator[Floats]:
     """|claim| times step, leaf by leaf."""
-    directions = meter.directions
-    for index, factor in zip(tier.group, tier.scales, strict=True):
-        span = slice(directions.leaves[index].start, directions.leaves[index].stop)
-        yield factor * np.abs(directions.claim[span]) * directions.natural[span]
+    return (factor * meter.claimed_steps(index) for index, factor in zip(tier.group, tier.scales, strict=True))
 
 
 def _trouble(measured: Measured) -> Reason:

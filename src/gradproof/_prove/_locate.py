@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
+from gradproof._prove._judge import RTOL64_BALANCED
 from gradproof._prove._measure import Asking, Meter, Residual, Tier
 
 # A digit is read off a ratio of residuals only if the error of the reading is below this.
@@ -41,7 +42,9 @@ def wrong_leaves(
     """
     suspects: list[Suspect] = []
     todo: list[tuple[Sequence[int], Residual]] = [(tier.group, residual)]
-    share = dict(zip(tier.group, tier.shares, strict=True))
+    share = _shares(meter, tier, failing.floor)
+    if failing.floor > 0:
+        rtol = RTOL64_BALANCED
     while todo:
         group, found = todo.pop()
         least = 5 * rtol * min(share[index] for index in group)
@@ -49,7 +52,7 @@ def wrong_leaves(
             continue
         if len(group) == 1:
             index = group[0]
-            alone = tier.alone(index, meter.next_stream())
+            alone = tier.alone(index, meter.next_stream(), failing.floor)
             second = yield from meter.residual(alone, share[index], tier.ripple)
             if second.seen:
                 part = failing if len(tier.group) == 1 else failing.restricted(_spans(meter, group))
@@ -61,6 +64,15 @@ def wrong_leaves(
         todo.append((right, found - measured))
         todo.append((left, measured))
     return tuple(sorted(suspects, key=lambda suspect: suspect.leaf))
+
+
+def _shares(meter: Meter, tier: Tier, floor: float) -> dict[int, float]:
+    """The natural size of each leaf's part of the slope."""
+    if floor == 0:
+        return dict(zip(tier.group, tier.shares, strict=True))
+    steps = (scale * meter.claimed_steps(index) for index, scale in zip(tier.group, tier.scales, strict=True))
+    cut = (float(np.linalg.norm(np.minimum(step, floor))) for step in steps)
+    return dict(zip(tier.group, cut, strict=True))
 
 
 def _spans(meter: Meter, group: Sequence[int]) -> Spans:
@@ -145,14 +157,16 @@ def wrong_place(
     if not whole.clear:
         return Place(complete=False)
     box = yield from _lone_slice(search)
-    if box is None and (yield from _is_everywhere(search, direction, whole, search.stop - search.start)):
-        box = yield from _box(search)
-        if box is None:
+    if box is None:
+        failing = yield from _failing_subsets(search, direction, search.stop - search.start)
+        if failing >= 2:
+            box = yield from _box(search)
+        if box is None and failing == 4:
             return Place(everywhere=True)
     if box is None:
         return (yield from _halve(search, direction, whole))
     part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
-    if (yield from _is_everywhere(search, part, whole, math.prod(high - low for low, high in box))):
+    if (yield from _failing_subsets(search, part, math.prod(high - low for low, high in box))) == 4:
         return Place(box=box, everywhere=True)
     return (yield from _halve(search, part, whole))
 
@@ -198,17 +212,23 @@ def _digit(search: _Search, direction: Direction, residual: Residual, stride: in
     return search.start + stride * digit
 
 
-def _is_everywhere(search: _Search, direction: Direction, residual: Residual, count: int) -> Asking[bool]:
-    """Whether four random sixty-fourths (quarters of a small set) all fail."""
-    if count < 8:
-        return False
-    depth = 6 if count >= 1024 else 4 if count >= 128 else 2
-    for trial in range(4):
-        part = direction.restricted(*(Coin(_salt(search, 100 + trial * 8 + bit), 0) for bit in range(depth)))
+def _failing_subsets(search: _Search, direction: Direction, count: int) -> Asking[int]:
+    """How many of four random subsets fail: sixty-fourths, or a few entries each where the leaf is small."""
+    if count < 6:
+        return 0
+    depth = min(6, int(math.log2(count / 2)))
+    trials = failing = 0
+    for number in range(100 + 40 * len(direction.parts), 140 + 40 * len(direction.parts)):
+        bits = (Coin(_salt(search, number * 8 + bit), 0) for bit in range(depth))
+        part = direction.restricted(*bits)
+        if not search.meter.directions.vector(part).any():
+            continue
         found = yield from search.ask(part)
-        if not abs(found.value) > 2 * found.bar:
-            return False
-    return True
+        failing += abs(found.value) > 2 * found.bar
+        trials += 1
+        if trials == 4 or trials - failing > 2:
+            break
+    return failing
 
 
 def _salt(search: _Search, number: int) -> int:

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Result = TypeVar("Result")
 
 EPS64 = 2.0**-52
+# Relative to the natural size of what moves in a balanced direction.
+BALANCED_LEVELS = (0.1, 0.025, 0.003)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +120,9 @@ class Tier:
     def direction(self, stream: int, floor: float = 0.0) -> Direction:
         return Direction(stream=stream, group=self.group, scales=self.scales, floor=floor)
 
-    def alone(self, index: int, stream: int) -> Direction:
+    def alone(self, index: int, stream: int, floor: float = 0.0) -> Direction:
         """A direction through one leaf of the group, at the same scale."""
-        return Direction(stream=stream, group=(index,), scales=(self.scales[self.group.index(index)],))
+        return Direction(stream=stream, group=(index,), scales=(self.scales[self.group.index(index)],), floor=floor)
 
     def share(self, index: int) -> float:
         return self.shares[self.group.index(index)]
@@ -134,13 +136,28 @@ class Meter:
         self.eps = eps
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None
+        # Smallest relative error worth an accusation, as far as f's own jumps allow.
+        self.regularity = 0.0
         self.streams = 0
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
 
-    def _norm(self, index: int) -> float:
+    def claimed_steps(self, index: int) -> Floats:
+        """|claim| times natural size, for every entry of a leaf."""
         leaf = self.directions.leaves[index]
         span = slice(leaf.start, leaf.stop)
-        return float(np.linalg.norm(self.directions.claim[span] * self.directions.natural[span]))
+        return np.abs(self.directions.claim[span]) * self.directions.natural[span]
+
+    def _norm(self, index: int) -> float:
+        return float(np.linalg.norm(self.claimed_steps(index)))
+
+    def balanced_scale(self, tier: Tier, floor: float) -> float:
+        """Natural size of the slope along a balanced direction through a group."""
+        return math.hypot(
+            *(
+                float(np.linalg.norm(np.minimum(scale * self.claimed_steps(index), floor)))
+                for index, scale in zip(tier.group, tier.scales, strict=True)
+            )
+        )
 
     def next_stream(self) -> int:
         self.streams += 1
@@ -190,13 +207,27 @@ class Meter:
             scale=scale,
         )
 
-    def shape(self, direction: Direction, deviation: float, scale: float) -> Asking[Shape]:
-        return (yield from _along(direction, shape_near(deviation, scale)))
+    def shape(self, direction: Direction, deviation: float, *, far: bool) -> Asking[Shape]:
+        """Judge whether f is smooth enough along a direction for a small deviation to be the claim's fault."""
+        noise = 0.0 if self.known is None else float(self.known.noise[0])
+        return (yield from _along(direction, shape_near(deviation, noise, far=far)))
 
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
         """Values at +step and -step."""
         values = np.asarray((yield Question(direction, np.array([step, -step]))), dtype=np.float64).reshape(2, -1)
         return float(values[0, 0]), float(values[1, 0])
+
+    def coarse_slope(self, direction: Direction, scale: float, ripple: float) -> Asking[Measured]:
+        """Measure a balanced direction at coarse steps only.
+
+        What moves far has small claims there, so truncation is small, while at fine steps the slope would drown in the
+        noise of f. Where the coarse steps meet kinks the bar is wide.
+        """
+        known = self.known
+        if known is None or known.eps > 1e-12:
+            return (yield from self.slope(direction, scale, ripple=ripple, known=known, target=1e-5))
+        coarse = dataclasses.replace(known, levels=np.array(BALANCED_LEVELS))
+        return (yield from self.slope(direction, scale, ripple=ripple, known=coarse, brief=True))
 
     def residual(self, direction: Direction, scale: float, ripple: float = 0.0) -> Asking[Residual]:
         """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd.
@@ -205,6 +236,8 @@ class Meter:
         of a direction on which these do not cancel.
         """
         known = self.known
+        if direction.floor > 0:
+            return (yield from self.coarse_slope(direction, scale, ripple)).as_residual()
         if known is not None and known.relative_bar < 1e-5:
             step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
             plus, minus = yield from self.pair(direction, step)

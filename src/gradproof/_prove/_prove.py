@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from gradproof._problem import Leaf, Problem
 from gradproof._prove._diagnose import DIRECTIONS, Cause, Evidence, Undecided, diagnose, factor_cause
 from gradproof._prove._directions import Direction, Directions
-from gradproof._prove._judge import Judgement, Kind, Limits, inside_kink, judge, kinked
+from gradproof._prove._judge import REACH, Judgement, Kind, Limits, inside_kink, judge, kinked
 from gradproof._prove._locate import (
     Place,
     Suspect,
+    WrongEntry,
     box_part,
     box_source,
     box_words,
@@ -33,6 +34,8 @@ TIER = 1e3
 # Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
 NEGLIGIBLE = 1e-13
 COORDINATES = 64
+# Wrong entries of one leaf that get a finding of their own.
+SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,8 +239,13 @@ class _Proof:
         return None if isinstance(cause, Undecided) else cause
 
     def _wrong_entries(self, leaf: Leaf, place: Place) -> str:
-        """One finding for every wrong entry; returns the leaf's note."""
-        for entry in place.entries:
+        """One finding for every wrong entry, the largest error first; returns the leaf's note."""
+
+        def error(entry: WrongEntry) -> float:
+            return abs(entry.reference - float(self.problem.claim[entry.index]))
+
+        largest = sorted(place.entries, key=error, reverse=True)[:SHOWN]
+        for entry in sorted(largest, key=lambda entry: entry.index):
             index = entry_index(leaf.shape, entry.index - leaf.start)
             claimed = float(self.problem.claim[entry.index])
             path = leaf.path + str(list(index))
@@ -265,7 +273,8 @@ class _Proof:
             )
         count = len(place.entries)
         words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
-        return words if place.complete else f"at least {words}"
+        words = words if place.complete else f"at least {words}"
+        return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
 
     def _wrong_part(self, leaf: Leaf, evidence: Evidence, place: Place | None, cause: Cause | None) -> str:
         """One finding for a leaf, or a box of it; returns the leaf's note."""
@@ -332,16 +341,13 @@ class _Proof:
             alone = self.meter.tier((index,))
             if len(tier.group) > 1:
                 measured = yield from self._slope_alone(alone)
-                tolerance = 5 * self.rtol * max(alone.scale, abs(measured.value))
+                tolerance = REACH * self.rtol * max(alone.scale, abs(measured.value))
                 if not (measured.finite and kinked(measured, tolerance)):
                     smooth.append(index)
                     continue
-                if not inside_kink(measured, tolerance):
-                    self._outside(index, measured, "")
-                    continue
             else:
-                measured = next(m for m in reversed(judgement.measured) if kinked(m, 0.0))
-            yield from self._probe(index, measured)
+                measured = judgement.measured[-1]
+            yield from self._judge_kinked(index, alone, measured)
         if smooth:
             self.meter.known = None
             yield from self._certify(smooth)
@@ -350,28 +356,26 @@ class _Proof:
         direction = tier.direction(self.meter.next_stream())
         return (yield from self.meter.slope(direction, tier.scale, ripple=tier.ripple, full=True))
 
-    def _probe(self, index: int, kink: Measured) -> Asking[None]:
-        """At a kink a direction bounds only <claim, v>: probe single coordinates for a claim outside its slopes."""
+    def _judge_kinked(self, index: int, alone: Tier, kink: Measured) -> Asking[None]:
+        """Whether the claim for a leaf with a kink lies between the one-sided slopes.
+
+        A direction bounds only <claim, v>, so single entries are tried, too: all of a small leaf, some of a large.
+        """
         leaf = self.problem.leaves[index]
         entries = np.arange(leaf.start, leaf.stop)
         if leaf.size > COORDINATES:
             entries = self.meter.jitter.choice(entries, COORDINATES, replace=False)
         for entry in entries.tolist() if leaf.size > 1 else []:
             direction = Direction(stream=-1, group=(index,), scales=(1.0,), entry=int(entry))
-            scale = self.meter.norms[index] / math.sqrt(leaf.size)
-            measured = yield from self.meter.slope(direction, scale, full=True)
-            if not measured.finite:
-                continue
-            size = max(scale, abs(measured.value), abs(measured.claimed), abs(float(measured.slope.jump[0])))
-            tolerance = 5 * self.rtol * size
-            half = abs(float(measured.slope.jump[0])) / 2 if kinked(measured, tolerance) else 0.0
-            bar = measured.bar if half == 0 else float(measured.slope.central_bar[0] + measured.slope.jump_bar[0] / 2)
-            if measured.deviation > half + bar + tolerance:
-                again = yield from self.meter.slope(direction, scale, full=True)
-                if again.finite and again.deviation > abs(float(again.slope.jump[0])) / 2 + bar + tolerance:
-                    where = np.unravel_index(int(entry) - leaf.start, leaf.shape)
-                    self._outside(index, again, str([int(i) for i in where]), tuple(int(i) for i in where))
-                    return
+            outside = yield from self._outside(direction, self.meter.norms[index] / math.sqrt(leaf.size))
+            if outside is not None:
+                self._refuse_at_kink(index, outside, entry_index(leaf.shape, int(entry) - leaf.start))
+                return
+        if not inside_kink(kink, self._kink_tolerance(kink)):
+            outside = yield from self._outside(kink.direction, alone.scale)
+            if outside is not None:
+                self._refuse_at_kink(index, outside, (0,) * len(leaf.shape) if leaf.size == 1 else None)
+                return
         low, high = sorted(_sides(kink))
         self._result(index, Verdict.NOT_DIFFERENTIABLE, note="kink at the point; the claim is a valid subgradient")
         self.findings.append(
@@ -389,26 +393,50 @@ class _Proof:
             )
         )
 
-    def _outside(self, index: int, measured: Measured, place: str, entry: tuple[int, ...] | None = None) -> None:
+    def _kink_tolerance(self, measured: Measured) -> float:
+        jump = abs(float(measured.slope.jump[0]))
+        return REACH * self.rtol * max(measured.scale, abs(measured.value), abs(measured.claimed), jump)
+
+    def _outside(self, direction: Direction, scale: float) -> Asking[Measured | None]:
+        """The measurement if the claim lies outside the one-sided slopes along a direction, seen twice."""
+        measured: Measured | None = None
+        for _ in range(2):
+            measured = yield from self.meter.slope(direction, scale)
+            if not measured.finite:
+                return None
+            tolerance = self._kink_tolerance(measured)
+            inside = inside_kink(measured, tolerance) if kinked(measured, tolerance) else False
+            if inside or measured.deviation <= measured.bar + tolerance:
+                return None
+        return measured
+
+    def _refuse_at_kink(self, index: int, measured: Measured, entry: tuple[int, ...] | None) -> None:
         leaf = self.problem.leaves[index]
-        low, high = sorted(_sides(measured))
+        place = "" if entry is None or not entry else str(list(entry))
         step = 1.0
         if entry is not None:
-            step = float(self.directions.vector(measured.direction)[measured.direction.entry])
-        self._result(index, Verdict.WRONG, note="outside the one-sided slopes at a kink")
+            v = self.directions.vector(measured.direction)
+            step = float(v[np.ravel_multi_index(entry, leaf.shape) + leaf.start]) if entry else float(v[leaf.start])
+        low, high = sorted(side / step for side in _sides(measured))
+        at_kink = kinked(measured, self._kink_tolerance(measured))
+        self._result(index, Verdict.WRONG, note="outside the one-sided slopes at a kink" if at_kink else "")
         self.findings.append(
             Finding(
-                id="GP103",
+                id="GP103" if at_kink else "GP101",
                 severity=Severity.ERROR,
                 path=leaf.path + place,
                 entries=() if entry is None else (entry,),
                 place=place,
-                kind=f"outside the one-sided slopes at a kink: {low / step:.6g} and {high / step:.6g}",
+                kind=f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink" if at_kink else "is wrong",
                 claimed=measured.claimed / step,
                 reference=measured.value / step,
-                error_bar=(high - low) / 2 / step,
+                error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
                 quantity="slope" if entry is None else "entry",
-                advice="No subgradient has this value: check the branch that is taken at the kink.",
+                advice=(
+                    "No subgradient has this value: check the branch that is taken at the kink."
+                    if at_kink
+                    else f"Look at how the gradient of `{leaf.path}{place}` is computed."
+                ),
                 reproducer=self.problem.reproducer,
             )
         )

@@ -1,0 +1,427 @@
+"""A verdict is right, says where and what, and costs little; correct look-alikes are left alone."""
+
+import math
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import Verdict, course
+from gradproof._problem import Leaf
+from gradproof._prove import Direction, Directions
+from gradproof._prove._certificate import LOOKS, error_bound
+from gradproof._prove._diagnose import factor_words, simplest
+
+RNG = np.random.default_rng(7)
+POINT = RNG.normal(size=(40, 30))
+SQUARE = RNG.normal(size=(24, 24))
+
+
+def wave(x):
+    """A smooth function with a dense gradient."""
+    return float(np.sum(np.sin(x) * weights(x)))
+
+
+def weights(x):
+    return np.cos(np.arange(x.size) * 1.7 + 0.3).reshape(x.shape)
+
+
+def wave_grad(x):
+    return np.cos(x) * weights(x)
+
+
+def check(claim, point=POINT, seed=0, **options):
+    return gradproof.check(wave, point, grad=claim, rng=seed, **options)
+
+
+# ------------------------------------------------------------------------------------------------ the course's network
+
+
+def course_case(backward):
+    inputs, labels, parameters = course.gradient_check_n_test_case()
+    _, cache = course.forward_propagation_n(inputs, labels, parameters)
+    gradients = backward(inputs, labels, cache)
+
+    def cost(parameters):
+        return course.forward_propagation_n(inputs, labels, parameters)[0]
+
+    return cost, parameters, {name: gradients[f"d{name}"] for name in parameters}
+
+
+def test_course_with_bugs_over_50_seeds():
+    """W2 is claimed 2 times the true gradient and b1 4 times; the other leaves are CORRECT, each with its bound."""
+    cost, parameters, claim = course_case(course.backward_propagation_n_with_bugs)
+
+    for seed in range(50):
+        report = gradproof.check(cost, parameters, grad=claim, rng=seed)
+
+        assert report.verdict is Verdict.WRONG
+        factors = {finding.path: finding.factor for finding in report.findings}
+        assert factors == {"parameters['W2']": 2.0, "parameters['b1']": 4.0}
+        for leaf in report.leaves:
+            assert leaf.verdict is (Verdict.WRONG if leaf.path in factors else Verdict.CORRECT)
+            assert leaf.path in factors or leaf.bound < 1e-2
+        assert report.cost.evaluations <= 130
+
+
+def test_course_after_the_fix_over_50_seeds():
+    """The correct network is CORRECT, although the course's own rule calls it a mistake."""
+    cost, parameters, claim = course_case(course.backward_propagation_n)
+
+    for seed in range(50):
+        report = gradproof.check(cost, parameters, grad=claim, rng=seed)
+
+        assert report.verdict is Verdict.CORRECT
+        assert report.findings == ()
+        assert all(leaf.bound < 1e-2 for leaf in report.leaves)
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 30, 1000])
+def test_correct_gradients_are_certified_cheaply(size):
+    """At any size a smooth correct gradient costs a few dozen evaluations, and the bound is tiny."""
+    point = np.linspace(-2, 2, size) + 0.3
+
+    for seed in range(10):
+        report = check(wave_grad, point, seed)
+
+        assert report.correct
+        assert report.leaves[0].bound < 1e-4
+        assert report.cost.evaluations <= 42
+
+
+@pytest.mark.parametrize("error", [1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("size", [1, 2, 10, 1000])
+def test_uniform_errors_are_found(size, error):
+    """A relative error of 1e-5 everywhere in a smooth gradient is WRONG at any size."""
+    point = np.linspace(-2, 2, size) + 0.3
+
+    for seed in range(10):
+        report = check(lambda x: (1 + error) * wave_grad(x), point, seed)  # wrong on purpose
+
+        assert report.verdict is Verdict.WRONG
+
+
+def test_a_small_leaf_does_not_hide_behind_a_large_one():
+    """Bounds and accusations are relative to the leaf's own gradient."""
+
+    def f(p):
+        return 1e6 * wave(p["large"]) + wave(p["small"])
+
+    point = {"large": POINT, "small": SQUARE}
+    right = {"large": 1e6 * wave_grad(POINT), "small": wave_grad(SQUARE)}
+    wrong = {**right, "small": 1.01 * right["small"]}  # wrong on purpose
+
+    for seed in range(10):
+        assert gradproof.check(f, point, grad=right, rng=seed).correct
+        report = gradproof.check(f, point, grad=wrong, rng=seed)
+        assert [(leaf.path, str(leaf.verdict)) for leaf in report.leaves] == [
+            ("p['large']", "CORRECT"),
+            ("p['small']", "WRONG"),
+        ]
+
+
+def test_small_entries_with_the_wrong_sign_are_found():
+    """Entries whose claims are 1e-7 of the largest are tested by a direction that moves them and hardly the others."""
+    tiny = np.arange(100) % 10 == 3
+    scale = np.where(tiny, 1e-7, 1.0)
+    point = np.linspace(-2, 2, 100) + 0.3
+
+    def f(x):
+        return float(np.sum(scale * np.sin(x)))
+
+    right = scale * np.cos(point)
+    wrong = np.where(tiny, -right, right)  # wrong on purpose
+
+    for seed in range(10):
+        assert gradproof.check(f, point, grad=right, rng=seed).correct
+        report = gradproof.check(f, point, grad=wrong, rng=seed)
+        assert report.verdict is Verdict.WRONG
+        assert {finding.entries for finding in report.findings} == {((int(i),),) for i in np.flatnonzero(tiny)}
+
+
+def test_opposite_errors_do_not_cancel():
+    """Two equal and opposite errors, which Rademacher or all-ones directions miss half of the time."""
+    claim = wave_grad(POINT).copy()
+    claim[3, 4] += 0.5  # wrong on purpose
+    claim[20, 7] -= 0.5  # wrong on purpose
+
+    for seed in range(10):
+        report = check(claim, seed=seed)
+        assert sorted(finding.path for finding in report.findings) == ["x[20, 7]", "x[3, 4]"]
+
+
+@pytest.mark.parametrize("claim", [0.0, 1.0, -1.0, 0.3])
+def test_subgradients_at_a_kink(claim):
+    """|x| at 0: every claim in [-1, 1] is a valid subgradient, never WRONG."""
+    report = gradproof.check(abs, 0.0, grad=claim, rng=1)
+
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+    with pytest.warns(gradproof.GradproofWarning):
+        gradproof.assert_grad(abs, 0.0, grad=claim, rng=1)
+
+
+@pytest.mark.parametrize("claim", [1.1, -1.5, 2.0])
+def test_claims_outside_a_kink(claim):
+    """|x| at 0: a claim outside [-1, 1] is WRONG."""
+    assert gradproof.check(abs, 0.0, grad=claim, rng=1).verdict is Verdict.WRONG
+
+
+def relu_sum(x):
+    return float(np.maximum(x, 0) @ np.arange(1.0, x.size + 1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_entry_at_a_kink(seed):
+    """One unit of a ReLU layer exactly at 0: its derivative may be claimed 0, 1 or between, and nothing else."""
+    point = np.array([0.5, -0.3, 0.0, 1.2, -2.0])
+    slope = np.where(point > 0, np.arange(1.0, 6.0), 0.0)
+    inside, outside = slope.copy(), slope.copy()
+    inside[2] = 1.5
+    outside[2] = -1.0  # wrong on purpose
+
+    assert gradproof.check(relu_sum, point, grad=inside, rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE
+    report = gradproof.check(relu_sum, point, grad=outside, rng=seed)
+    assert report.verdict is Verdict.WRONG
+    assert report.findings[0].path == "x[2]"
+
+
+def flat_leaf(p):
+    """A bias before a softmax: adding the same number to all scores changes nothing."""
+    scores = p["w"] + p["shift"]
+    return float(np.log(np.sum(np.exp(scores))) - scores[0])
+
+
+def test_flat_leaves_are_correct_and_noted():
+    """A leaf that f does not feel is CORRECT with a claim of rounding noise, and makes nothing inconclusive."""
+    point = {"w": np.linspace(-1, 1, 6), "shift": 0.7}
+    scores = point["w"] + point["shift"]
+    softmax = np.exp(scores) / np.exp(scores).sum()
+    gradient = softmax - np.eye(6)[0]
+
+    for noise in (0.0, 3e-17):
+        report = gradproof.check(flat_leaf, point, grad={"w": gradient, "shift": noise}, rng=2)
+        assert report.correct
+        assert report.leaves[1].note == "flat: f does not change"
+    wrong = {"w": gradient, "shift": 1e-3}  # wrong on purpose
+    report = gradproof.check(flat_leaf, point, grad=wrong, rng=2)
+    assert [str(leaf.verdict) for leaf in report.leaves] == ["CORRECT", "WRONG"]
+
+
+def test_a_leaf_claimed_zero_is_not_flat():
+    """A zeroed gradient is found, and named."""
+    report = gradproof.check(
+        lambda p: wave(p["a"]) + wave(p["b"]),
+        {"a": POINT, "b": SQUARE},
+        grad={"a": wave_grad(POINT), "b": np.zeros_like(SQUARE)},  # wrong on purpose
+        rng=3,
+    )
+
+    assert report.verdict is Verdict.WRONG
+    assert [(finding.path, finding.factor) for finding in report.findings] == [("p['b']", 0.0)]
+
+
+@pytest.mark.parametrize(("f", "point"), [(lambda x: 3.0, 1.0), (lambda x: x * x, 0.0)])
+def test_a_vanishing_gradient_proves_nothing(f, point):
+    """Zero against zero is INCONCLUSIVE: nothing was tested."""
+    report = gradproof.check(f, point, grad=0.0, rng=1)
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is gradproof.Reason.DEGENERATE
+    assert "GP302" in [finding.id for finding in report.findings]
+
+
+def coarse(x):
+    """The noise drowns the slope."""
+    return 1e6 + math.floor(1e4 * math.sin(x)) / 1e4
+
+
+def test_what_cannot_be_told_is_inconclusive():
+    """A staircase: neither the right nor a slightly wrong slope is proved or refuted, a gross error is."""
+    assert gradproof.check(coarse, 0.5, grad=math.cos(0.5), rng=1).verdict is not Verdict.WRONG
+    assert gradproof.check(coarse, 0.5, grad=1.0001 * math.cos(0.5), rng=1).verdict is not Verdict.CORRECT
+    assert gradproof.check(coarse, 0.5, grad=-5 * math.cos(0.5), rng=1).verdict is not Verdict.CORRECT
+
+
+# ------------------------------------------------------------------------------------------------ where
+
+
+def planted(change, point=POINT):
+    claim = wave_grad(point).copy()
+    change(claim)  # wrong on purpose
+    return claim
+
+
+def set_entry(claim):
+    claim[7, 11] *= -1
+
+
+def set_five(claim):
+    for i, j in ((0, 0), (3, 17), (11, 2), (25, 25), (39, 29)):
+        claim[i, j] += 0.5
+
+
+def set_row(claim):
+    claim[7] *= 2
+
+
+def set_column(claim):
+    claim[:, 12] += np.sin(np.arange(40) + 1)
+
+
+def set_tail(claim):
+    claim[31:] /= 2
+
+
+def set_block(claim):
+    claim[4:20, 3:9] = 0
+
+
+@pytest.mark.parametrize(
+    ("change", "paths", "place"),
+    [
+        (set_entry, ["x[7, 11]"], "[7, 11]"),
+        (set_five, ["x[0, 0]", "x[3, 17]", "x[11, 2]", "x[25, 25]", "x[39, 29]"], "[0, 0]"),
+        (set_row, ["x[7]"], "row 7"),
+        (set_column, ["x[:, 12]"], "column 12"),
+        (set_tail, ["x[31:]"], "rows >= 31"),
+        (set_block, ["x[4:20, 3:9]"], "[4:20, 3:9]"),
+    ],
+)
+def test_the_place_is_named(change, paths, place):
+    """Exact entries, a row, a column, a tail, a block: the place is exact, over several seeds."""
+    for seed in range(5):
+        report = check(planted(change), seed=seed)
+
+        assert [finding.path for finding in report.findings] == paths
+        assert report.findings[0].place == place
+        assert report.cost.evaluations < 250
+
+
+def test_a_wrong_entry_has_its_values():
+    """claimed and reference of a lone entry are those of the entry, within the bar."""
+    report = check(planted(set_entry))
+
+    (finding,) = report.findings
+    true = wave_grad(POINT)[7, 11]
+    assert finding.entries == ((7, 11),)
+    assert finding.quantity == "entry"
+    assert finding.claimed == -true
+    assert abs(finding.reference - true) <= finding.error_bar < 1e-4 * abs(true)
+    assert "rng=0" in finding.reproducer
+
+
+# ------------------------------------------------------------------------------------------------ what
+
+
+def test_causes_are_named():
+    """Each planted mistake gets its own name; each name is a statement that explains all measurements."""
+    right = wave_grad(SQUARE)
+    mistakes = {
+        "claimed 2 times": 2 * right,
+        "claimed 1/2 of": right / 2,
+        "claimed -1 times": -right,
+        "claimed 24 times": 24 * right,
+        "claimed zero": 0 * right,
+        "transposed": right.T.copy(),
+        "flipped along axis 1": right[:, ::-1].copy(),
+        "rolled by 1 along axis 0": np.roll(right, 1, 0),
+        "lacks the term 0.01 * x": right - 0.01 * SQUARE,
+        "lacks the term -0.2 * sign(x)": right + 0.2 * np.sign(SQUARE),
+        "lacks the constant 0.5": right - 0.5,
+        "lacks a factor x": right / SQUARE,
+        "has a factor x too many": right * SQUARE,
+    }  # wrong on purpose
+
+    for name, claim in mistakes.items():
+        for seed in range(3):
+            report = check(claim, SQUARE, seed)
+            assert [finding.kind for finding in report.findings if name in finding.kind], (name, report.findings)
+
+
+def test_swapped_gradients_are_named():
+    """Two leaves of one shape whose gradients are swapped."""
+    other = SQUARE + 1.0
+    report = gradproof.check(
+        lambda p: wave(p["a"]) + 2 * wave(p["b"]),
+        {"a": SQUARE, "b": other},
+        grad={"a": 2 * wave_grad(other), "b": wave_grad(SQUARE)},  # wrong on purpose
+        rng=0,
+    )
+
+    assert {finding.kind for finding in report.findings} == {
+        "is the gradient of p['b']",
+        "is the gradient of p['a']",
+    }
+
+
+def test_random_errors_get_no_name():
+    """The control: a random gradient has no simple cause, and none is made up."""
+    for seed in range(10):
+        claim = np.random.default_rng(seed).normal(size=SQUARE.shape)  # wrong on purpose
+        (finding,) = check(claim, SQUARE, seed).findings
+
+        assert finding.kind == "is not the gradient of f"
+        assert finding.factor is None
+        assert finding.place == "everywhere"
+
+
+def test_simple_numbers():
+    """Only numbers that people write are called simple."""
+    assert simplest(2 + 1e-9, 1e-8) == 2
+    assert simplest(-1 / 3, 1e-8) == -1 / 3
+    assert simplest(1 / 784, 1e-6, (784, 10)) == 1 / 784
+    assert simplest(1.0471, 1e-6) is None
+    assert factor_words(0.25) == "1/4 of"
+    assert factor_words(-1.0) == "-1 times"
+    assert factor_words(1.00001) == "(1 + 1e-05) times"
+
+
+# ------------------------------------------------------------------------------------------------ certificate
+
+
+@pytest.mark.parametrize("size", [2, 3, 10, 300])
+@pytest.mark.parametrize("directions", [1, 2, 4])
+def test_the_bound_holds_as_often_as_stated(size, directions):
+    """At confidence 0.9 the share of violated bounds is at most 10 %, looks included (no wider than derived)."""
+    rng = np.random.default_rng(size + directions)
+    u = rng.normal(size=(20_000, directions, size))
+    u *= math.sqrt(size) / np.linalg.norm(u, axis=2, keepdims=True)
+    error = rng.normal(size=size)
+    error /= np.linalg.norm(error)
+    largest = np.abs(u @ error).max(axis=1)
+
+    violated = np.mean([error_bound(b, directions, size, 0.9) < 1 for b in largest])
+
+    stated = 0.1 / LOOKS
+    assert violated <= stated + 4 * math.sqrt(stated / 20_000)
+
+
+def test_directions_do_not_depend_on_what_else_is_drawn():
+    """A direction is a function of seed, stream, path and index: the same vector again, and after others."""
+    leaves = [
+        Leaf(path="a", shape=(70_000,), dtype="float64", start=0, stop=70_000),
+        Leaf(path="b", shape=(3,), dtype="float64", start=70_000, stop=70_003),
+    ]
+    point = np.ones(70_003)
+    both = Direction(stream=5, group=(0, 1), scales=(1.0, 1.0))
+
+    first = Directions(leaves, point, point, 9)
+    expected = first.vector(both).copy()
+    second = Directions(leaves, point, point, 9)
+    for stream in range(4):
+        second.vector(Direction(stream=stream, group=(1,), scales=(1.0,)))
+
+    np.testing.assert_array_equal(second.vector(both), expected)
+    assert math.isclose(np.linalg.norm(expected), math.sqrt(70_003), rel_tol=1e-12)
+    assert np.corrcoef(expected[:4464], expected[65_536:70_000])[0, 1] < 0.1
+
+
+def test_the_same_seed_gives_the_same_report():
+    """Reports are a function of the question and the seed."""
+    first, second = (check(planted(set_five), seed=11).to_json(run=False) for _ in range(2))
+
+    assert first == second
+    assert check(planted(set_five), seed=12).to_json(run=False) != first
