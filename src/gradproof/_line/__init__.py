@@ -3,6 +3,7 @@
 Pure calculation: `slope` is a generator that asks for values of phi at some steps and is sent them.
 """
 
+from gradproof._line._ladder import TRUST as TRUST
 from gradproof._line._ladder import Known as Known
 from gradproof._line._ladder import Slope as Slope
 from gradproof._line._ladder import learn as learn

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 SIGMAS = 5.0
 # Columns of the Neville table: central quotients reach order 2 * COLUMNS.
 COLUMNS = 4
+# However wide the gap between two steps, a thousandth of what changed across it stays in the bar.
+LEAST_THETA = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,9 @@ def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[F
     ratio = h[:-1] / h[1:]
     with np.errstate(divide="ignore"):
         theta[1:] = np.where(
-            ratio >= 2, np.minimum(1.0, (4.0 / ratio) ** power), np.maximum(1.0, 2.0 / (ratio**power - 1))
+            ratio >= 2,
+            np.clip((4.0 / ratio) ** power, LEAST_THETA, 1.0),
+            np.maximum(1.0, 2.0 / (ratio**power - 1)),
         )
     bar = np.full((levels, columns, outputs), np.inf)
     bar[1:, 0] = theta[1:, None] * np.abs(table[1:, 0] - table[:-1, 0])
@@ -90,12 +94,14 @@ def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[F
             np.abs(table[k:, k] - table[k:, k - 1]), theta[k:, None] * np.abs(table[k:, k] - coarser)
         )
     # The arithmetic here rounds, too: a few ulps of the value itself.
-    bar += SIGMAS * deviation(weights) + 4 * 2.0**-52 * np.abs(table)
+    noise_bar = SIGMAS * deviation(weights) + 4 * 2.0**-52 * np.abs(table)
+    bar += noise_bar
     bar[~np.isfinite(bar)] = np.inf
 
     best_column = np.argmin(bar, axis=1)[:, None, :]
     level_bar = np.take_along_axis(bar, best_column, 1)[:, 0]
     level_value = np.take_along_axis(table, best_column, 1)[:, 0]
+    level_noise = np.take_along_axis(noise_bar, best_column, 1)[:, 0]
     keep = np.isfinite(bar)
     with np.errstate(invalid="ignore"):
         for finer in range(1, levels):
@@ -103,10 +109,15 @@ def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[F
             keep[:finer] &= agrees
     flat = np.where(keep, bar, np.inf).reshape(levels * columns, outputs)
     chosen = np.argmin(flat, axis=0)
-    output: NDArray[np.intp] = np.arange(outputs, dtype=np.intp)
+    value = table.reshape(levels * columns, outputs)[chosen, np.arange(outputs)]
+    # What noise cannot explain of the finer levels' departure from this value is not explained at all: the bar holds it.
+    with np.errstate(invalid="ignore"):
+        excess = np.abs(level_value - value) - level_noise
+    finer_level = np.arange(levels)[:, None] > chosen // columns
+    unexplained = np.max(np.where(finer_level & np.isfinite(excess), excess, 0.0), axis=0)
     return Extrapolation(
-        value=table.reshape(levels * columns, outputs)[chosen, output],
-        bar=flat[chosen, output],
+        value=value,
+        bar=np.maximum(flat[chosen, np.arange(outputs)], unexplained),
         level=chosen // columns,
         column=chosen % columns,
     )
@@ -179,7 +190,8 @@ def _lagrange_at_zero(x: Floats, i: int) -> float:
 def one_sided(h: Floats, rise: Floats, sigma: Floats) -> Extrapolation:
     """Slope from one side only: rise = phi(h) - phi(0) on that side (already signed), (L, m).
 
-    The noise of phi(0) is shared by all levels, so it enters with the sum of the weights.
+    The noise of phi(0) is shared by all levels, so it enters with the sum of the weights. The bar is doubled: at the
+    edge of a domain phi may grow with half-integer powers, which integer ones extrapolate badly.
     """
     column = h[:, None]
 
@@ -188,4 +200,5 @@ def one_sided(h: Floats, rise: Floats, sigma: Floats) -> Extrapolation:
         shared = np.abs(weights @ (1 / h))
         return sigma * (own + shared)[:, :, None]
 
-    return extrapolate(h, rise / column, 1, deviation)
+    found = extrapolate(h, rise / column, 1, deviation)
+    return dataclasses.replace(found, bar=2 * found.bar)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
-from gradproof._line._noise import Noise, noise
+from gradproof._line._noise import Noise, noise, one_sided_noise
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
@@ -21,6 +21,8 @@ EPS32 = 2.0**-23
 # Relative bar at which the first four levels are believed, and the factor granted to the levels after them.
 TARGET64, TARGET_LOW = 3e-8, 3e-3
 LATER = 30.0
+# The t**3 term may be this much larger along a part of a direction than along the directions seen, where it cancels.
+TRUST = 100.0
 # Noise up to this many half-ulps is ordinary rounding.
 ROUNDING = 16.0
 
@@ -79,7 +81,7 @@ class Known:
     """What the first direction teaches the later ones.
 
     curvature, third : sizes of the t**2 term of the even part and the t**3 error of D(h), per unit step.
-    question_step : one step at which a calibrated two-point difference may be trusted.
+    finest : the finest step that was seen.
     relative_bar : bar of the first direction relative to its scale.
     """
 
@@ -90,7 +92,26 @@ class Known:
     relative_bar: float
     curvature: float
     third: float
-    question_step: float
+    finest: float
+
+    @property
+    def question_step(self) -> float:
+        """The step of a two-point question: minimises its bar within the steps that were seen."""
+        best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * TRUST * max(self.third, 1e-300))) ** (1 / 3)
+        return min(max(best, self.finest), float(self.levels[0]))
+
+    def question_bar(self, step: float) -> float:
+        """Bar of a two-point difference at `step`: noise, and the t**3 term with the allowance `TRUST`."""
+        return 5 * float(self.noise[0]) / (math.sqrt(2) * step) + TRUST * self.third * step**2
+
+    def with_line(self, other: Slope) -> Known:
+        """Know another direction, too: curvature and third derivative are the largest seen."""
+        coarse = float(other.h[0])
+        if coarse > 2 * float(self.levels[0]) or other.side:
+            return self
+        third = abs(float(other.odd[0, 0]) / coarse - float(other.value[0])) / coarse**2
+        curvature = abs(float(other.even[0, 0])) / coarse**2
+        return dataclasses.replace(self, third=max(self.third, third), curvature=max(self.curvature, curvature))
 
 
 def first_levels(eps: float) -> Floats:
@@ -263,8 +284,6 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     coarse = float(h[used[0]])
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
     third = abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2
-    # Minimises 5 noise / (sqrt(2) h) + 30 third h**2, the bar of a question; where f is known to be smooth.
-    best = (5 * float(noise[0]) / (60 * math.sqrt(2) * max(third, 1e-300))) ** (1 / 3)
     return Known(
         eps=first.eps,
         f0=first.f0,
@@ -273,7 +292,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         relative_bar=relative_bar,
         curvature=abs(float(first.even[used[0], 0])) / coarse**2,
         third=third,
-        question_step=min(max(best, float(h[-1])), coarse),
+        finest=float(h[-1]),
     )
 
 
@@ -428,8 +447,9 @@ def _one_sided(line: _Line, eps: float, sigma: Floats) -> Slope:
     side, values, finite = (1, line.plus, plus_ok) if plus_ok.sum() >= minus_ok.sum() else (-1, line.minus, minus_ok)
     if finite.sum() < 4:
         return _no_slope(line, eps, "domain")
-    h = line.h[finite]
-    found = one_sided(h, side * (values[finite] - line.f0), sigma)
+    h, rise = line.h[finite], side * (values[finite] - line.f0)
+    sigma = np.maximum(sigma, one_sided_noise(h, rise))
+    found = one_sided(h, rise, sigma)
     return dataclasses.replace(
         _no_slope(line, eps, ""),
         value=found.value,

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# Steps relative to x below which a cast to float32 hides the movement of nearly every entry.
+FLOAT32_STEP = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
@@ -56,7 +59,7 @@ def noise(h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, uni
     bit = lowest_bit(np.concatenate([plus, minus, f0[None]]))
     if levels >= 3:
         quantum = np.maximum(quantum, np.where((bit > 8 * unit) & np.isfinite(bit), bit, 0.0))
-    running = np.maximum(running, 0.5 * quantum)
+    running = np.maximum(running, 0.5 * np.maximum(quantum, unseen_change(h, plus - f0, minus - f0)))
     finest = running
     sigma = np.empty((levels, outputs))
     for j in range(levels - 1, -1, -1):
@@ -69,6 +72,32 @@ def noise(h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, uni
             running = np.maximum(running, 0.7 * np.max(np.where(truncation, 0.0, samples[j]), axis=0))
         sigma[j] = running
     return Noise(sigma=sigma, finest=finest, quantum=quantum)
+
+
+def unseen_change(h: Floats, plus: Floats, minus: Floats) -> Floats:
+    """How much f could have changed without showing it, per output.
+
+    Where steps below the resolution of float32 leave f as it is, bit for bit, x is cast to float32 inside, and the
+    smallest change seen at coarser steps is f's resolution. 0 where the finest step moves f, or nothing does; wider
+    steps that leave f as it is are taken at their word: it is flat there.
+    """
+    change = np.maximum(np.abs(plus), np.abs(minus))
+    smallest = np.min(np.where(change > 0, change, np.inf), axis=0)
+    moving = np.where(change > 0, h[:, None], np.inf).min(axis=0)
+    still = np.where((change == 0) & (h[:, None] < moving), h[:, None], 0.0).max(axis=0)
+    return np.where((still > 0) & (still < FLOAT32_STEP) & np.isfinite(smallest), smallest, 0.0)
+
+
+def one_sided_noise(h: Floats, rise: Floats) -> Floats:
+    """Noise of one value from neighbouring triples of one side, t and t**2 removed, (m,); 0 if there are none."""
+    samples = [
+        np.abs(_eliminate(h[j - 2 : j + 1], rise[j - 2 : j + 1], (1, 2), 1.0, 1.0))
+        for j in range(2, len(h))
+        if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]
+    ]
+    if len(samples) < 3:
+        return np.zeros(rise.shape[1])
+    return 1.5 * np.sqrt(np.mean(np.array(samples[-3:]) ** 2, axis=0))
 
 
 def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:

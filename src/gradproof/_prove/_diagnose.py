@@ -75,7 +75,7 @@ def fit(targets: Sequence[float], bars: Sequence[float], terms: Sequence[float],
     y, bar, t = (np.asarray(values, dtype=np.float64) for values in (targets, bars, terms))
     if not (np.isfinite(t).all() and np.any(t != 0)):
         return None
-    bar = bar + 1e-12 * (np.abs(y) + np.abs(t))
+    bar = bar + 1e-12 * (np.abs(y) + np.abs(t)) + 1e-150
     weight = 1 / bar**2
     square = float(np.sum(weight * t * t))
     if square == 0 or not math.isfinite(square):

@@ -143,6 +143,13 @@ class Directions:
     point, claim : (n,) float64.
     seed : int
 
+    Attributes
+    ----------
+    natural : (n,), natural size of every entry.
+    unit : float
+        Power of two by which values of f are multiplied, so that squares of slopes neither overflow nor vanish.
+    claim : (n,), the claim times `unit`.
+
     Notes
     -----
     Entries are normal draws from Philox in blocks of 65,536, keyed by (seed, stream, leaf path, block): any slice,
@@ -152,12 +159,13 @@ class Directions:
     def __init__(self, leaves: Sequence[Leaf], point: Floats, claim: Floats, seed: int) -> None:
         self.leaves = tuple(leaves)
         self.point = point
-        self.claim = claim
         self.seed = seed
         self.size = len(point)
         self.natural = np.empty(self.size)
         for leaf in self.leaves:
             self.natural[leaf.start : leaf.stop] = natural_size(point[leaf.start : leaf.stop])
+        self.unit = _power_of_two(claim, self.natural)
+        self.claim = claim if self.unit == 1 else claim * self.unit
         self._bits = np.random.Philox(key=0)
         self._generator = np.random.Generator(self._bits)
         self._keys = [_key(seed, leaf.path) for leaf in self.leaves]
@@ -222,6 +230,14 @@ def _key(seed: int, path: str) -> NDArray[np.uint64]:
     """Two words that seed and path determine (NumPy keeps `SeedSequence` the same in all versions)."""
     entropy = (seed, int.from_bytes(path.encode(), "little"))
     return np.asarray(np.random.SeedSequence(entropy).generate_state(2, np.uint64), dtype=np.uint64)
+
+
+def _power_of_two(claim: Floats, natural: Floats) -> float:
+    """1, or the power of two that brings slopes of 1e60 and more, or 1e-60 and less, near 1."""
+    largest = float(np.max(np.abs(claim) * natural, initial=0.0))
+    if largest == 0 or 1e-60 < largest < 1e60 or not math.isfinite(largest):
+        return 1.0
+    return 2.0 ** -round(math.log2(largest))
 
 
 def natural_size(x: Floats) -> Floats | float:

@@ -53,9 +53,15 @@ def wrong_leaves(
         if len(group) == 1:
             index = group[0]
             alone = tier.alone(index, meter.next_stream(), failing.floor)
-            second = yield from meter.residual(alone, share[index], tier.ripple)
-            if second.seen:
-                part = failing if len(tier.group) == 1 else failing.restricted(_spans(meter, group))
+            only = len(tier.group) == 1
+            if only:
+                second = yield from meter.residual(alone, share[index], tier.ripple)
+            else:
+                # An accusation: a whole slope, not just a pair.
+                measure = meter.coarse_slope if failing.floor > 0 else meter.known_slope
+                second = (yield from measure(alone, share[index], tier.ripple)).as_residual()
+            if only or second.seen:
+                part = failing if only else failing.restricted(_spans(meter, group))
                 suspects.append(Suspect(leaf=index, first=found, direction=part, second=second, alone=alone))
             continue
         half = len(group) // 2

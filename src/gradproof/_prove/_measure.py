@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import Known, Shape, Slope, shape_near, slope
+from gradproof._line import TRUST, Known, Shape, Slope, shape_near, slope
 from gradproof._prove._directions import Direction, Directions
 
 Floats = NDArray[np.float64]
@@ -196,6 +196,8 @@ class Meter:
             self.jitter, eps=eps, scale=scale, ripple=ripple, target=target, known=known, full=full, brief=brief
         )
         found = yield from _along(direction, line)
+        if self.known is not None and not found.trouble and direction.floor == 0:
+            self.known = self.known.with_line(found)
         claimed, absolute = self.directions.slope(direction)
         return Measured(
             direction=direction,
@@ -217,6 +219,10 @@ class Meter:
         values = np.asarray((yield Question(direction, np.array([step, -step]))), dtype=np.float64).reshape(2, -1)
         return float(values[0, 0]), float(values[1, 0])
 
+    def known_slope(self, direction: Direction, scale: float, ripple: float) -> Asking[Measured]:
+        """Measure a slope with what is known already."""
+        return (yield from self.slope(direction, scale, ripple=ripple, known=self.known))
+
     def coarse_slope(self, direction: Direction, scale: float, ripple: float) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
 
@@ -232,8 +238,8 @@ class Meter:
     def residual(self, direction: Direction, scale: float, ripple: float = 0.0) -> Asking[Residual]:
         """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd.
 
-        The first direction has shown noise, curvature and third derivative; 30 times the latter two allow for parts
-        of a direction on which these do not cancel.
+        The directions so far have shown noise, curvature and third derivative; `TRUST` times the latter two allows for
+        parts of a direction on which these do not cancel.
         """
         known = self.known
         if direction.floor > 0:
@@ -242,10 +248,9 @@ class Meter:
             step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
             plus, minus = yield from self.pair(direction, step)
             claimed, absolute = self.directions.slope(direction)
-            noise = float(known.noise[0])
             even = abs((plus + minus) / 2 - float(known.f0[0]))
-            if math.isfinite(even) and even <= 30 * known.curvature * step**2 + 8 * noise:
-                bar = 5 * noise / (math.sqrt(2) * step) + 30 * known.third * step**2 + 8 * EPS64 * absolute
+            if math.isfinite(even) and even <= TRUST * known.curvature * step**2 + 8 * float(known.noise[0]):
+                bar = known.question_bar(step) + 8 * EPS64 * absolute
                 return Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
         return (yield from self.slope(direction, scale, ripple=ripple, known=known)).as_residual()
 

@@ -24,7 +24,7 @@ from gradproof._prove._locate import (
     wrong_leaves,
     wrong_place,
 )
-from gradproof._prove._measure import Asking, Measured, Meter, Question, Residual, Tier
+from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Residual, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
 Floats = NDArray[np.float64]
@@ -36,6 +36,10 @@ NEGLIGIBLE = 1e-13
 COORDINATES = 64
 # Wrong entries of one leaf that get a finding of their own.
 SHOWN = 20
+# Leaves that are judged one by one where a direction through all of them fails and none stands out.
+ALONE = 12
+# Steps, in natural sizes, at which a leaf that claims to be flat must leave f as it is.
+FLAT_STEPS = (0.7, 0.1, 0.004)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,15 @@ class Outcome:
 
 def prove(problem: Problem, options: Options, directions: Directions) -> Generator[Question, Floats, Outcome]:
     """Prove or refute the claim of a problem; yields questions, is sent values, returns the outcome."""
-    return (yield from _Proof(problem, options, directions).run())
+    proof = _Proof(problem, options, directions).run()
+    unit = directions.unit
+    try:
+        question = next(proof)
+        while True:
+            values = yield question
+            question = proof.send(values if unit == 1 else unit * values)
+    except StopIteration as finished:
+        return finished.value
 
 
 class _Proof:
@@ -182,7 +194,7 @@ class _Proof:
         whole = failing.as_residual()
         suspects = yield from wrong_leaves(self.meter, tier, failing.direction, whole, self.rtol)
         if not suspects:
-            self._wrong_somewhere(tier, whole)
+            yield from self._wrong_somewhere(tier, whole)
             return set(tier.group)
         for suspect in suspects:
             yield from self._wrong(tier, suspect)
@@ -242,12 +254,12 @@ class _Proof:
         """One finding for every wrong entry, the largest error first; returns the leaf's note."""
 
         def error(entry: WrongEntry) -> float:
-            return abs(entry.reference - float(self.problem.claim[entry.index]))
+            return abs(entry.reference - float(self.directions.claim[entry.index]))
 
         largest = sorted(place.entries, key=error, reverse=True)[:SHOWN]
         for entry in sorted(largest, key=lambda entry: entry.index):
             index = entry_index(leaf.shape, entry.index - leaf.start)
-            claimed = float(self.problem.claim[entry.index])
+            claimed = float(self.directions.claim[entry.index])
             path = leaf.path + str(list(index))
             lone = Evidence(path=path, shape=(), size=1)
             residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed)
@@ -255,7 +267,7 @@ class _Proof:
             found = factor_cause(lone)
             cause = None if isinstance(found, Undecided) else found
             self.findings.append(
-                Finding(
+                self._finding(
                     id="GP101",
                     severity=Severity.ERROR,
                     path=path,
@@ -268,7 +280,6 @@ class _Proof:
                     quantity="entry",
                     factor=cause.factor if cause else None,
                     advice=cause.advice if cause else f"Look at how `{path}` enters f.",
-                    reproducer=self.problem.reproducer,
                 )
             )
         count = len(place.entries)
@@ -292,7 +303,7 @@ class _Proof:
         if alone:
             shown = evidence.residuals[0]
         self.findings.append(
-            Finding(
+            self._finding(
                 id="GP101",
                 severity=Severity.ERROR,
                 path=path,
@@ -305,19 +316,26 @@ class _Proof:
                 quantity="entry" if alone else "slope",
                 factor=cause.factor if cause else None,
                 advice=cause.advice if cause else f"Look at how the gradient of `{path}` is computed.",
-                reproducer=self.problem.reproducer,
             )
         )
         if cause is None:
             return f"wrong {words}" if words == "everywhere" else words
         return cause.kind if words in ("", "everywhere") else f"{words}: {cause.kind}"
 
-    def _wrong_somewhere(self, tier: Tier, whole: Residual) -> None:
-        """A direction fails, but no leaf of it stands out: the error is spread thinly over several."""
-        for index in tier.group:
-            self._result(index, Verdict.WRONG, note="one of several leaves that are wrong together")
+    def _wrong_somewhere(self, tier: Tier, whole: Residual) -> Asking[None]:
+        """A direction fails, but no leaf of it stands out: judge each alone, and accuse none that does not deviate."""
+        before = len(self.findings)
+        if len(tier.group) <= ALONE:
+            for index in tier.group:
+                yield from self._certify((index,), alone=True)
+        else:
+            for index in tier.group:
+                self._result(index, Verdict.INCONCLUSIVE, note="one or more of several leaves are wrong")
+            self.reasons.append(Reason.NOISE)
+        if any(finding.severity is Severity.ERROR for finding in self.findings[before:]):
+            return
         self.findings.append(
-            Finding(
+            self._finding(
                 id="GP101",
                 severity=Severity.ERROR,
                 path=self.problem.leaves[tier.group[0]].path,
@@ -328,7 +346,6 @@ class _Proof:
                 error_bar=whole.bar,
                 quantity="slope",
                 advice="The error is too small to tell the leaves apart; check them one at a time with `wrt`.",
-                reproducer=self.problem.reproducer,
             )
         )
 
@@ -377,19 +394,22 @@ class _Proof:
                 self._refuse_at_kink(index, outside, (0,) * len(leaf.shape) if leaf.size == 1 else None)
                 return
         low, high = sorted(_sides(kink))
+        unit = self.directions.unit
         self._result(index, Verdict.NOT_DIFFERENTIABLE, note="kink at the point; the claim is a valid subgradient")
         self.findings.append(
-            Finding(
+            self._finding(
                 id="GP110",
                 severity=Severity.NOTE,
                 path=leaf.path,
-                kind=f"f has a kink here: one-sided slopes {low:.6g} and {high:.6g}, the claim lies between them",
+                kind=(
+                    f"f has a kink here: one-sided slopes {low / unit:.6g} and {high / unit:.6g}, "
+                    "the claim lies between them"
+                ),
                 claimed=kink.claimed,
                 reference=kink.value,
                 error_bar=(high - low) / 2,
                 quantity="slope",
                 advice="Nothing is wrong; to prove more, check at a point away from the kink.",
-                reproducer=self.problem.reproducer,
             )
         )
 
@@ -418,16 +438,21 @@ class _Proof:
             v = self.directions.vector(measured.direction)
             step = float(v[np.ravel_multi_index(entry, leaf.shape) + leaf.start]) if entry else float(v[leaf.start])
         low, high = sorted(side / step for side in _sides(measured))
+        unit = self.directions.unit
         at_kink = kinked(measured, self._kink_tolerance(measured))
         self._result(index, Verdict.WRONG, note="outside the one-sided slopes at a kink" if at_kink else "")
         self.findings.append(
-            Finding(
+            self._finding(
                 id="GP103" if at_kink else "GP101",
                 severity=Severity.ERROR,
                 path=leaf.path + place,
                 entries=() if entry is None else (entry,),
                 place=place,
-                kind=f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink" if at_kink else "is wrong",
+                kind=(
+                    f"outside the one-sided slopes {low / unit:.6g} and {high / unit:.6g} at a kink"
+                    if at_kink
+                    else "is wrong"
+                ),
                 claimed=measured.claimed / step,
                 reference=measured.value / step,
                 error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
@@ -437,7 +462,6 @@ class _Proof:
                     if at_kink
                     else f"Look at how the gradient of `{leaf.path}{place}` is computed."
                 ),
-                reproducer=self.problem.reproducer,
             )
         )
 
@@ -455,6 +479,10 @@ class _Proof:
         )
         only = not self.results
         direction = tier.direction(self.meter.next_stream())
+        if self.meter.known is not None and (yield from self._stands_still(direction, tier)):
+            for index in group:
+                self._flat(index, "flat: f does not change")
+            return
         known, self.meter.known = self.meter.known, None
         measured = yield from self.meter.slope(direction, tier.scale, full=True)
         self.meter.known = known
@@ -479,35 +507,42 @@ class _Proof:
                 return
             self._undecided(group, Reason.UNSTABLE)
             return
-        still = largest <= max(noise, 4 * float(measured.slope.unit[0]))
+        still = largest <= max(2 * noise, 8 * float(measured.slope.unit[0]))
         if only:
             self._nothing_tested(group, measured, bitwise=largest == 0)
             return
         if still or measured.bar <= 1e-2 * largest:
             note = "flat: f does not change" if still else "zero gradient: f changes only to second order"
             for index in group:
-                self._result(index, Verdict.CORRECT, note=note)
-                self.findings.append(
-                    Finding(
-                        id="GP402",
-                        severity=Severity.NOTE,
-                        path=self.problem.leaves[index].path,
-                        kind=note,
-                        claimed=measured.claimed,
-                        reference=measured.value,
-                        error_bar=measured.bar,
-                        quantity="slope",
-                    )
-                )
+                self._flat(index, note)
             return
         self._undecided(group, Reason.NOISE)
+
+    def _stands_still(self, direction: Direction, tier: Tier) -> Asking[bool]:
+        """Whether f stays within its noise while these leaves move by up to their natural size, as their claims say."""
+        known = self.meter.known
+        assert known is not None
+        limit = max(10 * float(known.noise[0]), 8 * EPS64 * abs(float(known.f0[0])))
+        claimed, _ = self.directions.slope(direction)
+        for step in FLAT_STEPS:
+            plus, minus = yield from self.meter.pair(direction, step)
+            rise = max(abs(value - float(known.f0[0])) for value in (plus, minus))
+            if not rise <= limit or abs(claimed) * step > limit:
+                return False
+        return True
+
+    def _flat(self, index: int, note: str) -> None:
+        self._result(index, Verdict.CORRECT, note=note)
+        self.findings.append(
+            Finding(id="GP402", severity=Severity.NOTE, path=self.problem.leaves[index].path, kind=note)
+        )
 
     def _nothing_tested(self, group: Sequence[int], measured: Measured, *, bitwise: bool) -> None:
         """All claims are zero and so, within its bar, is the slope: that proves nothing."""
         self._undecided(group, Reason.DEGENERATE)
         kind = "f does not change at all" if bitwise else "claim and slope are both zero at this point"
         self.findings.append(
-            Finding(
+            self._finding(
                 id="GP302",
                 severity=Severity.DOUBT,
                 kind=f"nothing was tested: {kind}",
@@ -520,11 +555,44 @@ class _Proof:
                     if bitwise
                     else "Check at another point, where f is not stationary."
                 ),
-                reproducer=self.problem.reproducer,
             )
         )
 
     # ------------------------------------------------------------------------------------------------ results
+
+    def _finding(
+        self,
+        *,
+        id: str,
+        severity: Severity,
+        kind: str,
+        path: str = "",
+        entries: tuple[tuple[int, ...], ...] = (),
+        place: str = "",
+        claimed: float,
+        reference: float,
+        error_bar: float,
+        quantity: str,
+        factor: float | None = None,
+        advice: str = "",
+    ) -> Finding:
+        """A finding in the user's units; all measurements are scaled by a power of two."""
+        unit = self.directions.unit
+        return Finding(
+            id=id,
+            severity=severity,
+            path=path,
+            entries=entries,
+            place=place,
+            kind=kind,
+            claimed=claimed / unit,
+            reference=reference / unit,
+            error_bar=error_bar / unit,
+            quantity=quantity,
+            factor=factor,
+            advice=advice,
+            reproducer=self.problem.reproducer,
+        )
 
     def _result(
         self,
