@@ -110,11 +110,11 @@ def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[F
     flat = np.where(keep, bar, np.inf).reshape(levels * columns, outputs)
     chosen = np.argmin(flat, axis=0)
     value = table.reshape(levels * columns, outputs)[chosen, np.arange(outputs)]
-    # What noise cannot explain of the finer levels' departure from this value is not explained at all: the bar holds it.
+    # How far finer levels depart from this value beyond their noise is not explained by anything: the bar holds it.
     with np.errstate(invalid="ignore"):
         excess = np.abs(level_value - value) - level_noise
-    finer_level = np.arange(levels)[:, None] > chosen // columns
-    unexplained = np.max(np.where(finer_level & np.isfinite(excess), excess, 0.0), axis=0)
+    excess[np.arange(levels)[:, None] <= chosen // columns] = 0.0
+    unexplained = np.max(np.where(np.isfinite(excess), excess, 0.0), axis=0)
     return Extrapolation(
         value=value,
         bar=np.maximum(flat[chosen, np.arange(outputs)], unexplained),

@@ -82,10 +82,12 @@ def unseen_change(h: Floats, plus: Floats, minus: Floats) -> Floats:
     steps that leave f as it is are taken at their word: it is flat there.
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
-    smallest = np.min(np.where(change > 0, change, np.inf), axis=0)
-    moving = np.where(change > 0, h[:, None], np.inf).min(axis=0)
-    still = np.where((change == 0) & (h[:, None] < moving), h[:, None], 0.0).max(axis=0)
-    return np.where((still > 0) & (still < FLOAT32_STEP) & np.isfinite(smallest), smallest, 0.0)
+    resolution = np.zeros(change.shape[1])
+    for output in np.flatnonzero(change[-1] == 0).tolist():
+        moved = np.flatnonzero(change[:, output] > 0)
+        if moved.size and h[moved[-1] + 1] < FLOAT32_STEP:
+            resolution[output] = change[moved, output].min()
+    return resolution
 
 
 def one_sided_noise(h: Floats, rise: Floats) -> Floats:
@@ -118,7 +120,7 @@ def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:
         across = np.abs(even[-2] - wide * even[-3]) / math.sqrt(0.5 + 1.0)
         fine_slope = odd[-1] / b
         smooth = np.abs(odd[-3] / h[-3] - fine_slope) <= 0.03 * np.abs(fine_slope)
-        return np.where(smooth, np.maximum(sample, across), sample)
+        sample[smooth] = np.maximum(sample, across)[smooth]
     return sample
 
 

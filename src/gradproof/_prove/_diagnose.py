@@ -64,14 +64,15 @@ class Fit:
     chance: float
 
 
-def fit(targets: Sequence[float], bars: Sequence[float], terms: Sequence[float], spare: int) -> Fit | None:
-    """Fit one number and use the rest as checks.
+def fit(targets: Sequence[float], terms: Sequence[float], evidence: Evidence) -> Fit | None:
+    """Fit one number, targets = c * terms, and use the rest as checks.
 
     Returns
     -------
     Fit or None
-        None if a measurement disagrees. `chance` is how likely unrelated numbers of this size would all agree.
+        None if a measurement disagrees. `chance` is how likely residuals of this size would all agree by accident.
     """
+    bars = [residual.bar for residual in evidence.residuals]
     y, bar, t = (np.asarray(values, dtype=np.float64) for values in (targets, bars, terms))
     if not (np.isfinite(t).all() and np.any(t != 0)):
         return None
@@ -84,8 +85,9 @@ def fit(targets: Sequence[float], bars: Sequence[float], terms: Sequence[float],
     error = 1 / math.sqrt(square)
     if bool(np.any(np.abs(y - c * t) > bar + error * np.abs(t))):
         return None
-    tolerance = float(np.median(bar)) / max(float(np.sqrt(np.mean(y * y))), 1e-300)
-    return Fit(c=c, error=error, chance=min(1.0, 4 * tolerance) ** max(spare, 0))
+    size = math.sqrt(sum(residual.value**2 for residual in evidence.residuals) / len(bars))
+    tolerance = float(np.median(bar)) / max(size, 1e-300)
+    return Fit(c=c, error=error, chance=min(1.0, 4 * tolerance) ** max(evidence.spare, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,6 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
     """Test "claimed = factor * true"; None if a measurement contradicts it."""
     residuals, path = evidence.residuals, evidence.path
     claimed = [residual.claimed for residual in residuals]
-    bars = [residual.bar for residual in residuals]
     if all(value == 0 for value in claimed):
         return Cause(
             kind="claimed zero, the true gradient is not",
@@ -105,7 +106,7 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
             advice=f"The gradient of `{path}` is never computed, detached or overwritten with zeros.",
         )
     true = [residual.value + residual.claimed for residual in residuals]
-    found = fit(true, bars, claimed, evidence.spare)
+    found = fit(true, claimed, evidence)
     if found is None:
         return None
     if abs(found.c) <= 3 * found.error:
@@ -172,12 +173,11 @@ def _part(directions: Directions, leaf: int, direction: Direction) -> Floats:
 
 def _explains(candidate: _Candidate, row: Sequence[float], evidence: Evidence) -> Fit | None:
     residuals = evidence.residuals
-    bars = [residual.bar for residual in residuals]
     if candidate.added:
-        found = fit([residual.value for residual in residuals], bars, row, evidence.spare)
+        found = fit([residual.value for residual in residuals], row, evidence)
         return found if found is not None and abs(found.c) > 10 * found.error else None
     true = [residual.value + residual.claimed for residual in residuals]
-    found = fit(true, bars, row, evidence.spare)
+    found = fit(true, row, evidence)
     if found is None or abs(found.c) <= 10 * found.error:
         return None
     # Only a structure alone, or with a simple factor, is a mistake people make.

@@ -41,20 +41,20 @@ class Judgement:
 
     bound : upper confidence bound on the norm of claim error times step over the group (absolute), inf if none.
     deviation : the largest |claim - reference| along a direction (absolute).
-    directions : how many directions carry the bound.
     failing : the measurement that excludes the claim, for WRONG.
     measured : all measurements of the group's directions.
     rtol : the smallest relative error worth an accusation, as f's own regularity allowed.
+    unchanged : whether f kept the same bits at every step although the claim says that it moves.
     """
 
     kind: Kind
     bound: float = math.inf
     deviation: float = 0.0
-    directions: int = 0
     failing: Measured | None = None
     measured: tuple[Measured, ...] = ()
     reason: Reason | None = None
     rtol: float = RTOL64
+    unchanged: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,13 +112,23 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
             meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
         seen.append(measured)
         tolerance = REACH * max(limits.tolerance(eps, balanced=balanced), meter.regularity) * size
+        if not balanced and scale > 0 and unchanged(measured):
+            return Judgement(kind=Kind.UNSURE, reason=Reason.DEGENERATE, measured=tuple(seen), unchanged=True)
         if kinked(measured, tolerance):
-            kinks += 1
-            if kinks >= 2 or tier.size == 1:
-                return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
-            if not balanced:
-                plan.append("random")
-            continue
+            again = yield from meter.slope(measured.direction, scale, full=True)
+            if _same_kink(measured, again, tolerance):
+                kinks += 1
+                if kinks >= 2 or tier.size == 1:
+                    return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
+                if not balanced:
+                    plan.append("random")
+                continue
+            # Rounding noise can look like a kink: the fresh, longer ladder counts.
+            if not again.finite or kinked(again, tolerance):
+                if balanced:
+                    continue
+                return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
+            measured = again
         if measured.deviation > measured.bar + tolerance:
             again = yield from confirm(meter, measured, tolerance)
             seen.append(again.measured)
@@ -152,7 +162,6 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         kind=Kind.AGREES,
         bound=bound,
         deviation=deviation,
-        directions=len(agreed),
         measured=tuple(seen),
         rtol=rtol,
     )
@@ -172,6 +181,18 @@ def kinked(measured: Measured, tolerance: float) -> bool:
     """Whether the one-sided slopes differ beyond doubt."""
     jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
     return measured.slope.side == 0 and jump > 3 * bar and jump > 10 * tolerance
+
+
+def unchanged(measured: Measured) -> bool:
+    """Whether f kept the same bits at every step."""
+    slope = measured.slope
+    return slope.side == 0 and bool(np.all(slope.plus == slope.f0) and np.all(slope.minus == slope.f0))
+
+
+def _same_kink(first: Measured, second: Measured, tolerance: float) -> bool:
+    """Whether a fresh ladder sees the same kink."""
+    jumps = float(first.slope.jump[0]), float(second.slope.jump[0])
+    return second.finite and kinked(second, tolerance) and abs(jumps[0] - jumps[1]) <= 0.3 * abs(jumps[0])
 
 
 def inside_kink(measured: Measured, tolerance: float) -> bool:
@@ -229,9 +250,19 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     if again.slope.side == 0 and abs(float(again.slope.jump[0])) > 0.2 * again.deviation:
         # Partly a kink, and not clearly so: neither accuse nor excuse.
         return SecondLook(Look.UNSURE, again)
+    if _staircase(again):
+        return SecondLook(Look.UNSURE, again)
     if small and deviation <= REACH * RTOL64_UNCLEAR * scale:
         return SecondLook(Look.IRREGULAR, again)
     return SecondLook(Look.EXCLUDED, again)
+
+
+def _staircase(measured: Measured) -> bool:
+    """Whether f stands still at fine steps but follows the claim at coarse ones: it is rounded."""
+    slope = measured.slope
+    still = bool(slope.odd[-1, 0] == 0 and slope.even[-1, 0] == 0)
+    coarse = float(slope.odd[0, 0] / slope.h[0])
+    return still and abs(coarse - measured.claimed) <= 0.5 * abs(measured.claimed)
 
 
 def _balanced_floor(meter: Meter, tier: Tier) -> float:

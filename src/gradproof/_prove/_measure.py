@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line import TRUST, Known, Shape, Slope, shape_near, slope
-from gradproof._prove._directions import Direction, Directions
+from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
 Result = TypeVar("Result")
@@ -108,6 +108,7 @@ class Tier:
     size : entries that move.
     scale : norm over all of them.
     ripple : the same without the factors.
+    parts : restrictions of every direction through the group.
     """
 
     group: tuple[int, ...]
@@ -116,13 +117,15 @@ class Tier:
     size: int
     scale: float
     ripple: float
+    parts: tuple[Part, ...] = ()
 
     def direction(self, stream: int, floor: float = 0.0) -> Direction:
-        return Direction(stream=stream, group=self.group, scales=self.scales, floor=floor)
+        return Direction(stream=stream, group=self.group, scales=self.scales, floor=floor, parts=self.parts)
 
     def alone(self, index: int, stream: int, floor: float = 0.0) -> Direction:
         """A direction through one leaf of the group, at the same scale."""
-        return Direction(stream=stream, group=(index,), scales=(self.scales[self.group.index(index)],), floor=floor)
+        scales = (self.scales[self.group.index(index)],)
+        return Direction(stream=stream, group=(index,), scales=scales, floor=floor, parts=self.parts)
 
     def share(self, index: int) -> float:
         return self.shares[self.group.index(index)]
@@ -138,8 +141,15 @@ class Meter:
         self.known: Known | None = None
         # Smallest relative error worth an accusation, as far as f's own jumps allow.
         self.regularity = 0.0
+        # Whether f gave different values at the same point.
+        self.random = False
         self.streams = 0
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
+
+    @property
+    def precision(self) -> float:
+        """Relative precision of f's values, as declared or as found."""
+        return self.eps if self.known is None else self.known.eps
 
     def claimed_steps(self, index: int) -> Floats:
         """|claim| times natural size, for every entry of a leaf."""
@@ -191,11 +201,18 @@ class Meter:
         brief: bool = False,
     ) -> Asking[Measured]:
         """Measure the slope along a direction (see `gradproof._line.slope`)."""
-        eps = self.eps if self.known is None else self.known.eps
         line = slope(
-            self.jitter, eps=eps, scale=scale, ripple=ripple, target=target, known=known, full=full, brief=brief
+            self.jitter,
+            eps=self.precision,
+            scale=scale,
+            ripple=ripple,
+            target=target,
+            known=known,
+            full=full,
+            brief=brief,
         )
         found = yield from _along(direction, line)
+        self.random |= found.repeats_differ
         if self.known is not None and not found.trouble and direction.floor == 0:
             self.known = self.known.with_line(found)
         claimed, absolute = self.directions.slope(direction)

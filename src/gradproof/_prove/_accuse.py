@@ -1,0 +1,184 @@
+"""A direction is wrong: say which leaves, where in them, and what the mistake is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gradproof._problem import Leaf
+from gradproof._prove._diagnose import DIRECTIONS, Cause, Evidence, Undecided, diagnose, factor_cause, factor_words
+from gradproof._prove._directions import Direction
+from gradproof._prove._ledger import Ledger
+from gradproof._prove._locate import (
+    Place,
+    Suspect,
+    WrongEntry,
+    box_part,
+    box_source,
+    box_words,
+    entry_index,
+    wrong_leaves,
+    wrong_place,
+)
+from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
+from gradproof._report import Severity, Verdict
+
+# Wrong entries of one leaf that get a finding of their own.
+SHOWN = 20
+
+
+def accuse(meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float) -> Asking[set[int]]:
+    """Name the wrong leaves of a group and what is wrong with each; empty if none stands out."""
+    whole = failing.as_residual()
+    if len(tier.group) > 1 and failing.direction.floor == 0:
+        factor = yield from _common_factor(meter, tier, failing)
+        if factor is not None:
+            _accuse_all(ledger, tier, failing, factor)
+            return set(tier.group)
+    suspects = yield from wrong_leaves(meter, tier, failing.direction, whole, rtol)
+    for suspect in suspects:
+        yield from _accuse_leaf(meter, ledger, tier, suspect)
+    return {suspect.leaf for suspect in suspects}
+
+
+def _common_factor(meter: Meter, tier: Tier, failing: Measured) -> Asking[float | None]:
+    """The factor by which all leaves are off, if one explains two directions through all of them."""
+    evidence = Evidence(path="", shape=(), size=tier.size)
+    evidence.add(failing.direction, failing.as_residual())
+    again = tier.direction(meter.next_stream())
+    evidence.add(again, (yield from meter.residual(again, tier.scale, tier.ripple)))
+    cause = factor_cause(evidence) if len(evidence.residuals) == 2 else None
+    return cause.factor if isinstance(cause, Cause) else None
+
+
+def _accuse_all(ledger: Ledger, tier: Tier, failing: Measured, factor: float) -> None:
+    kind = f"claimed {factor_words(factor)} the true gradient" if factor else "claimed zero, the true gradient is not"
+    for index in tier.group:
+        ledger.settle(index, Verdict.WRONG, deviation=failing.deviation / tier.scale, note=kind)
+    first = ledger.leaves[tier.group[0]].path
+    ledger.report(
+        "GP101",
+        Severity.ERROR,
+        path=first,
+        place=f"and {len(tier.group) - 1} other leaves alike",
+        kind=kind,
+        claimed=failing.claimed,
+        reference=failing.value,
+        error_bar=failing.bar,
+        quantity="slope",
+        factor=factor,
+        advice="All gradients are off by the same factor: look at the loss's own derivative, a mean or a sum.",
+    )
+
+
+def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> Asking[None]:
+    """Say what is wrong with one leaf: a cause for all of it, or a place and the cause there."""
+    leaf = ledger.leaves[suspect.leaf]
+    share = tier.share(suspect.leaf)
+    evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
+    evidence.add(suspect.direction, suspect.first)
+    evidence.add(suspect.alone, suspect.second)
+    cause = factor_cause(evidence)
+    while isinstance(cause, Undecided) and len(evidence.residuals) < min(leaf.size + 1, DIRECTIONS):
+        again = tier.alone(suspect.leaf, meter.next_stream(), suspect.alone.floor)
+        measured = yield from meter.known_slope(again, share, tier.ripple)
+        if not measured.finite:
+            break
+        evidence.add(again, measured.as_residual())
+        cause = factor_cause(evidence)
+    place: Place | None = None
+    if cause is None:
+        cause = yield from diagnose(meter, suspect.leaf, evidence, share, tier.ripple)
+    named = cause if isinstance(cause, Cause) else None
+    if named is None and leaf.size > 1:
+        sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
+        place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share, tier.ripple)
+    if place is not None and place.entries:
+        note = _report_entries(ledger, leaf, place)
+    else:
+        if place is not None and place.box is not None:
+            named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
+        note = _report_part(meter, ledger, leaf, evidence, place, named)
+    deviation = max(abs(residual.value) for residual in evidence.residuals)
+    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
+
+
+def _cause_in_box(
+    meter: Meter, leaf: Leaf, tier: Tier, suspect: Suspect, box: Sequence[tuple[int, int]]
+) -> Asking[Cause | None]:
+    """Test a factor on the wrong part of a leaf alone."""
+    shape = tuple(high - low for low, high in box)
+    evidence = Evidence(path=leaf.path + box_source(leaf.shape, box), shape=shape, size=math.prod(shape))
+    for direction in (suspect.direction, suspect.alone):
+        part = direction.restricted(*box_part(leaf.shape, leaf.start, leaf.stop, box))
+        evidence.add(part, (yield from meter.residual(part, tier.share(suspect.leaf), tier.ripple)))
+    cause = factor_cause(evidence) if evidence.residuals else None
+    return cause if isinstance(cause, Cause) else None
+
+
+def _report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
+    """One finding for every wrong entry, of those with the largest errors; returns the leaf's note."""
+
+    def error(entry: WrongEntry) -> float:
+        return abs(entry.reference - float(ledger.claim[entry.index]))
+
+    largest = sorted(place.entries, key=error, reverse=True)[:SHOWN]
+    for entry in sorted(largest, key=lambda entry: entry.index):
+        index = entry_index(leaf.shape, entry.index - leaf.start)
+        claimed = float(ledger.claim[entry.index])
+        path = leaf.path + str(list(index))
+        lone = Evidence(path=path, shape=(), size=1)
+        residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed)
+        lone.add(Direction(stream=-1, group=(), scales=()), residual)
+        cause = factor_cause(lone)
+        named = cause if isinstance(cause, Cause) else None
+        ledger.report(
+            "GP101",
+            Severity.ERROR,
+            path=path,
+            entries=(index,),
+            place=str(list(index)),
+            kind=named.kind if named else "this entry is wrong",
+            claimed=claimed,
+            reference=entry.reference,
+            error_bar=entry.bar,
+            quantity="entry",
+            factor=named.factor if named else None,
+            advice=named.advice if named else f"Look at how the gradient of `{path}` is computed.",
+        )
+    count = len(place.entries)
+    words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
+    words = words if place.complete else f"at least {words}"
+    return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
+
+
+def _report_part(
+    meter: Meter, ledger: Ledger, leaf: Leaf, evidence: Evidence, place: Place | None, cause: Cause | None
+) -> str:
+    """One finding for a leaf, or a box of it; returns the leaf's note."""
+    path, words = leaf.path, ""
+    if place is not None and place.box is not None:
+        words = box_words(leaf.shape, place.box)
+        path += box_source(leaf.shape, place.box)
+    elif leaf.size > 1 and (cause is not None or (place is not None and place.everywhere)):
+        words = "everywhere"
+    # A single entry is shown by itself, anything else by the slope that speaks most clearly.
+    single = leaf.size == 1
+    shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)
+    step = float(meter.directions.vector(evidence.directions[0])[leaf.start]) if single else 1.0
+    ledger.report(
+        "GP101",
+        Severity.ERROR,
+        path=path,
+        place=words,
+        kind=cause.kind if cause else "is not the gradient of f",
+        claimed=shown.claimed / step,
+        reference=(shown.claimed + shown.value) / step,
+        error_bar=shown.bar / abs(step),
+        quantity="entry" if single else "slope",
+        factor=cause.factor if cause else None,
+        advice=cause.advice if cause else f"Look at how the gradient of `{path}` is computed.",
+    )
+    if cause is None:
+        return f"wrong {words}" if words == "everywhere" else words
+    return cause.kind if words in ("", "everywhere") else f"{words}: {cause.kind}"

@@ -1,0 +1,118 @@
+"""Leaves whose claim is 0, or below f's own noise: moved alone, up to their natural size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradproof._prove._directions import Direction
+from gradproof._prove._judge import kinked
+from gradproof._prove._ledger import Ledger
+from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
+from gradproof._report import Reason, Severity, Verdict
+
+# Steps, in natural sizes, at which a leaf that claims to be flat must leave f as it is.
+STEPS = (0.7, 0.1, 0.004)
+
+
+def flat_tier(meter: Meter, group: tuple[int, ...]) -> Tier:
+    """The leaves of a group at their natural sizes, whatever their claims."""
+    norms = meter.norms[list(group)]
+    return Tier(
+        group=group,
+        scales=(1.0,) * len(group),
+        shares=tuple(norms.tolist()),
+        size=sum(meter.directions.leaves[index].size for index in group),
+        scale=float(np.linalg.norm(norms)),
+        ripple=0.0,
+    )
+
+
+def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Asking[Measured | None]:
+    """Settle the leaves of a group if f stays within its noise while they move, or changes to second order only.
+
+    Parameters
+    ----------
+    only : whether there are no other leaves: then nothing was tested.
+
+    Returns
+    -------
+    Measured or None
+        None if the leaves are settled; else the measurement that speaks against the claims, or shows a kink.
+    """
+    direction = tier.direction(meter.next_stream())
+    if not only and meter.known is not None and (yield from _stands_still(meter, direction)):
+        _settle(ledger, tier, "flat: f does not change")
+        return None
+    known, meter.known = meter.known, None
+    measured = yield from meter.slope(direction, tier.scale, full=True)
+    again = measured
+    rises = np.concatenate([measured.slope.plus, measured.slope.minus])[:, 0] - float(measured.slope.f0[0])
+    largest = float(np.max(np.abs(rises[np.isfinite(rises)]), initial=0.0))
+    tolerance = 1e-9 * largest
+    speaks = measured.finite and (kinked(measured, tolerance) or measured.deviation > measured.bar + tolerance)
+    if speaks:
+        again = yield from meter.slope(direction, tier.scale, full=True)
+    meter.known = known
+    if not measured.finite or not again.finite:
+        ledger.undecided(tier.group, Reason.DOMAIN if measured.slope.trouble else Reason.NO_CONVERGENCE)
+        return None
+    if speaks:
+        if kinked(again, tolerance) or again.deviation > again.bar + tolerance:
+            return again
+        ledger.undecided(tier.group, Reason.UNSTABLE)
+        return None
+    still = largest <= max(10 * float(measured.slope.noise[0]), 8 * float(measured.slope.unit[0]))
+    proved = still or measured.bar <= 1e-2 * largest
+    if only:
+        _nothing_tested(ledger, tier, measured, bitwise=largest == 0, proved=proved)
+    elif proved:
+        _settle(ledger, tier, "flat: f does not change" if still else "zero gradient: f changes to second order only")
+    else:
+        ledger.undecided(tier.group, Reason.NOISE)
+    return None
+
+
+def _stands_still(meter: Meter, direction: Direction) -> Asking[bool]:
+    """Whether f stays within its noise while these leaves move by up to their natural size, as their claims say."""
+    known = meter.known
+    assert known is not None
+    f0 = float(known.f0[0])
+    limit = max(10 * float(known.noise[0]), 8 * EPS64 * abs(f0))
+    claimed, _ = meter.directions.slope(direction)
+    for step in STEPS:
+        plus, minus = yield from meter.pair(direction, step)
+        if not max(abs(plus - f0), abs(minus - f0)) <= limit or abs(claimed) * step > limit:
+            return False
+    return True
+
+
+def _settle(ledger: Ledger, tier: Tier, note: str) -> None:
+    for index in tier.group:
+        ledger.settle(index, Verdict.CORRECT, note=note)
+        ledger.report("GP402", Severity.NOTE, path=ledger.leaves[index].path, kind=note)
+
+
+def _nothing_tested(ledger: Ledger, tier: Tier, measured: Measured, *, bitwise: bool, proved: bool) -> None:
+    """All claims are zero and so, within its bar, is the slope: that proves nothing."""
+    if not (bitwise or proved):
+        ledger.undecided(tier.group, Reason.NO_CONVERGENCE)
+        return
+    ledger.undecided(tier.group, Reason.DEGENERATE)
+    ledger.report(
+        "GP301" if bitwise else "GP302",
+        Severity.DOUBT,
+        kind=(
+            "f does not change at all: it may not use its argument, or is saturated here"
+            if bitwise
+            else "nothing was tested: claim and slope are both zero at this point"
+        ),
+        claimed=measured.claimed,
+        reference=measured.value,
+        error_bar=measured.bar,
+        quantity="slope",
+        advice=(
+            "Check that f uses the argument it is given (and no copy closed over), or check at another point."
+            if bitwise
+            else "Check at another point, where f is not stationary."
+        ),
+    )

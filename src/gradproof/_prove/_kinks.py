@@ -1,0 +1,233 @@
+"""Where f has a kink at the point itself, judge whether the claim lies between the one-sided slopes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from gradproof._prove._directions import Direction, Spans
+from gradproof._prove._judge import REACH, inside_kink, kinked
+from gradproof._prove._ledger import Ledger
+from gradproof._prove._locate import entry_index
+from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
+from gradproof._report import Severity, Verdict
+
+# A quick look at both sides of f: the step, relative to the natural size, and what departure from the one-sided slopes
+# it can see. What it sees is measured properly before it counts.
+QUICK_STEP, QUICK_TOLERANCE = 1e-6, 1e-4
+# Kinked entries that are told apart, entries tried where they are too many, and directions through all of them.
+KINKED, COORDINATES, DIRECTIONS = 32, 64, 16
+
+
+def slope_alone(meter: Meter, tier: Tier) -> Asking[Measured]:
+    """Measure a fresh direction through a group on the whole ladder."""
+    direction = tier.direction(meter.next_stream())
+    return (yield from meter.slope(direction, tier.scale, ripple=tier.ripple, full=True))
+
+
+def tolerance_at(measured: Measured, rtol: float) -> float:
+    """What deviation from the one-sided slopes is too small to count (absolute)."""
+    jump = abs(float(measured.slope.jump[0]))
+    return REACH * rtol * max(measured.scale, abs(measured.value), abs(measured.claimed), jump)
+
+
+@dataclasses.dataclass(frozen=True)
+class KinkedLeaf:
+    """What is known of a leaf with a kink: the kink along a direction, and the entries that have one of their own.
+
+    entries : flat indices; None where they are too many, or none has one of its own.
+    refused : whether the claim was found outside the one-sided slopes; then all is said.
+    """
+
+    kink: Measured
+    entries: tuple[int, ...] | None
+    refused: bool
+
+
+def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, rtol: float) -> Asking[KinkedLeaf]:
+    """Judge the kink of one leaf (the only one of `tier`).
+
+    Single entries decide: a valid claim lies between the one-sided slopes of each. A direction through several entries
+    bounds <claim, v> only where all kinks bend the same way (f is convex there, or concave, and the claim a
+    subgradient); where they bend both ways, as in a ReLU network, what automatic differentiation returns may lie
+    outside.
+    """
+    (index,) = tier.group
+    leaf = ledger.leaves[index]
+    if leaf.size == 1:
+        look = yield from _outside(meter, kink.direction, tier.scale, rtol)
+        if look.outside is not None:
+            _refuse(meter, ledger, index, look.outside, (0,) * len(leaf.shape), rtol)
+        else:
+            _accept(ledger, index, kink, "")
+        return KinkedLeaf(kink, None, look.outside is not None)
+    f0 = float(kink.slope.f0[0])
+    bends = {math.copysign(1.0, float(kink.slope.jump[0]))}
+    entries = yield from _kinked_entries(meter, kink.direction, f0)
+    tried = entries
+    if entries is None:
+        some = np.arange(leaf.start, leaf.stop)
+        if leaf.size > COORDINATES:
+            some = np.sort(meter.jitter.choice(some, COORDINATES, replace=False))
+        tried = tuple(some.tolist())
+    assert tried is not None
+    scale = meter.norms[index] / math.sqrt(leaf.size)
+    for entry in tried:
+        direction = Direction(stream=-1, group=(index,), scales=(1.0,), entry=int(entry))
+        quick = yield from _quick_look(meter, direction, f0)
+        if quick.bend:
+            bends.add(quick.bend)
+        if quick.outside:
+            look = yield from _outside(meter, direction, scale, rtol)
+            if look.outside is not None:
+                _refuse(meter, ledger, index, look.outside, entry_index(leaf.shape, int(entry) - leaf.start), rtol)
+                return KinkedLeaf(kink, entries, refused=True)
+    suspicious: list[Direction] = []
+    only = () if entries is None else (Spans(tuple((entry, entry + 1) for entry in entries)),)
+    for _ in range(DIRECTIONS):
+        direction = tier.direction(meter.next_stream()).restricted(*only)
+        quick = yield from _quick_look(meter, direction, f0)
+        if quick.bend:
+            bends.add(quick.bend)
+        if quick.outside:
+            suspicious.append(direction)
+    if len(bends) == 1:
+        for direction in suspicious[:3]:
+            look = yield from _outside(meter, direction, tier.scale, rtol)
+            if look.outside is not None:
+                _refuse(meter, ledger, index, look.outside, None, rtol)
+                return KinkedLeaf(kink, entries, refused=True)
+    _accept(ledger, index, kink, f"; {len(tried)} of {leaf.size} entries were tried one by one")
+    return KinkedLeaf(kink, entries, refused=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _QuickLook:
+    """outside: whether the claim seems to lie outside the one-sided slopes; bend: which way f bends (0: not)."""
+
+    outside: bool
+    bend: float
+
+
+def _quick_look(meter: Meter, direction: Direction, f0: float) -> Asking[_QuickLook]:
+    """Look at both sides of f once."""
+    step = QUICK_STEP * float(meter.jitter.uniform(0.8, 1.25))
+    plus, minus = yield from meter.pair(direction, step)
+    claimed, absolute = meter.directions.slope(direction)
+    low, high = sorted(((plus - f0) / step, (f0 - minus) / step))
+    noise = 0.0 if meter.known is None else float(meter.known.noise[0])
+    noise = 10 * max(noise, EPS64 * abs(f0)) / step
+    allowed = QUICK_TOLERANCE * max(abs(low), abs(high), absolute) + noise
+    bend = math.copysign(1.0, plus + minus - 2 * f0) if high - low > allowed else 0.0
+    outside = math.isfinite(low + high) and (claimed < low - allowed or claimed > high + allowed)
+    return _QuickLook(outside, bend)
+
+
+def _kinked_entries(meter: Meter, direction: Direction, f0: float) -> Asking[tuple[int, ...] | None]:
+    """The entries that have a kink of their own, by halving a direction; None if they are too many or none has."""
+    found: list[int] = []
+    todo = [direction]
+    asked = 0
+    while todo:
+        part = todo.pop()
+        moving = np.flatnonzero(meter.directions.vector(part))
+        if not moving.size:
+            continue
+        look = yield from _quick_look(meter, part, f0)
+        asked += 1
+        if not look.bend:
+            continue
+        if moving.size == 1:
+            found.append(int(moving[0]))
+            if len(found) > KINKED:
+                return None
+            continue
+        if asked > 12 * KINKED:
+            return None
+        middle = int(moving[moving.size // 2])
+        todo.append(part.restricted(Spans(((0, middle),))))
+        todo.append(part.restricted(Spans(((middle, meter.directions.size),))))
+    return tuple(sorted(found)) or None
+
+
+@dataclasses.dataclass(frozen=True)
+class _LookOutside:
+    """The measurement, if the claim lies outside the one-sided slopes; and which way a kink bends (0: none)."""
+
+    outside: Measured | None
+    bend: float = 0.0
+
+
+def _outside(meter: Meter, direction: Direction, scale: float, rtol: float) -> Asking[_LookOutside]:
+    """Whether the claim lies outside the one-sided slopes along a direction, seen twice."""
+    measured: Measured | None = None
+    bend = 0.0
+    for _ in range(2):
+        measured = yield from meter.slope(direction, scale)
+        if not measured.finite:
+            return _LookOutside(None)
+        tolerance = tolerance_at(measured, rtol)
+        if kinked(measured, tolerance):
+            bend = math.copysign(1.0, float(measured.slope.jump[0]))
+            if inside_kink(measured, tolerance):
+                return _LookOutside(None, bend)
+        elif measured.deviation <= measured.bar + tolerance:
+            return _LookOutside(None, bend)
+    return _LookOutside(measured, bend)
+
+
+def _accept(ledger: Ledger, index: int, kink: Measured, covered: str) -> None:
+    low, high = (side / ledger.unit for side in _sides(kink))
+    ledger.settle(index, Verdict.NOT_DIFFERENTIABLE, note="kink at the point; the claim is a valid subgradient")
+    ledger.report(
+        "GP110",
+        Severity.NOTE,
+        path=ledger.leaves[index].path,
+        kind=f"f has a kink here: one-sided slopes {low:.6g} and {high:.6g}, the claim lies between them{covered}",
+        claimed=kink.claimed,
+        reference=kink.value,
+        error_bar=(high - low) * ledger.unit / 2,
+        quantity="slope",
+        advice="Nothing speaks against the claim; to prove more, check at a point away from the kink.",
+    )
+
+
+def _refuse(
+    meter: Meter, ledger: Ledger, index: int, measured: Measured, entry: tuple[int, ...] | None, rtol: float
+) -> None:
+    leaf = ledger.leaves[index]
+    place = str(list(entry)) if entry else ""
+    step = 1.0
+    if entry is not None:
+        offset = int(np.ravel_multi_index(entry, leaf.shape)) if entry else 0
+        step = float(meter.directions.vector(measured.direction)[leaf.start + offset])
+    low, high = sorted(side / step for side in _sides(measured))
+    at_kink = kinked(measured, tolerance_at(measured, rtol))
+    shown = f"{low / ledger.unit:.6g} and {high / ledger.unit:.6g}"
+    path = leaf.path + place
+    ledger.settle(index, Verdict.WRONG, note="outside the one-sided slopes at a kink" if at_kink else "")
+    ledger.report(
+        "GP103" if at_kink else "GP101",
+        Severity.ERROR,
+        path=path,
+        entries=() if entry is None else (entry,),
+        place=place,
+        kind=f"outside the one-sided slopes {shown} at a kink" if at_kink else "this entry is wrong",
+        claimed=measured.claimed / step,
+        reference=measured.value / step,
+        error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
+        quantity="slope" if entry is None else "entry",
+        advice=(
+            "No subgradient has this value: check the branch that is taken at the kink."
+            if at_kink
+            else f"Look at how the gradient of `{path}` is computed."
+        ),
+    )
+
+
+def _sides(measured: Measured) -> tuple[float, float]:
+    """The one-sided slopes, the smaller first."""
+    half = abs(float(measured.slope.jump[0])) / 2
+    return measured.value - half, measured.value + half

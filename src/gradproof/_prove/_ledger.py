@@ -1,0 +1,95 @@
+"""What has been proved so far: leaf by leaf, with findings, in the user's units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from gradproof._problem import Problem
+from gradproof._prove._directions import Directions
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+
+
+class Ledger:
+    """Results, findings and reasons; measurements come in multiplied by the directions' unit and leave without it."""
+
+    def __init__(self, problem: Problem, directions: Directions) -> None:
+        self.leaves = problem.leaves
+        self.claim = directions.claim
+        self.unit = directions.unit
+        self.reproducer = problem.reproducer
+        self.results: dict[int, LeafResult] = {}
+        self.findings: list[Finding] = []
+        self.reasons: list[Reason] = []
+
+    def settle(
+        self,
+        index: int,
+        verdict: Verdict,
+        *,
+        bound: float | None = None,
+        deviation: float | None = None,
+        noticeable: float | None = None,
+        note: str = "",
+    ) -> None:
+        """Record the verdict on one leaf; numbers that are not finite are left out."""
+        leaf = self.leaves[index]
+        self.results[index] = LeafResult(
+            path=leaf.path,
+            shape=leaf.shape,
+            dtype=leaf.dtype,
+            verdict=verdict,
+            bound=_finite(bound),
+            deviation=_finite(deviation),
+            noticeable=_finite(noticeable),
+            note=note,
+        )
+
+    def undecided(self, group: Iterable[int], reason: Reason, note: str = "") -> None:
+        """Record that nothing can be said of these leaves."""
+        self.reasons.append(reason)
+        for index in group:
+            self.settle(index, Verdict.INCONCLUSIVE, note=note or str(reason))
+
+    def report(
+        self,
+        id: str,
+        severity: Severity,
+        *,
+        kind: str,
+        path: str = "",
+        entries: tuple[tuple[int, ...], ...] = (),
+        place: str = "",
+        claimed: float | None = None,
+        reference: float | None = None,
+        error_bar: float | None = None,
+        quantity: str = "",
+        factor: float | None = None,
+        advice: str = "",
+    ) -> None:
+        """Record a finding."""
+        self.findings.append(
+            Finding(
+                id=id,
+                severity=severity,
+                path=path,
+                entries=entries,
+                place=place,
+                kind=kind,
+                claimed=self.natural(claimed),
+                reference=self.natural(reference),
+                error_bar=self.natural(error_bar),
+                quantity=quantity,
+                factor=factor,
+                advice=advice,
+                reproducer=self.reproducer,
+            )
+        )
+
+    def natural(self, number: float | None) -> float | None:
+        """A measured number in the user's units."""
+        return None if number is None else number / self.unit
+
+
+def _finite(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else float(number)
