@@ -36,14 +36,14 @@ class FirstWrong:
     def __init__(self) -> None:
         self.count: Callable[[], int] = lambda: 0
         self.at = -1
-        original = _prove._Proof._find_wrong
+        original = _prove.accuse
 
-        def noting(proof: Any, *args: Any) -> Any:
+        def noting(*args: Any) -> Any:
             if self.at < 0:
                 self.at = self.count()
-            return original(proof, *args)
+            return original(*args)
 
-        _prove._Proof._find_wrong = noting  # type: ignore[method-assign]
+        _prove.accuse = noting
 
 
 FIRST_WRONG = FirstWrong()

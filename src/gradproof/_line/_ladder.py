@@ -82,6 +82,7 @@ class Known:
 
     curvature, third : sizes of the t**2 term of the even part and the t**3 error of D(h), per unit step.
     finest : the finest step that was seen.
+    size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
     """
 
@@ -93,16 +94,22 @@ class Known:
     curvature: float
     third: float
     finest: float
+    size: float
+
+    @property
+    def _cubic(self) -> float:
+        # Natural sizes are those on which f changes: its third derivative is at least of the slope's own size.
+        return max(TRUST * self.third, self.size, 1e-300)
 
     @property
     def question_step(self) -> float:
         """The step of a two-point question: minimises its bar within the steps that were seen."""
-        best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * TRUST * max(self.third, 1e-300))) ** (1 / 3)
+        best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * self._cubic)) ** (1 / 3)
         return min(max(best, self.finest), float(self.levels[0]))
 
     def question_bar(self, step: float) -> float:
         """Bar of a two-point difference at `step`: noise, and the t**3 term with the allowance `TRUST`."""
-        return 5 * float(self.noise[0]) / (math.sqrt(2) * step) + TRUST * self.third * step**2
+        return 5 * float(self.noise[0]) / (math.sqrt(2) * step) + self._cubic * step**2
 
     def with_line(self, other: Slope) -> Known:
         """Know another direction, too: curvature and third derivative are the largest seen."""
@@ -293,6 +300,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         curvature=abs(float(first.even[used[0], 0])) / coarse**2,
         third=third,
         finest=float(h[-1]),
+        size=max(scale, abs(float(first.value[0]))),
     )
 
 

@@ -92,14 +92,16 @@ def unseen_change(h: Floats, plus: Floats, minus: Floats) -> Floats:
 
 def one_sided_noise(h: Floats, rise: Floats) -> Floats:
     """Noise of one value from neighbouring triples of one side, t and t**2 removed, (m,); 0 if there are none."""
-    samples = [
+    samples: list[Floats] = [
         np.abs(_eliminate(h[j - 2 : j + 1], rise[j - 2 : j + 1], (1, 2), 1.0, 1.0))
         for j in range(2, len(h))
         if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]
     ]
     if len(samples) < 3:
         return np.zeros(rise.shape[1])
-    return 1.5 * np.sqrt(np.mean(np.array(samples[-3:]) ** 2, axis=0))
+    first, second, third = samples[-3:]
+    mean: Floats = (first * first + second * second + third * third) / 3
+    return 1.5 * np.sqrt(mean)
 
 
 def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:

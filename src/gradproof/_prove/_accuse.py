@@ -30,7 +30,7 @@ SHOWN = 20
 def accuse(meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float) -> Asking[set[int]]:
     """Name the wrong leaves of a group and what is wrong with each; empty if none stands out."""
     whole = failing.as_residual()
-    if len(tier.group) > 1 and failing.direction.floor == 0:
+    if len(tier.group) > 1 and failing.direction.floor == 0 and failing.claimed != 0:
         factor = yield from _common_factor(meter, tier, failing)
         if factor is not None:
             _accuse_all(ledger, tier, failing, factor)
@@ -48,11 +48,11 @@ def _common_factor(meter: Meter, tier: Tier, failing: Measured) -> Asking[float 
     again = tier.direction(meter.next_stream())
     evidence.add(again, (yield from meter.residual(again, tier.scale, tier.ripple)))
     cause = factor_cause(evidence) if len(evidence.residuals) == 2 else None
-    return cause.factor if isinstance(cause, Cause) else None
+    return cause.factor if isinstance(cause, Cause) else None  # (None too where the true gradient is zero)
 
 
 def _accuse_all(ledger: Ledger, tier: Tier, failing: Measured, factor: float) -> None:
-    kind = f"claimed {factor_words(factor)} the true gradient" if factor else "claimed zero, the true gradient is not"
+    kind = f"claimed {factor_words(factor)} the true gradient"
     for index in tier.group:
         ledger.settle(index, Verdict.WRONG, deviation=failing.deviation / tier.scale, note=kind)
     first = ledger.leaves[tier.group[0]].path

@@ -143,6 +143,8 @@ class Meter:
         self.regularity = 0.0
         # Whether f gave different values at the same point.
         self.random = False
+        # Whether any step has changed f by a single bit.
+        self.moved = False
         self.streams = 0
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
 
@@ -213,6 +215,7 @@ class Meter:
         )
         found = yield from _along(direction, line)
         self.random |= found.repeats_differ
+        self.moved |= bool(np.any(found.plus != found.f0) or np.any(found.minus != found.f0))
         if self.known is not None and not found.trouble and direction.floor == 0:
             self.known = self.known.with_line(found)
         claimed, absolute = self.directions.slope(direction)
