@@ -98,10 +98,10 @@ def one_sided_noise(h: Floats, rise: Floats) -> Floats:
         if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]
     ]
     if len(samples) < 3:
-        return np.zeros(rise.shape[1])
+        return np.zeros_like(rise[0])
     first, second, third = samples[-3:]
     mean: Floats = (first * first + second * second + third * third) / 3
-    return 1.5 * np.sqrt(mean)
+    return np.sqrt(2.25 * mean)
 
 
 def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:

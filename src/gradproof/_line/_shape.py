@@ -23,10 +23,10 @@ NODES = 12
 TEST_POINTS = (0.93, -0.77, 0.41)
 HALF_WIDTHS = (0.3, 0.06, 0.012)
 # A jump of size d at distance t makes the slope within the piece uncertain by up to this many d / t.
-REACH = 100.0
+REACH = 300.0
 # How far out a jump is looked for, in natural sizes of x, and the points that predict the next one.
 FAR = 1.5
-WINDOW = 8
+WINDOW = 9
 
 
 class ShapeKind(enum.Enum):
@@ -91,7 +91,7 @@ def _jumps(
     fit: Chebyshev, half_width: float, limit: float, steepness: float, noise: float
 ) -> Generator[Floats, Floats, bool]:
     """Walk outwards from |t| <= half_width, where `fit` holds, for a jump of `steepness` times its distance or more."""
-    spacing = half_width / 4
+    spacing = half_width / 6
     start = spacing * np.arange(WINDOW)
     windows = {
         side: (side * (start + half_width - start[-1]), fit(side * (start + half_width - start[-1])))
@@ -101,7 +101,7 @@ def _jumps(
     reach = half_width
     while windows and reach < limit:
         # Steps grow with the distance: structure that far out matters less.
-        spacing = max(spacing, reach / 8)
+        spacing = max(spacing, reach / 14)
         reach += spacing
         sides = list(windows)
         values = _scalars((yield reach * np.array(sides, dtype=np.float64)))

@@ -94,11 +94,11 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
         sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
         place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share, tier.ripple)
     if place is not None and place.entries:
-        note = _report_entries(ledger, leaf, place)
+        note = report_entries(ledger, leaf, place)
     else:
         if place is not None and place.box is not None:
             named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
-        note = _report_part(meter, ledger, leaf, evidence, place, named)
+        note = report_part(meter, ledger, leaf, evidence, place, named)
     deviation = max(abs(residual.value) for residual in evidence.residuals)
     ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
 
@@ -116,7 +116,7 @@ def _cause_in_box(
     return cause if isinstance(cause, Cause) else None
 
 
-def _report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
+def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
     """One finding for every wrong entry, of those with the largest errors; returns the leaf's note."""
 
     def error(entry: WrongEntry) -> float:
@@ -152,7 +152,7 @@ def _report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
 
 
-def _report_part(
+def report_part(
     meter: Meter, ledger: Ledger, leaf: Leaf, evidence: Evidence, place: Place | None, cause: Cause | None
 ) -> str:
     """One finding for a leaf, or a box of it; returns the leaf's note."""

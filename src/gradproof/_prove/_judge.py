@@ -111,7 +111,10 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         if first and measured.slope.side == 0:
             meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
         seen.append(measured)
-        tolerance = REACH * max(limits.tolerance(eps, balanced=balanced), meter.regularity) * size
+        # What f's own jumps do to a slope does not shrink with the claims that move.
+        tolerance = REACH * max(
+            limits.tolerance(eps, balanced=balanced) * size, meter.regularity * max(size, tier.scale)
+        )
         if not meter.moved and scale > 0:
             # No step and no other leaf has moved f: that speaks of f rather than of the claim.
             return Judgement(kind=Kind.UNSURE, reason=Reason.DEGENERATE, measured=tuple(seen), unchanged=True)

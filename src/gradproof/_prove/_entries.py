@@ -1,0 +1,127 @@
+"""Entry by entry: every derivative with its own bar, where that is cheaper than directions or asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from gradproof._line import learn
+from gradproof._prove._accuse import report_entries, report_part
+from gradproof._prove._diagnose import Cause, Evidence, factor_cause
+from gradproof._prove._directions import Direction
+from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
+from gradproof._prove._ledger import Ledger
+from gradproof._prove._locate import Place, WrongEntry
+from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
+from gradproof._report import Reason, Verdict
+
+
+def first_look(meter: Meter, tier: Tier) -> Asking[Measured]:
+    """Measure a direction through the group, to learn noise and curvature before single entries are asked for."""
+    direction = tier.direction(meter.next_stream())
+    measured = yield from meter.slope(direction, tier.scale, ripple=tier.ripple, known=meter.known)
+    if meter.known is None and measured.finite and measured.slope.side == 0:
+        scale = max(tier.scale, abs(measured.value), 1e-300)
+        meter.known = learn(measured.slope, measured.bar / scale, tier.scale)
+    return measured
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """One entry's residual along its own step (absolute), the step, and what it says."""
+
+    index: int
+    residual: Residual
+    step: float
+    wrong: bool = False
+    kinked: bool = False
+
+
+def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> Asking[tuple[int, ...]]:
+    """Settle every leaf of a group entry by entry.
+
+    A pair of values per entry, more where it looks odd; what deviates is measured again on a ladder of its own. The
+    bound of a leaf is the norm of all deviations and bars: it rests on no choice of directions.
+
+    Returns
+    -------
+    tuple of int
+        The leaves with a kinked entry, which are not settled.
+    """
+    left: list[int] = []
+    for index in tier.group:
+        leaf = ledger.leaves[index]
+        rms = meter.norms[index] / math.sqrt(leaf.size)
+        entries: list[_Entry] = []
+        for entry in range(leaf.start, leaf.stop):
+            entries.append((yield from _judge_entry(meter, index, entry, rms, tier.ripple, limits)))
+        if any(entry.kinked for entry in entries):
+            left.append(index)
+            continue
+        wrong = [e for e in entries if e.wrong]
+        if wrong:
+            _accuse(meter, ledger, index, entries, wrong)
+            continue
+        total = math.sqrt(sum((abs(e.residual.value) + e.residual.bar) ** 2 for e in entries))
+        worst = max(abs(e.residual.value) for e in entries)
+        bound = total / meter.norms[index] if meter.norms[index] > 0 else math.inf
+        correct = bound <= limits.largest_bound(meter.precision)
+        if not correct:
+            ledger.reasons.append(Reason.NOISE)
+        largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
+        ledger.settle(
+            index,
+            Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
+            bound=bound,
+            deviation=worst / meter.norms[index] if meter.norms[index] > 0 else None,
+            noticeable=largest / rms if rms > 0 else None,
+            note="" if correct else "the error bar is too wide to tell",
+        )
+    return tuple(left)
+
+
+def _judge_entry(meter: Meter, leaf: int, entry: int, rms: float, ripple: float, limits: Limits) -> Asking[_Entry]:
+    direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entry)
+    step = float(meter.directions.natural[entry])
+    tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
+    residual = yield from meter.residual(direction, rms, ripple)
+    if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
+        return _Entry(entry, residual, step)
+    measured = yield from meter.slope(direction, rms, ripple=ripple)
+    if not measured.finite or kinked(measured, tolerance):
+        return _Entry(entry, measured.as_residual(), step, kinked=measured.finite)
+    if measured.deviation <= measured.bar + tolerance:
+        return _Entry(entry, measured.as_residual(), step)
+    again = yield from confirm(meter, measured, tolerance)
+    residual = again.measured.as_residual()
+    if again.look is Look.IRREGULAR:
+        # f itself is no smoother than this: the deviation counts as bar.
+        meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / max(rms, 1e-300))
+        residual = dataclasses.replace(residual, bar=max(residual.bar, measured.deviation))
+    elif again.look is Look.UNSURE:
+        residual = dataclasses.replace(residual, bar=math.inf)
+    return _Entry(entry, residual, step, wrong=again.look is Look.EXCLUDED)
+
+
+def _accuse(meter: Meter, ledger: Ledger, index: int, entries: list[_Entry], wrong: list[_Entry]) -> None:
+    """Name the wrong entries, or the cause if one explains all entries of the leaf."""
+    leaf = ledger.leaves[index]
+    evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
+    for e in entries:
+        evidence.add(Direction(stream=-1, group=(index,), scales=(1.0,), entry=e.index), e.residual)
+    cause = factor_cause(evidence) if len(wrong) == len(entries) else None
+    if isinstance(cause, Cause):
+        note = report_part(meter, ledger, leaf, evidence, Place(everywhere=True), cause)
+    else:
+        found = [
+            WrongEntry(
+                index=e.index,
+                reference=float(ledger.claim[e.index]) + e.residual.value / e.step,
+                bar=e.residual.bar / e.step,
+            )
+            for e in wrong
+        ]
+        note = report_entries(ledger, leaf, Place(entries=tuple(found)))
+    deviation = math.sqrt(sum(e.residual.value**2 for e in wrong))
+    norm = meter.norms[index]
+    ledger.settle(index, Verdict.WRONG, deviation=deviation / norm if norm > 0 else None, note=note)
