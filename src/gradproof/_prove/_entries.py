@@ -10,7 +10,7 @@ from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._diagnose import Cause, Evidence, factor_cause
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
-from gradproof._prove._ledger import Ledger
+from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._locate import Place, WrongEntry
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
 from gradproof._report import Reason, Verdict
@@ -75,7 +75,7 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
             bound=bound,
             deviation=worst / meter.norms[index] if meter.norms[index] > 0 else None,
             noticeable=largest / rms if rms > 0 else None,
-            note="" if correct else "the error bar is too wide to tell",
+            note="" if correct else wide_note(bound),
         )
     return tuple(left)
 

@@ -43,6 +43,7 @@ class Judgement:
     deviation : the largest |claim - reference| along a direction (absolute).
     failing : the measurement that excludes the claim, for WRONG.
     measured : all measurements of the group's directions.
+    reason : why it is UNSURE, or what would be to blame for a bound that is too wide.
     rtol : the smallest relative error worth an accusation, as f's own regularity allowed.
     unchanged : whether f kept the same bits at every step although the claim says that it moves.
     """
@@ -104,7 +105,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         if not measured.finite:
             if balanced:
                 continue
-            return Judgement(kind=Kind.UNSURE, reason=_trouble(measured), measured=tuple(seen))
+            return Judgement(kind=Kind.UNSURE, reason=why_wide(meter, measured), measured=tuple(seen))
         size = scale if scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
         eps = measured.slope.eps
         rtol = max(rtol, limits.tolerance(eps))
@@ -154,7 +155,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
             deviation = max(deviation, measured.deviation)
         if "random" not in plan and agreed and tier.size > 1:
             bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence)
-            if not _tight(meter, tier, bound, eps) and extra < EXTRA_DIRECTIONS:
+            most = len(agreed) + EXTRA_DIRECTIONS - extra
+            best = error_bound(max(agreed), most, tier.size, limits.confidence)
+            if extra < EXTRA_DIRECTIONS and _worth_more(meter, tier, bound, best, limits):
                 extra += 1
                 plan.append("random")
     if not agreed:
@@ -162,8 +165,10 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
             return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
         return Judgement(kind=Kind.UNSURE, reason=Reason.NO_CONVERGENCE, measured=tuple(seen), rtol=rtol)
     bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence)
+    widest = max((m for m in seen if m.direction.floor == 0), key=lambda m: m.bar)
     return Judgement(
         kind=Kind.AGREES,
+        reason=why_wide(meter, widest),
         bound=bound,
         deviation=deviation,
         measured=tuple(seen),
@@ -171,14 +176,18 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
     )
 
 
-def _tight(meter: Meter, tier: Tier, bound: float, eps: float) -> bool:
-    """Whether a typical single wrong entry is excluded in every leaf."""
-    slack = 1.0 if eps < 1e-12 else 5.0
-    return all(
-        bound <= slack * share * min(1e-2, 0.3 / math.sqrt(meter.directions.leaves[index].size))
-        for index, share in zip(tier.group, tier.shares, strict=True)
-        if share > 0
-    )
+def _worth_more(meter: Meter, tier: Tier, bound: float, best: float, limits: Limits) -> bool:
+    """Whether more directions can bring a leaf to where it may be called CORRECT, or exclude a typical wrong entry.
+
+    `best` is the bound that all directions still allowed would give if they agree as well as those so far.
+    """
+    largest = limits.largest_bound(meter.precision)
+    slack = 1.0 if meter.precision < 1e-12 else 5.0
+    for index, share in zip(tier.group, tier.shares, strict=True):
+        typical = slack * min(1e-2, 0.3 / math.sqrt(meter.directions.leaves[index].size))
+        if any(best <= share * goal < bound for goal in (largest, typical)):
+            return True
+    return False
 
 
 def kinked(measured: Measured, tolerance: float) -> bool:
@@ -283,7 +292,20 @@ def _claimed_steps(meter: Meter, tier: Tier) -> Iterator[Floats]:
     return (factor * meter.claimed_steps(index) for index, factor in zip(tier.group, tier.scales, strict=True))
 
 
-def _trouble(measured: Measured) -> Reason:
-    if measured.slope.trouble:
+def why_wide(meter: Meter, measured: Measured) -> Reason:
+    """Why the bar of a slope is too wide: the reason that the user can do something about."""
+    slope = measured.slope
+    if slope.trouble:
         return Reason.DOMAIN
-    return Reason.NO_CONVERGENCE
+    if meter.random:
+        return Reason.STOCHASTIC
+    if len(slope.h) >= 3 and slope.side == 0:
+        # At a jump of f the difference of both sides stays as it is while the step shrinks.
+        fine, coarser = (abs(float(slope.odd[row, 0])) for row in (-1, -3))
+        if fine > 1e4 * float(slope.unit[0]) and fine > 0.5 * coarser:
+            return Reason.NO_CONVERGENCE
+    if not measured.finite or (slope.side != 0 and measured.bar > 0.1 * abs(measured.value)):
+        return Reason.NO_CONVERGENCE
+    if meter.precision > 1e-12:
+        return Reason.PRECISION
+    return Reason.NOISE

@@ -91,5 +91,12 @@ class Ledger:
         return None if number is None else number / self.unit
 
 
+def wide_note(bound: float) -> str:
+    """What is still known of a leaf whose bound is too wide to be called CORRECT."""
+    if not math.isfinite(bound) or bound >= 1:
+        return "the error bar is too wide to tell anything"
+    return f"only errors above {bound:.1g} of its norm are excluded"
+
+
 def _finite(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else float(number)

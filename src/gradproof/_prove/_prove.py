@@ -16,7 +16,7 @@ from gradproof._prove._entries import first_look, judge_entries
 from gradproof._prove._flat import certify_flat, flat_tier
 from gradproof._prove._judge import Judgement, Kind, Limits, judge, kinked
 from gradproof._prove._kinks import judge_kinked_leaf, slope_alone, tolerance_at
-from gradproof._prove._ledger import Ledger
+from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
@@ -191,7 +191,7 @@ class _Proof:
                 bound=bound,
                 deviation=judgement.deviation / share if share > 0 else None,
                 noticeable=bound * math.sqrt(self.ledger.leaves[index].size),
-                note="" if correct else "the error bar is too wide to tell",
+                note="" if correct else wide_note(bound),
             )
         if wide:
             for group in self._tiers(wide, NARROW_TIER):
