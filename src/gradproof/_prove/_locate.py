@@ -179,20 +179,7 @@ def wrong_place(
 
 def _lone_entry(search: _Search, direction: Direction, residual: Residual) -> Asking[WrongEntry | None]:
     """The one entry that makes `direction` fail, or None if there are several (or the bars are too wide to read)."""
-    count = search.stop - search.start
-    if count == 1:
-        index: int | None = search.start
-    elif 2 * residual.bar * (count + 1) < READABLE * abs(residual.value):
-        index = yield from _digit(search, direction, residual, 1, count)
-    else:
-        base = math.isqrt(count - 1) + 1
-        if not 2 * residual.bar * (base + 1) < READABLE * abs(residual.value):
-            return None
-        high = yield from _digit(search, direction, residual, base, base)
-        if high is None:
-            return None
-        low = yield from _digit(search, direction, residual, 1, base)
-        index = None if low is None else high + low - search.start
+    index = yield from _read_index(search, direction, residual, search.stop - search.start)
     if index is None or not search.start <= index < search.stop:
         return None
     v = float(search.meter.directions.vector(direction)[index])
@@ -203,6 +190,27 @@ def _lone_entry(search: _Search, direction: Direction, residual: Residual) -> As
         return None
     claimed = float(search.meter.directions.claim[index])
     return WrongEntry(index=index, reference=claimed + alone.value / v, bar=alone.bar / abs(v))
+
+
+def _read_index(search: _Search, direction: Direction, residual: Residual, count: int) -> Asking[int | None]:
+    """Read the index of a lone entry digit by digit, in the largest base that the bars allow."""
+    if count == 1:
+        return search.start
+    base = min(count, int(READABLE * abs(residual.value) / (2 * max(residual.bar, 1e-300))) - 1)
+    if base < 3:
+        return None
+    digits = 1
+    while base**digits < count:
+        digits += 1
+    # The smallest base with as many digits reads most safely.
+    base = next(b for b in range(max(2, int(count ** (1 / digits)) - 1), base + 1) if b**digits >= count)
+    index = search.start
+    for place in reversed(range(digits)):
+        digit = yield from _digit(search, direction, residual, base**place, base)
+        if digit is None:
+            return None
+        index += digit - search.start
+    return index
 
 
 def _digit(search: _Search, direction: Direction, residual: Residual, stride: int, base: int) -> Asking[int | None]:
