@@ -2,7 +2,8 @@
 
     python benchmarks/location.py [--side 1000] [--seeds 20]
 
-Counts evaluations after the claim was called wrong, and the reports that name exactly the planted place.
+Counts evaluations after the claim was called wrong, and of those reports how many name exactly the planted place.
+(One entry of a million that is off by 1e-3 of itself is an error of 7e-7 of the norm: not all are called wrong.)
 """
 
 from __future__ import annotations
@@ -80,11 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--kinds", nargs="*", default=KINDS)
     options = parser.parse_args()
     counter = AfterVerdict()
     print(f"{options.side} x {options.side} entries")
     print(f"{'':18}{'exact':>9}{'to the verdict':>17}{'after it: median':>19}{'worst':>7}")
-    for kind in KINDS:
+    for kind in options.kinds:
         exact, before, after = 0, [], []
         for seed in range(options.seeds):
             rng = np.random.default_rng(seed)
@@ -93,10 +95,12 @@ def main() -> None:
             claim, paths = plant(kind, np.cos(point) * weights, rng)
             f = counter.counted(lambda x, weights=weights: float(np.vdot(np.sin(x), weights)))
             report = gradproof.check(f, point, grad=claim, rng=seed)
+            if report.verdict is not gradproof.Verdict.WRONG:
+                continue  # the error is below what the report's own bound excludes
             exact += {finding.path for finding in report.findings} == paths
             before.append(counter.at_verdict)
             after.append(counter.evaluations - counter.at_verdict)
-        found = f"{exact}/{options.seeds}"
+        found = f"{exact}/{len(before)}"
         print(f"{kind:18}{found:>9}{int(np.median(before)):17}{int(np.median(after)):19}{max(after):7}")
 
 

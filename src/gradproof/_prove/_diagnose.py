@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 # How likely an unrelated mistake may be to pass all spare checks.
 CHANCE = 1e-5
+# A lone entry has no spare check: only the commonest factors are named, and only if they are met this closely.
+LONE_FACTORS, LONE_TOLERANCE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 4.0, 1 / 3, 0.25), 3e-4
 # Directions spent on one leaf before it is left without a name.
 DIRECTIONS = 6
 
@@ -118,12 +120,20 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
         )
     factor, tolerance = 1 / found.c, 3 * found.error / abs(found.c)
     simple = simplest(factor, tolerance, evidence.shape) if tolerance < 1e-2 else None
+    if evidence.spare <= 0 and tolerance <= LONE_TOLERANCE and simple in LONE_FACTORS:
+        return Cause(
+            kind=f"claimed {factor_words(simple)} the true gradient", factor=simple, advice=_advice(path, simple)
+        )
     # A simple number is a check of its own: few numbers are that simple.
     chance = found.chance * (min(1.0, 300 * tolerance) if simple is not None else 1.0)
     if chance > CHANCE or tolerance > 1e-3:
         return Undecided()
     if simple is not None:
         factor = simple
+    return _off_by(path, factor)
+
+
+def _off_by(path: str, factor: float) -> Cause:
     return Cause(kind=f"claimed {factor_words(factor)} the true gradient", factor=factor, advice=_advice(path, factor))
 
 
@@ -132,9 +142,16 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float, ripple: 
 
     Candidates that already disagree are dropped before anything more is measured.
     """
+    directions = meter.directions
+    copied = _copied_from(directions, leaf)
+    if copied is not None:
+        path = directions.leaves[copied].path
+        return Cause(
+            kind=f"is a copy of the gradient of {path}",
+            advice=f"The same array is returned for `{evidence.path}` and `{path}`: compute both.",
+        )
     if evidence.size < 3:
         return None
-    directions = meter.directions
     candidates = list(_candidates(directions, leaf))
     tables: list[list[float]] = [[] for _ in candidates]
     tabled = 0
@@ -164,6 +181,19 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float, ripple: 
         evidence.add(direction, (yield from meter.residual(direction, scale, ripple)))
         if len(evidence.residuals) == tabled:
             return None
+
+
+def _copied_from(directions: Directions, leaf: int) -> int | None:
+    """The other leaf whose claim holds the same numbers, bit for bit."""
+    where = directions.leaves[leaf]
+    claim = directions.claim[where.start : where.stop]
+    if where.size < 2 or np.all(claim == claim[0]):
+        return None
+    for index, other in enumerate(directions.leaves):
+        same_shape = index != leaf and other.shape == where.shape
+        if same_shape and np.array_equal(directions.claim[other.start : other.stop], claim):
+            return index
+    return None
 
 
 def _part(directions: Directions, leaf: int, direction: Direction) -> Floats:

@@ -1,0 +1,76 @@
+"""The benchmarks in a reduced form: what the committed tables say still holds."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+pytestmark = pytest.mark.slow
+
+
+def run(script, *options):
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *options], capture_output=True, text=True, cwd=BENCHMARKS, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_error_bars_are_honest(tmp_path):
+    """At least 99.5 % of first and later slopes lie within their bars, over 120 families in four precisions."""
+    run("honesty.py", "--count", "12000", "--seed", "7", "--half", "both", "--totals", "--json", str(tmp_path / "h"))
+
+    records = [r for r in json.loads((tmp_path / "h").read_text()) if r["kind"] != "part"]
+    violated = [r for r in records if r["ratio"] > 1]
+
+    assert len(records) > 5000
+    assert len(violated) <= 0.005 * len(records), violated[:20]
+
+
+def test_verdicts_are_right():
+    """No correct claim is WRONG, no crash, hardly an undecided one; smooth correct claims cost what is stated."""
+    shown = run("verdicts.py", "--seeds", "1", "--half", "both", "--max-size", "400", "--totals")
+    tuned = shown.split("=====")[-1]
+
+    assert re.search(r"correct claims called WRONG: +0\n", tuned), shown
+    assert re.search(r"crashes: +0\n", tuned), shown
+    assert int(re.search(r"right leaves called WRONG beside one: +(\d+)", tuned)[1]) <= 2, shown
+    assert int(re.search(r"smooth, correct and CORRECT +(\d+) /", tuned)[1]) <= 24, shown
+
+
+def test_true_gradients_of_hard_functions_are_not_accused():
+    """Noise, steps, kinks and edges never make a correct claim WRONG in more than a few of a thousand."""
+    shown = run("restraint.py", "--seeds", "2", "--half", "both", "--totals")
+
+    claims = sum(int(n) for line in shown.splitlines() if "times 1.0:" in line for n in re.findall(r": (\d+)", line))
+    assert claims > 300, shown
+    assert int(re.search(r"correct claims called WRONG: (\d+)", shown)[1]) <= 0.01 * claims, shown
+
+
+def test_places_are_exact():
+    """A lone entry, five, a row, a column, a tail, everything: exact in all of 10,000 entries."""
+    shown = run("location.py", "--side", "100", "--seeds", "5")
+
+    assert len(re.findall(r" 5/5 ", shown)) == 7, shown
+
+
+def test_mistakes_are_named_rightly():
+    """Every planted kind is named, none wrongly, and random errors get no name."""
+    shown = run("diagnosis.py", "--seeds", "4")
+
+    named, wrongly = re.search(r"all (\d+) +(\d+) +(\d+)", shown).groups()[1:]
+    assert int(wrongly) == 0, shown
+    assert int(named) >= 0.97 * 27 * 4, shown
+    assert "names invented: 0" in shown, shown
+
+
+def test_small_checks_are_fast():
+    """Our own time for ten parameters stays within the goal, with room for a busy machine."""
+    shown = run("speed.py")
+
+    assert float(re.search(r"n = 10 +([\d.]+)", shown)[1]) < 10, shown
