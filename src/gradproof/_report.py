@@ -53,6 +53,7 @@ class Reason(enum.StrEnum):
     STOCHASTIC = "stochastic"
     UNSTABLE = "unstable measurement"
     DEGENERATE = "degenerate point"
+    WITNESSES = "witnesses disagree"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -142,6 +142,9 @@ class Directions:
     leaves : the leaves, in the order of the flat vectors.
     point, claim : (n,) float64.
     seed : int
+    lower, upper : (n,) float64, optional
+        The domain: no step leaves it. Natural sizes shrink to half the room there is; an entry that lies on a bound
+        moves inwards only (its draw is folded).
 
     Attributes
     ----------
@@ -156,7 +159,15 @@ class Directions:
     worker or resumed run makes the same numbers. Dividing by the norm makes the draw uniform on the sphere.
     """
 
-    def __init__(self, leaves: Sequence[Leaf], point: Floats, claim: Floats, seed: int) -> None:
+    def __init__(
+        self,
+        leaves: Sequence[Leaf],
+        point: Floats,
+        claim: Floats,
+        seed: int,
+        lower: Floats | None = None,
+        upper: Floats | None = None,
+    ) -> None:
         self.leaves = tuple(leaves)
         self.point = point
         self.seed = seed
@@ -164,6 +175,12 @@ class Directions:
         self.natural = np.empty(self.size)
         for leaf in self.leaves:
             self.natural[leaf.start : leaf.stop] = natural_size(point[leaf.start : leaf.stop])
+        self.lower = np.full(self.size, -np.inf) if lower is None else lower
+        self.upper = np.full(self.size, np.inf) if upper is None else upper
+        self.bounded = bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
+        self.inward = np.zeros(self.size, dtype=np.int8)
+        if self.bounded:
+            self._fit_into_domain()
         self.unit = _power_of_two(claim, self.natural)
         self.claim = claim if self.unit == 1 else claim * self.unit
         self._bits = np.random.Philox(key=0)
@@ -178,13 +195,38 @@ class Directions:
             return self._latest[1]
         if direction.entry >= 0:
             v = np.zeros(self.size)
-            v[direction.entry] = self.natural[direction.entry]
+            v[direction.entry] = self.natural[direction.entry] * (self.inward[direction.entry] or 1)
         else:
             v = self._whole(dataclasses.replace(direction, parts=()))
             for part in direction.parts:
                 v = part.apply(v)
         self._latest = direction, v
         return v
+
+    def _fit_into_domain(self) -> None:
+        below, above = self.point - self.lower, self.upper - self.point
+        touching = 1e-8 * self.natural
+        self.inward[below <= touching] = 1
+        self.inward[above <= touching] = -1
+        room = np.where(self.inward > 0, above, np.where(self.inward < 0, below, np.minimum(below, above)))
+        self.natural = np.minimum(self.natural, room / 2)
+
+    def folded(self, group: Sequence[int]) -> bool:
+        """Whether some entries of these leaves lie on a bound."""
+        return self.bounded and any(
+            self.inward[self.leaves[index].start : self.leaves[index].stop].any() for index in group
+        )
+
+    def reach(self, direction: Direction) -> tuple[float, float]:
+        """The smallest and the largest t for which x + t v lies in the domain."""
+        if not self.bounded:
+            return -math.inf, math.inf
+        v = self.vector(direction)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            to_lower, to_upper = (self.lower - self.point) / v, (self.upper - self.point) / v
+        moving = v != 0
+        first, second = np.minimum(to_lower, to_upper)[moving], np.maximum(to_lower, to_upper)[moving]
+        return float(np.max(first, initial=-math.inf)), float(np.min(second, initial=math.inf))
 
     def slope(self, direction: Direction) -> tuple[float, float]:
         """<claim, v>, and the sum of |claim * v| (which bounds the rounding of the former)."""
@@ -206,6 +248,9 @@ class Directions:
         for index, scale in zip(direction.group, direction.scales, strict=True):
             leaf = self.leaves[index]
             u = v[leaf.start : leaf.stop]
+            if self.bounded:
+                inward = self.inward[leaf.start : leaf.stop]
+                np.copyto(u, np.abs(u) * inward, where=inward != 0)
             u *= radius * scale * self.natural[leaf.start : leaf.stop]
             if direction.floor > 0:
                 step = scale * np.abs(self.claim[leaf.start : leaf.stop]) * self.natural[leaf.start : leaf.stop]

@@ -150,13 +150,18 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
                 measured = dataclasses.replace(measured, bar=max(measured.bar, measured.deviation))
             else:
                 measured = again.measured
+        if not balanced and meter.witnesses and _too_wide(meter, tier, measured, limits):
+            witnessed = yield from _with_witness(meter, measured, tolerance)
+            if witnessed is None:
+                return Judgement(kind=Kind.UNSURE, reason=Reason.WITNESSES, measured=tuple(seen), rtol=rtol)
+            measured = witnessed
         if not balanced:
             agreed.append(measured.deviation + measured.bar)
             deviation = max(deviation, measured.deviation)
         if "random" not in plan and agreed and tier.size > 1:
-            bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence)
+            bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence, folded=tier.folded)
             most = len(agreed) + EXTRA_DIRECTIONS - extra
-            best = error_bound(max(agreed), most, tier.size, limits.confidence)
+            best = error_bound(max(agreed), most, tier.size, limits.confidence, folded=tier.folded)
             if extra < EXTRA_DIRECTIONS and _worth_more(meter, tier, bound, best, limits):
                 extra += 1
                 plan.append("random")
@@ -164,7 +169,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         if kinks:
             return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
         return Judgement(kind=Kind.UNSURE, reason=Reason.NO_CONVERGENCE, measured=tuple(seen), rtol=rtol)
-    bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence)
+    bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence, folded=tier.folded)
     widest = max((m for m in seen if m.direction.floor == 0), key=lambda m: m.bar)
     return Judgement(
         kind=Kind.AGREES,
@@ -174,6 +179,28 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         measured=tuple(seen),
         rtol=rtol,
     )
+
+
+def _too_wide(meter: Meter, tier: Tier, measured: Measured, limits: Limits) -> bool:
+    """Whether three directions with a bar like this one's could not certify every leaf."""
+    bound = error_bound(measured.bar, 3, tier.size, limits.confidence, folded=tier.folded)
+    return any(bound > share * limits.largest_bound(meter.precision) for share in tier.shares if share > 0)
+
+
+def _with_witness(meter: Meter, measured: Measured, tolerance: float) -> Asking[Measured | None]:
+    """Narrow the bar of a slope by an independent witness that agrees with it; None if the two disagree.
+
+    WRONG always rests on differences: a claim that only the witness excludes keeps the wide bar.
+    """
+    found = yield from meter.witness(measured)
+    if found is None:
+        return measured
+    value, bar = found
+    if abs(value - measured.value) > measured.bar + bar + tolerance:
+        return None
+    if bar >= measured.bar or abs(measured.claimed - value) > bar + tolerance:
+        return measured
+    return dataclasses.replace(measured, value=value, bar=bar)
 
 
 def _worth_more(meter: Meter, tier: Tier, bound: float, best: float, limits: Limits) -> bool:

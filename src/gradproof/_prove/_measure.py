@@ -23,10 +23,15 @@ BALANCED_LEVELS = (0.1, 0.025, 0.003)
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """Please evaluate f at x + t v for every t in `steps`, v being what `direction` describes; 0 means at x itself."""
+    """Please evaluate f at x + t v for every t in `steps`, v being what `direction` describes; 0 means at x itself.
+
+    `of` says what to evaluate: "f", "reference" (the user's trusted, more precise f), or "complex": the imaginary part
+    of f(x + i t v).
+    """
 
     direction: Direction
     steps: Floats
+    of: str = "f"
 
 
 Asking = Generator[Question, Floats, Result]
@@ -109,6 +114,7 @@ class Tier:
     scale : norm over all of them.
     ripple : the same without the factors.
     parts : restrictions of every direction through the group.
+    folded : whether some entries lie on a bound of the domain and move inwards only.
     """
 
     group: tuple[int, ...]
@@ -118,6 +124,7 @@ class Tier:
     scale: float
     ripple: float
     parts: tuple[Part, ...] = ()
+    folded: bool = False
 
     def direction(self, stream: int, floor: float = 0.0) -> Direction:
         return Direction(stream=stream, group=self.group, scales=self.scales, floor=floor, parts=self.parts)
@@ -134,9 +141,10 @@ class Tier:
 class Meter:
     """Measures slopes and residuals; remembers what the first direction taught."""
 
-    def __init__(self, directions: Directions, eps: float) -> None:
+    def __init__(self, directions: Directions, eps: float, witnesses: Sequence[str] = ()) -> None:
         self.directions = directions
         self.eps = eps
+        self.witnesses = tuple(witnesses)
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None
         # Smallest relative error worth an accusation, as far as f's own jumps allow.
@@ -189,6 +197,7 @@ class Meter:
             size=sum(self.directions.leaves[index].size for index in group),
             scale=math.hypot(*shares),
             ripple=float(np.linalg.norm(norms)),
+            folded=self.directions.folded(group),
         )
 
     def slope(
@@ -228,6 +237,25 @@ class Meter:
             bar=float(found.bar[0]) + 8 * EPS64 * absolute,
             scale=scale,
         )
+
+    def witness(self, measured: Measured) -> Asking[tuple[float, float] | None]:
+        """An independent slope along the same direction and its bar (absolute), from the first witness that answers."""
+        direction, scale = measured.direction, measured.scale
+        _, absolute = self.directions.slope(direction)
+        if "complex" in self.witnesses:
+            # Squire and Trapp, SIAM Review 40 (1998): f(x + i h v) = f + i h f' - h**2 f'' / 2, without cancellation.
+            step = 1e-20
+            found = np.asarray((yield Question(direction, np.array([step]), "complex")), dtype=np.float64)
+            value = float(found.reshape(-1)[0]) / step
+            if math.isfinite(value):
+                return value, 64 * EPS64 * (absolute + abs(value) + scale)
+        if "reference" in self.witnesses:
+            line = slope(self.jitter, eps=EPS64, scale=scale)
+            found = yield from _along(direction, line, "reference")
+            value, bar = float(found.value[0]), float(found.bar[0])
+            if math.isfinite(value) and math.isfinite(bar):
+                return value, bar + 8 * EPS64 * absolute
+        return None
 
     def shape(self, direction: Direction, deviation: float, *, far: bool) -> Asking[Shape]:
         """Judge whether f is smooth enough along a direction for a small deviation to be the claim's fault."""
@@ -275,12 +303,12 @@ class Meter:
         return (yield from self.slope(direction, scale, ripple=ripple, known=known)).as_residual()
 
 
-def _along(direction: Direction, line: Generator[Floats, Floats, Result]) -> Asking[Result]:
+def _along(direction: Direction, line: Generator[Floats, Floats, Result], of: str = "f") -> Asking[Result]:
     """Turn what a line asks (steps) into questions (direction and steps)."""
     try:
         steps = next(line)
         while True:
-            values = yield Question(direction, steps)
+            values = yield Question(direction, steps, of)
             steps = line.send(values)
     except StopIteration as stop:
         return stop.value

@@ -38,6 +38,7 @@ class Options:
     """What the user may set: see `gradproof.check`.
 
     level : "certificate" (directions, or entries where these are cheaper) or "entries" (every entry by itself).
+    witnesses : "complex" (the complex step), "reference" (the user's trusted f), or none.
     """
 
     rtol: float | None
@@ -45,6 +46,7 @@ class Options:
     confidence: float
     seed: int
     level: str = "certificate"
+    witnesses: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
         self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
-        self.meter = Meter(directions, problem.eps)
+        self.meter = Meter(directions, problem.eps, options.witnesses)
         self.ledger = Ledger(problem, directions)
         self.rtol = self.limits.tolerance(problem.eps)
         self.by_entries = options.level == "entries"

@@ -51,6 +51,7 @@ _WHAT_IT_MEANS = {
     Reason.STOCHASTIC: "f returns different values at the same point",
     Reason.UNSTABLE: "two independent measurements of the same slope disagree",
     Reason.DEGENERATE: "at this point the numbers prove nothing",
+    Reason.WITNESSES: "differences of f and an independent witness disagree",
 }
 _WHAT_TO_DO = {
     Reason.NOISE: "Run f in higher precision, tighten its inner tolerances, or state a wider rtol.",
@@ -60,6 +61,7 @@ _WHAT_TO_DO = {
     Reason.STOCHASTIC: "Fix the random state inside f, so that equal arguments give equal values.",
     Reason.UNSTABLE: "Make f deterministic if it is not; check again with another rng, or at another point.",
     Reason.DEGENERATE: "Check at another point, such as a random one of ordinary size.",
+    Reason.WITNESSES: "Check that reference= computes the same function; f may not be analytic (abs, real parts, max).",
 }
 
 
