@@ -82,7 +82,7 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
 
 def _judge_entry(meter: Meter, leaf: int, entry: int, rms: float, ripple: float, limits: Limits) -> Asking[_Entry]:
     direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entry)
-    step = float(meter.directions.natural[entry])
+    step = float(meter.directions.vector(direction)[entry])
     tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
     residual = yield from meter.residual(direction, rms, ripple)
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
@@ -117,7 +117,7 @@ def _accuse(meter: Meter, ledger: Ledger, index: int, entries: list[_Entry], wro
             WrongEntry(
                 index=e.index,
                 reference=float(ledger.claim[e.index]) + e.residual.value / e.step,
-                bar=e.residual.bar / e.step,
+                bar=e.residual.bar / abs(e.step),
             )
             for e in wrong
         ]
