@@ -13,6 +13,7 @@ import numpy as np
 import optree
 import pytest
 
+import gradproof
 from gradproof._problem import Primal, Problem
 from gradproof._tree import flatten
 
@@ -235,3 +236,14 @@ def test_low_precision_is_corrected_to_first_order():
     step = 1e-5  # 84 ulps of float32: its rounding would show in the third digit
     rise = problem.evaluate(v, step) - problem.evaluate(v, 0.0)
     assert rise == pytest.approx(step * 3.0 * v.sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("passive", [False, True])
+def test_endless_trees_are_refused(passive):
+    """A list that holds itself is an error of ours that names the argument, not a RecursionError."""
+    endless = [1.0]
+    endless.append(endless)
+    args = (1.0, endless) if passive else (endless,)
+
+    with pytest.raises(gradproof.UsageError, match="nested too deeply"):
+        gradproof.check(lambda *args: 1.0, args, grad=1.0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import optree
+
+from gradproof._errors import UsageError
 
 Tree = Any  # whatever nesting of containers the user passes
 
@@ -50,10 +52,19 @@ def flatten(trees: tuple[Tree, ...], roots: Sequence[str], *, none_is_leaf: bool
     """Take a tuple of trees apart; `roots` are the names of its members.
 
     Dictionaries keep the user's insertion order, which optree sorts.
+
+    Raises
+    ------
+    UsageError
+        If the nesting is endless or deeper than optree can follow.
     """
-    accessors, values, structure = optree.tree_flatten_with_accessor(
-        _whole(trees), none_is_leaf=none_is_leaf, namespace=NAMESPACE
-    )
+    try:
+        accessors, values, structure = optree.tree_flatten_with_accessor(
+            cast("Tree", trees), none_is_leaf=none_is_leaf, namespace=NAMESPACE
+        )
+    except RecursionError as error:
+        names = ", ".join(f"`{root}`" for root in roots)
+        raise UsageError(f"{names} is nested too deeply, or holds itself.") from error
     leaves: list[NamedLeaf] = []
     for slot in _user_order(trees, structure, 0):
         accessor = accessors[slot]
@@ -73,7 +84,7 @@ def changed_members(
     Neither the objects' identity nor the equality of structures is enough for an accusation: a custom container may
     make its leaves anew, and its metadata may have no notion of equality.
     """
-    leaves, now = optree.tree_flatten(_whole(trees), none_is_leaf=structure.none_is_leaf, namespace=NAMESPACE)
+    leaves, now = optree.tree_flatten(cast("Tree", trees), none_is_leaf=structure.none_is_leaf, namespace=NAMESPACE)
     if len(leaves) == len(values) and all(map(operator.is_, leaves, values)) and now.paths() == structure.paths():
         return []
     changed: list[int] = []
@@ -85,10 +96,6 @@ def changed_members(
             changed.append(position)
         new_start, old_start = new_stop, old_stop
     return changed
-
-
-def _whole(trees: tuple[Tree, ...]) -> Tree:
-    return trees
 
 
 def subtree(tree: Tree, keys: Sequence[Hashable]) -> Tree:
