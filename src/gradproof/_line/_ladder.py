@@ -95,6 +95,7 @@ class Known:
     third: float
     finest: float
     size: float
+    smooth: bool
 
     @property
     def _cubic(self) -> float:
@@ -192,6 +193,7 @@ def slope(
     known: Known | None = None,
     full: bool = False,
     brief: bool = False,
+    claimed: float | None = None,
 ) -> Asking:
     """Measure phi'(0), asking for few values first and for more only where these do not convince.
 
@@ -208,6 +210,7 @@ def slope(
     known : what an earlier direction taught; None for the first.
     full : go through the whole ladder whatever the first levels say.
     brief : stop after the first levels whatever they say; the bar is as wide as it is.
+    claimed : a slope; when it lies a thousand bars away, more levels are not worth their cost.
 
     Notes
     -----
@@ -251,7 +254,7 @@ def slope(
             accepted = stage >= 2
         else:
             accepted = _accept(result, stage, scale, target, floor, guard, bool(line.finite().all()))
-        if accepted or brief:
+        if accepted or brief or (result is not None and not full and _far_off(result, claimed, scale)):
             break
         if stage == 0 and result is not None and line.finite().all() and not full:
             added = line.far_from(_second_levels(result, scale, target), 1.5)
@@ -301,6 +304,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         third=third,
         finest=float(h[-1]),
         size=max(scale, abs(float(first.value[0]))),
+        smooth=first.stage < 2 and relative_bar < 1e-5,
     )
 
 
@@ -407,6 +411,17 @@ def _accept(
             moved = np.maximum(np.abs(odd - result.value * step), even)
             good &= (result.noise <= ROUNDING * result.unit) | (moved > 0.3 * result.noise)
     return all_finite and bool(good.all())
+
+
+def _far_off(result: Slope, claimed: float | None, scale: float | Floats) -> bool:
+    """Whether a claimed slope (of a scalar phi) is excluded so clearly that a narrower bar would add nothing."""
+    if claimed is None:
+        return False
+    size = np.maximum(scale, np.abs(result.value))
+    deviation = np.abs(result.value - claimed)
+    narrow = (result.bar <= 1e-4 * size) & (deviation > 1000 * result.bar) & (deviation > 2e-3 * size)
+    stuck = (result.odd[-1] == 0) & (result.odd[0] != 0)
+    return bool((narrow & ~stuck & _plausible(result, size)).all())
 
 
 def _second_levels(result: Slope, scale: float | Floats, target: float) -> Floats:

@@ -17,6 +17,7 @@ from gradproof._prove._locate import (
     box_source,
     box_words,
     entry_index,
+    halves,
     wrong_leaves,
     wrong_place,
 )
@@ -30,24 +31,30 @@ SHOWN = 20
 def accuse(meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float) -> Asking[set[int]]:
     """Name the wrong leaves of a group and what is wrong with each; empty if none stands out."""
     whole = failing.as_residual()
-    if len(tier.group) > 1 and failing.direction.floor == 0 and failing.claimed != 0:
-        factor = yield from _common_factor(meter, tier, failing)
-        if factor is not None:
-            _accuse_all(ledger, tier, failing, factor)
-            return set(tier.group)
-    suspects = yield from wrong_leaves(meter, tier, failing.direction, whole, rtol)
+    parts: Sequence[tuple[Sequence[int], Residual]] = [(tier.group, whole)]
+    if len(tier.group) > 1:
+        parts = yield from halves(meter, tier, tier.group, failing.direction, whole)
+        if failing.direction.floor == 0 and whole.claimed != 0 and parts[0][1].claimed != 0:
+            factor = yield from _common_factor(meter, tier, failing, parts[0][1])
+            if factor is not None:
+                _accuse_all(ledger, tier, failing, factor)
+                return set(tier.group)
+    suspects = yield from wrong_leaves(meter, tier, failing.direction, parts, rtol)
     for suspect in suspects:
         yield from _accuse_leaf(meter, ledger, tier, suspect)
     return {suspect.leaf for suspect in suspects}
 
 
-def _common_factor(meter: Meter, tier: Tier, failing: Measured) -> Asking[float | None]:
-    """The factor by which all leaves are off, if one explains two directions through all of them."""
+def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) -> Asking[float | None]:
+    """The factor by which all leaves are off, if one explains half of them, and two directions through all of them."""
     evidence = Evidence(path="", shape=(), size=tier.size)
     evidence.add(failing.direction, failing.as_residual())
+    evidence.add(failing.direction, half)
+    if factor_cause(evidence) is None:
+        return None
     again = tier.direction(meter.next_stream())
     evidence.add(again, (yield from meter.residual(again, tier.scale, tier.ripple)))
-    cause = factor_cause(evidence) if len(evidence.residuals) == 2 else None
+    cause = factor_cause(evidence)
     return cause.factor if isinstance(cause, Cause) else None  # (None too where the true gradient is zero)
 
 

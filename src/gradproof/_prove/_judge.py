@@ -260,7 +260,8 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     """
     scale, deviation = measured.scale, measured.deviation
     two_sided = measured.slope.side == 0
-    if two_sided and meter.known is not None and deviation > max(1000 * measured.bar, 2e-3 * scale):
+    obvious = deviation > max(1000 * measured.bar, 2e-3 * scale) and not _staircase(measured)
+    if two_sided and meter.known is not None and obvious:
         step = meter.known.question_step * float(meter.jitter.uniform(2.0, 4.0))
         plus, minus = yield from meter.pair(measured.direction, step)
         if abs((plus - minus) / (2 * step) - measured.value) <= 0.1 * deviation:

@@ -22,6 +22,9 @@ READABLE = 0.3
 QUESTIONS = 400
 
 
+Halves = tuple[tuple[tuple[int, ...], Residual], tuple[tuple[int, ...], Residual]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Suspect:
     """A leaf whose part of a failing direction deviates, and a second direction through it alone."""
@@ -33,15 +36,24 @@ class Suspect:
     alone: Direction
 
 
+def halves(meter: Meter, tier: Tier, group: Sequence[int], failing: Direction, whole: Residual) -> Asking[Halves]:
+    """Divide the leaves of a failing direction in two and say which part of its residual each half carries."""
+    middle = len(group) // 2
+    left, right = tuple(group[:middle]), tuple(group[middle:])
+    measured = yield from meter.residual(failing.restricted(_spans(meter, left)), tier.scale, tier.ripple)
+    return (left, measured), (right, whole - measured)
+
+
 def wrong_leaves(
-    meter: Meter, tier: Tier, failing: Direction, residual: Residual, rtol: float
+    meter: Meter, tier: Tier, failing: Direction, parts: Sequence[tuple[Sequence[int], Residual]], rtol: float
 ) -> Asking[tuple[Suspect, ...]]:
     """Name the leaves that make a direction fail.
 
-    The group is halved until single leaves are left. Every suspect is confirmed by a direction of its own.
+    `parts` are disjoint groups of leaves with their shares of the residual. They are halved until single leaves are
+    left. Every suspect is confirmed by a direction of its own.
     """
     suspects: list[Suspect] = []
-    todo: list[tuple[Sequence[int], Residual]] = [(tier.group, residual)]
+    todo = list(parts)
     share = _shares(meter, tier, failing.floor)
     if failing.floor > 0:
         rtol = RTOL64_BALANCED
@@ -64,11 +76,7 @@ def wrong_leaves(
                 part = failing if only else failing.restricted(_spans(meter, group))
                 suspects.append(Suspect(leaf=index, first=found, direction=part, second=second, alone=alone))
             continue
-        half = len(group) // 2
-        left, right = group[:half], group[half:]
-        measured = yield from meter.residual(failing.restricted(_spans(meter, left)), tier.scale, tier.ripple)
-        todo.append((right, found - measured))
-        todo.append((left, measured))
+        todo.extend((yield from halves(meter, tier, group, failing, found)))
     return tuple(sorted(suspects, key=lambda suspect: suspect.leaf))
 
 

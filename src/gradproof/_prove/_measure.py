@@ -212,6 +212,7 @@ class Meter:
         brief: bool = False,
     ) -> Asking[Measured]:
         """Measure the slope along a direction (see `gradproof._line.slope`)."""
+        claimed, absolute = self.directions.slope(direction)
         line = slope(
             self.jitter,
             eps=self.precision,
@@ -221,13 +222,13 @@ class Meter:
             known=known,
             full=full,
             brief=brief,
+            claimed=claimed,
         )
         found = yield from _along(direction, line)
         self.random |= found.repeats_differ
         self.moved |= bool(np.any(found.plus != found.f0) or np.any(found.minus != found.f0))
         if self.known is not None and not found.trouble and direction.floor == 0:
             self.known = self.known.with_line(found)
-        claimed, absolute = self.directions.slope(direction)
         return Measured(
             direction=direction,
             slope=found,
@@ -292,7 +293,7 @@ class Meter:
         known = self.known
         if direction.floor > 0:
             return (yield from self.coarse_slope(direction, scale, ripple)).as_residual()
-        if known is not None and known.relative_bar < 1e-5:
+        if known is not None and known.smooth:
             step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
             plus, minus = yield from self.pair(direction, step)
             claimed, absolute = self.directions.slope(direction)
