@@ -176,4 +176,7 @@ def lowest_bit(values: Floats) -> Floats:
     mantissa, exponent = np.frexp(values)
     whole = (mantissa * 2.0**53).astype(np.int64)
     bit = np.ldexp((whole & -whole).astype(float), exponent - 53)
-    return np.min(np.where(values != 0, bit, np.inf), axis=0)
+    coarsest: Floats = np.min(np.where(values != 0, bit, np.inf), axis=0)
+    # A value that never changes has no lattice.
+    coarsest[np.ptp(values, axis=0) == 0] = np.inf
+    return coarsest

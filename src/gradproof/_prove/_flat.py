@@ -57,9 +57,10 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
         ledger.undecided(tier.group, Reason.DOMAIN if measured.slope.trouble else Reason.NO_CONVERGENCE)
         return None
     if speaks:
-        if kinked(again, tolerance) or again.deviation > again.bar + tolerance:
+        jump, jump_bar = abs(float(again.slope.jump[0])), float(again.slope.jump_bar[0])
+        if again.deviation > again.bar + tolerance or (kinked(again, tolerance) and jump_bar < 0.1 * jump):
             return again
-        ledger.undecided(tier.group, Reason.UNSTABLE)
+        ledger.undecided(tier.group, Reason.NO_CONVERGENCE if kinked(again, tolerance) else Reason.UNSTABLE)
         return None
     still = largest <= max(10 * float(measured.slope.noise[0]), 8 * float(measured.slope.unit[0]))
     proved = still or measured.bar <= 1e-2 * largest

@@ -22,8 +22,8 @@ from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
 Floats = NDArray[np.float64]
 
-# Leaves whose norm of claim times natural size lies within this factor share directions; leaves whose bound is too
-# wide there are tried again among their like, within the smaller factor.
+# Leaves whose norm of claim times natural size lies within this factor share directions; leaves that cannot be told
+# there are tried again among their like, within the smaller factor.
 TIER, NARROW_TIER = 1e3, 4.0
 # Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
 NEGLIGIBLE = 1e-13
@@ -111,18 +111,16 @@ class _Proof:
     def _tiers(self, group: Sequence[int], factor: float) -> list[tuple[int, ...]]:
         """Divide leaves by the norm of claim times natural size, so that none lags by more than `factor`.
 
-        Largest first: the first tier reaches from the largest down to the median over `factor`, the others span that
-        factor each; what is negligible beside the largest comes last.
+        Largest first; what is negligible beside the largest comes last.
         """
         norms = self.meter.norms
         left = sorted(group, key=lambda index: (-norms[index], index))
-        limit = max(norms[left[len(left) // 2]] / factor, self._negligible())
         tiers: list[tuple[int, ...]] = []
         while left:
+            limit = max(norms[left[0]] / factor, self._negligible())
             tier = [index for index in left if norms[index] > limit] or left
             tiers.append(tuple(sorted(tier)))
             left = left[len(tier) :]
-            limit = max(norms[left[0]] / factor, self._negligible()) if left else 0.0
         return tiers
 
     def _negligible(self) -> float:
@@ -151,6 +149,9 @@ class _Proof:
                 yield from self._not_smooth(tier, judgement)
                 return
             if judgement.kind is Kind.UNSURE:
+                if not last and not judgement.unchanged and len(left) > 1:
+                    yield from self._among_their_like(left)
+                    return
                 self.ledger.undecided(left, judgement.reason or Reason.NO_CONVERGENCE)
                 if judgement.unchanged:
                     self._report_unchanged(tier, judgement)
@@ -196,8 +197,13 @@ class _Proof:
                 note="" if correct else wide_note(bound),
             )
         if wide:
-            for group in self._tiers(wide, NARROW_TIER):
-                yield from self._certify(group, last=True)
+            yield from self._among_their_like(wide)
+
+    def _among_their_like(self, group: Sequence[int]) -> Asking[None]:
+        """Judge leaves once more, only with those whose claims are of the same size."""
+        for like in self._tiers(group, NARROW_TIER):
+            self.meter.known = None
+            yield from self._certify(like, last=True)
 
     def _wrong_somewhere(self, tier: Tier, failing: Measured) -> Asking[None]:
         """A direction fails, but no leaf of it stands out: judge each alone, and accuse none that does not deviate."""
@@ -207,6 +213,9 @@ class _Proof:
                 yield from self._certify((index,), last=True)
             if any(finding.severity is Severity.ERROR for finding in self.ledger.findings[before:]):
                 return
+        elif len(tier.group) == 1:
+            self.ledger.undecided(tier.group, Reason.UNSTABLE)
+            return
         else:
             self.ledger.undecided(tier.group, Reason.NOISE, note="one or more of these leaves are wrong")
         self.ledger.report(
@@ -277,7 +286,7 @@ class _Proof:
             against = yield from certify_flat(self.meter, self.ledger, tier, only=not self.ledger.results)
             if against is None:
                 return
-            if kinked(against, 0.0) and float(against.slope.jump_bar[0]) < 0.1 * abs(float(against.slope.jump[0])):
+            if against.deviation <= against.bar:
                 if len(left) == 1:
                     yield from self._judge_kinked(tier, against)
                     return
