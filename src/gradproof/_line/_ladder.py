@@ -37,6 +37,7 @@ class Slope:
     central_bar : the bar without the share that pays for an undetected kink.
     jump, jump_bar : phi'(0+) - phi'(0-) and its bar.
     noise : standard deviation of one value, at the finest levels.
+    quantum : step of the lattice that all values lie on; 0 where there is none.
     unit : half an ulp of phi.
     f0 : phi(0).
     h, plus, minus : (L,), (L, m), (L, m), the levels (coarse to fine) and the values there.
@@ -54,6 +55,7 @@ class Slope:
     jump: Floats
     jump_bar: Floats
     noise: Floats
+    quantum: Floats
     unit: Floats
     f0: Floats
     h: Floats
@@ -194,6 +196,7 @@ def slope(
     full: bool = False,
     brief: bool = False,
     claimed: float | None = None,
+    continuous: bool = False,
 ) -> Asking:
     """Measure phi'(0), asking for few values first and for more only where these do not convince.
 
@@ -211,6 +214,7 @@ def slope(
     full : go through the whole ladder whatever the first levels say.
     brief : stop after the first levels whatever they say; the bar is as wide as it is.
     claimed : a slope; when it lies a thousand bars away, more levels are not worth their cost.
+    continuous : whether f is known to take values on no lattice.
 
     Notes
     -----
@@ -247,7 +251,7 @@ def slope(
     guard: tuple[float, Floats, Floats] | None = None
     result: Slope | None = None
     for stage in range(4):
-        result = _solve(line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ)
+        result = _solve(line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ, continuous)
         if stage < 2 and full:
             accepted = False
         elif result is None:
@@ -342,7 +346,14 @@ def _unit(line: _Line, eps: float, scale: Floats | np.float64) -> Floats:
 
 
 def _solve(
-    line: _Line, eps: float, floor: Floats, scale: Floats | np.float64, first: bool, stage: int, repeats_differ: bool
+    line: _Line,
+    eps: float,
+    floor: Floats,
+    scale: Floats | np.float64,
+    first: bool,
+    stage: int,
+    repeats_differ: bool,
+    continuous: bool,
 ) -> Slope | None:
     """The estimate from all two-sided levels so far; None if there are fewer than two."""
     finite = line.finite()
@@ -353,7 +364,7 @@ def _solve(
     unit = _unit(line, eps, np.maximum(scale, finest))
     # Two samples are no noise estimate: until the ladder is long enough, ordinary rounding is taken to be 4 half-ulps.
     least = 4 * unit if first and len(h) < 8 else unit
-    seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit)
+    seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit, continuous=continuous)
     odd, even = (plus - minus) / 2, (plus + minus) / 2 - line.f0
     found: Estimate = estimate(h, odd, even, seen, no_kink=not first and len(h) <= 3)
     return Slope(
@@ -363,6 +374,7 @@ def _solve(
         jump=found.jump,
         jump_bar=found.jump_bar,
         noise=seen.finest,
+        quantum=seen.quantum,
         unit=unit,
         f0=line.f0,
         h=h,
@@ -451,6 +463,7 @@ def _no_slope(line: _Line, eps: float, trouble: str) -> Slope:
         jump=zero,
         jump_bar=zero,
         noise=zero,
+        quantum=zero,
         unit=zero,
         f0=line.f0,
         h=line.h,

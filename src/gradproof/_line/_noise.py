@@ -28,7 +28,9 @@ class Noise:
     quantum: Floats
 
 
-def noise(h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, unit: Floats) -> Noise:
+def noise(
+    h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, unit: Floats, *, continuous: bool = False
+) -> Noise:
     """Estimate the noise of phi.
 
     Parameters
@@ -38,6 +40,8 @@ def noise(h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, uni
     f0 : (m,) value at 0.
     known : (m,) noise known from elsewhere (repeats, earlier directions): a lower bound.
     unit : (m,) half an ulp of phi, as an absolute number.
+    continuous : whether f is known to take values on no lattice: then a phi that never changes is flat, and not the
+        tread of a staircase.
     """
     levels, outputs = plus.shape
     even, odd = (plus + minus) / 2 - f0, (plus - minus) / 2
@@ -58,7 +62,10 @@ def noise(h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, uni
         quantum = lattice(np.concatenate([plus - f0, minus - f0]), unit)
     bit = lowest_bit(np.concatenate([plus, minus, f0[None]]))
     if levels >= 3:
-        quantum = np.maximum(quantum, np.where((bit > 8 * unit) & np.isfinite(bit), bit, 0.0))
+        coarse = (bit > 8 * unit) & np.isfinite(bit)
+        if continuous:
+            coarse &= (plus != f0).any(axis=0) | (minus != f0).any(axis=0)
+        quantum = np.maximum(quantum, np.where(coarse, bit, 0.0))
     running = np.maximum(running, 0.5 * np.maximum(quantum, unseen_change(h, plus - f0, minus - f0)))
     finest = running
     sigma = np.empty((levels, outputs))
@@ -176,7 +183,4 @@ def lowest_bit(values: Floats) -> Floats:
     mantissa, exponent = np.frexp(values)
     whole = (mantissa * 2.0**53).astype(np.int64)
     bit = np.ldexp((whole & -whole).astype(float), exponent - 53)
-    coarsest: Floats = np.min(np.where(values != 0, bit, np.inf), axis=0)
-    # A value that never changes has no lattice.
-    coarsest[np.ptp(values, axis=0) == 0] = np.inf
-    return coarsest
+    return np.min(np.where(values != 0, bit, np.inf), axis=0)

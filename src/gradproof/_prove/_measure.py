@@ -153,6 +153,8 @@ class Meter:
         self.random = False
         # Whether any step has changed f by a single bit.
         self.moved = False
+        # Whether f has been seen to take values on no lattice.
+        self.continuous = False
         self.streams = 0
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
 
@@ -223,10 +225,13 @@ class Meter:
             full=full,
             brief=brief,
             claimed=claimed,
+            continuous=self.continuous,
         )
         found = yield from _along(direction, line)
         self.random |= found.repeats_differ
-        self.moved |= bool(np.any(found.plus != found.f0) or np.any(found.minus != found.f0))
+        moved = bool(np.any(found.plus != found.f0) or np.any(found.minus != found.f0))
+        self.moved |= moved
+        self.continuous |= moved and not found.trouble and float(found.quantum[0]) == 0
         if self.known is not None and not found.trouble and direction.floor == 0:
             self.known = self.known.with_line(found)
         return Measured(
