@@ -1,0 +1,89 @@
+"""The pages in docs/ are complete and hang together; their examples run as doctests, in `.ci/run`."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+import gradproof
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def ids_in_code():
+    """Every id that stands in src as a string by itself; docstrings that mention one do not count."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py"))
+    constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str) and re.fullmatch(r"GP\d{3}", value)}
+
+
+def text(name):
+    """A page of docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def without_code(page):
+    """A page less its fenced blocks, which hold no links or headings."""
+    return re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def sections(page):
+    """Heading and body of every section of level 2."""
+    parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    return [tuple(part.split("\n", 1)) for part in parts]
+
+
+def test_every_id_has_a_section_and_every_section_an_id():
+    """What a report shows can be looked up, once, and nothing is described that no report shows."""
+    described = re.findall(r"^## (GP\d{3}): \S", text("findings.md"), re.MULTILINE)
+
+    assert len(described) == len(set(described))
+    assert described == sorted(described)
+    assert set(described) == ids_in_code()
+
+
+def test_every_section_shows_its_id_and_says_what_to_do():
+    """A section states the severity, has an example whose output names the id, and ends with what to do."""
+    for heading, body in sections(text("findings.md")):
+        id = heading[:5]
+        assert re.search(r"^Severity: \*(error|doubt|note)\*", body, re.MULTILINE), id
+        assert re.search(rf"^\[.*'{id}'.*\]$", body, re.MULTILINE), id
+        assert re.search(r"^What to do: ", body, re.MULTILINE), id
+
+
+def test_every_verdict_and_reason_has_an_entry():
+    """The page on verdicts describes all verdicts, and all reasons, and no others."""
+    page = without_code(text("verdicts.md"))
+
+    assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == {verdict.name for verdict in gradproof.Verdict}
+    assert re.findall(r"^### (\w+): \S", page, re.MULTILINE) == [reason.name for reason in gradproof.Reason]
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=lambda path: path.name)
+def test_relative_links_resolve(path):
+    """A link within the repository leads to a file that is there, and to a heading that is in it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), target
+        assert file.is_relative_to(ROOT), target
+        if anchor:
+            assert anchor in anchors(file.read_text(encoding="utf-8")), target
+
+
+def test_every_page_can_be_reached():
+    """The index links every other page of docs/, and the README."""
+    linked = set(re.findall(r"\]\(([^)#\s]+)", text("index.md")))
+
+    assert {path.name for path in PAGES} - {"index.md"} <= linked
+    assert "../README.md" in linked
