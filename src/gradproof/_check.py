@@ -12,21 +12,17 @@ import platform
 import time
 import types
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from gradproof import _contracts, _prove, _render, _run
+from gradproof import _claims, _prove, _render
 from gradproof._errors import GradproofWarning, UsageError
-from gradproof._problem import Primal, Problem, coarsest_eps
-from gradproof._prove import Limits
+from gradproof._primal import Primal
 from gradproof._report import (
     Cost,
-    Finding,
     GradientError,
-    LeafResult,
-    Reason,
     Report,
     Run,
     Severity,
@@ -47,31 +43,58 @@ def check(
     f: Callable[..., Any],
     args: Any,
     *,
-    grad: Claim,
+    grad: Claim | None = None,
+    jac: Claim | None = None,
+    vjp: Callable[..., Tree] | None = None,
+    jvp: Callable[..., Tree] | None = None,
+    hess: Claim | None = None,
+    hvp: Callable[..., Tree] | None = None,
     wrt: int | tuple[int, ...] | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
     rng: Seed = None,
 ) -> Report:
-    """Check whether a claimed gradient is the derivative of a function.
+    """Check whether a claimed derivative is the derivative of a function.
 
     f is evaluated around the point along random directions v through all differentiated arrays; the slopes of
     ``phi(t) = f(x + t v)``, each with an error bar, are compared with ``<grad, v>``. The number of evaluations does
-    not grow with the number of parameters.
+    not grow with the number of parameters. Every other claim is reduced to such proofs: `jac`, `vjp` and `jvp` to
+    those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``<u, grad(x)>``.
+
+    Pass one claim of the first order (`grad`, `jac`, `vjp` or `jvp`), one of the second (`hess` or `hvp`), or both:
+    then the first is proved, and the second is checked against differences of it. A second-order claim alone is
+    checked against second differences of f, whose error bars are wider.
 
     Parameters
     ----------
     f : callable
-        ``f(*args) -> scalar``: a real number, a NumPy scalar or an array of shape ``()``.
+        ``f(*args) -> scalar``: a real number, a NumPy scalar or an array of shape ``()``. With `jac`, `vjp` or `jvp`
+        also an array of any shape, or a tree of such.
     args : tuple or any tree
         The point. Exactly a tuple means positional arguments; everything else, namedtuples too, is the one argument.
         Differentiated arguments are floats or arrays of float16, float32 or float64 of any shape, in any nesting of
         lists, tuples, dicts and containers registered with optree; all others pass through. f receives copies of the
         same kind: none of your arrays is ever handed out.
-    grad : callable or tree
+    grad : callable or tree, optional
         ``grad(*args)`` or its value: the structure of the differentiated argument, a gradient in the shape of each
         leaf. Keys may be in any order.
+    jac : callable or tree, optional
+        ``jac(*args)`` or its value: the structure of what f returns, and within it that of the differentiated
+        argument; arrays of shape ``f(x).shape + leaf.shape``, or (entries of the output, entries of the leaf). For one
+        array argument also a sparse matrix (with ``shape`` and ``toarray``) or a linear operator (with ``shape``,
+        ``matvec`` and ``rmatvec``), as SciPy has them: entries missing from the declared pattern are named.
+    vjp : callable, optional
+        ``vjp(cotangent, *args)``, the cotangent in the structure of what f returns, the result in that of the
+        differentiated argument.
+    jvp : callable, optional
+        ``jvp(tangents, *args)``, the tangents in the structure of the differentiated argument, the result in that of
+        what f returns.
+    hess : callable or tree, optional
+        ``hess(*args)`` or its value: ``leaf.shape + leaf.shape`` for one array argument, (n, n) is accepted; for a
+        tree a tree of trees. f returns a scalar.
+    hvp : callable, optional
+        ``hvp(vector, *args)``; vector and result in the structure of the differentiated argument. f returns a scalar.
     wrt : int or tuple of int, optional
         Which arguments are differentiated; None is argument 0. With a tuple the claim is a tuple, too.
     rtol : float, optional
@@ -94,7 +117,8 @@ def check(
     Raises
     ------
     UsageError
-        If an argument cannot be used, for example an integer array among the differentiated ones.
+        If an argument cannot be used, for example an integer array among the differentiated ones, or two claims of
+        the same order.
     FunctionError
         If f raises at the point, or returns something that is no real number.
     ClaimError
@@ -125,27 +149,41 @@ def check(
     <Verdict.WRONG: 'WRONG'>
     >>> [(leaf.path, leaf.verdict.value) for leaf in report.leaves]
     [("p['w']", 'CORRECT'), ("p['scale']", 'WRONG')]
+
+    The Jacobian of a function with several outputs, with one wrong entry:
+
+    >>> residuals = lambda x: np.array([x[0] ** 2 - x[1], 10 * x[0], x[1] ** 3])
+    >>> jac = lambda x: np.array([[2 * x[0], -1.0], [10.0, 0.0], [0.0, 3 * x[1]]])
+    >>> report = gradproof.check(residuals, np.array([2.0, 5.0]), jac=jac, rng=0)
+    >>> [(finding.path, finding.claimed, round(finding.reference, 6)) for finding in report.findings]
+    [('jac[2, 1]', 15.0, 75.0)]
     """
+    claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
     options = _Options(wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
-    return _check(f, args, "grad", grad, options, None)
+    return _check(f, args, claims, options, None)
 
 
 def assert_grad(
     f: Callable[..., Any],
     args: Any,
     *,
-    grad: Claim,
+    grad: Claim | None = None,
+    jac: Claim | None = None,
+    vjp: Callable[..., Tree] | None = None,
+    jvp: Callable[..., Tree] | None = None,
+    hess: Claim | None = None,
+    hvp: Callable[..., Tree] | None = None,
     wrt: int | tuple[int, ...] | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
     rng: Seed = None,
 ) -> Report:
-    """Check a claimed gradient as `check` does, and raise unless it is right.
+    """Check a claimed derivative as `check` does, and raise unless it is right.
 
     Parameters
     ----------
-    f, args, grad, wrt, rtol, max_bound, confidence, rng
+    f, args, grad, jac, vjp, jvp, hess, hvp, wrt, rtol, max_bound, confidence, rng
         As for `check`.
 
     Returns
@@ -167,7 +205,8 @@ def assert_grad(
     True
     """
     __tracebackhide__ = True
-    report = check(f, args, grad=grad, wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
+    claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
+    report = check(f, args, **claims, wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
         raise GradientError(report)
     if report.verdict is Verdict.NOT_DIFFERENTIABLE:
@@ -230,8 +269,8 @@ class Case:
         """Run the check, with some options replaced; return its Report."""
         merged: dict[str, Any] = {**self.options, **overrides}
         _require_options(merged)
-        claim = merged.pop("grad")
-        return _check(self.f, self.args, "grad", claim, _Options(**merged), self.name)
+        claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
+        return _check(self.f, self.args, _given(**claims), _Options(**merged), self.name)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -248,8 +287,12 @@ def _require_options(options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in known:
             raise UsageError(f"`{name}` is no option of `check`; it takes {', '.join(known)}.")
-    if "grad" not in options:
-        raise UsageError("a case needs a claim: pass `grad=`.")
+    _claims.require_claims({keyword: None for keyword in _claims.KEYWORDS if options.get(keyword) is not None})
+
+
+def _given(**claims: Claim | None) -> dict[str, Any]:
+    """The claims that were passed."""
+    return {keyword: claim for keyword, claim in claims.items() if claim is not None}
 
 
 _PARAMETERS = inspect.signature(check).parameters
@@ -305,98 +348,46 @@ def _draw_seed(rng: Any) -> int:
     raise UsageError(f"`rng` must be a seed (an int, not negative), a numpy.random.Generator or None, got {rng!r}.")
 
 
-def _check(f: Callable[..., Any], args: Any, keyword: str, claim: Claim, options: _Options, name: str | None) -> Report:
+def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
     started = time.perf_counter()
+    _claims.require_claims(claims)
     seed = _draw_seed(options.rng)
-    primal = Primal(f, args, options.wrt, name=name)
-    is_value = _contracts.is_value(claim, primal, keyword)
-    claim_name = "" if is_value else str(getattr(claim, "__name__", ""))
-    reproducer = (
-        f"gradproof.check({_identifier(primal.short_name, 'f')}, args, "
-        f"{keyword}={_identifier(claim_name, keyword)}{options.written()}, rng={seed})"
-    )
-    findings = _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
-    results: dict[int, LeafResult] = {}
-    outcome: _prove.Outcome | None = None
-    reason: Reason | None = None
-    changed_by_claim: list[str] = []
-    claim_calls = 0
 
-    if math.isnan(primal.value()):
-        findings.append(_contracts.find_undefined(primal.short_name))
-        reason = Reason.DOMAIN
-        results = {
-            i: _leaf_result(primal, i, Verdict.INCONCLUSIVE, "f is not finite here") for i in range(len(primal.leaves))
+    def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
+        claim_names = {
+            keyword: "" if is_value[keyword] else str(getattr(claim, "__name__", ""))
+            for keyword, claim in claims.items()
         }
-    else:
-        if not is_value:
-            claim_calls = 1
-            claim, changed_by_claim = primal.claim(claim, keyword)
-        judged = _contracts.judge_claim(primal, claim, keyword)
-        findings += judged.findings
-        for i, note in judged.set_aside.items():
-            results[i] = _leaf_result(primal, i, Verdict.WRONG, note)
-        for i in judged.empty:
-            results[i] = _leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
-        if judged.gradients:
-            problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=claim_calls)
-            directions = _prove.Directions(problem.leaves, problem.point, problem.claim, seed)
-            outcome = _run.answer(_prove.prove(problem, options.engine(seed), directions), problem, directions)
-            findings += outcome.findings
-            results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
-            primal.look_again()
-    findings += _contracts.find_mutations(primal.changed, changed_by_claim, keyword)
+        written = ", ".join(f"{keyword}={_identifier(name, keyword)}" for keyword, name in claim_names.items())
+        f_name = _identifier(primal.short_name, "f")
+        return f"gradproof.check({f_name}, args, {written}{options.written()}, rng={seed})"
 
-    leaves = _settle([results[i] for i in range(len(primal.leaves))], findings)
-    verdict = Verdict.INCONCLUSIVE if outcome is None else outcome.verdict
-    if any(finding.severity is Severity.ERROR for finding in findings):
-        verdict = Verdict.WRONG
-    elif outcome is not None:
-        reason = outcome.reason
-    if outcome is None:
-        eps = coarsest_eps(primal.leaves)
-        limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
-        rtol, max_bound = limits.tolerance(eps), limits.largest_bound(eps)
-    else:
-        rtol, max_bound = outcome.rtol, outcome.max_bound
+    result = _claims.prove_claims(
+        f, args, claims, wrt=options.wrt, name=name, options=options.engine(seed), reproduce=reproduce
+    )
+    reproducer = result.reproducer
     return Report(
-        verdict=verdict,
-        reason=reason if verdict is Verdict.INCONCLUSIVE else None,
+        verdict=result.verdict,
+        reason=result.reason,
         findings=tuple(
             finding if finding.reproducer else dataclasses.replace(finding, reproducer=reproducer)
-            for finding in sorted(findings, key=lambda finding: _WEIGHT[finding.severity])
+            for finding in sorted(result.findings, key=lambda finding: _WEIGHT[finding.severity])
         ),
-        leaves=leaves,
+        leaves=result.leaves,
         cost=Cost(
-            evaluations=primal.evaluations,
-            claims=claim_calls,
-            calls=primal.calls,
+            evaluations=result.evaluations,
+            claims=result.claim_calls,
+            calls=result.calls,
             seconds=time.perf_counter() - started,
         ),
-        name=primal.name,
-        claim=keyword,
-        level="certificate" if outcome is None else outcome.level,
+        name=result.primal.name,
+        claim=_claims.shown_name(claims),
+        level=result.level,
         seed=seed,
-        rtol=rtol,
-        max_bound=max_bound,
+        rtol=result.rtol,
+        max_bound=result.max_bound,
         confidence=float(options.confidence),
         run=_describe_run(),
-    )
-
-
-def _leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
-    leaf = primal.leaves[i]
-    return LeafResult(path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=verdict, bound=bound, note=note)
-
-
-def _settle(results: Sequence[LeafResult], findings: Sequence[Finding]) -> tuple[LeafResult, ...]:
-    """A leaf whose numbers agree but whose gradient has the wrong shape is not CORRECT."""
-    misshapen = {finding.path for finding in findings if finding.id == "GP201"}
-    return tuple(
-        dataclasses.replace(result, verdict=Verdict.WRONG, note=result.note or "right numbers in the wrong shape")
-        if result.path in misshapen and result.verdict is Verdict.CORRECT
-        else result
-        for result in results
     )
 
 

@@ -5,6 +5,10 @@ GP201   error     a gradient has another shape than its leaf
 GP202   error     the claim lacks leaves, or has others
 GP203   error     a gradient holds nan or infinity
 GP204   error     a gradient is not of a real number type
+GP205   error     the vjp is not linear in its cotangent
+GP206   error     the jvp or hvp is not linear in its tangent
+GP207   error     the second derivative is not symmetric
+GP208   error     the two products of a linear operator are not adjoint
 GP210   error     f changes its arguments in place
 GP211   error     the claim changes its arguments in place
 GP304   doubt     f is not finite at the point
@@ -17,5 +21,12 @@ from gradproof._contracts._aliasing import find_aliases as find_aliases
 from gradproof._contracts._claim import Judged as Judged
 from gradproof._contracts._claim import is_value as is_value
 from gradproof._contracts._claim import judge_claim as judge_claim
+from gradproof._contracts._claim import judge_jacobian as judge_jacobian
+from gradproof._contracts._claim import judge_tree as judge_tree
 from gradproof._contracts._domain import find_undefined as find_undefined
 from gradproof._contracts._mutation import find_mutations as find_mutations
+from gradproof._contracts._products import check_adjoint as check_adjoint
+from gradproof._contracts._products import check_linear as check_linear
+from gradproof._contracts._products import check_symmetric as check_symmetric
+from gradproof._contracts._products import check_symmetric_product as check_symmetric_product
+from gradproof._contracts._shape import fit_block as fit_block

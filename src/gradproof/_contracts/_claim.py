@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,14 +12,15 @@ from gradproof import _tree
 from gradproof._backends._numpy import Array
 from gradproof._contracts._dtype import check_dtype
 from gradproof._contracts._finite import check_finite
-from gradproof._contracts._shape import fit_shape
+from gradproof._contracts._shape import fit_block, fit_shape
 from gradproof._contracts._structure import match_claim
 from gradproof._errors import UsageError
-from gradproof._problem import Primal
+from gradproof._leaf import Leaf
+from gradproof._primal import Primal
 from gradproof._report import Finding, Severity
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(kw_only=True)
 class Judged:
     """What the form of a claim allows.
 
@@ -70,27 +72,43 @@ def _is_numeric(value: object) -> bool:
 
 def judge_claim(primal: Primal, claim: Any, keyword: str) -> Judged:
     """Match the claim to the leaves; hold dtype, shape and finiteness of each gradient against its leaf."""
+    return judge_tree(
+        claim, leaves=primal.leaves, keys=primal.keys, roots=primal.roots, is_tuple=primal.is_tuple, keyword=keyword
+    )
+
+
+def judge_tree(
+    claim: Any,
+    *,
+    leaves: Sequence[Leaf],
+    keys: Sequence[tuple[Hashable, ...]],
+    roots: Sequence[str],
+    is_tuple: bool,
+    keyword: str,
+    noun: str = "gradient",
+) -> Judged:
+    """Match a tree of claimed arrays to leaves of the same shapes, by path."""
     match = match_claim(
         claim,
-        paths=[leaf.path for leaf in primal.leaves],
-        keys=primal.keys,
-        shapes=[leaf.shape for leaf in primal.leaves],
-        roots=primal.roots,
-        is_tuple=primal.is_tuple,
+        paths=[leaf.path for leaf in leaves],
+        keys=keys,
+        shapes=[leaf.shape for leaf in leaves],
+        roots=roots,
+        is_tuple=is_tuple,
         keyword=keyword,
     )
     judged = Judged(findings=[] if match.finding is None else [match.finding])
-    for i, leaf in enumerate(primal.leaves):
+    for i, leaf in enumerate(leaves):
         claimed = match.gradients.get(i)
         if claimed is None:
-            judged.set_aside[i] = "set aside: the claim has no gradient for it"
+            judged.set_aside[i] = f"set aside: the claim has no {noun} for it"
             continue
         about_dtype = check_dtype(leaf.path, leaf.dtype, claimed)
         judged.findings.extend([] if about_dtype is None else [about_dtype])
         if about_dtype is not None and about_dtype.severity is Severity.ERROR:
             judged.set_aside[i] = f"set aside: claimed as {claimed.dtype.name}"
             continue
-        fitted, about_shape = fit_shape(leaf.path, leaf.shape, claimed.astype(np.float64, copy=False))
+        fitted, about_shape = fit_shape(leaf.path, leaf.shape, claimed.astype(np.float64, copy=False), noun)
         judged.findings.extend([] if about_shape is None else [about_shape])
         if fitted is None:
             judged.set_aside[i] = f"set aside: claimed with shape {claimed.shape}"
@@ -104,3 +122,93 @@ def judge_claim(primal: Primal, claim: Any, keyword: str) -> Judged:
         else:
             judged.gradients[i] = fitted
     return judged
+
+
+def judge_jacobian(
+    primal: Primal,
+    claim: Any,
+    keyword: str,
+    names: Sequence[str],
+    keys: Sequence[tuple[Hashable, ...]] | None = None,
+) -> tuple[Judged, set[int]]:
+    """Match a claimed Jacobian to outputs and leaves: one block (m, n of the leaf) for each leaf.
+
+    Parameters
+    ----------
+    primal : Primal
+        Of a function with outputs.
+    claim : tree
+        The structure of what f returns, and within it that of the differentiated argument; each array of shape
+        ``output.shape + leaf.shape``, or (entries of the output, entries of the leaf). One array (m, n) may stand for
+        all outputs together where one leaf is differentiated.
+    keyword : str
+    names : sequence of str
+        Where each output lies within the claim, as Python source.
+    keys : sequence of tuple, optional
+        The same as keys and indices from the top of ``(claim,)``; where f has them by default.
+
+    Returns
+    -------
+    Judged
+    set of int
+        Leaves whose blocks came as (entries, entries).
+    """
+    outputs = primal.outputs
+    flat: set[int] = set()
+    whole: Array | None = None
+    if isinstance(claim, np.ndarray) and len(outputs.leaves) > 1:
+        whole = cast("Array", claim)
+    if whole is not None and len(primal.leaves) == 1 and whole.shape == (outputs.size, primal.leaves[0].size):
+        parts: list[Any] = [whole[leaf.start : leaf.stop] for leaf in outputs.leaves]
+    else:
+        parts = []
+        for way in outputs.keys if keys is None else keys:
+            try:
+                parts.append(_tree.subtree((claim,), way))
+            except LookupError:
+                parts.append(None)
+    judged = Judged()
+    blocks: dict[int, list[Array]] = {i: [] for i in range(len(primal.leaves))}
+    for output, part, name in zip(outputs.leaves, parts, names, strict=True):
+        match = match_claim(
+            part,
+            paths=[leaf.path for leaf in primal.leaves],
+            keys=primal.keys,
+            shapes=[output.shape + leaf.shape for leaf in primal.leaves],
+            roots=primal.roots,
+            is_tuple=primal.is_tuple,
+            keyword=keyword + name,
+        )
+        judged.findings += [] if match.finding is None else [match.finding]
+        for i, leaf in enumerate(primal.leaves):
+            claimed = match.gradients.get(i)
+            if claimed is None:
+                judged.set_aside[i] = f"set aside: the claim has no block for it ({keyword}{name})"
+                continue
+            about_dtype = check_dtype(leaf.path, leaf.dtype, claimed)
+            judged.findings += [] if about_dtype is None else [about_dtype]
+            if about_dtype is not None and about_dtype.severity is Severity.ERROR:
+                judged.set_aside[i] = f"set aside: claimed as {claimed.dtype.name}"
+                continue
+            block, about_shape = fit_block(leaf.path, output.shape, leaf.shape, claimed.astype(np.float64, copy=False))
+            if about_shape is not None:
+                judged.findings.append(about_shape)
+            if block is None:
+                judged.set_aside[i] = f"set aside: claimed with shape {claimed.shape}"
+                continue
+            if claimed.shape != output.shape + leaf.shape:
+                flat.add(i)
+            not_finite = check_finite(leaf.path, claimed)
+            if not_finite is not None:
+                judged.findings.append(not_finite)
+                judged.set_aside[i] = "set aside: the claim is not finite"
+                continue
+            blocks[i].append(block)
+    for i, leaf in enumerate(primal.leaves):
+        if i in judged.set_aside:
+            continue
+        if leaf.size == 0:
+            judged.empty.append(i)
+        else:
+            judged.gradients[i] = np.concatenate(blocks[i])
+    return judged, flat

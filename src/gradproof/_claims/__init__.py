@@ -1,0 +1,7 @@
+"""What a claim of any kind says about f, proved: `prove_claims`."""
+
+from gradproof._claims._dispatch import KEYWORDS as KEYWORDS
+from gradproof._claims._dispatch import Result as Result
+from gradproof._claims._dispatch import prove_claims as prove_claims
+from gradproof._claims._dispatch import require_claims as require_claims
+from gradproof._claims._dispatch import shown_name as shown_name

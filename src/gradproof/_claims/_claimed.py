@@ -1,0 +1,445 @@
+"""A claimed derivative as one linear map (m, n): a matrix, or products with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _contracts
+from gradproof._contracts import Judged
+from gradproof._errors import ClaimError, UsageError
+from gradproof._leaf import Leaf, slices
+from gradproof._primal import Primal
+from gradproof._report import Finding, Severity
+
+Vector: TypeAlias = NDArray[np.float64]
+Matrix: TypeAlias = NDArray[np.float64]
+Function: TypeAlias = Callable[..., Any]
+
+# Entries up to which a matrix is held as such (32 MB).
+DENSE = 4_000_000
+# Inputs up to which a jvp is asked for every column.
+COLUMNS = 64
+
+
+class Claimed:
+    """What the user claims the derivative of f at the point to be.
+
+    Attributes
+    ----------
+    keyword : str
+    primal : Primal
+        Whose outputs are the rows, and whose measured leaves, one after the other, are the columns.
+    leaves : tuple of Leaf
+        The measured ones; `measured` are their places among ``primal.leaves``.
+    matrix : ndarray (m, n) or None
+        None where only products are known.
+    pattern : ndarray of bool (m, n) or None
+        Entries that a sparse claim declares.
+    pull : callable
+        ``pull(u) -> J^T u`` over the measured leaves.
+    size : ndarray (n,)
+        Natural size of the measured entries.
+    judged : Judged
+        Findings about the form, leaves that are set aside or empty.
+    calls : int
+        Calls of the user's claim.
+    changed : list of str
+        What it changed in place.
+    """
+
+    def __init__(self, keyword: str, primal: Primal, names: Sequence[str]) -> None:
+        self.keyword = keyword
+        self.primal = primal
+        self.judged = Judged()
+        self.matrix: Matrix | None = None
+        self.pattern: NDArray[np.bool_] | None = None
+        self.calls = 0
+        self.changed: list[str] = []
+        self.measured: tuple[int, ...] = ()
+        self.leaves: tuple[Leaf, ...] = ()
+        self.names = tuple(names)
+        # Columns stand for random tangents, not for entries.
+        self.reduced = False
+        self._flat: set[int] = set()
+        self._product: Callable[[Vector], Vector] | None = None
+
+    @property
+    def by_index(self) -> bool:
+        """Whether the claim is something with entries, such as ``jac[3, 7]``, and not a product."""
+        return self.keyword in ("jac", "hess")
+
+    def measure(self, leaves: Sequence[int]) -> None:
+        """Settle which leaves are measured."""
+        self.measured = tuple(leaves)
+        chosen = [self.primal.leaves[i] for i in leaves]
+        self.leaves = slices((leaf.path, leaf.shape, leaf.dtype, leaf.size) for leaf in chosen)
+
+    def use_matrix(self, matrix: Matrix) -> None:
+        """State the claim as a matrix (m, n)."""
+        self.matrix = matrix
+
+    def use_product(self, product: Callable[[Vector], Vector]) -> None:
+        """State the claim as ``product(u) -> J^T u``."""
+        self._product = product
+
+    def pull(self, u: Vector) -> Vector:
+        """J^T u over the measured leaves (n,)."""
+        if self.matrix is not None:
+            return u @ self.matrix
+        assert self._product is not None
+        return self._product(u)
+
+    def pieces(self, gradient: Vector) -> dict[int, Vector]:
+        """A vector (n,) leaf by leaf, by index in ``primal.leaves``."""
+        return {i: gradient[leaf.start : leaf.stop] for i, leaf in zip(self.measured, self.leaves, strict=True)}
+
+    def densify(self) -> bool:
+        """Ask for every row where that is affordable; whether the matrix is known now."""
+        m, n = self.primal.outputs.size, self.columns
+        if self.matrix is None and (m <= 64 or m * n <= 4096) and m * n <= DENSE:
+            self.matrix = np.array([self.pull(_unit(m, i)) for i in range(m)])
+        return self.matrix is not None
+
+    @property
+    def columns(self) -> int:
+        """Entries of the measured leaves, n."""
+        return self.leaves[-1].stop if self.leaves else 0
+
+    def place(self, i: int | None, j: int) -> tuple[str, tuple[int, ...], str]:
+        """Where entry (i, j) stands: path, index and what else there is to say; i is None for all rows."""
+        k = next(k for k, leaf in enumerate(self.leaves) if leaf.start <= j < leaf.stop)
+        leaf, original = self.leaves[k], self.measured[k]
+        flat = j - leaf.start
+        column = tuple(int(x) for x in np.unravel_index(flat, leaf.shape)) if leaf.shape else ()
+        if not self.by_index:
+            path = leaf.path + (str(list(column)) if column else "")
+            return path, column, "in every output" if i is None else f"through {self.output(i)}"
+        if i is None:
+            shapes = [output.shape for output in self.primal.outputs.leaves]
+            if len(shapes) > 1:
+                return leaf.path + (str(list(column)) if column else ""), column, "in every output"
+            rows, column = ((":",), (flat,)) if original in self._flat else ((":",) * len(shapes[0]), column)
+            return f"{self.keyword}{self.primal.suffix(original)}[{', '.join([*rows, *map(str, column)])}]", (), ""
+        output, row = self.primal.outputs.leaf_of(i)
+        if original in self._flat:
+            row = (i if len(self.primal.outputs.leaves) > 1 and not any(self.names) else i - output.start,)
+            column = (flat,)
+        index = row + column
+        path = self.keyword + self._row_name(i) + self.primal.suffix(original)
+        return path + (str(list(index)) if index else ""), index, ""
+
+    def leaf_path(self, i: int, k: int, suffix: str) -> str:
+        """Row i of measured leaf k, or the part of it that `suffix`, such as ``[3:5]``, selects."""
+        leaf, original = self.leaves[k], self.measured[k]
+        if not self.by_index:
+            return leaf.path + suffix
+        _, row = self.primal.outputs.leaf_of(i)
+        if original in self._flat:
+            row, suffix = (i - self.primal.outputs.leaf_of(i)[0].start,), "" if len(leaf.shape) != 1 else suffix
+        inner = ", ".join([*map(str, row), *([suffix[1:-1]] if suffix else [])])
+        return self.keyword + self._row_name(i) + self.primal.suffix(original) + (f"[{inner}]" if inner else "")
+
+    def _row_name(self, i: int) -> str:
+        leaf, _ = self.primal.outputs.leaf_of(i)
+        return self.names[self.primal.outputs.leaves.index(leaf)]
+
+    def output(self, i: int) -> str:
+        """Output i in words, such as ``output[3]``; of a gradient, the entry that it is the derivative by."""
+        if self.keyword in ("hess", "hvp"):
+            return "grad" + self.primal.outputs.path_of(i)[len("output") :]
+        return self.primal.outputs.path_of(i)
+
+    def note(self, findings: Sequence[Finding]) -> None:
+        """Add findings that are not known yet."""
+        known = {(finding.id, finding.path, finding.kind) for finding in self.judged.findings}
+        self.judged.findings += [one for one in findings if (one.id, one.path, one.kind) not in known]
+
+    def give_up(self, finding: Finding) -> None:
+        """Measure nothing: the finding says why the numbers would mean nothing."""
+        self.note([finding])
+        self.judged.set_aside.update(dict.fromkeys(self.measured, "set aside: not linear"))
+        self.measure(())
+
+    def call(self, function: Function, keyword: str) -> Any:
+        """Call the user's claim at the point, count it, and note what it changes."""
+        self.calls += 1
+        returned, changed = self.primal.claim(function, keyword)
+        self.changed += [path for path in changed if path not in self.changed]
+        return returned
+
+
+def _unit(count: int, i: int) -> Vector:
+    u = np.zeros(count)
+    u[i] = 1.0
+    return u
+
+
+# ------------------------------------------------------------------------------------------------- jac and hess
+
+
+def is_operator(claim: Any) -> bool:
+    """Whether the claim is a sparse matrix or a linear operator, as far as its attributes tell."""
+    if isinstance(claim, (np.ndarray, np.generic, type)) or not hasattr(claim, "shape"):
+        return False
+    return any(hasattr(claim, name) for name in ("toarray", "tocoo", "matvec", "rmatvec", "__matmul__"))
+
+
+def read_jacobian(primal: Primal, claim: Any, keyword: str, base: Primal | None = None) -> Claimed:
+    """Take the value of `jac` or `hess`: arrays in a tree, a sparse matrix or a linear operator.
+
+    `base` is what a Hessian is the second derivative of: its leaves are the rows.
+    """
+    if base is None:
+        names, keys = [leaf.path[len("output") :] for leaf in primal.outputs.leaves], None
+    else:
+        names = [base.suffix(i) for i in range(len(base.leaves))]
+        keys = [(0, *way) if base.is_tuple else way for way in base.keys]
+    claimed = Claimed(keyword, primal, names)
+    if is_operator(claim):
+        _read_operator(claimed, claim)
+        return claimed
+    judged, flat = _contracts.judge_jacobian(primal, claim, keyword, names, keys)
+    claimed.judged = judged
+    claimed.measure(sorted(judged.gradients))
+    claimed._flat = flat  # pyright: ignore[reportPrivateUsage]
+    if judged.gradients:
+        claimed.use_matrix(np.concatenate([judged.gradients[i] for i in claimed.measured], axis=1))
+    return claimed
+
+
+def _read_operator(claimed: Claimed, operator: Any) -> None:
+    primal, keyword = claimed.primal, claimed.keyword
+    if len(primal.leaves) != 1:
+        raise UsageError(
+            f"`{keyword}` is a {type(operator).__name__}, which stands for one array argument; here "
+            f"{len(primal.leaves)} leaves are differentiated."
+        )
+    m, n = primal.outputs.size, primal.leaves[0].size
+    claimed._flat = {0}  # pyright: ignore[reportPrivateUsage]
+    shape = tuple(operator.shape)
+    if shape != (m, n):
+        advice = "`.T` fits: is it transposed?" if shape == (n, m) else "rows are outputs, columns are inputs."
+        claimed.judged.findings.append(
+            Finding(
+                id="GP201",
+                severity=Severity.ERROR,
+                path=primal.leaves[0].path,
+                kind=f"claimed {type(operator).__name__} of shape {shape} for {m} outputs and {n} inputs",
+                advice=advice,
+            )
+        )
+        claimed.judged.set_aside[0] = f"set aside: claimed with shape {shape}"
+        return
+    claimed.measure((0,))
+    if hasattr(operator, "toarray") and m * n <= DENSE:
+        matrix = np.asarray(operator.toarray())
+        about, _ = _contracts.judge_jacobian(primal, matrix, keyword, claimed.names if len(claimed.names) == 1 else ())
+        claimed.judged = about
+        if 0 in about.set_aside:
+            claimed.measure(())
+            return
+        claimed.use_matrix(np.array(matrix, dtype=np.float64))
+        claimed.pattern = _declared(operator, (m, n))
+        return
+
+    def product(u: Vector) -> Vector:
+        result = _multiply(operator, u, "rmatvec", keyword, claimed)
+        vector = np.asarray(result, dtype=np.float64).reshape(-1)
+        if vector.size != n:
+            raise ClaimError(f"`{keyword}` gives J^T u of {vector.size} entries for {n} inputs.")
+        return np.where(np.isfinite(vector), vector, 0.0)
+
+    claimed.use_product(product)
+    probe = np.asarray(_multiply(operator, np.ones(m), "rmatvec", keyword, claimed), dtype=np.float64).reshape(-1)
+    if not np.isfinite(probe).all():
+        claimed.note(_contracts.judge_claim(primal, probe.reshape(primal.leaves[0].shape), keyword).findings)
+        claimed.judged.set_aside[0] = "set aside: the claim is not finite"
+        claimed.measure(())
+        return
+    if hasattr(operator, "matvec"):
+        u, v = np.cos(1.0 + np.arange(m)), np.cos(2.0 + np.arange(n))
+        ahead = np.asarray(_multiply(operator, v, "matvec", keyword, claimed), dtype=np.float64).reshape(-1)
+        back = product(u)
+        terms = float(np.linalg.norm(u) * np.linalg.norm(ahead) + np.linalg.norm(back) * np.linalg.norm(v))
+        broken = _contracts.check_adjoint(keyword, float(u @ ahead), float(back @ v), terms, np.finfo(float).eps)
+        claimed.note([] if broken is None else [broken])
+
+
+def _multiply(operator: Any, vector: Vector, method: str, keyword: str, claimed: Claimed) -> Any:
+    """``matvec`` or ``rmatvec``, or the same by ``@`` where the operator has no such method."""
+    claimed.calls += 1
+    try:
+        if hasattr(operator, method):
+            return getattr(operator, method)(vector.copy())
+        return (operator if method == "matvec" else operator.T) @ vector
+    except Exception as error:
+        raise ClaimError(f"`{keyword}` raised {type(error).__name__} in `{method}`: {error}") from error
+
+
+def _declared(operator: Any, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """The entries that a sparse matrix stores, explicit zeros included."""
+    if not hasattr(operator, "tocoo"):
+        return None
+    stored = operator.tocoo()
+    if not (hasattr(stored, "row") and hasattr(stored, "col")):
+        return None
+    pattern = np.zeros(shape, dtype=bool)
+    pattern[np.asarray(stored.row), np.asarray(stored.col)] = True
+    return pattern
+
+
+# --------------------------------------------------------------------------------------------------- vjp and hvp
+
+
+def ask_vjp(primal: Primal, vjp: Function, first: Vector) -> Claimed:
+    """Take a `vjp`: ``vjp(cotangent, *args)`` in the structure of what is differentiated."""
+
+    def product(u: Vector) -> tuple[Function, Callable[[], bool]]:
+        handed = primal.outputs.tree(u)
+        return (
+            lambda *args: vjp(handed, *args),
+            lambda: bool(np.array_equal(primal.outputs.read(handed), primal.outputs.rounded(u))),
+        )
+
+    return _ask_product(Claimed("vjp", primal, [""] * len(primal.outputs.leaves)), product, first)
+
+
+def ask_hvp(primal: Primal, base: Primal, hvp: Function, first: Vector) -> Claimed:
+    """Take an `hvp`: ``hvp(vector, *args)``; `primal` is the gradient of `base`'s function."""
+
+    def product(u: Vector) -> tuple[Function, Callable[[], bool]]:
+        handed = base.tangent(u)
+        return lambda *args: hvp(handed, *args), lambda: True
+
+    return _ask_product(Claimed("hvp", primal, [""] * len(primal.outputs.leaves)), product, first)
+
+
+def _ask_product(
+    claimed: Claimed, prepare: Callable[[Vector], tuple[Function, Callable[[], bool]]], first: Vector
+) -> Claimed:
+    primal, keyword = claimed.primal, claimed.keyword
+
+    def ask(u: Vector) -> Judged:
+        function, is_unchanged = prepare(u)
+        returned = claimed.call(function, keyword)
+        word = "the cotangent" if keyword == "vjp" else "the vector"
+        if not is_unchanged() and word not in claimed.changed:
+            claimed.changed.append(word)
+        judged = _contracts.judge_claim(primal, returned, keyword)
+        claimed.note(judged.findings)
+        return judged
+
+    judged = ask(first)
+    claimed.judged.set_aside.update(judged.set_aside)
+    claimed.judged.empty = judged.empty
+    claimed.measure(sorted(judged.gradients))
+    known = {first.tobytes(): judged}
+
+    def pull(u: Vector) -> Vector:
+        found = known.get(u.tobytes())
+        if found is None:
+            found = known[u.tobytes()] = ask(u)
+        # What is missing now but was there at first has its finding; the rest goes on with zeros.
+        return np.concatenate(
+            [
+                np.ravel(found.gradients.get(i, np.zeros(leaf.size)))
+                for i, leaf in zip(claimed.measured, claimed.leaves, strict=True)
+            ]
+        )
+
+    claimed.use_product(pull)
+    return claimed
+
+
+# ----------------------------------------------------------------------------------------------------------- jvp
+
+
+def ask_jvp(primal: Primal, jvp: Function, tangents: Matrix, *, reduced: Primal | None = None) -> Claimed:
+    """Take a `jvp`: ``jvp(tangents, *args)`` in the structure of what f returns.
+
+    Parameters
+    ----------
+    primal : Primal
+    jvp : callable
+    tangents : ndarray (n, q)
+        The columns are the tangents that are asked for; the claim is the matrix (m, q) of the answers.
+    reduced : Primal, optional
+        f as a function of the weights of these tangents; None where they are the unit vectors.
+    """
+    claimed = Claimed("jvp", primal if reduced is None else reduced, [""] * len(primal.outputs.leaves))
+    claimed.reduced = reduced is not None
+    answers = [push(claimed, primal, jvp, np.ascontiguousarray(column)) for column in tangents.T]
+    if any(answer is None for answer in answers):
+        whole = "set aside: the jvp could not be read"
+        claimed.judged.set_aside = dict.fromkeys(range(len(primal.leaves)), whole)
+        return claimed
+    claimed.measure([i for i, leaf in enumerate(claimed.primal.leaves) if leaf.size])
+    claimed.judged.empty = [i for i, leaf in enumerate(claimed.primal.leaves) if not leaf.size]
+    claimed.use_matrix(np.array(answers, dtype=np.float64).T)
+    return claimed
+
+
+def push(claimed: Claimed, primal: Primal, jvp: Function, v: Vector) -> Vector | None:
+    """Jvp along one tangent (n,), as a flat vector (m,); None where it cannot be read."""
+    handed = primal.tangent(v)
+    outputs = primal.outputs
+    claimed.calls += 1
+    returned, changed = primal.claim(lambda *args: jvp(handed, *args), "jvp")
+    claimed.changed += [path for path in changed if path not in claimed.changed]
+    judged = _contracts.judge_tree(
+        returned,
+        leaves=outputs.leaves,
+        keys=outputs.keys,
+        roots=("output",),
+        is_tuple=False,
+        keyword="jvp",
+        noun="jvp",
+    )
+    claimed.note(judged.findings)
+    if judged.set_aside:
+        return None
+    return np.concatenate(
+        [
+            np.ravel(judged.gradients.get(i, np.zeros(leaf.size))) if leaf.size else np.zeros(0)
+            for i, leaf in enumerate(outputs.leaves)
+        ]
+    )
+
+
+def random_tangents(leaves: Sequence[Leaf], size: Vector, draws: Matrix, per_leaf: int) -> tuple[Matrix, list[int]]:
+    """Give each leaf `per_leaf` random tangents of its own, or unit ones where it has no more entries than that.
+
+    Parameters
+    ----------
+    leaves : sequence of Leaf
+    size : ndarray (n,)
+        Natural size of every entry.
+    draws : ndarray (per_leaf, n)
+        Normal draws.
+    per_leaf : int
+
+    Returns
+    -------
+    tangents : ndarray (n, q)
+    counts : list of int
+        How many tangents each leaf has got.
+    """
+    counts = [min(leaf.size, per_leaf) for leaf in leaves]
+    tangents = np.zeros((len(size), sum(counts)))
+    column = 0
+    for leaf, count in zip(leaves, counts, strict=True):
+        span = slice(leaf.start, leaf.stop)
+        for k in range(count):
+            if leaf.size <= per_leaf:
+                tangents[leaf.start + k, column] = size[leaf.start + k]
+            else:
+                part = draws[k, span]
+                scale = math.sqrt(leaf.size / count) / float(np.linalg.norm(part))
+                tangents[span, column] = part * scale * size[span]
+            column += 1
+    return tangents, counts

@@ -1,0 +1,66 @@
+"""`grad`: one scalar proof."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gradproof import _contracts, _prove, _run
+from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
+from gradproof._primal import Primal
+from gradproof._problem import Problem, coarsest_eps
+from gradproof._report import Reason, Verdict
+
+
+def prove_gradient(
+    primal: Primal, claim: Any, *, is_value: bool, keyword: str, options: _prove.Options, reproducer: str
+) -> Proved:
+    """Prove or refute a claimed gradient of a scalar f."""
+    findings = _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
+    eps = coarsest_eps(primal.leaves)
+    if math.isnan(primal.value()):
+        return undefined(primal, options, findings=findings, keyword=keyword)
+    changed: list[str] = []
+    if not is_value:
+        claim, changed = primal.claim(claim, keyword)
+    judged = _contracts.judge_claim(primal, claim, keyword)
+    findings += judged.findings
+    results = unmeasured(primal, judged)
+    outcome: _prove.Outcome | None = None
+    if judged.gradients:
+        problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=int(not is_value))
+        directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed)
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions)
+        findings += outcome.findings
+        results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
+        primal.look_again()
+    findings += _contracts.find_mutations(primal.changed, changed, keyword)
+    return conclude(
+        results,
+        findings,
+        measured=None if outcome is None else outcome.verdict,
+        reason=None if outcome is None else outcome.reason,
+        options=options,
+        eps=eps,
+        rtol=None if outcome is None else outcome.rtol,
+        max_bound=None if outcome is None else outcome.max_bound,
+        claim_calls=int(not is_value),
+    )
+
+
+def undefined(primal: Primal, options: _prove.Options, *, findings: list[Any], keyword: str) -> Proved:
+    """F is nan or infinite at the point: there is nothing to compare with."""
+    findings = [
+        *findings,
+        _contracts.find_undefined(primal.short_name),
+        *_contracts.find_mutations(primal.changed, [], keyword),
+    ]
+    note = "f is not finite here"
+    return conclude(
+        {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i in range(len(primal.leaves))},
+        findings,
+        measured=None,
+        reason=Reason.DOMAIN,
+        options=options,
+        eps=coarsest_eps(primal.leaves),
+    )

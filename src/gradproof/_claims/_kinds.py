@@ -1,0 +1,272 @@
+"""One function for each kind of claim that is not a scalar gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _contracts, _prove
+from gradproof._claims._claimed import (
+    COLUMNS,
+    Claimed,
+    ask_hvp,
+    ask_jvp,
+    ask_vjp,
+    is_operator,
+    push,
+    random_tangents,
+    read_jacobian,
+)
+from gradproof._claims._cotangents import Cotangents, spread
+from gradproof._claims._gradient import undefined
+from gradproof._claims._linear import LinearProof, Probe, natural_sizes
+from gradproof._claims._proved import Proved
+from gradproof._errors import UsageError
+from gradproof._leaf import Leaf
+from gradproof._primal import Primal
+from gradproof._report import Finding, Verdict
+
+Vector = NDArray[np.float64]
+Function = Callable[..., Any]
+
+# Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
+TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What all kinds of claims need: f at its point, options, and the line that runs the check again."""
+
+    primal: Primal
+    options: _prove.Options
+    reproducer: str
+
+
+def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
+    """Whether the claim is the derivative itself and not a function that computes it."""
+    if keyword in ("vjp", "jvp", "hvp"):
+        if not callable(claim):
+            raise UsageError(f"`{keyword}` must be callable, got {type(claim).__name__}.")
+        return False
+    if keyword in ("jac", "hess") and is_operator(claim):
+        return True
+    return _contracts.is_value(claim, primal, keyword)
+
+
+def prove_jac(task: Task, claim: Any) -> Proved:
+    """Prove or refute a Jacobian: dense, sparse, or a linear operator."""
+    primal = task.primal
+    if not np.isfinite(primal.output_values()).all():
+        return undefined(primal, task.options, findings=_aliases(primal), keyword="jac")
+    return _prove_matrix(task, claim, "jac")
+
+
+def prove_hess(task: Task, claim: Any, base: Primal) -> Proved:
+    """Prove or refute a Hessian against the gradient function, which is the task's f."""
+    return _prove_matrix(task, claim, "hess", base)
+
+
+def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = None) -> Proved:
+    primal = task.primal
+    calls, changed = 0, list[str]()
+    if not is_value(claim, primal, keyword):
+        calls = 1
+        claim, changed = primal.claim(claim, keyword)
+    claimed = read_jacobian(primal, claim, keyword, base)
+    claimed.calls += calls
+    claimed.changed += changed
+    probe = Probe(primal, claimed.measured, task.options.seed) if claimed.measured else None
+    if keyword == "hess" and claimed.matrix is not None and probe is not None and not claimed.judged.set_aside:
+        size = natural_sizes(primal, claimed.measured)
+        broken = _contracts.check_symmetric(
+            keyword, claimed.matrix, size, probe.eps, lambda i, j: claimed.place(i, j)[0]
+        )
+        claimed.note([] if broken is None else [broken])
+    return _finish(task, claimed, probe)
+
+
+def prove_vjp(task: Task, vjp: Function) -> Proved:
+    """Prove or refute a vjp, and that it is linear in its cotangent."""
+    primal = task.primal
+    if not np.isfinite(primal.output_values()).all():
+        return undefined(primal, task.options, findings=_aliases(primal), keyword="vjp")
+    first, second, probe = _first_cotangents(task)
+    claimed = ask_vjp(primal, vjp, first)
+    _check_linear(claimed, first, second, probe)
+    return _finish(task, claimed, probe)
+
+
+def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
+    """Prove or refute an hvp against the gradient function, which is the task's f."""
+    primal = task.primal
+    first, second, probe = _first_cotangents(task)
+    claimed = ask_hvp(primal, base, hvp, first)
+    if _check_linear(claimed, first, second, probe):
+        size = natural_sizes(primal, claimed.measured)
+        pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
+        broken = _contracts.check_symmetric_product("hvp", pairs, size, probe.eps)
+        claimed.note([] if broken is None else [broken])
+    return _finish(task, claimed, probe)
+
+
+def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
+    """Two cotangents that the proofs use, too."""
+    primal = task.primal
+    m = primal.outputs.size
+    everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
+    probe = Probe(primal, everything, task.options.seed)
+    if m <= 4:
+        units = np.eye(m)
+        return units[0], units[1 % m], probe
+    cotangents = Cotangents(primal.outputs.leaves, probe.at_point, probe.rows(), task.options.seed)
+    group = cotangents.groups[0]
+    first, second = (primal.outputs.rounded(cotangents.draw(k, group)) for k in range(2))
+    return first, second, probe
+
+
+def _check_linear(claimed: Claimed, first: Vector, second: Vector, probe: Probe) -> bool:
+    """Hold a product against linearity; whether it has passed."""
+    if not claimed.measured or claimed.judged.set_aside:
+        return False
+    size = natural_sizes(claimed.primal, claimed.measured)
+    known = [(u, claimed.pull(u)) for u in (first, second)]
+    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, probe.eps)
+    if broken is not None:
+        claimed.give_up(broken)
+    return broken is None
+
+
+def prove_jvp(task: Task, jvp: Function) -> Proved:
+    """Prove or refute a jvp: by all unit tangents, or by some random ones for each leaf."""
+    primal = task.primal
+    if not np.isfinite(primal.output_values()).all():
+        return undefined(primal, task.options, findings=_aliases(primal), keyword="jvp")
+    n = len(primal.point)
+    everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
+    probe = Probe(primal, everything, task.options.seed)
+    size = natural_sizes(primal, tuple(range(len(primal.leaves))))
+    wider: dict[int, float] = {}
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 3))))
+    draws = generator.standard_normal((TANGENTS, n))
+    if n <= COLUMNS:
+        claimed = ask_jvp(primal, jvp, np.eye(n))
+        tangents = np.eye(n)
+    else:
+        per_leaf = min(TANGENTS, max(LEAST_TANGENTS, ALL_TANGENTS // len(everything)))
+        tangents, counts = random_tangents(primal.leaves, size, draws, per_leaf)
+        reduced = _along_tangents(primal, tangents, counts)
+        claimed = ask_jvp(primal, jvp, tangents, reduced=reduced)
+        delta = 1 - task.options.confidence
+        task = dataclasses.replace(task, options=dataclasses.replace(task.options, confidence=1 - delta / 2))
+        wider = {
+            i: spread(count, leaf.size, 1 - delta / 2)
+            for i, (leaf, count) in enumerate(zip(primal.leaves, counts, strict=True))
+            if leaf.size > count
+        }
+        probe = Probe(reduced, everything, task.options.seed, eps=probe.eps)
+    if claimed.matrix is not None:
+        _check_linear_tangent(claimed, primal, jvp, tangents, probe)
+    proved = _finish(task, claimed, probe, wider=wider)
+    if not claimed.reduced:
+        return proved
+    return dataclasses.replace(
+        proved,
+        leaves=tuple(
+            dataclasses.replace(result, path=leaf.path, shape=leaf.shape, dtype=leaf.dtype)
+            for result, leaf in zip(proved.leaves, primal.leaves, strict=True)
+        ),
+    )
+
+
+def _check_linear_tangent(claimed: Claimed, primal: Primal, jvp: Function, tangents: Vector, probe: Probe) -> None:
+    """Jvp of a sum of tangents against the sum of the answers."""
+    matrix = claimed.matrix
+    assert matrix is not None
+    k = np.arange(tangents.shape[1], dtype=np.float64)
+    one, other = np.cos(1.0 + 3.0 * k), np.cos(2.0 + 5.0 * k)
+    rows = np.linalg.norm(matrix, axis=1)
+    broken = _contracts.check_linear(
+        "jvp",
+        lambda v: push(claimed, primal, jvp, v),
+        (tangents @ one, matrix @ one),
+        (tangents @ other, matrix @ other),
+        1 / np.where(rows > 0, rows, 1.0),
+        probe.eps,
+    )
+    if broken is not None:
+        claimed.give_up(broken)
+
+
+def _along_tangents(primal: Primal, tangents: Vector, counts: list[int]) -> Primal:
+    """F as a function of the weights of tangents, one vector of weights for each leaf."""
+    point = primal.point
+
+    def along(*weights: Any) -> Any:
+        moved = point + tangents @ np.concatenate(weights)
+        primal.evaluations += 1
+        primal.calls += 1
+        return primal.f(*primal.arguments(primal.make(moved)))
+
+    reduced = Primal(
+        along,
+        tuple(np.zeros(count) for count in counts),
+        tuple(range(len(counts))),
+        name=primal.name,
+        is_vector=True,
+    )
+    reduced.short_name = primal.short_name
+    reduced.leaves = tuple(
+        Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)
+        for leaf, own, count in zip(primal.leaves, reduced.leaves, counts, strict=True)
+    )
+    return reduced
+
+
+def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, float] | None = None) -> Proved:
+    primal = task.primal
+    findings: list[Finding] = _aliases(primal)
+    if probe is None:
+        probe = Probe(primal, tuple(range(len(primal.leaves))), task.options.seed)
+    elif probe.measured != claimed.measured and claimed.measured:
+        probe = Probe(claimed.primal, claimed.measured, task.options.seed, eps=probe.eps)
+    proof = LinearProof(claimed, task.options, task.reproducer, probe=probe, wider=wider)
+    proved = proof.run()
+    primal.look_again()
+    mutations = _contracts.find_mutations(primal.changed, claimed.changed, claimed.keyword)
+    return dataclasses.replace(
+        proved,
+        findings=(*findings, *proved.findings, *mutations),
+        verdict=Verdict.WRONG if mutations else proved.verdict,
+    )
+
+
+def _aliases(primal: Primal) -> list[Finding]:
+    return _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
+
+
+def gradient_function(primal: Primal, grad: Function) -> Primal:
+    """The user's gradient as a function with outputs in the order and shapes of the leaves.
+
+    It is differentiated once more: its form has been judged before.
+    """
+    base = primal
+
+    def values(*args: Any) -> Any:
+        returned = grad(*args)
+        judged = _contracts.judge_claim(base, returned, "grad")
+        arrays = [
+            judged.gradients.get(i, np.full(leaf.shape, math.nan) if leaf.size else np.zeros(leaf.shape))
+            for i, leaf in enumerate(base.leaves)
+        ]
+        arrays = [array.astype(leaf.dtype, copy=False) for array, leaf in zip(arrays, base.leaves, strict=True)]
+        return arrays[0] if len(arrays) == 1 and not base.keys[0][1:] else arrays
+
+    setattr(values, "__wrapped__", base.f)  # noqa: B010  (names of arguments are read from the signature that it wraps)
+    derived = Primal(values, base.given, base.given_wrt, name=primal.name, is_vector=True)
+    derived.short_name = "grad"
+    return derived

@@ -1,0 +1,449 @@
+"""Prove a derivative that is a linear map: every cotangent u makes a scalar proof, that of <u, f>.
+
+The bound. With m <= 4 outputs each is proved by itself, at confidence 1 - delta/m, and a leaf's bound is the largest.
+With more outputs, u is drawn uniformly from the sphere, row i of f' weighted with the inverse of its norm, K times.
+E is the error of f' in the weighted rows, a leaf's block of it. A proof bounds ``norm(E^T u)`` at confidence 1 - q.
+
+*Shared*: proofs about one leaf use the same directions, steps and values of f, so K costs claims and arithmetic
+only. With q = delta / (2 K) all K bounds hold together at 1 - delta/2; that every u misses most of E has a probability
+below delta/2 as soon as the bound on the norm of E is `spread` times the largest of them. A few leaves are proved
+one by one for the sake of this.
+
+*Apart*: with more leaves, directions go through all of them, scaled by their claims, and every proof draws its own.
+Then the events "the bound of proof k fails, or u_k sees less than t of the norm of E" are independent, each of
+probability at most q + kappa t, and all K of them together have (q + kappa t)**K <= delta/2: the bound on the norm of
+E is the largest divided by t (`spread_apart`). K is 4, or 8 where that is not narrow enough: two looks.
+
+Either is stated relative to the root mean square of the norms of f'^T u over the cotangents, on average the Frobenius
+norm of the leaf's weighted block. Where a jvp is known along some random tangents of a leaf only, these bound the
+error once more by the same law.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _prove, _run
+from gradproof._claims._claimed import Claimed
+from gradproof._claims._cotangents import (
+    ALONE,
+    FIRST,
+    MOST,
+    MOST_LOW,
+    STREAM,
+    Cotangents,
+    apart_confidence,
+    spread,
+    spread_apart,
+)
+from gradproof._claims._locate import Scene, locate
+from gradproof._claims._proved import Proved, conclude, unmeasured, worst
+from gradproof._primal import Primal
+from gradproof._problem import Problem, Samples, coarsest_eps
+from gradproof._prove import Direction, Directions, Limits, Outcome
+from gradproof._prove._directions import natural_size
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+
+Vector = NDArray[np.float64]
+
+EPS32 = 2.0**-23
+# Leaves that are proved one by one, in float64 and in lower precision.
+FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One scalar proof: of which outputs, along which cotangent, with what result for which leaves."""
+
+    group: int
+    cotangent: Vector
+    measured: tuple[int, ...]
+    norms: dict[int, float]
+    outcome: Outcome
+
+
+class LinearProof:
+    """Proofs of <u, f> for one claim, one after the other.
+
+    Parameters
+    ----------
+    claimed : Claimed
+    options : Options
+    reproducer : str
+    tangents_bound : mapping of int to float
+        How much wider the bound of a leaf is because only some tangents of it were looked at; 1 by default.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        options: _prove.Options,
+        reproducer: str,
+        *,
+        probe: Probe,
+        wider: dict[int, float] | None = None,
+    ) -> None:
+        self.claimed = claimed
+        self.primal = claimed.primal
+        self.options = options
+        self.reproducer = reproducer
+        self.probe = probe
+        self.wider = wider or {}
+        self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        self.size = natural_sizes(claimed.primal, claimed.measured)
+        self.m = self.primal.outputs.size
+        few = FEW_LEAVES if probe.eps < 1e-12 else FEW_LEAVES_LOW
+        self.apart = self.m > ALONE and len(claimed.measured) > few
+        self.most = MOST if probe.eps < 1e-12 or self.apart else MOST_LOW
+        self.shots: list[Shot] = []
+        self.samples = probe.samples if claimed.measured == probe.measured else Samples()
+        self.findings: list[Finding] = []
+
+    def run(self) -> Proved:
+        """Prove, locate what is wrong, and put it all together."""
+        claimed, primal = self.claimed, self.primal
+        results = unmeasured(primal, claimed.judged)
+        reason: Reason | None = None
+        verdict: Verdict | None = None
+        if claimed.measured:
+            self._shoot()
+            merged = self._merge()
+            results.update(merged)
+            verdict = worst(leaf.verdict for leaf in merged.values())
+            reason = next((shot.outcome.reason for shot in self.shots if shot.outcome.reason), Reason.NOISE)
+            primal.look_again()
+        findings = claimed.judged.findings + self.findings
+        return conclude(
+            results,
+            findings,
+            measured=verdict,
+            reason=reason,
+            options=self.options,
+            eps=self.probe.eps,
+            rtol=max((shot.outcome.rtol for shot in self.shots), default=None),
+            max_bound=self._max_bound() if self.shots else None,
+            claim_calls=claimed.calls,
+        )
+
+    def _shoot(self) -> None:
+        rows = self.rows()
+        cotangents = Cotangents(self.primal.outputs.leaves, self.primal_values(), rows, self.options.seed)
+        wrong: set[int] = set()
+        if self.m <= ALONE:
+            plan = [(i, np.eye(self.m)[i]) for i in range(self.m)]
+            confidence = 1 - (1 - self.options.confidence) / self.m
+            for group, u in plan:
+                self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
+            return
+        delta = (1 - self.options.confidence) / len(cotangents.groups)
+        confidence = apart_confidence(1 - delta) if self.apart else 1 - delta / (2 * self.most)
+        together = self.apart or self.m <= ALONE
+        for unit in [self.claimed.measured] if together else [(i,) for i in self.claimed.measured]:
+            samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
+            for g, group in enumerate(cotangents.groups):
+                self._certify(g, group, cotangents, confidence, unit, samples, wrong)
+
+    def _certify(
+        self,
+        g: int,
+        group: NDArray[np.bool_],
+        cotangents: Cotangents,
+        confidence: float,
+        unit: tuple[int, ...],
+        samples: Samples,
+        wrong: set[int],
+    ) -> None:
+        """Prove random cotangents of a group of outputs until the bounds on some leaves are narrow enough."""
+        for k in range(self.most if group.sum() > 1 else 1):
+            u = self.primal.outputs.rounded(cotangents.draw(k, group))
+            number = 1 + k + MOST * g if self.apart else None
+            if not self._shot(g, u, confidence, wrong, unit, samples, number=number):
+                return
+            looks = k + 1 == FIRST if self.apart else k + 1 >= FIRST
+            if looks and self._tight(g, unit):
+                return
+
+    def rows(self) -> Vector:
+        """Norm of each row of f' in natural sizes: as claimed, or as measured."""
+        if self.claimed.matrix is not None:
+            return np.linalg.norm(self.claimed.matrix * self.size, axis=1)
+        return self.probe.rows()
+
+    def primal_values(self) -> Vector:
+        return self.probe.at_point
+
+    def _shot(
+        self,
+        group: int,
+        u: Vector,
+        confidence: float,
+        wrong: set[int],
+        unit: tuple[int, ...],
+        samples: Samples,
+        *,
+        number: int | None = None,
+    ) -> bool:
+        """Prove one cotangent, the wrong leaves left out; whether it is of use to go on.
+
+        `number` asks for directions of its own.
+        """
+        pieces = {i: p for i, p in self.claimed.pieces(self.claimed.pull(u)).items() if i in unit and i not in wrong}
+        if not pieces:
+            return False
+        problem = Problem(
+            self.primal,
+            pieces,
+            reproducer=self.reproducer,
+            cotangent=u,
+            eps=self.probe.eps,
+            samples=samples if len(pieces) == len(unit) else Samples(samples.at_point),
+        )
+        seed = self.options.seed if number is None else _own_seed(self.options.seed, number)
+        directions = Directions(problem.leaves, problem.point, problem.claim, seed)
+        options = dataclasses.replace(self.options, confidence=confidence, seed=seed, max_bound=self._part_bound())
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions)
+        norms = {
+            i: float(np.linalg.norm(problem.claim[leaf.start : leaf.stop] * directions.natural[leaf.start : leaf.stop]))
+            for i, leaf in zip(sorted(pieces), problem.leaves, strict=True)
+        }
+        measured = tuple(sorted(pieces))
+        shot = Shot(group=group, cotangent=u, measured=measured, norms=norms, outcome=outcome)
+        self.shots.append(shot)
+        accused = {i for i, leaf in zip(measured, outcome.leaves, strict=True) if leaf.verdict is Verdict.WRONG}
+        if accused or outcome.verdict is Verdict.WRONG:
+            scene = Scene(
+                claimed=self.claimed,
+                samples=self.samples if unit == self.claimed.measured else Samples(self.samples.at_point),
+                size=self.size,
+                rows=self.rows(),
+                eps=self.probe.eps,
+                rtol=outcome.rtol,
+                options=self.options,
+                reproducer=self.reproducer,
+            )
+            located = locate(scene, u, outcome)
+            self._add(located)
+            if self.m > 1:
+                words = located[0].kind if len(located) == 1 else f"{len(located)} findings"
+                outcome = dataclasses.replace(
+                    outcome,
+                    leaves=tuple(
+                        dataclasses.replace(leaf, note=words) if leaf.verdict is Verdict.WRONG else leaf
+                        for leaf in outcome.leaves
+                    ),
+                )
+                shot = dataclasses.replace(shot, outcome=outcome)
+                self.shots[-1] = shot
+        self._add([one for one in outcome.findings if one.severity is not Severity.ERROR and not self._moot(one)])
+        wrong |= accused
+        done = sum(shot.group == group and shot.measured == measured for shot in self.shots)
+        if self.m > ALONE and self.probe.eps > 1e-12 and done >= MOST:
+            law = spread_apart if self.apart else spread
+            wider = law(self.most, self.group_size(group), 1 - (1 - self.options.confidence) / 2)
+            if any(leaf.bound is not None and leaf.bound * wider > self._max_bound() for leaf in outcome.leaves):
+                return False
+        hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
+        return not hopeless or self.m <= ALONE
+
+    def _part_bound(self) -> float | None:
+        """How narrow the bound of one proof must be for that on all of f' to be narrow enough."""
+        if self.m <= ALONE:
+            return self.options.max_bound
+        law = spread_apart if self.apart else spread
+        whole = self.options.max_bound
+        if whole is None:
+            whole = self.limits.largest_bound(self.probe.eps) * (2 if self.probe.eps > 1e-12 else 1)
+        return whole / law(self.most, self.m, 1 - (1 - self.options.confidence) / 2)
+
+    def _max_bound(self) -> float:
+        """The largest bound that may be called CORRECT: in low precision twice that of a gradient.
+
+        The certificate of f' as a whole costs a factor of about 2 over that of one <u, f>.
+        """
+        if self.options.max_bound is not None:
+            return self.options.max_bound
+        largest = self.limits.largest_bound(self.probe.eps)
+        return 2 * largest if self.m > ALONE and self.probe.eps > 1e-12 else largest
+
+    def _moot(self, finding: Finding) -> bool:
+        """Whether a finding speaks of one output alone: one that stands still is nothing to report."""
+        return self.m > 1 and (finding.id in ("GP302", "GP402") or (finding.id == "GP301" and not finding.claimed))
+
+    def _add(self, findings: list[Finding]) -> None:
+        known = {_identity(finding) for finding in self.findings}
+        self.findings += [one for one in findings if _identity(one) not in known]
+
+    def _tight(self, group: int, unit: tuple[int, ...]) -> bool:
+        """Whether a typical wrong entry is excluded in every leaf."""
+        low = self.probe.eps > 1e-12
+        for i in unit:
+            bound = self._bound(group, i)
+            n = self.primal.leaves[i].size
+            target = self._max_bound() if low else min(1e-3, 0.3 / math.sqrt(n * self.m))
+            if bound is not None and bound * self.wider.get(i, 1.0) > target:
+                return False
+        return True
+
+    def _bound(self, group: int, i: int) -> float | None:
+        """Bound on the error of leaf i's block, the rows of one group, relative to its own size; None without any."""
+        seen: list[float] = []
+        norms: list[float] = []
+        for shot in self.shots:
+            if shot.group != group or i not in shot.measured:
+                continue
+            leaf = shot.outcome.leaves[shot.measured.index(i)]
+            norms.append(shot.norms[i])
+            if leaf.bound is not None:
+                seen.append(leaf.bound * shot.norms[i])
+        if not seen:
+            return None
+        if self.m <= ALONE:
+            return max(seen) / max(norms) if max(norms) > 0 else None
+        size = math.sqrt(float(np.mean(np.square(norms))))
+        if size == 0:
+            return None
+        groups = 1 + max(shot.group for shot in self.shots)
+        confidence = 1 - (1 - self.options.confidence) / (2 * groups)
+        law = spread_apart if self.apart else spread
+        return max(seen) * law(len(seen), self.group_size(group), confidence) / size
+
+    def group_size(self, group: int) -> int:
+        """Outputs in a group."""
+        shot = next(shot for shot in self.shots if shot.group == group)
+        return int(np.count_nonzero(shot.cotangent))
+
+    def _merge(self) -> dict[int, LeafResult]:
+        groups = sorted({shot.group for shot in self.shots})
+        merged = {i: self._merge_leaf(i, groups) for i in self.claimed.measured}
+        if any(leaf.bound is not None or leaf.verdict is Verdict.WRONG for leaf in merged.values()):
+            for i in merged:
+                parts = [part for part in self._parts(i) if not self._stands_still(*part)]
+                if not parts:
+                    merged[i] = dataclasses.replace(
+                        merged[i], verdict=Verdict.CORRECT, note="flat: f does not change", deviation=None
+                    )
+        return merged
+
+    def _parts(self, i: int) -> list[tuple[Shot, LeafResult, float]]:
+        """The proofs that leaf i took part in."""
+        return [
+            (shot, shot.outcome.leaves[shot.measured.index(i)], shot.norms[i])
+            for shot in self.shots
+            if i in shot.measured
+        ]
+
+    def _merge_leaf(self, i: int, groups: list[int]) -> LeafResult:
+        parts = self._parts(i)
+        tested = [part for part in parts if not self._stands_still(*part)]
+        # A bound that is too wide for one cotangent may do for all together.
+        verdict = worst(
+            Verdict.CORRECT if leaf.bound is not None and leaf.verdict is Verdict.INCONCLUSIVE else leaf.verdict
+            for _, leaf, _ in tested or parts
+        )
+        leaves = [leaf for _, leaf, _ in tested or parts]
+        notes = {leaf.note for leaf in leaves if leaf.verdict is verdict}
+        # What is said of all cotangents, or of those that decide; one of several that agree decides nothing.
+        note = next(iter(notes)) if len(notes) == 1 else ""
+        if not note and verdict is not Verdict.CORRECT:
+            note = next((leaf.note for leaf in leaves if leaf.verdict is verdict and leaf.note), "")
+        bounds = [bound for bound in (self._bound(group, i) for group in groups) if bound is not None]
+        bound = None
+        deviation = max((leaf.deviation for leaf in leaves if leaf.deviation is not None), default=None)
+        if verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE) and bounds:
+            bound = max(bounds) * self.wider.get(i, 1.0)
+            if verdict is Verdict.CORRECT and bound > self._max_bound():
+                verdict, note = Verdict.INCONCLUSIVE, "the error bar is too wide to tell"
+        bound = bound if bound is not None and bound < 1 else None
+        leaf = self.primal.leaves[i]
+        return LeafResult(
+            path=leaf.path,
+            shape=leaf.shape,
+            dtype=leaf.dtype,
+            verdict=verdict,
+            bound=bound,
+            deviation=deviation,
+            noticeable=None if bound is None else bound * math.sqrt(leaf.size * self.m),
+            note=note,
+        )
+
+    def _stands_still(self, shot: Shot, leaf: LeafResult, norm: float) -> bool:
+        """Whether an output alone does not move, as claimed: that proves nothing of f, but that output is right."""
+        return (
+            self.m > 1
+            and norm == 0
+            and leaf.verdict is Verdict.INCONCLUSIVE
+            and shot.outcome.reason is Reason.DEGENERATE
+            and not any(finding.id == "GP301" and finding.claimed for finding in shot.outcome.findings)
+        )
+
+
+def _own_seed(seed: int, number: int) -> int:
+    """The seed of a proof that shares no directions with the others."""
+    return int(np.random.SeedSequence((seed, 5, number)).generate_state(1, np.uint64)[0])
+
+
+def _identity(finding: Finding) -> tuple[str, ...]:
+    """What makes a finding another one; of a kink, the slopes along different u are all the same to the user."""
+    return (finding.id, finding.path, *(() if finding.id == "GP110" else (finding.kind, finding.place)))
+
+
+def natural_sizes(primal: Primal, measured: tuple[int, ...]) -> Vector:
+    """How far each entry of some leaves may reasonably move."""
+    pieces: list[Vector] = []
+    for i in measured:
+        leaf = primal.leaves[i]
+        pieces.append(np.broadcast_to(natural_size(primal.point[leaf.start : leaf.stop]), (leaf.size,)))
+    return np.concatenate(pieces) if pieces else np.zeros(0)
+
+
+class Probe:
+    """A first look at f beside the point: how much each output moves, and in what precision.
+
+    Two random directions, a pair of steps along each; one evaluation where the claim's rows say how much.
+    """
+
+    def __init__(self, primal: Primal, measured: tuple[int, ...], seed: int, *, eps: float | None = None) -> None:
+        self.primal = primal
+        self.measured = measured
+        self.samples = Samples()
+        self._problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in measured}, samples=self.samples)
+        self._directions = Directions(self._problem.leaves, self._problem.point, self._problem.claim, seed)
+        self.at_point = primal.output_values()
+        self.eps = max(coarsest_eps(self._problem.leaves), primal.outputs.eps, eps or 0.0)
+        self.step = 0.03 if self.eps < 1e-12 else min(10 * self.eps**0.5, 0.3)
+        if self.eps < 1e-12 and primal.outputs.size > ALONE:
+            values, _ = self._problem.outputs(self._direction(0), self.step)
+            if _looks_float32(values):
+                self.eps = EPS32
+        self._rows: Vector | None = None
+
+    def _direction(self, k: int) -> Vector:
+        group = tuple(range(len(self._problem.leaves)))
+        return self._directions.vector(Direction(STREAM + k, group, (1.0,) * len(group))) / math.sqrt(
+            max(1, len(self._problem.point))
+        )
+
+    def rows(self) -> Vector:
+        """Norm of each row of f' in natural sizes, roughly."""
+        if self._rows is None:
+            squares: list[Vector] = []
+            for k in range(2):
+                v = self._direction(k)
+                plus, _ = self._problem.outputs(v, self.step)
+                minus, _ = self._problem.outputs(v, -self.step)
+                squares.append(((plus - minus) / (2 * self.step)) ** 2 * len(v))
+            mean = np.mean(squares, axis=0)
+            self._rows = np.sqrt(np.where(np.isfinite(mean), mean, 0.0))
+        return self._rows
+
+
+def _looks_float32(values: Vector) -> bool:
+    """Whether a float64 interface hides float32 values."""
+    nonzero = values[np.isfinite(values) & (values != 0)]
+    if len(np.unique(nonzero)) < 4 or np.abs(nonzero).max() > 1e30:
+        return False
+    return bool((nonzero == nonzero.astype(np.float32)).all()) and bool((nonzero != np.round(nonzero)).any())

@@ -1,0 +1,455 @@
+"""<u, f> is wrong for some u: say which outputs, which entries, and whether one mistake explains the whole matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _prove, _run
+from gradproof._claims._claimed import Claimed
+from gradproof._claims._cotangents import STREAM
+from gradproof._claims._patterns import explain, factor_words
+from gradproof._line import slope
+from gradproof._problem import Problem, Samples
+from gradproof._prove import Direction, Directions, Outcome
+from gradproof._report import Finding, Severity, Verdict
+
+Vector = NDArray[np.float64]
+
+# Outputs that get a proof of their own, entries and columns that get a finding of their own.
+ROWS, SHOWN = 8, 20
+# Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
+FEW = 2
+# Inputs up to which every column is measured when nothing else says where a matrix is wrong.
+COLUMNS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is known when a proof fails.
+
+    claimed, samples, eps, options, reproducer : as in the proof.
+    size : (n,), natural size of the entries of the measured leaves.
+    rows : (m,), norm of the rows in natural sizes.
+    rtol : the smallest relative error worth an accusation.
+    """
+
+    claimed: Claimed
+    samples: Samples
+    size: Vector
+    rows: Vector
+    eps: float
+    rtol: float
+    options: _prove.Options
+    reproducer: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slopes:
+    """Slopes of all outputs along v, each with its bar (m,)."""
+
+    v: Vector
+    value: Vector
+    bar: Vector
+
+
+def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:
+    """Name what makes <u, f> fail: entries, columns, rows, or a mistake of the whole matrix."""
+    return _Search(scene, u, outcome).run()
+
+
+class _Search:
+    def __init__(self, scene: Scene, u: Vector, outcome: Outcome) -> None:
+        self.scene = scene
+        self.claimed = scene.claimed
+        self.u = u
+        self.outcome = outcome
+        self.m = self.claimed.primal.outputs.size
+        self.errors = [one for one in outcome.findings if one.severity is Severity.ERROR]
+        self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((scene.options.seed, 2))))
+        zeros = {i: np.zeros(leaf.size) for i, leaf in zip(self.claimed.measured, self.claimed.leaves, strict=True)}
+        self.problem = Problem(self.claimed.primal, zeros, samples=scene.samples, eps=scene.eps)
+        # A row that is claimed to be zero is measured by the size of its output.
+        values = np.abs(self.claimed.primal.output_values())
+        self.tolerance = 5 * max(scene.rtol, 1e-7) * np.where(scene.rows > 0, scene.rows, values)
+
+    def run(self) -> list[Finding]:
+        if self.m == 1:
+            return [self._translate(one, 0) for one in self.errors]
+        self.claimed.densify()
+        columns = self._accused_columns()
+        if columns is not None and len(columns) <= FEW:
+            found = self._columns(columns)
+            if found:
+                return found
+        lines = [self._measure(self._random(k)) for k in range(2)]
+        off = [self._off(line) for line in lines]
+        rows = np.flatnonzero(off[0] | off[1])
+        if self.claimed.matrix is not None and len(rows) > 1:
+            whole = self._whole(lines)
+            if whole is not None:
+                return [whole]
+        if columns is not None and FEW < len(columns) <= len(rows):
+            found = self._columns(columns)
+            if found:
+                return found
+        if 0 < len(rows) <= ROWS:
+            found = [one for i in rows for one in self._row(int(i))]
+            if found:
+                return found
+        if self.claimed.matrix is not None and self.claimed.columns <= COLUMNS and not self.claimed.reduced:
+            found = self._columns(range(self.claimed.columns))
+            if found:
+                return found
+        elif columns is not None:
+            found = self._columns(columns)
+            if found:
+                return found
+        return [self._summary(lines, rows)]
+
+    # ------------------------------------------------------------------------------------------------- measuring
+
+    def _random(self, k: int) -> Vector:
+        """A direction through all leaves; each contributes alike as far as the claim tells."""
+        zero = np.zeros(len(self.problem.point))
+        directions = Directions(self.problem.leaves, self.problem.point, zero, self.scene.options.seed)
+        group = tuple(range(len(self.problem.leaves)))
+        scales = [1.0] * len(group)
+        if self.claimed.matrix is not None:
+            scaled = self.claimed.matrix * self.scene.size
+            norms = [float(np.linalg.norm(scaled[:, leaf.start : leaf.stop])) for leaf in self.problem.leaves]
+            least = min((norm for norm in norms if norm > 1e-3 * max(norms)), default=1.0)
+            scales = [min(1.0, least / norm) if norm > 0 else 1.0 for norm in norms]
+        return directions.vector(Direction(STREAM + 8 + k, group, tuple(scales))).copy()
+
+    def _measure(self, v: Vector) -> Slopes:
+        line = slope(self.jitter, eps=self.scene.eps, scale=self.scene.rows)
+        try:
+            steps = next(line)
+            while True:
+                steps = line.send(np.array([self._values(v, step) for step in steps.tolist()]))
+        except StopIteration as finished:
+            found = finished.value
+        bar = np.where(np.isfinite(found.bar), found.bar, np.inf)
+        if len(found.h):
+            # An output that keeps its bits at every step, the coarsest too, beside others that move: it is constant.
+            still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
+            bar = np.where(still & ~still.all(), 2 * self.scene.eps * np.abs(found.f0) / found.h[0], bar)
+        return Slopes(v=v, value=found.value, bar=bar)
+
+    def _values(self, v: Vector, step: float) -> Vector:
+        values, moved = self.problem.outputs(v, step)
+        if moved and self.claimed.matrix is not None:
+            values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
+        return values if len(values) == self.m else np.full(self.m, math.nan)
+
+    def _off(self, line: Slopes) -> NDArray[np.bool_]:
+        """Outputs whose slope along a line the claim does not have."""
+        if self.claimed.matrix is not None:
+            residual = line.value - self.claimed.matrix @ line.v
+            # Each of the n terms of the claim's own inner product is rounded.
+            rounding = 8 * 2.0**-52 * (np.abs(self.claimed.matrix) @ np.abs(line.v))
+            with np.errstate(invalid="ignore"):
+                return np.abs(residual) > line.bar + rounding + self.tolerance
+        return self._halve(line)
+
+    def _halve(self, line: Slopes) -> NDArray[np.bool_]:
+        """The same where only J^T u can be had: halve the outputs until single ones are left, at most `SHOWN`."""
+        off = np.zeros(self.m, dtype=bool)
+        signs = np.where(self.u < 0, -1.0, 1.0) / np.where(self.scene.rows > 0, self.scene.rows, 1.0)
+        usable = np.flatnonzero(np.isfinite(line.bar) & np.isfinite(line.value))
+        todo = [usable]
+        asked = 0
+        while todo and off.sum() < SHOWN and asked < 40 * ROWS:
+            part = todo.pop()
+            if not len(part):
+                continue
+            weights = np.zeros(self.m)
+            weights[part] = signs[part]
+            weights = self.claimed.primal.outputs.rounded(weights)
+            asked += 1
+            residual = float(weights[part] @ line.value[part]) - float(self.claimed.pull(weights) @ line.v)
+            allowed = float(np.abs(weights[part]) @ (line.bar[part]))
+            allowed += float(np.linalg.norm(weights[part] * self.tolerance[part]))
+            if abs(residual) <= allowed:
+                continue
+            if len(part) == 1:
+                off[part] = True
+            else:
+                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
+        return off
+
+    # --------------------------------------------------------------------------------------------------- columns
+
+    def _accused_columns(self) -> list[int] | None:
+        """The entries of x that the scalar proof has named; None if it has named anything larger."""
+        if self.claimed.reduced:
+            return None
+        starts = {leaf.path: leaf for leaf in self.claimed.leaves}
+        columns: list[int] = []
+        for one in self.errors:
+            leaf = next((starts[path] for path in starts if _within(one.path, path)), None)
+            if leaf is None or one.quantity != "entry" or (not one.entries and leaf.size > 1):
+                return None
+            entries: tuple[tuple[int, ...], ...] = one.entries or ((0,) * len(leaf.shape),)
+            for entry in entries:
+                columns.append(leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0))
+        return columns[:SHOWN] or None
+
+    def _columns(self, columns: Sequence[int]) -> list[Finding]:
+        """Measure whole columns of f', one unit direction each, and name the wrong entries."""
+        findings: list[Finding] = []
+        wrong: list[tuple[float, int, int, Slopes]] = []
+        count = 0
+        for j in columns:
+            v = np.zeros(len(self.scene.size))
+            v[j] = self.scene.size[j]
+            line = self._measure(v)
+            rows = np.flatnonzero(self._off(line))
+            count += len(rows)
+            if self.claimed.matrix is not None and len(rows) > 2 and self._is_column(j, line, rows):
+                findings.append(self._column(j, line, rows))
+            else:
+                wrong += [(-float(abs(self._entry(int(i), line) - line.value[i])), int(i), j, line) for i in rows]
+        wrong.sort(key=lambda item: item[0])
+        shown = sorted(wrong[: max(SHOWN - len(findings), 1)], key=lambda item: item[1:3])
+        found = [self._one_entry(i, j, line) for _, i, j, line in shown] + findings[:SHOWN]
+        if len(found) < len(wrong) + len(findings):
+            more = f"{count} wrong entries in all; the largest are shown."
+            found[0] = dataclasses.replace(found[0], advice=f"{found[0].advice} {more}")
+        return found
+
+    def _is_column(self, j: int, line: Slopes, rows: NDArray[np.intp]) -> bool:
+        """Whether one input is wrong in most outputs, or in all that depend on it."""
+        assert self.claimed.matrix is not None
+        depend = (self.claimed.matrix[:, j] != 0) | (np.abs(line.value) > line.bar)
+        return 2 * len(rows) > self.m or len(rows) == int(depend.sum())
+
+    def _entry(self, i: int, line: Slopes) -> float:
+        """Claimed slope of output i along a line."""
+        if self.claimed.matrix is not None:
+            return float(self.claimed.matrix[i] @ line.v)
+        return float(self.claimed.pull(_unit(self.m, i)) @ line.v)
+
+    def _one_entry(self, i: int, j: int, line: Slopes) -> Finding:
+        step = float(line.v[j])
+        claimed, reference, bar = self._entry(i, line) / step, line.value[i] / step, line.bar[i] / abs(step)
+        path, index, place = self.claimed.place(i, j)
+        kind, factor = factor_words(claimed, reference, bar, "the true entry")
+        advice = f"Look at how `{path}` is computed."
+        if self.claimed.pattern is not None and claimed == 0 and not self.claimed.pattern[i, j]:
+            kind, factor = "missing from the declared sparsity pattern", None
+            advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare entry {[i, j]} and fill it."
+        return self._finding(
+            path=path,
+            entries=(index,) if index else (),
+            place=place,
+            kind=kind or "this entry is wrong",
+            claimed=claimed,
+            reference=float(reference),
+            error_bar=float(bar),
+            quantity="entry",
+            factor=factor,
+            advice=advice,
+        )
+
+    def _column(self, j: int, line: Slopes, rows: NDArray[np.intp]) -> Finding:
+        assert self.claimed.matrix is not None
+        claimed = self.claimed.matrix @ line.v
+        i = int(rows[np.argmax(np.abs(claimed - line.value)[rows])])
+        path, _, place = self.claimed.place(None, j)
+        kind, factor = factor_words(float(claimed[i]), float(line.value[i]), float(line.bar[i]), "the true derivative")
+        if (
+            factor is not None
+            and (np.abs(claimed - factor * line.value) > (1 + abs(factor)) * line.bar + 1e-4 * np.abs(claimed)).any()
+        ):
+            kind, factor = "", None
+        step = float(line.v[j])
+        return self._finding(
+            path=path,
+            place=place if len(rows) == self.m else f"in {len(rows)} of {self.m} outputs",
+            kind=kind or "these entries are wrong",
+            claimed=float(claimed[i]) / step,
+            reference=float(line.value[i]) / step,
+            error_bar=float(line.bar[i]) / abs(step),
+            quantity=self.claimed.output(i),
+            factor=factor,
+            advice="The derivative by this one input is wrong in most outputs.",
+        )
+
+    # ------------------------------------------------------------------------------------------------------ rows
+
+    def _row(self, i: int) -> list[Finding]:
+        """Prove one output by itself: the scalar proof says where in its row, and what."""
+        u = _unit(self.m, i)
+        claims = self.claimed.pieces(self.claimed.pull(u))
+        problem = Problem(
+            self.claimed.primal,
+            claims,
+            reproducer=self.scene.reproducer,
+            cotangent=u,
+            eps=self.scene.eps,
+            samples=self.scene.samples,
+        )
+        directions = Directions(problem.leaves, problem.point, problem.claim, self.scene.options.seed)
+        outcome = _run.answer(_prove.prove(problem, self.scene.options, directions), problem, directions)
+        if outcome.verdict is not Verdict.WRONG:
+            return []
+        errors = [one for one in outcome.findings if one.severity is Severity.ERROR]
+        return [self._translate(one, i) for one in errors]
+
+    def _translate(self, one: Finding, i: int) -> Finding:
+        """A finding about the gradient of output i as one about the claim."""
+        k = next((k for k, leaf in enumerate(self.claimed.leaves) if _within(one.path, leaf.path)), None)
+        if k is None:
+            return dataclasses.replace(one, place=self._through(i, one.place))
+        leaf = self.claimed.leaves[k]
+        if self.claimed.reduced:
+            kind = one.kind if one.factor is not None and not one.entries else "is not the derivative of this output"
+            return dataclasses.replace(one, path=leaf.path, entries=(), kind=kind, place=self._through(i, ""))
+        if one.quantity == "entry" and (one.entries or leaf.size == 1):
+            entry = one.entries[0] if len(one.entries) else (0,) * len(leaf.shape)
+            j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
+            path, index, place = self.claimed.place(i, j)
+            kind = one.kind.replace("the true gradient", "the true entry")
+            advice, factor = f"Look at how `{path}` is computed.", one.factor
+            if self.claimed.pattern is not None and not self.claimed.pattern[i, j]:
+                kind, factor = "missing from the declared sparsity pattern", None
+                advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
+            return dataclasses.replace(
+                one, path=path, entries=(index,) if index else (), place=place, kind=kind, advice=advice, factor=factor
+            )
+        path = self.claimed.leaf_path(i, k, one.path[len(leaf.path) :])
+        kind = one.kind.replace("the gradient of f", "the derivative of this output").replace("gradient", "derivative")
+        place = self._through(i, "" if one.place == "everywhere" else one.place)
+        if self.claimed.by_index and one.place == "everywhere" and self.m > 1:
+            place = "whole row"
+        return dataclasses.replace(
+            one, path=path, entries=(), place=place, kind=kind, advice=one.advice.replace(f"`{leaf.path}`", f"`{path}`")
+        )
+
+    def _through(self, i: int, place: str) -> str:
+        if self.m == 1:
+            return place
+        through = self.claimed.output(i) if self.claimed.by_index else f"through {self.claimed.output(i)}"
+        return f"{place}, {through}" if place else through
+
+    # ------------------------------------------------------------------------------------------------- the whole
+
+    def _whole(self, lines: list[Slopes]) -> Finding | None:
+        """One mistake that explains the slopes of all outputs along both directions."""
+        assert self.claimed.matrix is not None
+        cause = explain(
+            self.claimed.matrix,
+            [(line.v, line.value, line.bar) for line in lines],
+            self.scene.rows,
+            square=self.claimed.by_index and len(self.claimed.leaves) == 1,
+            blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
+        )
+        if cause is None:
+            return None
+        line = lines[0]
+        claimed = self.claimed.matrix @ line.v
+        i = int(np.argmax(np.abs(claimed - line.value) / np.maximum(line.bar, 1e-300)))
+        return self._finding(
+            path=self._whole_path() if cause.block is None else self.claimed.leaves[cause.block].path,
+            place=cause.place,
+            kind=cause.kind,
+            claimed=float(claimed[i]),
+            reference=float(line.value[i]),
+            error_bar=float(line.bar[i]),
+            quantity=f"slope of {self.claimed.output(i)}",
+            factor=cause.factor,
+            advice=cause.advice,
+        )
+
+    def _whole_path(self) -> str:
+        paths = [leaf.path for leaf in self.claimed.leaves]
+        return paths[0] if len(paths) == 1 and not self.claimed.by_index else self.claimed.keyword
+
+    def _summary(self, lines: list[Slopes], rows: NDArray[np.intp]) -> Finding:
+        """What can be said when no single place or mistake was found."""
+        first = self.errors[0] if self.errors else None
+        leaves = sorted(
+            {leaf.path for leaf in self.claimed.leaves if any(_within(e.path, leaf.path) for e in self.errors)}
+        )
+        path = ", ".join(leaves[:3]) if not self.claimed.by_index else self.claimed.keyword
+        if not len(rows):
+            place = "in a combination of the outputs"
+            numbers = (None, None, None) if first is None else (first.claimed, first.reference, first.error_bar)
+            kind, factor = (first.kind, first.factor) if first else ("is not the derivative of f", None)
+            return self._finding(
+                path=path,
+                place=place,
+                kind=kind.replace("the gradient of f", "the derivative of f"),
+                claimed=numbers[0],
+                reference=numbers[1],
+                error_bar=numbers[2],
+                quantity="slope",
+                factor=factor,
+                advice=f"Look at how `{self.claimed.keyword}` is computed.",
+            )
+        line = lines[0]
+        at_most = "at least " if self.claimed.matrix is None and len(rows) >= SHOWN else ""
+        i = int(rows[np.argmax(np.abs(line.value[rows]) / np.maximum(line.bar[rows], 1e-300))])
+        every = len(rows) == self.m
+        same = {one.kind for one in self.errors}
+        factors = {one.factor for one in self.errors}
+        kind = same.pop() if len(same) == 1 and None not in factors else "is not the derivative of f"
+        return self._finding(
+            path=path,
+            place="everywhere" if every else f"{at_most}{len(rows)} of {self.m} outputs",
+            kind=kind,
+            claimed=self._entry(i, line),
+            reference=float(line.value[i]),
+            error_bar=float(line.bar[i]),
+            quantity=f"slope of {self.claimed.output(i)}",
+            factor=factors.pop() if len(factors) == 1 else None,
+            advice=f"Look at how `{self.claimed.keyword}` is computed.",
+        )
+
+    def _finding(
+        self,
+        *,
+        path: str,
+        kind: str,
+        claimed: float | None,
+        reference: float | None,
+        error_bar: float | None,
+        quantity: str,
+        advice: str,
+        factor: float | None = None,
+        place: str = "",
+        entries: tuple[tuple[int, ...], ...] = (),
+    ) -> Finding:
+        finite = error_bar is None or math.isfinite(error_bar)
+        return Finding(
+            id="GP101",
+            severity=Severity.ERROR,
+            path=path,
+            entries=entries,
+            place=place,
+            kind=kind,
+            claimed=claimed,
+            reference=reference if finite else None,
+            error_bar=error_bar if finite else None,
+            quantity=quantity,
+            factor=factor,
+            advice=advice,
+            reproducer=self.scene.reproducer,
+        )
+
+
+def _within(path: str, leaf: str) -> bool:
+    """Whether a finding's path is that of a leaf, or of a part of it."""
+    return path == leaf or path.startswith(leaf + "[")
+
+
+def _unit(count: int, i: int) -> Vector:
+    u = np.zeros(count)
+    u[i] = 1.0
+    return u

@@ -1,0 +1,86 @@
+"""What a claim of any kind comes to, before it is a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from gradproof._contracts import Judged
+from gradproof._primal import Primal
+from gradproof._prove import Limits, Options
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+
+WORST_FIRST = (Verdict.WRONG, Verdict.INCONCLUSIVE, Verdict.NOT_DIFFERENTIABLE, Verdict.CORRECT)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Proved:
+    """Leaves in the user's order with findings, and what was used to reach them."""
+
+    verdict: Verdict
+    reason: Reason | None
+    findings: tuple[Finding, ...]
+    leaves: tuple[LeafResult, ...]
+    level: str
+    rtol: float
+    max_bound: float
+    claim_calls: int
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of some verdicts; INCONCLUSIVE if there are none."""
+    found = set(verdicts)
+    return next((verdict for verdict in WORST_FIRST if verdict in found), Verdict.INCONCLUSIVE)
+
+
+def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
+    """A leaf that was not measured."""
+    leaf = primal.leaves[i]
+    return LeafResult(path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=verdict, bound=bound, note=note)
+
+
+def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
+    """Results of the leaves that the form of the claim has settled."""
+    results = {i: leaf_result(primal, i, Verdict.WRONG, note) for i, note in judged.set_aside.items()}
+    for i in judged.empty:
+        results[i] = leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
+    return results
+
+
+def conclude(
+    results: Mapping[int, LeafResult],
+    findings: Sequence[Finding],
+    *,
+    measured: Verdict | None,
+    reason: Reason | None,
+    options: Options,
+    eps: float,
+    rtol: float | None = None,
+    max_bound: float | None = None,
+    claim_calls: int = 0,
+) -> Proved:
+    """Put results and findings together; a leaf whose numbers agree in the wrong shape is not CORRECT.
+
+    `measured` is the verdict of the measurements, None where there were none.
+    """
+    misshapen = {finding.path for finding in findings if finding.id == "GP201"}
+    leaves = tuple(
+        dataclasses.replace(result, verdict=Verdict.WRONG, note=result.note or "right numbers in the wrong shape")
+        if result.path in misshapen and result.verdict is Verdict.CORRECT
+        else result
+        for result in (results[i] for i in sorted(results))
+    )
+    verdict = Verdict.INCONCLUSIVE if measured is None else measured
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        verdict = Verdict.WRONG
+    limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+    return Proved(
+        verdict=verdict,
+        reason=reason if verdict is Verdict.INCONCLUSIVE else None,
+        findings=tuple(findings),
+        leaves=leaves,
+        level="certificate",
+        rtol=limits.tolerance(eps) if rtol is None else rtol,
+        max_bound=limits.largest_bound(eps) if max_bound is None else max_bound,
+        claim_calls=claim_calls,
+    )

@@ -1,0 +1,402 @@
+"""A second-order claim alone: v^T H v against second differences of f.
+
+``phi(t) + phi(-t) - 2 phi(0) = t**2 v^T H v + O(t**4)``: quotients by t**2 are extrapolated to t = 0 as slopes are,
+with a bar of truncation and propagated noise. Noise is divided by t**2 here, so the bar is wider than that of a slope.
+Only the symmetric part of H shows
+in v^T H v; symmetry is held against the claim itself.
+
+The bound. For random v on the sphere and any symmetric error D, ``abs(v^T D v) <= t norm(D)`` is most likely for a D of
+rank one, where it is ``<a, v>**2 <= t``: the bound is the square of that for inner products.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _contracts
+from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
+from gradproof._claims._cotangents import STREAM
+from gradproof._claims._gradient import undefined
+from gradproof._claims._kinds import Task, gradient_function, is_value
+from gradproof._claims._linear import natural_sizes
+from gradproof._claims._patterns import factor_words, partly_scaled
+from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._line._estimate import extrapolate
+from gradproof._line._noise import noise
+from gradproof._primal import Primal
+from gradproof._problem import Problem, coarsest_eps
+from gradproof._prove import Direction, Directions, Limits
+from gradproof._prove._certificate import error_bound
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+
+Vector = NDArray[np.float64]
+
+# Random directions; inputs up to which every entry is measured, always and to find a wrong one.
+DIRECTIONS, ENTRIES, LOCATE = 8, 4, 12
+SHOWN = 20
+RTOL64, RTOL32 = 1e-5, 1e-2
+# The bar of an extrapolation is an estimate: doubled, as it is for one-sided slopes.
+CAUTION = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """v^T H v as measured, with its bar, beside the claim."""
+
+    claimed: float
+    value: float
+    bar: float
+    variation: float
+
+    @property
+    def deviation(self) -> float:
+        return abs(self.claimed - self.value)
+
+
+def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
+    """Prove or refute `hess` or `hvp` of a scalar f without a gradient."""
+    primal = task.primal
+    if math.isnan(primal.value()):
+        return undefined(primal, task.options, findings=[], keyword=keyword)
+    n = len(primal.point)
+    shell = gradient_function(primal, lambda *_: primal.tangent(np.zeros(n)))
+    size = natural_sizes(primal, tuple(range(len(primal.leaves))))
+    eps = coarsest_eps(primal.leaves)
+    directions = Directions(primal.leaves, primal.point, np.zeros(n), task.options.seed)
+    everything = tuple(range(len(primal.leaves)))
+    draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
+    if keyword == "hess":
+        calls, changed = 0, list[str]()
+        if not is_value(claim, shell, keyword):
+            calls = 1
+            claim, changed = primal.claim(claim, keyword)
+        claimed = read_jacobian(shell, claim, keyword, primal)
+        claimed.calls += calls
+        claimed.changed += changed
+        if claimed.matrix is not None and not claimed.judged.set_aside:
+            broken = _contracts.check_symmetric(keyword, claimed.matrix, size, eps, lambda i, j: claimed.place(i, j)[0])
+            claimed.note([] if broken is None else [broken])
+    else:
+        claimed = ask_hvp(shell, primal, claim, draws[0])
+        if claimed.measured and not claimed.judged.set_aside:
+            pairs = [(u, claimed.pull(u)) for u in draws]
+            broken = _contracts.check_linear(keyword, claimed.pull, pairs[0], pairs[1], size, eps)
+            broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps)
+            claimed.note([] if broken is None else [broken])
+    findings = list(claimed.judged.findings)
+    results = unmeasured(primal, claimed.judged)
+    verdict: Verdict | None = None
+    reason: Reason | None = None
+    rtol, max_bound = tolerances(task, eps)
+    if claimed.measured and not claimed.judged.set_aside:
+        search = _Second(task, claimed, size, directions, eps, rtol, max_bound)
+        verdict, reason, measured = search.run()
+        results.update(measured)
+        findings += search.findings
+        primal.look_again()
+    findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
+    for i in everything:
+        if i not in results:
+            leaf = primal.leaves[i]
+            results[i] = LeafResult(
+                path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=Verdict.INCONCLUSIVE, note="not measured"
+            )
+    return conclude(
+        results,
+        findings,
+        measured=verdict,
+        reason=reason,
+        options=task.options,
+        eps=eps,
+        rtol=rtol,
+        max_bound=max_bound,
+        claim_calls=claimed.calls,
+    )
+
+
+def tolerances(task: Task, eps: float) -> tuple[float, float]:
+    """Rtol and max_bound, as asked for or as second differences allow."""
+    options = task.options
+    limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+    rtol = options.rtol if options.rtol is not None else (RTOL64 if eps < 1e-12 else RTOL32)
+    return rtol, limits.largest_bound(eps)
+
+
+class _Second:
+    def __init__(
+        self,
+        task: Task,
+        claimed: Claimed,
+        size: Vector,
+        directions: Directions,
+        eps: float,
+        rtol: float,
+        max_bound: float,
+    ) -> None:
+        self.task, self.claimed, self.size, self.directions = task, claimed, size, directions
+        self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
+        self.primal: Primal = task.primal
+        self.n = len(size)
+        zeros = {i: np.zeros(leaf.size) for i, leaf in enumerate(self.primal.leaves)}
+        self.problem = Problem(self.primal, zeros)
+        self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 4))))
+        self.findings: list[Finding] = []
+
+    def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
+        """Measure, judge, locate; the same result for all leaves, which move together."""
+        vectors = list(self._entry_vectors() if self.n <= ENTRIES else self._random_vectors())
+        seen: list[Curvature] = []
+        for v in vectors:
+            found = self._measure(v)
+            if self._off(found, seen):
+                again = self._measure(v, full=True)
+                if self._off(again, seen) and math.isfinite(again.bar):
+                    self._accuse([*seen, again], again)
+                    return Verdict.WRONG, None, self._results(Verdict.WRONG, note="wrong second derivative")
+                if not again.deviation <= again.bar + self.rtol * self._scale(seen):
+                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self._results(Verdict.INCONCLUSIVE)
+                found = again
+            seen.append(found)
+        if not all(math.isfinite(one.bar) for one in seen):
+            reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
+            return Verdict.INCONCLUSIVE, reason, self._results(Verdict.INCONCLUSIVE)
+        scale = self._scale(seen)
+        if scale == 0:
+            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
+        largest = max(one.deviation + one.bar for one in seen)
+        if self.n <= ENTRIES:
+            # Entries off the diagonal are halves of sums of three measurements.
+            bound = 1.5 * largest * self.n / scale
+        else:
+            bound = error_bound(1.0, len(seen), self.n, self.task.options.confidence) ** 2 * largest / scale
+        deviation = max(one.deviation for one in seen) / scale
+        verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
+        reason = None if verdict is Verdict.CORRECT else Reason.NOISE
+        note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
+        return verdict, reason, self._results(verdict, bound=bound, deviation=deviation, note=note)
+
+    def _results(
+        self, verdict: Verdict, *, bound: float | None = None, deviation: float | None = None, note: str = ""
+    ) -> dict[int, LeafResult]:
+        return {
+            i: LeafResult(
+                path=leaf.path,
+                shape=leaf.shape,
+                dtype=leaf.dtype,
+                verdict=verdict,
+                bound=bound,
+                deviation=deviation,
+                noticeable=None if bound is None else bound * self.n,
+                note=note,
+            )
+            for i, leaf in enumerate(self.primal.leaves)
+        }
+
+    # ------------------------------------------------------------------------------------------------ directions
+
+    def _random_vectors(self) -> Iterator[Vector]:
+        """Directions through all leaves, each scaled by the square root of its own curvature, as claimed."""
+        leaves = self.claimed.leaves
+        everything = tuple(range(len(leaves)))
+        v = self.directions.vector(Direction(STREAM, everything, (1.0,) * len(everything)))
+        norms: list[float] = []
+        for leaf in leaves:
+            part = np.zeros(self.n)
+            part[leaf.start : leaf.stop] = v[leaf.start : leaf.stop]
+            product = self.claimed.pull(part) if len(leaves) > 1 else part
+            norms.append(float(np.linalg.norm((product * self.size)[leaf.start : leaf.stop])))
+        least = min((norm for norm in norms if norm > 1e-6 * max(norms)), default=1.0)
+        scales = tuple(min(1.0, max(math.sqrt(least / norm), 1e-3)) if norm > 0 else 1.0 for norm in norms)
+        for k in range(DIRECTIONS):
+            yield self.directions.vector(Direction(STREAM + 8 + k, everything, scales)).copy()
+
+    def _entry_vectors(self) -> Iterator[Vector]:
+        """Unit directions, and sums of two: all entries of H follow from v^T H v along these."""
+        for i in range(self.n):
+            for j in range(i, self.n):
+                yield self._pair(i, j)
+
+    def _pair(self, i: int, j: int) -> Vector:
+        v = np.zeros(self.n)
+        v[i] = self.size[i]
+        v[j] = self.size[j]
+        return v
+
+    # ------------------------------------------------------------------------------------------------- measuring
+
+    def _measure(self, v: Vector, *, full: bool = False) -> Curvature:
+        claimed = float(v @ self.claimed.pull(v))
+        coarse = 0.3 if self.eps < 1e-12 else 0.6
+        ratio = 2.2 if self.eps < 1e-12 else 1.6
+        levels = (
+            coarse * ratio ** -np.arange(10.0) * self.jitter.uniform(0.85, 1.15) * self.jitter.uniform(0.97, 1.03, 10)
+        )
+        f0 = np.array([self.problem.evaluate(v, 0.0) for _ in range(2)])
+        h, plus, minus = levels[:0], levels[:0], levels[:0]
+        value, bar = math.nan, math.inf
+        for part in (levels[1:7], np.concatenate([levels[:1], levels[7:]])):
+            h = np.concatenate([h, part])
+            plus = np.concatenate([plus, [self.problem.evaluate(v, step) for step in part.tolist()]])
+            minus = np.concatenate([minus, [self.problem.evaluate(v, -step) for step in part.tolist()]])
+            order = np.argsort(-h)
+            h, plus, minus = h[order], plus[order], minus[order]
+            value, bar = self._extrapolate(h, plus, minus, f0)
+            if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
+                break
+        variation = float(np.max(np.abs(np.concatenate([plus, minus]) - f0.mean())))
+        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation)
+
+    def _extrapolate(self, h: Vector, plus: Vector, minus: Vector, f0: Vector) -> tuple[float, float]:
+        finite = np.isfinite(plus) & np.isfinite(minus)
+        if finite.sum() < 4:
+            return math.nan, math.inf
+        h, plus, minus = h[finite], plus[finite][:, None], minus[finite][:, None]
+        centre = np.array([f0.mean()])
+        largest = float(max(np.abs(plus).max(), np.abs(minus).max(), abs(centre[0])))
+        unit = np.array([0.5 * self.eps * largest])
+        seen = noise(h, plus, minus, centre, np.maximum(4 * unit, np.abs(f0[0] - f0[1])), unit)
+        column = h[:, None]
+        quotients = ((plus - centre) + (minus - centre)) / column**2
+        variance = 2 * (seen.sigma / column**2) ** 2
+        shared = 2 * seen.finest
+
+        def deviation(weights: Vector) -> Vector:
+            own = np.sqrt((weights * weights) @ variance)
+            return own + shared * np.abs(weights @ h**-2.0)[:, :, None]
+
+        found = extrapolate(h, quotients, 2, deviation)
+        return float(found.value[0]), CAUTION * float(found.bar[0])
+
+    def _scale(self, seen: list[Curvature]) -> float:
+        """Norm of H in natural sizes, as claimed; where the claim is 0, a share of how much f changes."""
+        if self.claimed.matrix is not None:
+            norm = float(np.linalg.norm(self.claimed.matrix * self.size[:, None] * self.size))
+        else:
+            everything = tuple(range(len(self.claimed.leaves)))
+            scales = (1.0,) * len(everything)
+            products = [
+                self.claimed.pull(self.directions.vector(Direction(STREAM + k, everything, scales)).copy())
+                for k in range(2)
+            ]
+            norm = math.sqrt(float(np.mean([np.sum((self.size * product) ** 2) for product in products])))
+        return norm or 1e-3 * max((one.variation for one in seen), default=0.0)
+
+    def _off(self, found: Curvature, seen: list[Curvature]) -> bool:
+        scale = max(self._scale([*seen, found]), abs(found.claimed))
+        return math.isfinite(found.bar) and found.deviation > found.bar + 5 * self.rtol * scale
+
+    # -------------------------------------------------------------------------------------------------- accusing
+
+    def _accuse(self, seen: list[Curvature], failing: Curvature) -> None:
+        findings: list[Finding] = []
+        factor = self._factor(seen)
+        if factor is None and self.n <= LOCATE:
+            findings = self._entries()
+        if findings:
+            self.findings += findings
+            return
+        kind, factor = (self._partly() or "is not the second derivative of f", None) if factor is None else factor
+        self.findings.append(
+            self._finding(
+                path=self.claimed.keyword if self.claimed.by_index else self.claimed.leaves[0].path,
+                place="everywhere" if factor is not None else "",
+                kind=kind,
+                claimed=failing.claimed,
+                reference=failing.value,
+                bar=failing.bar,
+                quantity="v^T H v",
+                factor=factor,
+            )
+        )
+
+    def _factor(self, seen: list[Curvature]) -> tuple[str, float | None] | None:
+        """One factor that explains three directions."""
+        known = list(seen)
+        vectors = self._random_vectors()
+        while len(known) < 3:
+            known.append(self._measure(next(vectors)))
+        kinds = {factor_words(one.claimed, one.value, one.bar, "the true second derivative") for one in known}
+        return kinds.pop() if len(kinds) == 1 and ("", None) not in kinds else None
+
+    def _partly(self) -> str:
+        """The part of H that is off by a factor, if that explains all of five directions; else ""."""
+        if self.claimed.matrix is None or len(self.claimed.leaves) > 1:
+            return ""
+        vectors = self._random_vectors()
+        lines = [(v, self._measure(v)) for v, _ in zip(vectors, range(5), strict=False)]
+        for kind, candidate, _ in partly_scaled(self.claimed.matrix):
+            symmetric = (candidate + candidate.T) / 2
+            if all(abs(v @ symmetric @ v - one.value) <= one.bar + 1e-6 * abs(one.value) for v, one in lines):
+                return kind
+        return ""
+
+    def _entries(self) -> list[Finding]:
+        """Measure every entry of the symmetric part."""
+        found: dict[tuple[int, int], Curvature] = {}
+        wrong: list[tuple[float, Finding]] = []
+        scale = self._scale([])
+        for i in range(self.n):
+            for j in [i, *range(i)]:
+                found[i, j] = self._measure(self._pair(i, j), full=True)
+                whole = found[i, j]
+                claimed, value, bar = whole.claimed, whole.value, whole.bar
+                if i != j:
+                    a, b = found[i, i], found[j, j]
+                    claimed, value = (claimed - a.claimed - b.claimed) / 2, (value - a.value - b.value) / 2
+                    bar = (bar + a.bar + b.bar) / 2
+                if not abs(claimed - value) > bar + 5 * self.rtol * scale / self.n:
+                    continue
+                step = float(self.size[i] * self.size[j])
+                path, index, place = self.claimed.place(j, i)
+                if not self.claimed.by_index:
+                    place = f"by {self.claimed.place(None, j)[0]}"
+                kind, factor = factor_words(claimed, value, bar, "the true entry")
+                one = self._finding(
+                    path=path,
+                    entries=(index,) if index else (),
+                    place=place,
+                    kind=kind or "this entry is wrong",
+                    claimed=claimed / step,
+                    reference=value / step,
+                    bar=bar / step,
+                    quantity="entry" if i == j else "mean of the entry and its mirror image",
+                    factor=factor,
+                )
+                wrong.append((-abs(claimed - value), one))
+        wrong.sort(key=lambda item: item[0])
+        return [one for _, one in wrong[:SHOWN]]
+
+    def _finding(
+        self,
+        *,
+        path: str,
+        kind: str,
+        claimed: float,
+        reference: float,
+        bar: float,
+        quantity: str,
+        place: str = "",
+        factor: float | None = None,
+        entries: tuple[tuple[int, ...], ...] = (),
+    ) -> Finding:
+        return Finding(
+            id="GP101",
+            severity=Severity.ERROR,
+            path=path,
+            entries=entries,
+            place=place,
+            kind=kind,
+            claimed=claimed,
+            reference=reference,
+            error_bar=bar,
+            quantity=quantity,
+            factor=factor,
+            advice=f"Look at how `{self.claimed.keyword}` is computed.",
+            reproducer=self.task.reproducer,
+        )

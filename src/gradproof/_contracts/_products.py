@@ -1,0 +1,123 @@
+"""GP205 to GP208: identities that products with a derivative obey whatever f is; they cost no evaluation of f.
+
+A deviation below `LEAST` of the size of the terms is left to the comparison with f: an adjoint that is solved
+iteratively is linear only as far as its solver converges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._report import Finding, Severity
+
+Vector = NDArray[np.float64]
+
+LEAST = 1e-5
+# Rounding of a product of many terms, in machine epsilons of the claim's dtype.
+ROUNDING = 1e4
+
+
+def check_linear(
+    keyword: str,
+    product: Callable[[Vector], Vector | None],
+    one: tuple[Vector, Vector],
+    other: tuple[Vector, Vector],
+    size: Vector,
+    eps: float,
+) -> Finding | None:
+    """Check that a product is linear: ``product(a u1 + b u2) == a product(u1) + b product(u2)``, and 0 at 0.
+
+    Parameters
+    ----------
+    keyword : str
+        ``vjp``, ``jvp`` or ``hvp``.
+    product : callable
+        ``product(u) -> vector``, None where it cannot be had.
+    one, other : pairs of ndarray
+        Vectors with their products.
+    size : ndarray
+        Weight of each entry of a product.
+    eps : float
+        Relative precision of the product.
+    """
+    a, b = 0.75, -1.5  # exact in every precision
+    (u1, p1), (u2, p2) = one, other
+    both, zero = product(a * u1 + b * u2), product(0.0 * u1)
+    if both is None or zero is None:
+        return None
+    terms = float(np.linalg.norm(size * p1)) + float(np.linalg.norm(size * p2))
+    least = max(LEAST, ROUNDING * eps) * terms
+    off = float(np.linalg.norm(size * (both - (a * p1 + b * p2))))
+    at_zero = float(np.linalg.norm(size * zero))
+    if off <= least and at_zero <= least:
+        return None
+    word = "cotangent" if keyword == "vjp" else "tangent"
+    if float(np.linalg.norm(size * (p1 - p2))) <= 1e-3 * least / LEAST and not np.array_equal(u1, u2):
+        kind, advice = f"`{keyword}` ignores its {word}", f"the result must be multiplied by the {word}."
+    elif at_zero > least:
+        kind = f"`{keyword}` is not linear in its {word}: it is not zero for a {word} of zeros"
+        advice = f"look for a term that does not contain the {word}."
+    else:
+        kind = f"`{keyword}` is not linear in its {word}"
+        advice = f"every term must contain the {word} exactly once."
+    return Finding(
+        id="GP205" if keyword == "vjp" else "GP206", severity=Severity.ERROR, path=keyword, kind=kind, advice=advice
+    )
+
+
+def check_symmetric(
+    keyword: str, matrix: Vector, size: Vector, eps: float, name: Callable[[int, int], str]
+) -> Finding | None:
+    """Check that a Hessian (n, n) equals its transpose; `size` is the natural size of each entry of x."""
+    scaled = matrix * size[:, None] * size[None, :]
+    norms = np.sqrt(np.linalg.norm(scaled, axis=0) * np.linalg.norm(scaled, axis=1))
+    off = np.abs(scaled - scaled.T) - max(1e-6, ROUNDING * eps) * np.sqrt(np.outer(norms, norms))
+    np.fill_diagonal(off, -1.0)
+    if not off.size or float(off.max()) <= 0:
+        return None
+    i, j = sorted(int(k) for k in np.unravel_index(np.argmax(off), off.shape))
+    count = int((off > 0).sum()) // 2
+    more = f", the largest of {count} such pairs" if count > 1 else ""
+    return Finding(
+        id="GP207",
+        severity=Severity.ERROR,
+        path=keyword,
+        kind=f"not symmetric: {name(i, j)} is {matrix[i, j]:.6g}, {name(j, i)} is {matrix[j, i]:.6g}{more}",
+        advice="second derivatives of a smooth function are symmetric; look at how these two entries are computed.",
+    )
+
+
+def check_symmetric_product(
+    keyword: str, pairs: list[tuple[Vector, Vector]], size: Vector, eps: float
+) -> Finding | None:
+    """Check that ``<u, H v> == <v, H u>`` for vectors and their products."""
+    for k, (u, hu) in enumerate(pairs):
+        for v, hv in pairs[:k]:
+            one, other = float(u @ hv), float(v @ hu)
+            terms = float(np.linalg.norm(u / size) * np.linalg.norm(size * hv))
+            terms += float(np.linalg.norm(v / size) * np.linalg.norm(size * hu))
+            if abs(one - other) > max(LEAST / 10, ROUNDING * eps) * terms:
+                return Finding(
+                    id="GP207",
+                    severity=Severity.ERROR,
+                    path=keyword,
+                    kind=f"not symmetric: <u, H v> is {one:.6g}, <v, H u> is {other:.6g}",
+                    advice="second derivatives of a smooth function are symmetric; is one factor transposed?",
+                )
+    return None
+
+
+def check_adjoint(keyword: str, forward: float, backward: float, terms: float, eps: float) -> Finding | None:
+    """Check that ``<u, A v>`` by `matvec` equals ``<A^T u, v>`` by `rmatvec`; `terms` is their natural size."""
+    if abs(forward - backward) <= max(LEAST / 10, ROUNDING * eps) * terms:
+        return None
+    return Finding(
+        id="GP208",
+        severity=Severity.ERROR,
+        path=keyword,
+        kind=f"`matvec` and `rmatvec` are not adjoint: <u, A v> is {forward:.6g}, <A^T u, v> is {backward:.6g}",
+        advice="solvers use both: one of them is wrong (the other findings speak of `rmatvec`).",
+    )

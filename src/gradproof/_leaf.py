@@ -1,0 +1,42 @@
+"""One named array, as a slice of a flat vector."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One named array of the parameters, or of what f returns.
+
+    Attributes
+    ----------
+    path : str
+        Python source, such as ``params['W2']``.
+    shape : tuple of int
+    dtype : str
+    start, stop : int
+        Its slice of the flat vectors.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.stop - self.start
+
+
+def slices(leaves: Iterable[tuple[str, tuple[int, ...], str, int]]) -> tuple[Leaf, ...]:
+    """Lay leaves, given as (path, shape, dtype, size), one after the other."""
+    found: list[Leaf] = []
+    start = 0
+    for path, shape, dtype, size in leaves:
+        found.append(Leaf(path=path, shape=shape, dtype=dtype, start=start, stop=start + size))
+        start += size
+    return tuple(found)

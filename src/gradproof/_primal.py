@@ -1,0 +1,351 @@
+"""The user's function and point: what is differentiated and what passes through."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from gradproof import _tree
+from gradproof._backends import _numpy as backend
+from gradproof._backends._numpy import Maker, Vector
+from gradproof._errors import ClaimError, FunctionError, UsageError
+from gradproof._leaf import slices
+from gradproof._outputs import Outputs
+
+
+class Primal:
+    """f at its point: what is differentiated and what passes through.
+
+    The user's arrays are never handed out. Each call gets leaves that are made anew from `point` (the differentiated
+    ones) or private working copies (all others), in containers that are made anew, too.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(*args) -> scalar``, or a tree of numbers and arrays where `is_vector`.
+    args : tuple or anything else
+        Exactly a tuple means positional arguments, everything else is the one argument.
+    wrt : int, tuple of int or None
+        Positions of the differentiated arguments; None is 0.
+    name : str, optional
+        Name in the report; that of f by default.
+    is_vector : bool
+        Whether f may return more than one number.
+
+    Attributes
+    ----------
+    outputs : Outputs
+        What f returns; only where `is_vector`, and known once f has been evaluated at the point.
+    leaves : tuple of Leaf
+        All differentiated leaves in the user's order, empty ones too; `slots` are their places in the order of the
+        structure and `keys` the ways to them from the top.
+    point : ndarray of float64, shape (n,)
+    given, given_wrt : args and `wrt` as they were passed.
+    roots : tuple of str
+        Names of the differentiated arguments.
+    is_tuple : bool
+        Whether the claim is a tuple with one member per differentiated argument.
+    changed : list of str
+        What f has changed in place while it was evaluated at the point itself.
+    evaluations, calls : int
+
+    Raises
+    ------
+    UsageError
+        If something cannot be differentiated, or the point holds nan or infinity.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        args: Any,
+        wrt: int | tuple[int, ...] | None = None,
+        *,
+        name: str | None = None,
+        is_vector: bool = False,
+    ) -> None:
+        if not callable(f):
+            raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
+        positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
+        self.f = f
+        self.given: Any = cast("Any", args)
+        self.given_wrt = wrt
+        self.short_name = _name(f, "__name__")
+        self.name = name if name is not None else _name(f, "__qualname__")
+        self.is_tuple = isinstance(wrt, tuple)
+        self.wrt = _positions(wrt, len(positional))
+        self._names = _argument_names(f, len(positional))
+        self.roots = tuple(self._names[i] for i in self.wrt)
+        self.evaluations = 0
+        self.calls = 0
+        self.changed: list[str] = []
+
+        differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
+        self._structure = differentiated.structure
+        for leaf in differentiated.leaves:
+            objection = backend.objection(leaf.value, leaf.path)
+            if objection is not None:
+                raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
+        vectors = [backend.to_vector(leaf.value) for leaf in differentiated.leaves]
+        self.leaves = slices(
+            (leaf.path, np.shape(leaf.value), backend.dtype_of(leaf.value).name, vector.size)
+            for leaf, vector in zip(differentiated.leaves, vectors, strict=True)
+        )
+        if not any(leaf.size for leaf in self.leaves):
+            what = "every differentiated array is empty" if self.leaves else "there is no array or float in it"
+            raise UsageError(f"nothing to differentiate in `{', '.join(self.roots)}`: {what}.")
+        self.point = np.concatenate(vectors)
+        self._require_finite()
+        self.slots = tuple(leaf.slot for leaf in differentiated.leaves)
+        self.keys = tuple(leaf.keys for leaf in differentiated.leaves)
+        self.values = tuple(leaf.value for leaf in differentiated.leaves)
+        self._makers = self.in_structure_order(
+            [backend.maker(value, leaf.start) for value, leaf in zip(self.values, self.leaves, strict=True)]
+        )
+
+        self._passive = [i for i in range(len(positional)) if i not in self.wrt]
+        passive = _tree.flatten(
+            tuple(positional[i] for i in self._passive), [self._names[i] for i in self._passive], none_is_leaf=True
+        )
+        self._passive_structure = passive.structure
+        self._passive_leaves = sorted(passive.leaves, key=lambda leaf: leaf.slot)
+        self._must_restore = False
+        self._arguments: list[Any] = [None] * len(positional)
+        self._restore_passive()
+
+        self._is_vector = is_vector
+        self._outputs: Outputs | None = None
+        self._values_at_point: Vector | None = None
+
+    def in_structure_order(self, items: Sequence[Maker]) -> list[Maker]:
+        """Reorder one maker per leaf from the user's order to the one that `arguments` takes."""
+        ordered = list(items)
+        for slot, item in zip(self.slots, items, strict=True):
+            ordered[slot] = item
+        return ordered
+
+    def make(self, buffer: Vector) -> list[Any]:
+        """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
+        return [make(buffer) for make in self._makers]
+
+    def tangent(self, v: Vector) -> Any:
+        """Put a flat vector (n,) into the structure of what is differentiated: fresh arrays of the leaves' kinds."""
+        trees = self._structure.unflatten(self.make(v.copy()))
+        return tuple(trees) if self.is_tuple else trees[0]
+
+    def suffix(self, i: int) -> str:
+        """Where leaf i lies within the differentiated argument, as Python source: ``['W2']``, empty for a lone one."""
+        position = int(cast("int", self.keys[i][0]))
+        within = self.leaves[i].path[len(self.roots[position]) :]
+        return f"[{position}]{within}" if self.is_tuple else within
+
+    def arguments(self, values: Sequence[Any]) -> list[Any]:
+        """Put leaves, in the structure's order, into fresh containers among the other arguments."""
+        if self._must_restore:
+            self._restore_passive()
+        arguments = self._arguments.copy()
+        for i, tree in zip(self.wrt, self._structure.unflatten(values), strict=True):
+            arguments[i] = tree
+        return arguments
+
+    @property
+    def outputs(self) -> Outputs:
+        """What f returns."""
+        self.output_values()
+        assert self._outputs is not None
+        return self._outputs
+
+    def value(self) -> float:
+        """Evaluate a scalar f at the point itself, once for all callers that only look at it; nan if not finite.
+
+        Raises
+        ------
+        FunctionError
+            If f raises (chained) or returns no real number.
+        """
+        return float(self.output_values()[0])
+
+    def output_values(self) -> Vector:
+        """Evaluate f at the point itself, once for all callers that only look at it: (m,), nan where not finite."""
+        if self._values_at_point is None:
+            self._values_at_point = self._evaluate()
+        return self._values_at_point
+
+    def next_output_values(self) -> Vector:
+        """Return what `output_values` has fetched if nobody has had it yet, else evaluate f there again."""
+        values, self._values_at_point = self.output_values(), None
+        return values
+
+    def _evaluate(self) -> Vector:
+        self.evaluations += 1
+        self.calls += 1
+        try:
+            returned, changed = self.call(self.f)
+        except Exception as error:
+            raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
+        self._note_changes(changed)
+        return self.read(returned)
+
+    def read(self, returned: Any) -> Vector:
+        """Return what f returned as a private vector (m,); nan where it is not finite.
+
+        Raises
+        ------
+        FunctionError
+            If it is not what f should return.
+        """
+        if not self._is_vector:
+            value = _scalar(returned, self.short_name)
+            return np.array([value if math.isfinite(value) else math.nan])
+        if self._outputs is None:
+            self._outputs = Outputs(returned, self.short_name)
+        values = self._outputs.read(returned)
+        values[~np.isfinite(values)] = math.nan
+        return values
+
+    def look_again(self) -> None:
+        """Find what f has changed in place while it was evaluated elsewhere; leaves are made anew, others are not."""
+        self._note_changes(self._changed_passive())
+
+    def _note_changes(self, paths: Sequence[str]) -> None:
+        self.changed += [path for path in paths if path not in self.changed]
+
+    def claim(self, function: Callable[..., Any], keyword: str) -> tuple[Any, list[str]]:
+        """Call the claim at the point; return what it returned and the paths of what it changed in place.
+
+        Raises
+        ------
+        ClaimError
+            If it raises (chained).
+        """
+        try:
+            return self.call(function)
+        except Exception as error:
+            raise ClaimError(raised(keyword, error, "at the point")) from error
+
+    def call(self, function: Callable[..., Any]) -> tuple[Any, list[str]]:
+        """Call `function` at the point; return what it returned and the paths of what it changed in place."""
+        buffer = self.point.copy()
+        with np.errstate(all="ignore"):
+            values = self.make(buffer)
+            arguments = self.arguments(values)
+            handed = [arguments[i] for i in self.wrt]
+            returned = function(*arguments)
+        changed = self._changed(values, handed) + self._changed_passive()
+        return returned, changed
+
+    def _changed(self, values: Sequence[Any], handed: Sequence[Any]) -> list[str]:
+        paths: list[str] = []
+        for leaf, slot in zip(self.leaves, self.slots, strict=True):
+            value = values[slot]
+            if backend.is_array(value) and not backend.same_bits(value, self._makers[slot](self.point)):
+                paths.append(leaf.path)
+        return paths + [
+            self.roots[i] for i in _tree.changed_members(tuple(handed), self._structure, values, backend.same_leaf)
+        ]
+
+    def _changed_passive(self) -> list[str]:
+        paths = [
+            leaf.path
+            for leaf, copy in zip(self._passive_leaves, self._passive_copies, strict=True)
+            if backend.is_array(leaf.value) and not backend.same_bits(copy, leaf.value)
+        ]
+        handed = tuple(self._arguments[i] for i in self._passive)
+        changed = _tree.changed_members(handed, self._passive_structure, self._passive_copies, backend.same_leaf)
+        paths += [self._names[self._passive[i]] for i in changed]
+        self._must_restore = self._must_restore or bool(paths)
+        return paths
+
+    def _restore_passive(self) -> None:
+        """Give the other arguments fresh working copies; an array passed twice stays one array."""
+        copies: dict[int, Any] = {}
+        for leaf in self._passive_leaves:
+            if backend.is_array(leaf.value) and id(leaf.value) not in copies:
+                copies[id(leaf.value)] = backend.working_copy(leaf.value)
+        self._passive_copies = [copies.get(id(leaf.value), leaf.value) for leaf in self._passive_leaves]
+        for i, tree in zip(self._passive, self._passive_structure.unflatten(self._passive_copies), strict=True):
+            self._arguments[i] = tree
+
+    def _require_finite(self) -> None:
+        if np.isfinite(self.point).all():
+            return
+        flat = int(np.flatnonzero(~np.isfinite(self.point))[0])
+        leaf = next(leaf for leaf in self.leaves if leaf.start <= flat < leaf.stop)
+        index = ", ".join(str(i) for i in np.unravel_index(flat - leaf.start, leaf.shape))
+        place = f"{leaf.path}[{index}]" if leaf.shape else leaf.path
+        raise UsageError(f"the point must be finite, but `{place}` is {self.point[flat]}.")
+
+
+def _scalar(returned: Any, name: str) -> float:
+    """Return what f returned as a float, or say what it should return."""
+    if type(returned) is float or type(returned) is np.float64:
+        return float(returned)
+    if returned is None:
+        raise FunctionError(f"`{name}` returned None; did you forget `return`?")
+    if isinstance(returned, (tuple, list)):
+        raise FunctionError(
+            f"`{name}` returned a {type(returned).__name__} of {len(returned)}; it must return one number "  # pyright: ignore[reportUnknownArgumentType]
+            f"(`lambda *args: {name}(*args)[0]` takes the first)."
+        )
+    shape: tuple[int, ...] = getattr(returned, "shape", ())
+    if shape != ():
+        size = math.prod(shape)
+        advice = "take its only entry with `.item()`" if size == 1 else "reduce it, with `.sum()` or a loss"
+        raise FunctionError(f"`{name}` must return one number, got an array of shape {tuple(shape)}; {advice}.")
+    kind = getattr(getattr(returned, "dtype", None), "kind", "")
+    if isinstance(returned, complex) or kind == "c":
+        raise FunctionError(f"`{name}` must return a real number, got {_type_name(returned)}; take `.real` or `abs`.")
+    if not isinstance(returned, (bool, str, bytes)) and kind not in ("b", "O", "U", "S"):
+        try:
+            return float(returned)
+        except (TypeError, ValueError):
+            pass
+    raise FunctionError(f"`{name}` must return one real number, got {_type_name(returned)}.")
+
+
+def _positions(wrt: Any, count: int) -> tuple[int, ...]:
+    """Return `wrt` as positions that are in range, not negative and different."""
+    if wrt is None:
+        wrt = 0
+    asked = cast("tuple[Any, ...]", wrt) if isinstance(wrt, tuple) else (wrt,)
+    if not asked or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in asked):
+        raise UsageError(f"`wrt` must be a position (int) or a tuple of positions of `args`, got {wrt!r}.")
+    for i in asked:
+        if not -count <= i < count:
+            raise UsageError(f"`wrt` names argument {i}, but `args` holds {count}.")
+    positions = tuple(int(i) % count for i in asked)
+    if len(set(positions)) < len(positions):
+        raise UsageError(f"`wrt` must not name an argument twice, got {wrt!r}.")
+    return positions
+
+
+def _argument_names(f: Callable[..., Any], count: int) -> list[str]:
+    """Return f's own names for its positional arguments, ``args[i]`` where it has none."""
+    names = [f"args[{i}]" for i in range(count)]
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return names
+    for i, parameter in enumerate(parameters[:count]):
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        names[i] = parameter.name
+    return names
+
+
+def _name(f: Any, attribute: str) -> str:
+    f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
+    return str(getattr(f, attribute, None) or type(f).__name__)
+
+
+def raised(name: str, error: Exception, where: str) -> str:
+    return f"`{name}` raised {type(error).__name__} {where}: {error}"
+
+
+def _type_name(value: Any) -> str:
+    module, name = type(value).__module__, type(value).__qualname__
+    return name if module == "builtins" else f"{module}.{name}"
