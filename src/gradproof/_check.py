@@ -53,6 +53,9 @@ def check(
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
+    level: str = "certificate",
+    domain: Any = None,
+    reference: Callable[..., Any] | None = None,
     rng: Seed = None,
 ) -> Report:
     """Check whether a claimed derivative is the derivative of a function.
@@ -105,6 +108,16 @@ def check(
         in lower precision.
     confidence : float
         Of the bounds, over the choice of directions, given honest error bars.
+    level : {"certificate", "entries"}
+        "entries" measures every entry by itself, each with its own bar: two evaluations or more for each. By default
+        this is done only where the entries are few. With `grad` alone.
+    domain : tuple (lower, upper), optional
+        Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
+        argument that broadcast to its leaves. At a bound the slope is measured from the inside. With `grad` alone.
+    reference : callable, optional
+        ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
+        differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
+        on f itself. With `grad` alone.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -159,7 +172,16 @@ def check(
     [('jac[2, 1]', 15.0, 75.0)]
     """
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
-    options = _Options(wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
+    options = _Options(
+        wrt=wrt,
+        rtol=rtol,
+        max_bound=max_bound,
+        confidence=confidence,
+        level=level,
+        domain=domain,
+        reference=reference,
+        rng=rng,
+    )
     return _check(f, args, claims, options, None)
 
 
@@ -177,13 +199,16 @@ def assert_grad(
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
+    level: str = "certificate",
+    domain: Any = None,
+    reference: Callable[..., Any] | None = None,
     rng: Seed = None,
 ) -> Report:
     """Check a claimed derivative as `check` does, and raise unless it is right.
 
     Parameters
     ----------
-    f, args, grad, jac, vjp, jvp, hess, hvp, wrt, rtol, max_bound, confidence, rng
+    f, args, grad, jac, vjp, jvp, hess, hvp, wrt, rtol, max_bound, confidence, level, domain, reference, rng
         As for `check`.
 
     Returns
@@ -206,7 +231,19 @@ def assert_grad(
     """
     __tracebackhide__ = True
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
-    report = check(f, args, **claims, wrt=wrt, rtol=rtol, max_bound=max_bound, confidence=confidence, rng=rng)
+    report = check(
+        f,
+        args,
+        **claims,
+        wrt=wrt,
+        rtol=rtol,
+        max_bound=max_bound,
+        confidence=confidence,
+        level=level,
+        domain=domain,
+        reference=reference,
+        rng=rng,
+    )
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
         raise GradientError(report)
     if report.verdict is Verdict.NOT_DIFFERENTIABLE:
@@ -272,6 +309,9 @@ class Case:
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
         return _check(self.f, self.args, _given(**claims), _Options(**merged), self.name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _case, (self.f, self.args, self.name, dict(self.options))
+
     def __setattr__(self, name: str, value: object) -> None:
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
@@ -280,6 +320,10 @@ class Case:
 
     def __repr__(self) -> str:
         return f"Case({self.name or getattr(self.f, '__name__', self.f)!r}, {', '.join(self.options)})"
+
+
+def _case(f: Callable[..., Any], args: Any, name: str | None, options: dict[str, Any]) -> Case:
+    return Case(f, args, name=name, **options)
 
 
 def _require_options(options: Mapping[str, Any]) -> None:
@@ -306,6 +350,9 @@ class _Options:
     rtol: float | None = None
     max_bound: float | None = None
     confidence: float = 1 - 1e-6
+    level: str = "certificate"
+    domain: Any = None
+    reference: Callable[..., Any] | None = None
     rng: Seed = None
 
     def __post_init__(self) -> None:
@@ -315,6 +362,18 @@ class _Options:
                 raise UsageError(f"`{name}` must be a positive number or None, got {value!r}.")
         if not (_is_number(self.confidence) and 0 < self.confidence < 1):
             raise UsageError(f"`confidence` must lie between 0 and 1, got {self.confidence!r}.")
+        if self.level not in ("certificate", "entries"):
+            raise UsageError(f'`level` must be "certificate" or "entries", got {self.level!r}.')
+        if self.reference is not None and not callable(self.reference):
+            raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
+
+    def require_gradient(self, claims: Mapping[str, Any]) -> None:
+        """Raise UsageError where an option is set that only `grad` takes."""
+        asked = {"level": self.level != "certificate", "domain": self.domain is not None}
+        asked["reference"] = self.reference is not None
+        names = [f"`{name}`" for name, is_set in asked.items() if is_set]
+        if names and set(claims) != {"grad"}:
+            raise UsageError(f"{' and '.join(names)} can be used with `grad` alone so far.")
 
     def engine(self, seed: int) -> _prove.Options:
         return _prove.Options(
@@ -322,15 +381,16 @@ class _Options:
             max_bound=None if self.max_bound is None else float(self.max_bound),
             confidence=float(self.confidence),
             seed=seed,
+            level=self.level,
         )
 
     def written(self) -> str:
-        """The options that are not default, as Python source."""
-        return "".join(
-            f", {field.name}={getattr(self, field.name)!r}"
-            for field in dataclasses.fields(self)
-            if field.name != "rng" and getattr(self, field.name) != field.default
-        )
+        """The options that are not default, as Python source; what has no short source goes by its own name."""
+        plain = ("wrt", "rtol", "max_bound", "confidence", "level")
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
+        named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
+        return "".join(written + named)
 
 
 def _is_number(value: object) -> bool:
@@ -351,6 +411,7 @@ def _draw_seed(rng: Any) -> int:
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
     started = time.perf_counter()
     _claims.require_claims(claims)
+    options.require_gradient(claims)
     seed = _draw_seed(options.rng)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
@@ -363,7 +424,14 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         return f"gradproof.check({f_name}, args, {written}{options.written()}, rng={seed})"
 
     result = _claims.prove_claims(
-        f, args, claims, wrt=options.wrt, name=name, options=options.engine(seed), reproduce=reproduce
+        f,
+        args,
+        claims,
+        wrt=options.wrt,
+        name=name,
+        options=options.engine(seed),
+        surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
+        reproduce=reproduce,
     )
     reproducer = result.reproducer
     return Report(

@@ -274,10 +274,13 @@ class Primal:
         if np.isfinite(self.point).all():
             return
         flat = int(np.flatnonzero(~np.isfinite(self.point))[0])
+        raise UsageError(f"the point must be finite, but `{self.place(flat)}` is {self.point[flat]}.")
+
+    def place(self, flat: int) -> str:
+        """An entry of the flat point as Python source: ``params['W2'][1, 3]``."""
         leaf = next(leaf for leaf in self.leaves if leaf.start <= flat < leaf.stop)
         index = ", ".join(str(i) for i in np.unravel_index(flat - leaf.start, leaf.shape))
-        place = f"{leaf.path}[{index}]" if leaf.shape else leaf.path
-        raise UsageError(f"the point must be finite, but `{place}` is {self.point[flat]}.")
+        return f"{leaf.path}[{index}]" if leaf.shape else leaf.path
 
 
 def _scalar(returned: Any, name: str) -> float:

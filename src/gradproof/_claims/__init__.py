@@ -5,3 +5,4 @@ from gradproof._claims._dispatch import Result as Result
 from gradproof._claims._dispatch import prove_claims as prove_claims
 from gradproof._claims._dispatch import require_claims as require_claims
 from gradproof._claims._dispatch import shown_name as shown_name
+from gradproof._claims._gradient import Surroundings as Surroundings

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradproof import _prove
-from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._gradient import Surroundings, prove_gradient
 from gradproof._claims._kinds import (
     Task,
     gradient_function,
@@ -93,6 +93,7 @@ def prove_claims(
     wrt: int | tuple[int, ...] | None,
     name: str | None,
     options: _prove.Options,
+    surroundings: Surroundings,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
 ) -> Result:
     """Prove or refute one claim of the first order, one of the second, or both.
@@ -104,6 +105,8 @@ def prove_claims(
     claims : mapping of str to claim
         By keyword, one of each order at most.
     options : Options
+    surroundings : Surroundings
+        For `grad` alone.
     reproduce : callable
         Writes the line that runs the check again, from f and from which claims are values.
     """
@@ -124,6 +127,7 @@ def prove_claims(
                 is_value=values[first],
                 keyword=first,
                 options=options,
+                surroundings=surroundings,
                 reproducer=task.reproducer,
             )
         )

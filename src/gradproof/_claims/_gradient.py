@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gradproof import _contracts, _prove, _run
+from gradproof._bounds import flat_bounds
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
+from gradproof._reference import ComplexStep, Trusted
 from gradproof._report import Reason, Verdict
+
+EPS64 = 2.0**-52
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What else is known of f: its domain, and a trusted f of higher precision."""
+
+    domain: Any = None
+    reference: Callable[..., Any] | None = None
 
 
 def prove_gradient(
-    primal: Primal, claim: Any, *, is_value: bool, keyword: str, options: _prove.Options, reproducer: str
+    primal: Primal,
+    claim: Any,
+    *,
+    is_value: bool,
+    keyword: str,
+    options: _prove.Options,
+    surroundings: Surroundings,
+    reproducer: str,
 ) -> Proved:
     """Prove or refute a claimed gradient of a scalar f."""
+    bounds = None if surroundings.domain is None else flat_bounds(primal, surroundings.domain)
     findings = _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
@@ -29,8 +53,16 @@ def prove_gradient(
     outcome: _prove.Outcome | None = None
     if judged.gradients:
         problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=int(not is_value))
-        directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed)
-        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions)
+        measured = sorted(judged.gradients)
+        lower, upper = (None, None) if bounds is None else (_of_leaves(primal, side, measured) for side in bounds)
+        directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
+        witnesses: dict[str, _run.Witness] = {}
+        if surroundings.reference is not None:
+            witnesses["reference"] = Trusted(primal, surroundings.reference, judged.gradients)
+        if eps == EPS64:
+            witnesses["complex"] = ComplexStep(primal, measured, problem.leaves)
+        options = dataclasses.replace(options, witnesses=tuple(witnesses))
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, witnesses)
         findings += outcome.findings
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
         primal.look_again()
@@ -45,7 +77,13 @@ def prove_gradient(
         rtol=None if outcome is None else outcome.rtol,
         max_bound=None if outcome is None else outcome.max_bound,
         claim_calls=int(not is_value),
+        level=None if outcome is None else outcome.level,
     )
+
+
+def _of_leaves(primal: Primal, flat: Any, indices: list[int]) -> Any:
+    """The parts of a flat vector that belong to some of the leaves."""
+    return np.concatenate([flat[primal.leaves[i].start : primal.leaves[i].stop] for i in indices])
 
 
 def undefined(primal: Primal, options: _prove.Options, *, findings: list[Any], keyword: str) -> Proved:

@@ -58,6 +58,7 @@ def conclude(
     rtol: float | None = None,
     max_bound: float | None = None,
     claim_calls: int = 0,
+    level: str | None = None,
 ) -> Proved:
     """Put results and findings together; a leaf whose numbers agree in the wrong shape is not CORRECT.
 
@@ -79,7 +80,7 @@ def conclude(
         reason=reason if verdict is Verdict.INCONCLUSIVE else None,
         findings=tuple(findings),
         leaves=leaves,
-        level="certificate",
+        level=level or "certificate",
         rtol=limits.tolerance(eps) if rtol is None else rtol,
         max_bound=limits.largest_bound(eps) if max_bound is None else max_bound,
         claim_calls=claim_calls,

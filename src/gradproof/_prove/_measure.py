@@ -248,19 +248,18 @@ class Meter:
         """An independent slope along the same direction and its bar (absolute), from the first witness that answers."""
         direction, scale = measured.direction, measured.scale
         _, absolute = self.directions.slope(direction)
-        if "complex" in self.witnesses:
-            # Squire and Trapp, SIAM Review 40 (1998): f(x + i h v) = f + i h f' - h**2 f'' / 2, without cancellation.
-            step = 1e-20
-            found = np.asarray((yield Question(direction, np.array([step]), "complex")), dtype=np.float64)
-            value = float(found.reshape(-1)[0]) / step
-            if math.isfinite(value):
-                return value, 64 * EPS64 * (absolute + abs(value) + scale)
-        if "reference" in self.witnesses:
-            line = slope(self.jitter, eps=EPS64, scale=scale)
-            found = yield from _along(direction, line, "reference")
-            value, bar = float(found.value[0]), float(found.bar[0])
+        for name in self.witnesses:
+            if name == "complex":
+                # Squire and Trapp, SIAM Review 40 (1998): f(x + i h v) = f + i h f' - h**2 f'' / 2: no cancellation.
+                step = 1e-20
+                values = np.asarray((yield Question(direction, np.array([step]), name)), dtype=np.float64)
+                value = float(values.reshape(-1)[0]) / step
+                bar = 64 * EPS64 * (absolute + abs(value) + scale)
+            else:
+                found = yield from _along(direction, slope(self.jitter, eps=EPS64, scale=scale), name)
+                value, bar = float(found.value[0]), float(found.bar[0]) + 8 * EPS64 * absolute
             if math.isfinite(value) and math.isfinite(bar):
-                return value, bar + 8 * EPS64 * absolute
+                return value, bar
         return None
 
     def shape(self, direction: Direction, deviation: float, *, far: bool) -> Asking[Shape]:

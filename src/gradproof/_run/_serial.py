@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+from collections.abc import Generator, Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +13,38 @@ from gradproof._problem import Problem
 from gradproof._prove import Directions, Outcome, Question
 
 
+class Witness(Protocol):
+    """What answers questions about anything but f itself."""
+
+    def evaluate(self, v: NDArray[np.float64], step: float) -> float:
+        """Return one value at (or around) x + step v."""
+        ...
+
+
 def answer(
-    proof: Generator[Question, NDArray[np.float64], Outcome], problem: Problem, directions: Directions
+    proof: Generator[Question, NDArray[np.float64], Outcome],
+    problem: Problem,
+    directions: Directions,
+    witnesses: Mapping[str, Witness] | None = None,
 ) -> Outcome:
-    """Evaluate f wherever the proof asks for it, until it returns.
+    """Evaluate f wherever the proof asks for it, until it returns; nan outside the domain, where f is never called.
 
     Raises
     ------
     FunctionError
         If f cannot be evaluated; whatever else f raises that is no Exception passes through.
     """
+    answering: dict[str, Witness] = {"f": problem, **(witnesses or {})}
     try:
         question = next(proof)
         while True:
             v = directions.vector(question.direction)
-            question = proof.send(np.array([problem.evaluate(v, step) for step in question.steps.tolist()]))
+            first, last = directions.reach(question.direction)
+            evaluate = answering[question.of].evaluate
+            values = [
+                evaluate(v, step) if question.of == "complex" or first <= step <= last else math.nan
+                for step in question.steps.tolist()
+            ]
+            question = proof.send(np.array(values))
     except StopIteration as finished:
         return finished.value

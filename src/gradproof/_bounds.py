@@ -1,0 +1,66 @@
+"""The domain of f: bounds that no step may leave."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _tree
+from gradproof._errors import UsageError
+from gradproof._primal import Primal
+
+Floats = NDArray[np.float64]
+
+
+def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
+    """Lower and upper bound of every differentiated entry, (n,) each.
+
+    Parameters
+    ----------
+    domain : tuple (lower, upper)
+        Each None (no bound), a number, or the structure of the differentiated argument with arrays that broadcast to
+        its leaves.
+
+    Raises
+    ------
+    UsageError
+        If the form does not fit, or the point lies outside.
+    """
+    sides = cast("tuple[Any, ...]", domain)
+    if not isinstance(domain, tuple) or len(sides) != 2:
+        raise UsageError("`domain` must be a tuple (lower, upper), each None, a number or arrays like the argument.")
+    lower, upper = (
+        _one_side(primal, side, name, missing)
+        for side, name, missing in zip(sides, ("lower", "upper"), (-np.inf, np.inf), strict=True)
+    )
+    for i in np.flatnonzero(~((lower <= primal.point) & (primal.point <= upper)))[:1].tolist():
+        raise UsageError(
+            f"the point must lie in the domain, but `{primal.place(i)}` is {primal.point[i]}, "
+            f"bounds [{lower[i]}, {upper[i]}]."
+        )
+    return lower, upper
+
+
+def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
+    flat = np.full(primal.point.size, missing)
+    if side is None:
+        return flat
+    if isinstance(side, (int, float, np.integer, np.floating)):
+        flat[:] = float(cast("float", side))
+        return flat
+    given = cast("tuple[Any, ...]", side if primal.is_tuple else (side,))
+    leaves = _tree.flatten(given, primal.roots).leaves
+    by_path = {leaf.path: leaf.value for leaf in leaves}
+    if set(by_path) != {leaf.path for leaf in primal.leaves}:
+        raise UsageError(f"the {name} bounds of `domain` must have the structure of `{', '.join(primal.roots)}`.")
+    for leaf in primal.leaves:
+        try:
+            value = np.broadcast_to(np.asarray(by_path[leaf.path], dtype=np.float64), leaf.shape)
+        except ValueError as error:
+            raise UsageError(f"the {name} bound of `{leaf.path}` does not broadcast to shape {leaf.shape}.") from error
+        flat[leaf.start : leaf.stop] = value.reshape(-1)
+    if np.isnan(flat).any():
+        raise UsageError(f"the {name} bounds of `domain` must not be nan; use infinity for none.")
+    return flat

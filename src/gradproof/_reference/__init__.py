@@ -1,0 +1,4 @@
+"""Independent witnesses besides differences of f: the complex step, and a trusted, more precise f."""
+
+from gradproof._reference._complex import ComplexStep as ComplexStep
+from gradproof._reference._trusted import Trusted as Trusted
