@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -48,6 +47,8 @@ class Samples:
             self._found[self._key(v), step] = values, moved
 
     def _key(self, v: Vector) -> bytes:
+        import hashlib  # 4 ms, which checks of gradients need not pay
+
         if self._latest is None or self._latest[0] is not v:
             self._latest = v, hashlib.blake2b(v.data, digest_size=16).digest()
         return self._latest[1]

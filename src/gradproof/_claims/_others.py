@@ -1,0 +1,96 @@
+"""Claims of all kinds but a lone gradient: with one or two proofs to a check."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gradproof import _prove
+from gradproof._claims._gradient import Surroundings, prove_gradient
+from gradproof._claims._kinds import (
+    Task,
+    gradient_function,
+    is_value,
+    prove_hess,
+    prove_hvp,
+    prove_jac,
+    prove_jvp,
+    prove_vjp,
+)
+from gradproof._claims._proved import Proved
+from gradproof._claims._result import Result
+from gradproof._claims._second import prove_second
+from gradproof._primal import Primal
+
+PROVE_FIRST = {"jac": prove_jac, "vjp": prove_vjp, "jvp": prove_jvp}
+
+
+def prove_others(
+    f: Callable[..., Any],
+    args: Any,
+    claims: Mapping[str, Any],
+    *,
+    wrt: int | tuple[int, ...] | None,
+    name: str | None,
+    options: _prove.Options,
+    reproduce: Callable[[Primal, Mapping[str, bool]], str],
+) -> Result:
+    """Prove or refute claims as `prove_claims` does; the first order before the second."""
+    first = next((keyword for keyword in ("grad", *PROVE_FIRST) if keyword in claims), None)
+    second = next((keyword for keyword in ("hess", "hvp") if keyword in claims), None)
+    is_vector = first in PROVE_FIRST
+    primal = Primal(f, args, wrt, name=name, is_vector=is_vector)
+    values = {keyword: is_value(claim, primal, keyword) for keyword, claim in claims.items()}
+    task = Task(primal=primal, options=options, reproducer=reproduce(primal, values))
+    proofs: list[Proved] = []
+    extra = 0
+    others: list[Primal] = []
+    if first == "grad":
+        proofs.append(
+            prove_gradient(
+                primal,
+                claims[first],
+                is_value=values[first],
+                keyword=first,
+                options=options,
+                surroundings=Surroundings(),
+                reproducer=task.reproducer,
+            )
+        )
+    elif first is not None:
+        proofs.append(PROVE_FIRST[first](task, claims[first]))
+    if second is not None:
+        base = primal
+        if is_vector:
+            base = Primal(f, args, wrt, name=name)
+            others.append(base)
+        gradient = _first_derivative(claims, first, values)
+        readable = not proofs or not any(one.id in ("GP202", "GP304") for one in proofs[0].findings)
+        if gradient is not None and readable:
+            derived = gradient_function(base, gradient)
+            prove = prove_hess if second == "hess" else prove_hvp
+            proofs.append(prove(dataclasses.replace(task, primal=derived), claims[second], base))
+            extra = derived.evaluations
+        else:
+            proofs.append(prove_second(dataclasses.replace(task, primal=base), claims[second], second))
+    return Result(
+        primal=primal,
+        reproducer=task.reproducer,
+        proofs=tuple(proofs),
+        evaluations=primal.evaluations + sum(other.evaluations for other in others),
+        calls=primal.calls + sum(other.calls for other in others),
+        claim_calls=sum(proof.claim_calls for proof in proofs) + extra,
+    )
+
+
+def _first_derivative(
+    claims: Mapping[str, Any], first: str | None, values: Mapping[str, bool]
+) -> Callable[..., Any] | None:
+    """The claim of the first order as a gradient function, whose differences show the second; None without one."""
+    if first is None or values[first]:
+        return None
+    claim = claims[first]
+    if first in ("grad", "jac"):
+        return claim
+    return (lambda *args: claim(1.0, *args)) if first == "vjp" else None

@@ -1,0 +1,65 @@
+"""One or two proofs as the result of one check."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gradproof._claims._proved import Proved, worst
+from gradproof._primal import Primal
+from gradproof._report import Finding, LeafResult, Reason, Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """All proofs of one check together."""
+
+    primal: Primal
+    reproducer: str
+    proofs: tuple[Proved, ...]
+    evaluations: int
+    calls: int
+    claim_calls: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all proofs."""
+        return worst(proof.verdict for proof in self.proofs)
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why, where the verdict is INCONCLUSIVE."""
+        if self.verdict is not Verdict.INCONCLUSIVE:
+            return None
+        return next((proof.reason for proof in self.proofs if proof.reason), None)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Those of all proofs; what f does to its arguments is said once."""
+        found: dict[tuple[str, str, str, str], Finding] = {}
+        for proof in self.proofs:
+            for one in proof.findings:
+                found.setdefault((one.id, one.path, one.kind, one.place), one)
+        return tuple(found.values())
+
+    @property
+    def leaves(self) -> tuple[LeafResult, ...]:
+        """Those of the first order, then those of the second, which say so."""
+        leaves = list(self.proofs[0].leaves)
+        for proof in self.proofs[1:]:
+            leaves += [dataclasses.replace(leaf, path=f"{leaf.path} (second order)") for leaf in proof.leaves]
+        return tuple(leaves)
+
+    @property
+    def rtol(self) -> float:
+        """The widest one used."""
+        return max(proof.rtol for proof in self.proofs)
+
+    @property
+    def max_bound(self) -> float:
+        """The widest one used."""
+        return max(proof.max_bound for proof in self.proofs)
+
+    @property
+    def level(self) -> str:
+        """As in the first proof."""
+        return self.proofs[0].level
