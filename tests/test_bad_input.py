@@ -728,3 +728,18 @@ def test_arrays_are_bit_for_bit_what_they_were(mischief, after, changes, in_clai
     else:
         # Where f raises beside the point there may be nothing left to measure.
         assert report.verdict in ({Verdict.WRONG} if changes else {Verdict.CORRECT, Verdict.INCONCLUSIVE})
+
+
+def test_arrays_of_other_frameworks_are_named(monkeypatch):
+    """A tensor is refused by its framework's name, which is never imported for that."""
+    import sys
+    import types
+
+    class Tensor:
+        """Stands for torch's."""
+
+    Tensor.__module__ = "torch"
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(Tensor=Tensor))
+
+    with pytest.raises(gradproof.UsageError, match="is an array of torch, which is not supported yet"):
+        gradproof.check(lambda x: 0.0, Tensor(), grad=0.0)

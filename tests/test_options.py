@@ -163,3 +163,30 @@ def test_cases_can_be_copied_and_pickled():
     for other in (copy.copy(case), copy.deepcopy(case), pickle.loads(pickle.dumps(case))):
         assert other.name == "sum"
         assert other.check(rng=1) == case.check(rng=1)
+
+
+def test_another_point_is_suggested_where_this_one_proves_nothing():
+    """At a stationary point or a kink `suggested_args` has the form of `args`, and a check there can tell."""
+
+    def f(p, power):
+        return float(np.sum(np.abs(p["x"]) ** power))
+
+    def grad(p, power):
+        return {"x": power * np.abs(p["x"]) ** (power - 1) * np.sign(p["x"])}
+
+    for power in (1, 2):
+        args = ({"x": np.zeros(7)}, power)
+        report = gradproof.check(f, args, grad=grad, rng=3)
+        moved, passed = report.suggested_args
+
+        assert report.verdict in (Verdict.NOT_DIFFERENTIABLE, Verdict.INCONCLUSIVE)
+        assert passed == power
+        assert moved["x"].shape == (7,)
+        assert gradproof.check(f, report.suggested_args, grad=grad, rng=3).correct
+        assert gradproof.Report.from_json(report.to_json()) == report
+        assert not np.any(args[0]["x"])
+    assert gradproof.check(f, moved_away(), grad=grad, rng=3).suggested_args is None
+
+
+def moved_away():
+    return {"x": np.linspace(0.2, 1, 7)}, 2

@@ -456,6 +456,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         max_bound=result.max_bound,
         confidence=float(options.confidence),
         run=_describe_run(),
+        suggested_args=result.suggestion,
     )
 
 

@@ -73,6 +73,7 @@ class Primal:
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
         self.f = f
         self.given: Any = cast("Any", args)
+        self.positional = positional
         self.given_wrt = wrt
         self.short_name = _name(f, "__name__")
         self.name = name if name is not None else _name(f, "__qualname__")
@@ -174,6 +175,17 @@ class Primal:
         if self._values_at_point is None:
             self._values_at_point = self._evaluate()
         return self._values_at_point
+
+    def is_finite_at(self, point: Vector) -> bool:
+        """Whether f can be evaluated at another flat point, and is finite there."""
+        self.evaluations += 1
+        self.calls += 1
+        try:
+            with np.errstate(all="ignore"):
+                values = self.read(self.f(*self.arguments(self.make(point.copy()))))
+        except Exception:
+            return False
+        return bool(np.isfinite(values).all())
 
     def next_output_values(self) -> Vector:
         """Return what `output_values` has fetched if nobody has had it yet, else evaluate f there again."""

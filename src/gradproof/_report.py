@@ -198,6 +198,9 @@ class Report:
         Of the certificates, over the choice of directions, given honest error bars.
     run : Run
         Versions, machine and time; left out of comparisons.
+    suggested_args : tuple or any tree, optional
+        Another point, in the form of `args`, where this one proves nothing or f has a kink; None elsewhere. It is no
+        part of the JSON form, nor of comparisons.
     """
 
     verdict: Verdict
@@ -213,6 +216,7 @@ class Report:
     max_bound: float
     confidence: float
     run: Run
+    suggested_args: Any = dataclasses.field(default=None, repr=False, metadata={"json": False})
 
     @property
     def correct(self) -> bool:
@@ -324,7 +328,8 @@ def install_view(name: str, view: Callable[[Report], str]) -> None:
 def _encode(value: Any) -> Any:
     """Give dataclasses, tuples, enums and floats as JSON values; non-finite floats, which JSON lacks, as strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = (field.name for field in dataclasses.fields(value) if field.metadata.get("json", True))
+        return {name: _encode(getattr(value, name)) for name in fields}
     if isinstance(value, tuple):
         return [_encode(item) for item in cast("tuple[Any, ...]", value)]
     if isinstance(value, enum.Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +33,10 @@ def objection(value: object, path: str) -> str | None:
         return None
     if isinstance(value, complex):
         return f"`{path}` is complex, which is not supported yet; pass its real and imaginary parts as two leaves"
+    # Both look into `sys.modules` and import nothing. (Their types name frameworks that may not be there.)
+    if array_api_compat.is_torch_array(value) or array_api_compat.is_jax_array(value):  # pyright: ignore[reportUnknownMemberType]
+        framework = type(value).__module__.partition(".")[0]
+        return f"`{path}` is an array of {framework}, which is not supported yet; pass a NumPy array and wrap f"
     if not _is_numpy(value):
         return (
             f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only floats and NumPy float "

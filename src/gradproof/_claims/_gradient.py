@@ -18,6 +18,8 @@ from gradproof._reference import ComplexStep, Trusted
 from gradproof._report import Reason, Verdict
 
 EPS64 = 2.0**-52
+# Findings that say nothing was tested here, or that f has a kink.
+ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ def prove_gradient(
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
         primal.look_again()
     findings += _contracts.find_mutations(primal.changed, changed, keyword)
-    return conclude(
+    proved = conclude(
         results,
         findings,
         measured=None if outcome is None else outcome.verdict,
@@ -79,6 +81,28 @@ def prove_gradient(
         claim_calls=int(not is_value),
         level=None if outcome is None else outcome.level,
     )
+    if any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings):
+        return dataclasses.replace(proved, suggestion=_another_point(primal, options.seed, bounds))
+    return proved
+
+
+def _another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> Any:
+    """Another point in the form of `args`, a random step of half the natural size away, where f is finite; or None."""
+    rng = np.random.default_rng((seed, 2))
+    natural = np.empty_like(primal.point)
+    for leaf in primal.leaves:
+        if leaf.size:
+            natural[leaf.start : leaf.stop] = _prove.natural_size(primal.point[leaf.start : leaf.stop])
+    for _ in range(4):
+        point = primal.point + 0.5 * natural * rng.standard_normal(primal.point.size)
+        if bounds is not None:
+            point = np.clip(point, *bounds)
+        if primal.is_finite_at(point):
+            moved = primal.arguments(primal.make(point))
+            if type(primal.given) is not tuple:
+                return moved[0]
+            return tuple(moved[i] if i in primal.wrt else argument for i, argument in enumerate(primal.positional))
+    return None
 
 
 def _of_leaves(primal: Primal, flat: Any, indices: list[int]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from gradproof._contracts import Judged
 from gradproof._primal import Primal
@@ -25,6 +26,7 @@ class Proved:
     rtol: float
     max_bound: float
     claim_calls: int
+    suggestion: Any = None
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

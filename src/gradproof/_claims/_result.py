@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from gradproof._claims._proved import Proved, worst
 from gradproof._primal import Primal
@@ -63,3 +64,8 @@ class Result:
     def level(self) -> str:
         """As in the first proof."""
         return self.proofs[0].level
+
+    @property
+    def suggestion(self) -> Any:
+        """Another point, where a proof asks for one."""
+        return next((proof.suggestion for proof in self.proofs if proof.suggestion is not None), None)

@@ -112,8 +112,8 @@ def _nothing_tested(ledger: Ledger, tier: Tier, measured: Measured, *, bitwise: 
         error_bar=measured.bar,
         quantity="slope",
         advice=(
-            "Check that f uses the argument it is given (and no copy closed over), or check at another point."
+            "Check that f uses the argument it is given (and no copy closed over), or check at `report.suggested_args`."
             if bitwise
-            else "Check at another point, where f is not stationary."
+            else "Check where f is not stationary, such as at `report.suggested_args`."
         ),
     )

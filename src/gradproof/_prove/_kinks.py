@@ -190,7 +190,7 @@ def _accept(ledger: Ledger, index: int, kink: Measured, covered: str) -> None:
         reference=kink.value,
         error_bar=(high - low) * ledger.unit / 2,
         quantity="slope",
-        advice="Nothing speaks against the claim; to prove more, check at a point away from the kink.",
+        advice="Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
     )
 
 
