@@ -147,6 +147,21 @@ def test_the_complex_step_helps_where_differences_drown():
     assert gradproof.check(drowned_by_modulus, point, grad=claim, rng=0).verdict is Verdict.INCONCLUSIVE
 
 
+def drowned_by_a_cast(x):
+    """The same, but a cast drops the imaginary part with a warning."""
+    return 1e9 + 1e-4 * np.sum(np.sin(np.asarray(x).astype(float)))
+
+
+def test_a_cast_in_the_way_of_the_complex_step_is_no_warning():
+    """Warnings are errors here: the witness must keep its own to itself, and have nothing to say."""
+    point = np.linspace(0.2, 1, 20)
+
+    report = gradproof.check(drowned_by_a_cast, point, grad=1e-4 * np.cos(point), rng=0)
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is Reason.NOISE
+
+
 @pytest.mark.parametrize("option", [{"level": "entries"}, {"domain": (0, 2)}, {"reference": np.sin}])
 def test_options_for_gradients_alone(option):
     """What is not supported yet is refused, never ignored."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
-from gradproof._line._noise import Noise, noise, one_sided_noise
+from gradproof._line._noise import Noise, hiding_step, noise, one_sided_noise, unseen_change
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
@@ -364,7 +364,9 @@ def _solve(
     unit = _unit(line, eps, np.maximum(scale, finest))
     # Two samples are no noise estimate: until the ladder is long enough, ordinary rounding is taken to be 4 half-ulps.
     least = 4 * unit if first and len(h) < 8 else unit
-    seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit, continuous=continuous)
+    seen: Noise = noise(
+        h, plus, minus, line.f0, np.maximum(floor, least), unit, hiding=hiding_step(eps), continuous=continuous
+    )
     odd, even = (plus - minus) / 2, (plus + minus) / 2 - line.f0
     found: Estimate = estimate(h, odd, even, seen, no_kink=not first and len(h) <= 3)
     return Slope(
@@ -485,6 +487,7 @@ def _one_sided(line: _Line, eps: float, sigma: Floats) -> Slope:
         return _no_slope(line, eps, "domain")
     h, rise = line.h[finite], side * (values[finite] - line.f0)
     sigma = np.maximum(sigma, one_sided_noise(h, rise))
+    sigma = np.maximum(sigma, 0.5 * unseen_change(h, rise, rise, hiding_step(eps)))
     found = one_sided(h, rise, sigma)
     return dataclasses.replace(
         _no_slope(line, eps, ""),

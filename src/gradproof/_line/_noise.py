@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Steps relative to x below which a cast to float32 hides the movement of nearly every entry.
-FLOAT32_STEP = 1e-6
+
+def hiding_step(eps: float) -> float:
+    """Steps relative to x below which rounding of x, or of what is subtracted from it, may hide every movement.
+
+    In float64 those of a cast to float32 inside; in lower precision the steps at which an intermediate result that is
+    a thousand times as large as its difference to a bound stays as it is.
+    """
+    return 1e-6 if eps < 1e-12 else 3e3 * eps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +35,15 @@ class Noise:
 
 
 def noise(
-    h: Floats, plus: Floats, minus: Floats, f0: Floats, known: Floats, unit: Floats, *, continuous: bool = False
+    h: Floats,
+    plus: Floats,
+    minus: Floats,
+    f0: Floats,
+    known: Floats,
+    unit: Floats,
+    *,
+    hiding: float = 1e-6,
+    continuous: bool = False,
 ) -> Noise:
     """Estimate the noise of phi.
 
@@ -40,6 +54,7 @@ def noise(
     f0 : (m,) value at 0.
     known : (m,) noise known from elsewhere (repeats, earlier directions): a lower bound.
     unit : (m,) half an ulp of phi, as an absolute number.
+    hiding : the steps below which rounding may hide every movement of x.
     continuous : whether f is known to take values on no lattice: then a phi that never changes is flat, and not the
         tread of a staircase.
     """
@@ -66,7 +81,7 @@ def noise(
         if continuous:
             coarse &= (plus != f0).any(axis=0) | (minus != f0).any(axis=0)
         quantum = np.maximum(quantum, np.where(coarse, bit, 0.0))
-    running = np.maximum(running, 0.5 * np.maximum(quantum, unseen_change(h, plus - f0, minus - f0)))
+    running = np.maximum(running, 0.5 * np.maximum(quantum, unseen_change(h, plus - f0, minus - f0, hiding)))
     finest = running
     sigma = np.empty((levels, outputs))
     for j in range(levels - 1, -1, -1):
@@ -81,18 +96,18 @@ def noise(
     return Noise(sigma=sigma, finest=finest, quantum=quantum)
 
 
-def unseen_change(h: Floats, plus: Floats, minus: Floats) -> Floats:
+def unseen_change(h: Floats, plus: Floats, minus: Floats, hiding: float) -> Floats:
     """How much f could have changed without showing it, per output.
 
-    Where steps below the resolution of float32 leave f as it is, bit for bit, x is cast to float32 inside, and the
-    smallest change seen at coarser steps is f's resolution. 0 where the finest step moves f, or nothing does; wider
+    Where steps below `hiding` leave f as it is, bit for bit, rounding hides that x moves (a cast to float32, say), and
+    the smallest change seen at coarser steps is f's resolution. 0 where the finest step moves f, or nothing does; wider
     steps that leave f as it is are taken at their word: it is flat there.
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
     resolution = np.zeros(change.shape[1])
     for output in np.flatnonzero(change[-1] == 0).tolist():
         moved = np.flatnonzero(change[:, output] > 0)
-        if moved.size and h[moved[-1] + 1] < FLOAT32_STEP:
+        if moved.size and h[moved[-1] + 1] < hiding:
             resolution[output] = change[moved, output].min()
     return resolution
 

@@ -142,7 +142,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
             if again.look is Look.UNSURE:
                 if balanced:
                     continue
-                return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
+                at_edge = again.measured.slope.side != 0
+                reason = Reason.DOMAIN if at_edge else Reason.UNSTABLE
+                return Judgement(kind=Kind.UNSURE, reason=reason, measured=tuple(seen), rtol=rtol)
             if again.look is Look.IRREGULAR:
                 # f itself is no smoother than this: the deviation counts as bar, and less cannot be accused.
                 meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / size)
@@ -277,6 +279,9 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
             return SecondLook(Look.EXCLUDED, measured)
     again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar or not two_sided)
     if not again.finite:
+        return SecondLook(Look.UNSURE, again)
+    if again.slope.side != 0 and meter.precision > 1e-12:
+        # So close to the edge of its domain f may change on scales below the smallest step of low precision.
         return SecondLook(Look.UNSURE, again)
     if again.deviation <= again.bar + tolerance:
         third = yield from meter.slope(measured.direction, scale, full=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,9 @@ class ComplexStep:
         primal.calls += 1
         returned: Any
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                # A cast that drops the imaginary part ends the matter, and is no news for the user.
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 returned = primal.f(*primal.arguments(values))
         except Exception:
             # Whatever it is: f is not made for complex numbers, and this witness has nothing to say.
