@@ -3,11 +3,11 @@
 Pure calculation: `slope` is a generator that asks for values of phi at some steps and is sent them.
 """
 
-from gradproof._line._ladder import TRUST as TRUST
-from gradproof._line._ladder import Known as Known
-from gradproof._line._ladder import Slope as Slope
-from gradproof._line._ladder import learn as learn
 from gradproof._line._ladder import slope as slope
 from gradproof._line._shape import Shape as Shape
 from gradproof._line._shape import ShapeKind as ShapeKind
 from gradproof._line._shape import shape_near as shape_near
+from gradproof._line._slope import TRUST as TRUST
+from gradproof._line._slope import Known as Known
+from gradproof._line._slope import Slope as Slope
+from gradproof._line._slope import learn as learn

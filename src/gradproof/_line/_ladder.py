@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._noise import Noise, hiding_step, noise, one_sided_noise, unseen_change
+from gradproof._line._slope import LATER, TARGET64, TARGET_LOW, Known, Slope
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
@@ -18,110 +19,8 @@ Asking = Generator[Floats, Floats, "Slope"]
 EPS64 = 2.0**-52
 EPS32 = 2.0**-23
 
-# Relative bar at which the first four levels are believed, and the factor granted to the levels after them.
-TARGET64, TARGET_LOW = 3e-8, 3e-3
-LATER = 30.0
-# The t**3 term may be this much larger along a part of a direction than along the directions seen, where it cancels.
-TRUST = 100.0
 # Noise up to this many half-ulps is ordinary rounding.
 ROUNDING = 16.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Slope:
-    """phi'(0) with its bar, and what was seen on the way; arrays (m,) unless said otherwise.
-
-    Attributes
-    ----------
-    value, bar : the slope and the half-width that covers its error (absolute).
-    central_bar : the bar without the share that pays for an undetected kink.
-    jump, jump_bar : phi'(0+) - phi'(0-) and its bar.
-    noise : standard deviation of one value, at the finest levels.
-    quantum : step of the lattice that all values lie on; 0 where there is none.
-    unit : half an ulp of phi.
-    f0 : phi(0).
-    h, plus, minus : (L,), (L, m), (L, m), the levels (coarse to fine) and the values there.
-    level, column : the chosen entry of the Neville table.
-    stage : 0 (the first levels were enough) to 3.
-    eps : relative precision of the values, as found.
-    side : 0, or +1 / -1 where phi exists on that side only.
-    trouble : "" or why there is no slope: "not finite", "domain".
-    repeats_differ : whether phi(0) changed from one evaluation to the next.
-    """
-
-    value: Floats
-    bar: Floats
-    central_bar: Floats
-    jump: Floats
-    jump_bar: Floats
-    noise: Floats
-    quantum: Floats
-    unit: Floats
-    f0: Floats
-    h: Floats
-    plus: Floats
-    minus: Floats
-    level: NDArray[np.intp]
-    column: NDArray[np.intp]
-    stage: int
-    eps: float
-    side: int = 0
-    trouble: str = ""
-    repeats_differ: bool = False
-
-    @property
-    def odd(self) -> Floats:
-        return (self.plus - self.minus) / 2
-
-    @property
-    def even(self) -> Floats:
-        return (self.plus + self.minus) / 2 - self.f0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Known:
-    """What the first direction teaches the later ones.
-
-    curvature, third : sizes of the t**2 term of the even part and the t**3 error of D(h), per unit step.
-    finest : the finest step that was seen.
-    size : natural size of the slope.
-    relative_bar : bar of the first direction relative to its scale.
-    """
-
-    eps: float
-    f0: Floats
-    noise: Floats
-    levels: Floats
-    relative_bar: float
-    curvature: float
-    third: float
-    finest: float
-    size: float
-    smooth: bool
-
-    @property
-    def _cubic(self) -> float:
-        # Natural sizes are those on which f changes: its third derivative is at least of the slope's own size.
-        return max(TRUST * self.third, self.size, 1e-300)
-
-    @property
-    def question_step(self) -> float:
-        """The step of a two-point question: minimises its bar within the steps that were seen."""
-        best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * self._cubic)) ** (1 / 3)
-        return min(max(best, self.finest), float(self.levels[0]))
-
-    def question_bar(self, step: float) -> float:
-        """Bar of a two-point difference at `step`: noise, and the t**3 term with the allowance `TRUST`."""
-        return 5 * float(self.noise[0]) / (math.sqrt(2) * step) + self._cubic * step**2
-
-    def with_line(self, other: Slope) -> Known:
-        """Know another direction, too: curvature and third derivative are the largest seen."""
-        coarse = float(other.h[0])
-        if coarse > 2 * float(self.levels[0]) or other.side:
-            return self
-        third = abs(float(other.odd[0, 0]) / coarse - float(other.value[0])) / coarse**2
-        curvature = abs(float(other.even[0, 0])) / coarse**2
-        return dataclasses.replace(self, third=max(self.third, third), curvature=max(self.curvature, curvature))
 
 
 def first_levels(eps: float) -> Floats:
@@ -278,57 +177,6 @@ def slope(
     if result is None or (line.finite().sum() < 4 and result.stage >= 2):
         return _one_sided(line, eps, np.maximum(floor, _unit(line, eps, np.maximum(scale, ripple))))
     return result
-
-
-def learn(first: Slope, relative_bar: float, scale: float) -> Known:
-    """What the first direction (scalar phi) teaches the later ones: levels, noise, curvature.
-
-    Two levels are enough where they would have given a good bar in the first direction, too.
-    """
-    h, level, column = first.h, int(first.level[0]), int(first.column[0])
-    pair = None if first.stage == 0 else _good_pair(first, scale)
-    if first.stage == 0 and len(h) >= 3:
-        used = [len(h) - 3, len(h) - 2]
-    elif pair is not None:
-        used = pair
-    else:
-        # The levels of the chosen entry, and one far finer: fast structure cannot hide.
-        used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
-        used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
-    coarse = float(h[used[0]])
-    noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
-    third = abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2
-    return Known(
-        eps=first.eps,
-        f0=first.f0,
-        noise=noise,
-        levels=h[used],
-        relative_bar=relative_bar,
-        curvature=abs(float(first.even[used[0], 0])) / coarse**2,
-        third=third,
-        finest=float(h[-1]),
-        size=max(scale, abs(float(first.value[0]))),
-        smooth=first.stage < 2 and relative_bar < 1e-5,
-    )
-
-
-def _good_pair(first: Slope, scale: float) -> list[int] | None:
-    """The two levels, a factor 20 apart, with the narrowest bar; None if it is much wider than the first one."""
-    target = TARGET64 if first.eps < 1e-12 else TARGET_LOW
-    wide = max(LATER * target * max(scale, abs(float(first.value[0]))) / 3, 1.5 * float(first.bar[0]))
-    best: list[int] | None = None
-    sigma = np.maximum(first.noise, first.unit)
-    for fine in range(1, len(first.h)):
-        for coarse in range(fine):
-            if first.h[coarse] < 20 * first.h[fine]:
-                continue
-            rows = [coarse, fine]
-            seen = Noise(sigma=np.tile(sigma, (2, 1)), finest=sigma, quantum=0 * sigma)
-            found = estimate(first.h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
-            covers = abs(float(found.value[0] - first.value[0])) <= float(found.bar[0])
-            if float(found.bar[0]) < wide and covers:
-                best, wide = rows, float(found.bar[0])
-    return best
 
 
 def _looks_float32(values: Floats) -> bool:
