@@ -256,18 +256,12 @@ class LinearProof:
         law = spread_apart if self.apart else spread
         whole = self.options.max_bound
         if whole is None:
-            whole = self.limits.largest_bound(self.probe.eps) * (2 if self.probe.eps > 1e-12 else 1)
+            whole = self.limits.largest_bound(self.probe.eps)
         return whole / law(self.most, self.m, 1 - (1 - self.options.confidence) / 2)
 
     def _max_bound(self) -> float:
-        """The largest bound that may be called CORRECT: in low precision twice that of a gradient.
-
-        The certificate of f' as a whole costs a factor of about 2 over that of one <u, f>.
-        """
-        if self.options.max_bound is not None:
-            return self.options.max_bound
-        largest = self.limits.largest_bound(self.probe.eps)
-        return 2 * largest if self.m > ALONE and self.probe.eps > 1e-12 else largest
+        """The largest bound that may be called CORRECT."""
+        return self.limits.largest_bound(self.probe.eps)
 
     def _moot(self, finding: Finding) -> bool:
         """Whether a finding speaks of one output alone: one that stands still is nothing to report."""
