@@ -9,7 +9,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from gradproof._errors import GradproofError, UsageError
@@ -33,6 +33,15 @@ class Verdict(enum.StrEnum):
     WRONG = "WRONG"
     NOT_DIFFERENTIABLE = "NOT_DIFFERENTIABLE"
     INCONCLUSIVE = "INCONCLUSIVE"
+
+
+WORST_FIRST = (Verdict.WRONG, Verdict.INCONCLUSIVE, Verdict.NOT_DIFFERENTIABLE, Verdict.CORRECT)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst of some verdicts; INCONCLUSIVE if there are none."""
+    found = set(verdicts)
+    return next((verdict for verdict in WORST_FIRST if verdict in found), Verdict.INCONCLUSIVE)
 
 
 class Severity(enum.StrEnum):

@@ -41,12 +41,12 @@ from gradproof._claims._cotangents import (
     spread_apart,
 )
 from gradproof._claims._locate import Scene, locate
-from gradproof._claims._proved import Proved, conclude, unmeasured, worst
+from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Limits, Outcome
 from gradproof._prove._directions import natural_size
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
 

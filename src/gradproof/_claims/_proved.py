@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradproof._contracts import Judged
 from gradproof._primal import Primal
 from gradproof._prove import Limits, Options
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
-
-WORST_FIRST = (Verdict.WRONG, Verdict.INCONCLUSIVE, Verdict.NOT_DIFFERENTIABLE, Verdict.CORRECT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,12 +25,6 @@ class Proved:
     max_bound: float
     claim_calls: int
     suggestion: Any = None
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of some verdicts; INCONCLUSIVE if there are none."""
-    found = set(verdicts)
-    return next((verdict for verdict in WORST_FIRST if verdict in found), Verdict.INCONCLUSIVE)
 
 
 def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:

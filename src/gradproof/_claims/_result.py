@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gradproof._claims._proved import Proved, worst
+from gradproof._claims._proved import Proved
 from gradproof._primal import Primal
-from gradproof._report import Finding, LeafResult, Reason, Verdict
+from gradproof._report import Finding, LeafResult, Reason, Verdict, worst
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from gradproof._prove._judge import Judgement, Kind, Limits, judge, kinked
 from gradproof._prove._kinks import judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
 
@@ -95,9 +95,7 @@ class _Proof:
             yield from self._certify_flat(tuple(sorted(flat)))
         self._note_randomness()
         results = self.ledger.results
-        order = (Verdict.WRONG, Verdict.INCONCLUSIVE, Verdict.NOT_DIFFERENTIABLE, Verdict.CORRECT)
-        verdicts = {result.verdict for result in results.values()}
-        verdict = next(verdict for verdict in order if verdict in verdicts)
+        verdict = worst(result.verdict for result in results.values())
         return Outcome(
             verdict=verdict,
             reason=self.ledger.reasons[0] if verdict is Verdict.INCONCLUSIVE else None,

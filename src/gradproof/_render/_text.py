@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
-from gradproof._report import Finding, LeafResult, Reason, Report, Severity, Verdict
+from gradproof._report import WORST_FIRST, Finding, LeafResult, Reason, Report, Severity, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -32,7 +32,6 @@ STYLES = {
     Verdict.NOT_DIFFERENTIABLE: "bold magenta",
     Verdict.INCONCLUSIVE: "bold yellow",
 }
-WORST_FIRST = (Verdict.WRONG, Verdict.INCONCLUSIVE, Verdict.NOT_DIFFERENTIABLE, Verdict.CORRECT)
 
 _DERIVATIVES = {
     "grad": "gradient",
