@@ -731,15 +731,14 @@ def test_arrays_are_bit_for_bit_what_they_were(mischief, after, changes, in_clai
 
 
 def test_arrays_of_other_frameworks_are_named(monkeypatch):
-    """A tensor is refused by its framework's name, which is never imported for that."""
+    """An array is refused by its framework's name, which is never imported for that."""
     import sys
     import types
 
-    class Tensor:
-        """Stands for torch's."""
+    class Array:
+        """Stands for jax's."""
 
-    Tensor.__module__ = "torch"
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(Tensor=Tensor))
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(Array=Array))
 
-    with pytest.raises(gradproof.UsageError, match="is an array of torch, which is not supported yet"):
-        gradproof.check(lambda x: 0.0, Tensor(), grad=0.0)
+    with pytest.raises(gradproof.UsageError, match="is an array of jax, which is not supported yet"):
+        gradproof.check(lambda x: 0.0, Array(), grad=0.0)

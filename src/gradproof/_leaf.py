@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+# What NumPy does not know by itself: (machine epsilon, the narrowest dtype of NumPy that holds every value).
+FOREIGN = {"bfloat16": (2.0**-7, "float32")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,16 @@ class Leaf:
     def size(self) -> int:
         """Number of entries."""
         return self.stop - self.start
+
+    @property
+    def eps(self) -> float:
+        """Machine epsilon of the dtype."""
+        return FOREIGN[self.dtype][0] if self.dtype in FOREIGN else float(np.finfo(self.dtype).eps)
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype, or the narrowest of NumPy's that holds all of its values."""
+        return np.dtype(FOREIGN[self.dtype][1] if self.dtype in FOREIGN else self.dtype)
 
 
 def slices(leaves: Iterable[tuple[str, tuple[int, ...], str, int]]) -> tuple[Leaf, ...]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _tree
-from gradproof._backends import _numpy as backend
-from gradproof._backends._numpy import Vector
+from gradproof import _backends, _tree
+from gradproof._backends import Vector
 from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf, slices
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class Outputs:
@@ -54,14 +55,14 @@ class Outputs:
         self.keys: tuple[tuple[Hashable, ...], ...] = tuple(leaf.keys for leaf in flat.leaves)
         floats = [_as_float(leaf.value) for leaf in flat.leaves]
         self.leaves: tuple[Leaf, ...] = slices(
-            (leaf.path, np.shape(value), backend.dtype_of(value).name, math.prod(np.shape(value)))
+            (leaf.path, tuple(np.shape(value)), _backends.of(value).dtype_of(value), math.prod(np.shape(value)))
             for leaf, value in zip(flat.leaves, floats, strict=True)
         )
         self.size = sum(leaf.size for leaf in self.leaves)
         if self.size == 0:
             raise FunctionError(f"`{name}` returned no number: there is nothing to differentiate.")
-        self.eps = max(float(np.finfo(leaf.dtype).eps) for leaf in self.leaves)
-        makers = [backend.maker(value, leaf.start) for value, leaf in zip(floats, self.leaves, strict=True)]
+        self.eps = max(leaf.eps for leaf in self.leaves)
+        makers = [_backends.of(value).maker(value, leaf.start) for value, leaf in zip(floats, self.leaves, strict=True)]
         self._makers = list(makers)
         for slot, make in zip(self._slots, makers, strict=True):
             self._makers[slot] = make
@@ -78,7 +79,7 @@ class Outputs:
         if self._lone is not None and type(returned) is np.ndarray and returned.dtype.kind == "f":
             if returned.shape != self._lone:
                 raise FunctionError(self._differs(f"shape {returned.shape}", f"shape {self._lone}"))
-            return backend.to_vector(returned)
+            return _backends.of(returned).to_vector(returned)
         flat = _tree.flatten((returned,), ("output",), none_is_leaf=True)
         if tuple(leaf.keys for leaf in flat.leaves) != self.keys:
             by_keys = {leaf.keys: leaf for leaf in flat.leaves}
@@ -92,7 +93,7 @@ class Outputs:
             _require_real(leaf.value, leaf.path, self._name)
             if np.shape(leaf.value) != at_point.shape:
                 raise FunctionError(self._differs(f"shape {np.shape(leaf.value)}", f"shape {at_point.shape}"))
-            pieces.append(backend.to_vector(leaf.value))
+            pieces.append(_backends.of(leaf.value).to_vector(leaf.value))
         return np.concatenate(pieces)
 
     def _differs(self, here: str, there: str) -> str:
@@ -105,10 +106,9 @@ class Outputs:
 
     def rounded(self, u: Vector) -> Vector:
         """Round a flat vector to what the outputs' dtypes can hold."""
-        rounded = u.copy()
-        for leaf in self.leaves:
-            rounded[leaf.start : leaf.stop] = u[leaf.start : leaf.stop].astype(leaf.dtype)
-        return rounded
+        buffer = u.copy()
+        made = [self._makers[slot](buffer) for slot in self._slots]
+        return np.concatenate([_backends.of(value).to_vector(value) for value in made])
 
     def leaf_of(self, i: int) -> tuple[Leaf, tuple[int, ...]]:
         """Return the leaf that output i belongs to, and its index there."""
@@ -121,23 +121,23 @@ class Outputs:
         return leaf.path + (str(list(index)) if index else "")
 
 
-def _dtype(value: Any) -> np.dtype[Any] | None:
-    return backend.dtype_of(value) if isinstance(value, (np.ndarray, np.generic)) else None
-
-
 def _as_float(value: Any) -> Any:
     """Integers and booleans as floats of the same shape; floats as they are."""
-    dtype = _dtype(value)
-    if dtype is None:
+    backend = _backends.of(value)
+    if not isinstance(value, (np.ndarray, np.generic)) and not backend.is_array(value):
         return float(value)
-    return value if dtype.kind == "f" and dtype.itemsize <= 8 else np.asarray(value, dtype=np.float64)
+    if backend.kind_of(value) == "f" and backend.dtype_of(value) in FLOATS:
+        return cast("Any", value)
+    return backend.doubled(value)
 
 
 def _require_real(value: Any, path: str, name: str) -> None:
-    dtype = _dtype(value)
-    if isinstance(value, complex) or (dtype is not None and dtype.kind == "c"):
+    backend = _backends.of(value)
+    kind = backend.kind_of(value)
+    if kind == "c":
         raise FunctionError(f"`{name}` must return real numbers, `{path}` is complex: return `.real` and `.imag`.")
-    if dtype is None and not isinstance(value, (int, float)):
+    if kind == "":
         raise FunctionError(f"`{name}` must return numbers and arrays of them, `{path}` is {type(value).__name__}.")
-    if dtype is not None and dtype.kind not in "fiub":
+    if kind not in "fiub":
+        dtype = backend.dtype_of(value)
         raise FunctionError(f"`{name}` must return numbers and arrays of them, `{path}` is an array of dtype {dtype}.")

@@ -9,9 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _tree
-from gradproof._backends import _numpy as backend
-from gradproof._backends._numpy import Maker, Vector
+from gradproof import _backends, _tree
+from gradproof._backends import Maker, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._leaf import slices
 from gradproof._outputs import Outputs
@@ -88,12 +87,12 @@ class Primal:
         differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
         self._structure = differentiated.structure
         for leaf in differentiated.leaves:
-            objection = backend.objection(leaf.value, leaf.path)
+            objection = _backends.of(leaf.value).objection(leaf.value, leaf.path)
             if objection is not None:
                 raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
-        vectors = [backend.to_vector(leaf.value) for leaf in differentiated.leaves]
+        vectors = [_backends.of(leaf.value).to_vector(leaf.value) for leaf in differentiated.leaves]
         self.leaves = slices(
-            (leaf.path, np.shape(leaf.value), backend.dtype_of(leaf.value).name, vector.size)
+            (leaf.path, tuple(np.shape(leaf.value)), _backends.of(leaf.value).dtype_of(leaf.value), vector.size)
             for leaf, vector in zip(differentiated.leaves, vectors, strict=True)
         )
         if not any(leaf.size for leaf in self.leaves):
@@ -105,7 +104,7 @@ class Primal:
         self.keys = tuple(leaf.keys for leaf in differentiated.leaves)
         self.values = tuple(leaf.value for leaf in differentiated.leaves)
         self._makers = self.in_structure_order(
-            [backend.maker(value, leaf.start) for value, leaf in zip(self.values, self.leaves, strict=True)]
+            [_backends.of(value).maker(value, leaf.start) for value, leaf in zip(self.values, self.leaves, strict=True)]
         )
 
         self._passive = [i for i in range(len(positional)) if i not in self.wrt]
@@ -254,20 +253,20 @@ class Primal:
         paths: list[str] = []
         for leaf, slot in zip(self.leaves, self.slots, strict=True):
             value = values[slot]
-            if backend.is_array(value) and not backend.same_bits(value, self._makers[slot](self.point)):
+            if _backends.is_array(value) and not _backends.same_bits(value, self._makers[slot](self.point)):
                 paths.append(leaf.path)
         return paths + [
-            self.roots[i] for i in _tree.changed_members(tuple(handed), self._structure, values, backend.same_leaf)
+            self.roots[i] for i in _tree.changed_members(tuple(handed), self._structure, values, _backends.same_leaf)
         ]
 
     def _changed_passive(self) -> list[str]:
         paths = [
             leaf.path
             for leaf, copy in zip(self._passive_leaves, self._passive_copies, strict=True)
-            if backend.is_array(leaf.value) and not backend.same_bits(copy, leaf.value)
+            if _backends.is_array(leaf.value) and not _backends.same_bits(copy, leaf.value)
         ]
         handed = tuple(self._arguments[i] for i in self._passive)
-        changed = _tree.changed_members(handed, self._passive_structure, self._passive_copies, backend.same_leaf)
+        changed = _tree.changed_members(handed, self._passive_structure, self._passive_copies, _backends.same_leaf)
         paths += [self._names[self._passive[i]] for i in changed]
         self._must_restore = self._must_restore or bool(paths)
         return paths
@@ -276,8 +275,8 @@ class Primal:
         """Give the other arguments fresh working copies; an array passed twice stays one array."""
         copies: dict[int, Any] = {}
         for leaf in self._passive_leaves:
-            if backend.is_array(leaf.value) and id(leaf.value) not in copies:
-                copies[id(leaf.value)] = backend.working_copy(leaf.value)
+            if _backends.is_array(leaf.value) and id(leaf.value) not in copies:
+                copies[id(leaf.value)] = _backends.of(leaf.value).working_copy(leaf.value)
         self._passive_copies = [copies.get(id(leaf.value), leaf.value) for leaf in self._passive_leaves]
         for i, tree in zip(self._passive, self._passive_structure.unflatten(self._passive_copies), strict=True):
             self._arguments[i] = tree
@@ -306,6 +305,8 @@ def _scalar(returned: Any, name: str) -> float:
             f"`{name}` returned a {type(returned).__name__} of {len(returned)}; it must return one number "  # pyright: ignore[reportUnknownArgumentType]
             f"(`lambda *args: {name}(*args)[0]` takes the first)."
         )
+    if _backends.is_array(returned):
+        returned = _backends.of(returned).as_numpy(returned)
     shape: tuple[int, ...] = getattr(returned, "shape", ())
     if shape != ():
         size = math.prod(shape)

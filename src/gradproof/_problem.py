@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradproof._backends import _numpy as backend
-from gradproof._backends._numpy import Maker, Vector
+from gradproof import _backends
+from gradproof._backends import Maker, Vector
 from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf as Leaf
 from gradproof._leaf import slices
@@ -18,6 +18,8 @@ from gradproof._primal import raised
 
 # How far leaves of low precision landed beside the point that was asked for: (slice of the flat vector, distances).
 Moved: TypeAlias = "tuple[tuple[slice, Vector], ...]"
+
+EPS64 = 2.0**-52
 
 
 class Samples:
@@ -113,15 +115,13 @@ class Problem:
 
         new_leaf = dict(zip(measured, self.leaves, strict=True))
         makers = [
-            backend.maker(value, new_leaf[i].start) if i in new_leaf else _constant(primal, i)
+            _backends.of(value).maker(value, new_leaf[i].start) if i in new_leaf else _constant(primal, i)
             for i, value in enumerate(primal.values)
         ]
         self._makers = primal.in_structure_order(makers)
         # Leaves of lower precision land beside x + t v: (slice, slot) of each, for the first-order correction.
         self._rounded = [
-            (slice(leaf.start, leaf.stop), primal.slots[i])
-            for i, leaf in new_leaf.items()
-            if np.dtype(leaf.dtype).itemsize < 8
+            (slice(leaf.start, leaf.stop), primal.slots[i]) for i, leaf in new_leaf.items() if leaf.eps > EPS64
         ]
 
     @property
@@ -187,7 +187,10 @@ class Problem:
         buffer += self.point
         with np.errstate(all="ignore"):
             values = [make(buffer) for make in self._makers]
-            moved = tuple((part, backend.to_vector(values[slot]) - buffer[part]) for part, slot in self._rounded)
+            moved = tuple(
+                (part, _backends.of(values[slot]).to_vector(values[slot]) - buffer[part])
+                for part, slot in self._rounded
+            )
             try:
                 returned = primal.f(*primal.arguments(values))
             except (ValueError, ArithmeticError):
@@ -218,11 +221,11 @@ class _Cotangent:
 
 def coarsest_eps(leaves: Sequence[Leaf]) -> float:
     """Return the largest machine epsilon among the leaves' dtypes."""
-    return max(float(np.finfo(leaf.dtype).eps) for leaf in leaves)
+    return max(leaf.eps for leaf in leaves)
 
 
 def _constant(primal: Primal, i: int) -> Maker:
     """Return the maker of a leaf that stays at the point."""
     piece = primal.point[primal.leaves[i].start : primal.leaves[i].stop].copy()
-    make = backend.maker(primal.values[i], 0)
+    make = _backends.of(primal.values[i]).maker(primal.values[i], 0)
     return lambda _: make(piece.copy())

@@ -1,1 +1,94 @@
-"""What differs between array libraries: which values are leaves, how they are copied and made anew. So far NumPy."""
+"""What differs between array libraries: which values are leaves, how they are copied and made anew.
+
+One module for each library, all with the functions of `Backend`; `of` picks the one that a value belongs to.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Protocol, cast
+
+from gradproof._backends import _numpy
+from gradproof._backends._numpy import Array as Array
+from gradproof._backends._numpy import Maker as Maker
+from gradproof._backends._numpy import Vector as Vector
+
+
+class Backend(Protocol):
+    """How leaves of one library are looked at, copied and made anew."""
+
+    def is_array(self, value: object) -> bool:
+        """Whether `value` has memory of its own that f could change."""
+        ...
+
+    def objection(self, value: object, path: str) -> str | None:
+        """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one."""
+        ...
+
+    def kind_of(self, value: Any) -> str:
+        """NumPy's letter for what the entries are: f(loat), c(omplex), i, u, b(ool), O(bject); "" for no number."""
+        ...
+
+    def dtype_of(self, value: Any) -> str:
+        """Name of the dtype, such as ``"float32"`` or ``"bfloat16"``; a Python float is float64."""
+        ...
+
+    def to_vector(self, value: Any) -> Vector:
+        """Return a private float64 copy, flat in C order."""
+        ...
+
+    def as_numpy(self, value: Any) -> Array:
+        """Return the value as a NumPy array, which may share its memory; bfloat16 comes as float32."""
+        ...
+
+    def doubled(self, value: Any) -> Any:
+        """Return the same value in float64, as an array of its library."""
+        ...
+
+    def maker(self, value: Any, start: int) -> Maker:
+        """Return the function that makes a leaf like `value` from a flat buffer that holds it from `start` on."""
+        ...
+
+    def working_copy(self, array: Any) -> Any:
+        """Return a writable copy that f may keep or change."""
+        ...
+
+    def same_bits(self, one: Any, other: Any) -> bool:
+        """Whether two arrays of this library agree in shape, dtype and every bit."""
+        ...
+
+
+_NUMPY = cast("Backend", _numpy)
+
+
+def of(value: object) -> Backend:
+    """Return the backend of a value: torch's for its tensors, NumPy's for everything else.
+
+    A library that the user has not imported can have no arrays here, and is not imported.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
+        return cast("Backend", importlib.import_module("gradproof._backends._torch"))
+    return _NUMPY
+
+
+def is_array(value: object) -> bool:
+    """Whether `value` is an array of any library that is known here."""
+    return of(value).is_array(value)
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two arrays are of one library and agree in shape, dtype and every bit."""
+    backend = of(one)
+    return backend is of(other) and backend.same_bits(one, other)
+
+
+def same_leaf(one: Any, other: Any) -> bool:
+    """Whether two leaves are equal; objects that cannot be compared count as equal, for lack of evidence."""
+    if is_array(one) or is_array(other):
+        return is_array(one) and is_array(other) and same_bits(one, other)
+    try:
+        return bool(one == other) or bool(one != one)  # nan equals itself
+    except Exception:
+        return True

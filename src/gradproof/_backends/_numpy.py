@@ -33,10 +33,9 @@ def objection(value: object, path: str) -> str | None:
         return None
     if isinstance(value, complex):
         return f"`{path}` is complex, which is not supported yet; pass its real and imaginary parts as two leaves"
-    # Both look into `sys.modules` and import nothing. (Their types name frameworks that may not be there.)
-    if array_api_compat.is_torch_array(value) or array_api_compat.is_jax_array(value):  # pyright: ignore[reportUnknownMemberType]
-        framework = type(value).__module__.partition(".")[0]
-        return f"`{path}` is an array of {framework}, which is not supported yet; pass a NumPy array and wrap f"
+    # Looks into `sys.modules` and imports nothing. (Its type names frameworks that may not be there.)
+    if array_api_compat.is_jax_array(value):  # pyright: ignore[reportUnknownMemberType]
+        return f"`{path}` is an array of jax, which is not supported yet; pass a NumPy array and wrap f"
     if not _is_numpy(value):
         return (
             f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only floats and NumPy float "
@@ -53,14 +52,33 @@ def objection(value: object, path: str) -> str | None:
     return f"`{path}` is of dtype {dtype}, which has no derivative; pass `{path}.astype(float)`"
 
 
-def dtype_of(value: Any) -> np.dtype[Any]:
-    """Return the dtype of a leaf; a Python float is float64."""
-    return value.dtype if _is_numpy(value) else np.dtype(np.float64)
+def kind_of(value: Any) -> str:
+    """Return NumPy's letter for what the entries are; "" where they are no numbers."""
+    if _is_numpy(value):
+        return value.dtype.kind
+    if isinstance(value, bool):
+        return "b"
+    return next((kind for kind, type_ in (("f", float), ("i", int), ("c", complex)) if isinstance(value, type_)), "")
+
+
+def dtype_of(value: Any) -> str:
+    """Return the name of a leaf's dtype; a Python float is float64."""
+    return value.dtype.name if _is_numpy(value) else "float64"
 
 
 def to_vector(value: Any) -> Vector:
     """Return a private float64 copy, flat in C order."""
     return np.array(value, dtype=np.float64, subok=False).reshape(-1)
+
+
+def as_numpy(value: Any) -> Array:
+    """Return the value as an array, which may share its memory."""
+    return np.asarray(value)
+
+
+def doubled(value: Any) -> Array:
+    """Return the value in float64."""
+    return np.asarray(value, dtype=np.float64)
 
 
 def maker(value: Any, start: int) -> Maker:
@@ -107,16 +125,6 @@ def same_bits(one: Any, other: Any) -> bool:
     if one.dtype.kind in "biu":
         return np.array_equal(one, other)
     return one.tobytes() == other.tobytes()
-
-
-def same_leaf(one: Any, other: Any) -> bool:
-    """Whether two leaves are equal; objects that cannot be compared count as equal, for lack of evidence."""
-    if is_array(one) or is_array(other):
-        return is_array(one) and is_array(other) and same_bits(one, other)
-    try:
-        return bool(one == other) or bool(one != one)  # nan equals itself
-    except Exception:
-        return True
 
 
 def share_memory(one: Array, other: Array) -> bool:

@@ -263,7 +263,7 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
             judged.gradients.get(i, np.full(leaf.shape, math.nan) if leaf.size else np.zeros(leaf.shape))
             for i, leaf in enumerate(base.leaves)
         ]
-        arrays = [array.astype(leaf.dtype, copy=False) for array, leaf in zip(arrays, base.leaves, strict=True)]
+        arrays = [array.astype(leaf.numpy_dtype, copy=False) for array, leaf in zip(arrays, base.leaves, strict=True)]
         return arrays[0] if len(arrays) == 1 and not base.keys[0][1:] else arrays
 
     setattr(values, "__wrapped__", base.f)  # noqa: B010  (names of arguments are read from the signature that it wraps)

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _tree
-from gradproof._backends._numpy import Array
+from gradproof import _backends, _tree
+from gradproof._backends import Array
 from gradproof._contracts._dtype import check_dtype
 from gradproof._contracts._finite import check_finite
 from gradproof._contracts._shape import fit_block, fit_shape
@@ -67,7 +67,7 @@ def _members(claim: Any, is_tuple: bool) -> tuple[Any, ...]:
 
 
 def _is_numeric(value: object) -> bool:
-    return isinstance(value, (np.ndarray, np.number, np.bool_, bool, int, float, complex))
+    return _backends.is_array(value) or isinstance(value, (np.number, np.bool_, bool, int, float, complex))
 
 
 def judge_claim(primal: Primal, claim: Any, keyword: str) -> Judged:
@@ -103,7 +103,7 @@ def judge_tree(
         if claimed is None:
             judged.set_aside[i] = f"set aside: the claim has no {noun} for it"
             continue
-        about_dtype = check_dtype(leaf.path, leaf.dtype, claimed)
+        about_dtype = check_dtype(leaf, claimed)
         judged.findings.extend([] if about_dtype is None else [about_dtype])
         if about_dtype is not None and about_dtype.severity is Severity.ERROR:
             judged.set_aside[i] = f"set aside: claimed as {claimed.dtype.name}"
@@ -185,7 +185,7 @@ def judge_jacobian(
             if claimed is None:
                 judged.set_aside[i] = f"set aside: the claim has no block for it ({keyword}{name})"
                 continue
-            about_dtype = check_dtype(leaf.path, leaf.dtype, claimed)
+            about_dtype = check_dtype(leaf, claimed)
             judged.findings += [] if about_dtype is None else [about_dtype]
             if about_dtype is not None and about_dtype.severity is Severity.ERROR:
                 judged.set_aside[i] = f"set aside: claimed as {claimed.dtype.name}"

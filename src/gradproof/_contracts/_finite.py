@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradproof._backends._numpy import Array
+from gradproof._backends import Array
 from gradproof._report import Finding, Severity
 
 _SHOWN = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools as it
 import math
 
-from gradproof._backends._numpy import Array
+from gradproof._backends import Array
 from gradproof._report import Finding, Severity
 
 Shape = tuple[int, ...]

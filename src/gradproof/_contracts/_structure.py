@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _tree
-from gradproof._backends._numpy import Array
+from gradproof import _backends, _tree
+from gradproof._backends import Array
 from gradproof._report import Finding, Severity
 
 Keys = tuple[Hashable, ...]
@@ -72,7 +72,7 @@ def match_claim(
     for i, key in enumerate(keys):
         leaf = offered.pop(key, None)
         if leaf is not None and leaf.value is not None:
-            gradients[i] = np.asarray(leaf.value)
+            gradients[i] = _backends.of(leaf.value).as_numpy(leaf.value)
             continue
         array = _listed(members, key) if leaf is None else None
         if array is None:

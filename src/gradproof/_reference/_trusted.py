@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof import _backends
 from gradproof._primal import Primal
 from gradproof._problem import Problem
 
@@ -27,7 +28,7 @@ class Trusted:
 
     def __init__(self, primal: Primal, reference: Callable[..., Any], gradients: Mapping[int, Any]) -> None:
         self._primal = primal
-        doubles = [np.asarray(value, dtype=np.float64) for value in primal.values]
+        doubles = [_backends.of(value).doubled(value) for value in primal.values]
         ordered = list(doubles)
         for slot, value in zip(primal.slots, doubles, strict=True):
             ordered[slot] = value

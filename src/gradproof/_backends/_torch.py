@@ -1,0 +1,114 @@
+"""Tensors of PyTorch as leaves. Imported only where the user has imported torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradproof._backends._numpy import Array, Maker, Vector
+
+_KINDS = {
+    **dict.fromkeys((torch.float64, torch.float32, torch.float16, torch.bfloat16), "f"),
+    **dict.fromkeys((torch.complex128, torch.complex64), "c"),
+    **dict.fromkeys((torch.int64, torch.int32, torch.int16, torch.int8), "i"),
+    torch.uint8: "u",
+    torch.bool: "b",
+}
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def is_array(value: object) -> bool:
+    """Whether `value` is a tensor."""
+    return isinstance(value, torch.Tensor)
+
+
+def objection(value: Any, path: str) -> str | None:
+    """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one."""
+    if value.layout is not torch.strided:
+        return f"`{path}` is a tensor of layout {value.layout}, which is not supported here; pass `.to_dense()`"
+    if value.is_quantized:
+        return f"`{path}` is a quantised tensor, which has no derivative; pass `.dequantize()`"
+    if value.is_meta:
+        return f"`{path}` lies on the meta device and has no values"
+    kind = _KINDS.get(value.dtype, "")
+    if kind == "f":
+        return None
+    if kind == "c":
+        return f"`{path}` is complex, which is not supported yet; pass its real and imaginary parts as two leaves"
+    if kind == "":
+        return f"`{path}` is of dtype {value.dtype}, which is not supported; pass float32 or float64"
+    return f"`{path}` is of dtype {value.dtype}, which has no derivative; pass `{path}.double()`"
+
+
+def kind_of(value: Any) -> str:
+    """Return NumPy's letter for what the entries are; "O" for dtypes that NumPy does not know."""
+    return _KINDS.get(value.dtype, "O")
+
+
+def dtype_of(value: Any) -> str:
+    """Return the name of the dtype, such as ``"float32"``."""
+    return str(value.dtype).removeprefix("torch.")
+
+
+def to_vector(value: Any) -> Vector:
+    """Return a private float64 copy, flat in C order."""
+    tensor = value.detach().to(device="cpu", dtype=torch.float64, copy=True)
+    return np.asarray(tensor.contiguous().numpy(force=True)).reshape(-1)
+
+
+def as_numpy(value: Any) -> Array:
+    """Return the value as an array, which may share its memory; bfloat16 comes as float32, sparse as dense."""
+    tensor = value.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    return np.asarray(tensor.numpy(force=True))
+
+
+def doubled(value: Any) -> Any:
+    """Return the value in float64."""
+    return value.detach().double()
+
+
+def maker(value: Any, start: int) -> Maker:
+    """Return the function that makes a tensor like `value` from a flat buffer that holds it from `start` on.
+
+    Contiguous tensors of float64 on the CPU are views of the buffer; all others are copies of the same strides.
+    """
+    stop, shape = start + value.numel(), value.shape
+    if value.dtype is torch.float64 and value.device.type == "cpu" and value.is_contiguous():
+        return lambda buffer: _tensor(buffer[start:stop]).view(shape)
+    like = torch.empty_like(value, requires_grad=False)
+
+    def make(buffer: Vector) -> torch.Tensor:
+        return torch.empty_like(like).copy_(_tensor(buffer[start:stop]).view(shape))
+
+    return make
+
+
+def _tensor(vector: Vector) -> torch.Tensor:
+    """Return a view of a flat array."""
+    return torch.from_numpy(vector)  # pyright: ignore[reportUnknownMemberType]
+
+
+def working_copy(array: Any) -> Any:
+    """Return a tensor of its own memory that f may keep or change: same strides, no history."""
+    return array.detach().clone()
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two tensors agree in shape, dtype, device and every bit (nan equals itself, -0.0 is not 0.0)."""
+    if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
+        return False
+    if one.layout is not torch.strided or other.layout is not torch.strided:
+        return one.layout is other.layout and same_bits(one.to_dense(), other.to_dense())
+    one, other = one.detach().contiguous(), other.detach().contiguous()
+    if one.is_complex():
+        one, other = torch.view_as_real(one.resolve_conj()), torch.view_as_real(other.resolve_conj())
+    if one.is_floating_point():
+        bits = _INTEGERS[one.element_size()]
+        return torch.equal(one.view(bits), other.view(bits)) if one.numel() else True
+    return torch.equal(one, other)
