@@ -25,6 +25,8 @@ class Proved:
     max_bound: float
     claim_calls: int
     suggestion: Any = None
+    # What tells this proof from the others of a check, such as the mode "fwd-rev".
+    label: str = ""
 
 
 def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
