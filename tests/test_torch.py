@@ -315,3 +315,52 @@ def test_a_case_needs_no_claim():
     case = gradproof.Case(Sine, tensor(3), name="sine")
 
     assert case.check(rng=0).correct
+
+
+class SparseProduct(torch.autograd.Function):
+    """A sparse matrix times a vector, with a backward by hand."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.save_for_backward(matrix, x)
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        matrix, x = ctx.saved_tensors
+        dense = torch.outer(cotangent, x)
+        return dense, matrix.t() @ cotangent
+
+
+class SparseProductUntransposed(SparseProduct):
+    @staticmethod
+    def backward(ctx, cotangent):
+        matrix, x = ctx.saved_tensors
+        return torch.outer(cotangent, x), matrix @ cotangent  # wrong on purpose
+
+
+def sparse(layout):
+    dense = tensor(4, 4) * torch.as_tensor(np.random.default_rng(1).random((4, 4)) < 0.4)
+    return dense.to_sparse() if layout is torch.sparse_coo else dense.to_sparse(layout=layout)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_sparse_tensors_are_differentiated_by_their_values(layout):
+    """Both an operator of torch's and a rule by hand."""
+    matrix = sparse(layout)
+
+    report = check(lambda m, x: (m @ x).sin(), (matrix, tensor(4)), modes=("rev",), rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert report.leaves[0].path == "m.values()"
+    assert report.leaves[0].shape == (matrix._nnz(),)
+
+
+def test_a_rule_for_sparse_tensors_is_checked_on_both_sides():
+    matrix = sparse(torch.sparse_coo)
+
+    assert check(SparseProduct, (matrix, tensor(4)), modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    report = check(SparseProductUntransposed, (matrix, tensor(4)), modes=("rev",), rng=0)
+    assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT, Verdict.WRONG]

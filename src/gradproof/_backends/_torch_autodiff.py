@@ -54,7 +54,8 @@ class TorchAutodiff:
     Attributes
     ----------
     arguments : tuple
-        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with.
+        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with. A
+        sparse tensor is differentiated by the values that it stores.
     names : tuple of str
         The same as Python source.
     count : int
@@ -75,8 +76,15 @@ class TorchAutodiff:
         self._structure = flat.structure
         self._slots = [flat.leaves[i].slot for i in order]
         self.count = len(chosen)
-        self.arguments: tuple[Any, ...] = tuple(flat.leaves[i].value for i in order)
-        self.names = tuple(flat.leaves[i].path for i in order)
+        self._packers = [_packer(flat.leaves[i].value) for i in chosen]
+        self.arguments: tuple[Any, ...] = (
+            *(_entries(flat.leaves[i].value) for i in chosen),
+            *(flat.leaves[i].value for i in order[self.count :]),
+        )
+        self.names = tuple(
+            flat.leaves[i].path + (".values()" if k < self.count and self._packers[k] else "")
+            for k, i in enumerate(order)
+        )
         self._is_tuple = type(args) is tuple
         self._random = RandomState()
         self._records = False
@@ -171,13 +179,15 @@ class TorchAutodiff:
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
-        for slot, value in zip(self._slots, arguments, strict=True):
-            ordered[slot] = value
+        for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
+            pack = self._packers[k] if k < self.count else None
+            ordered[slot] = value if pack is None else pack(value)
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        return [leaf.value for leaf in leaves if _is_floating(leaf.value)]
+        found = [leaf.value for leaf in leaves if _is_floating(leaf.value)]
+        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -407,6 +417,30 @@ def _size(tensor: Tensor) -> float:
 
 def _is_floating(value: object) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _entries(tensor: Tensor) -> Tensor:
+    """What of a tensor is differentiated: all of it, or the values that a sparse one stores."""
+    if tensor.layout is torch.strided:
+        return tensor
+    tensor = tensor.detach()
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+
+
+def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What puts values back into a sparse tensor of the same pattern; None for one that is not sparse."""
+    layout = tensor.layout
+    if layout is torch.strided:
+        return None
+    tensor, size = tensor.detach(), tensor.shape
+    if layout is torch.sparse_coo:
+        indices = tensor.coalesce().indices()
+        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True)
+    by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
+    outer, inner = (
+        (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
+    )
+    return lambda values: torch.sparse_compressed_tensor(outer, inner, values, size, layout=layout)
 
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:
