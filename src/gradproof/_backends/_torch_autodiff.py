@@ -200,8 +200,8 @@ class TorchAutodiff:
 class Derivative:
     """The derivative of a function in one mode as a function again: a random combination of all of its entries.
 
-    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, with random
-    tensors in place of those that the name does not show. It is real, and has the attributes of `TorchAutodiff`.
+    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
+    is random and `fixed`. It is real, and has the attributes of `TorchAutodiff`.
     """
 
     is_scalar = True
@@ -219,7 +219,7 @@ class Derivative:
         tangents = tuple(_normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
         _load_forward_rules()
         second, name = (cotangents, "cotangent") if inner == "rev" else (tangents, "tangent")
-        self._fixed = tangents if inner == "rev" else cotangents
+        self.fixed = tangents if inner == "rev" else cotangents
         self._first = len(leaves)
         self.count = len(leaves) + len(second)
         self.arguments = (*leaves, *second, *base.arguments[base.count :])
@@ -263,10 +263,10 @@ class Derivative:
     ) -> Tensor:
         if self._inner == "rev":
             outputs = self._base.outputs(leaves, others)
-            return _inner_product(self._fixed, pull(outputs, leaves, second, create_graph=create_graph))
+            return _inner_product(self.fixed, pull(outputs, leaves, second, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
-            return _inner_product(self._fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
+            return _inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
 
     def _nested(self, tangents: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
         """Forward over forward: `torch.func.jvp` twice, because dual levels do not nest."""
@@ -275,7 +275,7 @@ class Derivative:
         def first(*tensors: Tensor) -> Tensor:
             leaves, second = tensors[: self._first], tensors[self._first :]
             along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
-            return _inner_product(self._fixed, along[1])
+            return _inner_product(self.fixed, along[1])
 
         with torch.no_grad(), _refusals():
             along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
@@ -301,32 +301,6 @@ class RandomState:
         torch.set_rng_state(self._cpu)
         if self._cuda:
             torch.cuda.set_rng_state_all(self._cuda)
-
-
-class Torch:
-    """f with all that torch offers for it (see `gradproof._claims._modes.Autodiff`)."""
-
-    not_available = NotAvailableError
-
-    def __init__(self, function: TorchAutodiff) -> None:
-        self.function = function
-
-    def derivative(self, inner: str, seed: int) -> Derivative:
-        """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        return Derivative(self.function, inner, seed)
-
-    def argument(self, values: Sequence[Any]) -> Any:
-        """Put values for all arguments back into the form of `args`."""
-        return self.function.argument(values)
-
-    def at_rest(self) -> contextlib.AbstractContextManager[None]:
-        """Leave all random states as they were found, whatever happens."""
-        return self.function.at_rest()
-
-
-def autodiff(f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None) -> Torch:
-    """Look at f as torch does."""
-    return Torch(TorchAutodiff(f, args, wrt))
 
 
 def find_tensors(args: Any) -> bool:
