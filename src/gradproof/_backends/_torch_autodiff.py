@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools as ft
 import importlib
 import inspect
@@ -130,6 +131,31 @@ class TorchAutodiff:
                 for leaf, tangent in zip(arguments[: self.count], tangents, strict=True)
             )
             return self._pick(self._call([*duals, *arguments[self.count :]]), _tangent)
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Tensors]:
+        """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` compiles f first.
+
+        Raises
+        ------
+        NotAvailableError
+            If torch has no rule for it, or cannot compile f.
+        """
+        if mode == "compile":
+            compiled = self._compiled()
+            return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
+        with torch.enable_grad(), _refusals():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
+            together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
+            found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
+            return [tuple(gradient[k] for gradient in found) for k in range(len(rows))]
+
+    def _compiled(self) -> TorchAutodiff:
+        """The same function, compiled by `torch.compile` at its first call."""
+        compiled = copy.copy(self)
+        compiled._f = torch.compile(self._f)
+        return compiled
 
     def outputs(self, leaves: Sequence[Tensor], others: Sequence[Any]) -> list[Tensor]:
         """All floating outputs of f, as torch records them."""
@@ -319,7 +345,7 @@ def pull(
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
-    us = tuple(_like(u, y) for y, u in zip(ys, us, strict=True))
+    us = tuple(torch.as_tensor(u, dtype=y.dtype, device=y.device).reshape(y.shape) for y, u in zip(ys, us, strict=True))
     found = cast(
         "Sequence[Tensor | None]",
         torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True),
@@ -353,10 +379,6 @@ def _refusals() -> Generator[None]:
 
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-
-
-def _like(value: Any, tensor: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=tensor.dtype, device=tensor.device).reshape(tensor.shape)
 
 
 def _tangent(tensor: Tensor) -> Tensor:

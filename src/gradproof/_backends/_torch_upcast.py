@@ -112,6 +112,11 @@ class Upcast:
         ]
         return widened(self._low.jvp(tuple(narrow), *self._narrowed(arguments)))
 
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> Any:
+        """Batched or compiled reverse mode of the original."""
+        assert isinstance(self._low, TorchAutodiff)
+        return [widened(one) for one in self._low.vjps(mode, cotangents, *self._narrowed(arguments))]
+
     def _narrowed(self, arguments: Sequence[Any]) -> list[Any]:
         """The original's own arguments, the differentiated ones at the point asked for."""
         own = self._low.arguments
