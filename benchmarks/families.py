@@ -675,9 +675,16 @@ def small_ripple(draw: Draw) -> Made:
 
 @family("oscillating", "float64")
 def ripple_at_the_fine_steps(draw: Draw) -> Made:
-    """Wavelength near the finest first steps, amplitude 1e-13 .. 1e-10: easily taken for noise."""
-    amplitude, frequency = draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e6, 1e7)
-    return plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+    """Wavelength near the finest first steps, amplitude 1e-13 .. 1e-10 of f: easily taken for noise."""
+    return _rippled(draw, draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e6, 1e7))
+
+
+def _rippled(draw: Draw, amplitude: np.ndarray, frequency: np.ndarray) -> Made:
+    """A ripple that is small beside f, but not beside the rounding of f."""
+    made = plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+    size = abs(float(made.smooth(made.x, *made.data)))
+    made.data = (*made.data[:-2], amplitude * max(size, 1.0), frequency)
+    return made
 
 
 @family("oscillating", UPPER)
@@ -1680,9 +1687,8 @@ def two_ripples(draw: Draw) -> Made:
 
 @family("oscillating", "float64")
 def ripple_below_the_steps(draw: Draw) -> Made:
-    """Wavelength below the finest first steps, amplitude 1e-13 .. 1e-10."""
-    amplitude, frequency = draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e7, 1e8)
-    return plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+    """Wavelength below the finest first steps, amplitude 1e-13 .. 1e-10 of f."""
+    return _rippled(draw, draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e7, 1e8))
 
 
 @family("oscillating", "float64")
