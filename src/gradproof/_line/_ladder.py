@@ -166,7 +166,7 @@ def slope(
             break
         if stage == 0 and result is not None and line.finite().all() and not full:
             added = line.far_from(_second_levels(result, scale, target), 1.5)
-            noisy = bool((result.noise > ROUNDING * result.unit).any())
+            noisy = bool((result.noise > _ordinary(result, floor)).any())
             if noisy and len(added):
                 # Is it noise, or a ripple that a far finer step resolves?
                 step = guard_step(float(line.h[-1]), eps)
@@ -252,6 +252,11 @@ def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
         return np.abs(third - result.value) <= 3e-4 * size + result.bar
 
 
+def _ordinary(result: Slope, floor: Floats) -> Floats:
+    """Noise that needs no explanation: that of rounding, and what is known from repeats or an earlier direction."""
+    return np.maximum(ROUNDING * result.unit, 1.001 * floor)
+
+
 def _accept(
     result: Slope,
     stage: int,
@@ -271,14 +276,13 @@ def _accept(
         return not bool(((result.bar > 1e-3 * size) & (rounding < 1e-4 * size)).any())
     good = _plausible(result, size) & ~((result.odd[-1] == 0) & (result.odd[0] != 0))
     if stage == 0:
-        ordinary = result.noise <= np.maximum(ROUNDING * result.unit, 1.001 * floor)
-        good &= (result.bar <= target * size) & ordinary
+        good &= (result.bar <= target * size) & (result.noise <= _ordinary(result, floor))
     else:
         good &= result.bar <= LATER * target * size
         if guard is not None:
             step, odd, even = guard
             moved = np.maximum(np.abs(odd - result.value * step), even)
-            good &= (result.noise <= ROUNDING * result.unit) | (moved > 0.3 * result.noise)
+            good &= (result.noise <= _ordinary(result, floor)) | (moved > 0.3 * result.noise)
     return all_finite and bool(good.all())
 
 
@@ -299,7 +303,8 @@ def _second_levels(result: Slope, scale: float | Floats, target: float) -> Float
     size = np.maximum(np.maximum(scale, np.abs(result.value)), 1e-300)
     kink = np.abs(result.jump) > result.jump_bar
     if (kink | ~_plausible(result, size)).any():
-        levels = [h[-1] / 7, h[-1] / 49]
+        # Two of them near each other, as two neighbours show how noisy phi is there.
+        levels = [h[-1] / 7, h[-1] / 29, h[-1] / 49]
     elif float(np.max(5 * result.noise / h[-1] / size)) > target:
         levels = [4 * h[0], 0.2 * h[0]]
     elif len(h) >= 3:

@@ -225,8 +225,8 @@ def lattice(differences: Floats, unit: Floats) -> Floats:
             multiple = np.where(size < 3e3 * trial, size / trial, np.nan)
             # Rounding blurs both the multiple and the step that it is a multiple of.
             blur = np.maximum(1e-3, 2 * (multiple + 1) * unit / trial)
-            multiple = np.where(blur < 0.05, multiple, np.nan)
-            whole = np.isnan(multiple) | (np.abs(multiple - np.round(multiple)) < blur)
+            whole = ~(blur < 0.25) | (np.abs(multiple - np.round(multiple)) < blur)
+            multiple = np.where(blur < 4e-3, multiple, np.nan)
         good = whole.all(0) & (np.isfinite(multiple).sum(0) >= 4) & enough
         # A divided step is a guess at the lattice: half as much again, to be safe.
         step = np.where(good, trial * (1.0 if divisor == 1 else 1.5), step)

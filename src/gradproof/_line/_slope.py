@@ -143,7 +143,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     """
     h, level, column = first.h, int(first.level[0]), int(first.column[0])
     # Where steps do not resolve some structure, what changes across a wide gap says nothing of what is left below it.
-    pair = None if first.stage == 0 or first.structure.any() else _good_pair(first, scale)
+    hidden = float(np.max(first.structure, initial=0.0)) > 30 * float(first.bar[0])
+    pair = None if first.stage == 0 or hidden else _good_pair(first, scale)
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
     elif pair is not None:
