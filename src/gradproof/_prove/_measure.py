@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import TRUST, Known, Shape, Slope, shape_near, slope
+from gradproof._line import Known, Shape, Slope, shape_near, slope
 from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
@@ -292,11 +292,7 @@ class Meter:
         return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
     def residual(self, direction: Direction, scale: float) -> Asking[Residual]:
-        """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd.
-
-        The directions so far have shown noise, curvature and third derivative; `TRUST` times the latter two allows for
-        parts of a direction on which these do not cancel.
-        """
+        """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd (see `Known`)."""
         known = self.known
         if direction.floor > 0:
             return (yield from self.coarse_slope(direction, scale)).as_residual()
@@ -305,8 +301,8 @@ class Meter:
             plus, minus = yield from self.pair(direction, step)
             claimed, absolute = self.directions.slope(direction)
             even = abs((plus + minus) / 2 - float(known.f0[0]))
-            if math.isfinite(even) and even <= TRUST * known.curvature * step**2 + 8 * float(known.noise[0]):
-                bar = known.question_bar(step) + 8 * EPS64 * absolute
+            bar = known.question_bar(step, even, scale) + 8 * EPS64 * absolute
+            if math.isfinite(bar):
                 return Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
         return (yield from self.slope(direction, scale, known=known)).as_residual()
 
