@@ -113,7 +113,8 @@ def check(
         this is done only where the entries are few. With `grad` alone.
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
-        argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the inside. With `grad` alone.
+        argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the
+        inside. With `grad` alone.
     reference : callable, optional
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
