@@ -17,12 +17,13 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from gradproof import _claims, _prove, _render
+from gradproof import _backends, _claims, _prove, _render
 from gradproof._errors import GradproofWarning, UsageError
 from gradproof._primal import Primal
 from gradproof._report import (
     Cost,
     GradientError,
+    ModeResult,
     Report,
     Run,
     Severity,
@@ -50,6 +51,8 @@ def check(
     hess: Claim | None = None,
     hvp: Callable[..., Tree] | None = None,
     wrt: int | tuple[int, ...] | None = None,
+    order: int = 1,
+    modes: tuple[str, ...] | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -64,6 +67,9 @@ def check(
     ``phi(t) = f(x + t v)``, each with an error bar, are compared with ``<grad, v>``. The number of evaluations does
     not grow with the number of parameters. Every other claim is reduced to such proofs: `jac`, `vjp` and `jvp` to
     those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``<u, grad(x)>``.
+
+    Without a claim, `args` must hold tensors of PyTorch, and what its own autodiff returns for f is the claim: a
+    function, a module, an `autograd.Function` or a custom operator, with outputs of any structure.
 
     Pass one claim of the first order (`grad`, `jac`, `vjp` or `jvp`), one of the second (`hess` or `hvp`), or both:
     then the first is proved, and the second is checked against differences of it. A second-order claim alone is
@@ -99,7 +105,14 @@ def check(
     hvp : callable, optional
         ``hvp(vector, *args)``; vector and result in the structure of the differentiated argument. f returns a scalar.
     wrt : int or tuple of int, optional
-        Which arguments are differentiated; None is argument 0. With a tuple the claim is a tuple, too.
+        Which arguments are differentiated; None is argument 0. With a tuple the claim is a tuple, too. Without a claim,
+        None takes all tensors that require grad, or all floating ones if none does.
+    order : {1, 2}
+        Without a claim: whether the second derivatives that the framework computes are checked, too.
+    modes : tuple of str, optional
+        Without a claim: which of ``"rev"``, ``"fwd"``, ``"rev-rev"``, ``"fwd-rev"`` (forward over reverse),
+        ``"rev-fwd"`` and ``"fwd-fwd"`` are checked. None takes all of `order`; those for which the framework has no
+        rule are listed in ``report.modes`` as not available. One that is named here must be available.
     rtol : float, optional
         Smallest error worth an accusation, relative to the norm of the leaf's own gradient. None derives it from the
         precision that f shows.
@@ -183,6 +196,8 @@ def check(
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
     options = _Options(
         wrt=wrt,
+        order=order,
+        modes=modes,
         rtol=rtol,
         max_bound=max_bound,
         confidence=confidence,
@@ -205,6 +220,8 @@ def assert_grad(
     hess: Claim | None = None,
     hvp: Callable[..., Tree] | None = None,
     wrt: int | tuple[int, ...] | None = None,
+    order: int = 1,
+    modes: tuple[str, ...] | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -217,7 +234,9 @@ def assert_grad(
 
     Parameters
     ----------
-    f, args, grad, jac, vjp, jvp, hess, hvp, wrt, rtol, max_bound, confidence, level, domain, reference, rng
+    f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
+        As for `check`.
+    confidence, level, domain, reference, rng
         As for `check`.
 
     Returns
@@ -245,6 +264,8 @@ def assert_grad(
         args,
         **claims,
         wrt=wrt,
+        order=order,
+        modes=modes,
         rtol=rtol,
         max_bound=max_bound,
         confidence=confidence,
@@ -306,7 +327,7 @@ class Case:
     options: Mapping[str, Any]
 
     def __init__(self, f: Callable[..., Any], args: Any, *, name: str | None = None, **options: Any) -> None:
-        _require_options(options)
+        _require_options(options, args)
         values = {"f": f, "args": args, "name": name, "options": types.MappingProxyType(options)}
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
@@ -314,7 +335,7 @@ class Case:
     def check(self, **overrides: Any) -> Report:
         """Run the check, with some options replaced; return its Report."""
         merged: dict[str, Any] = {**self.options, **overrides}
-        _require_options(merged)
+        _require_options(merged, self.args)
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
         return _check(self.f, self.args, _given(**claims), _Options(**merged), self.name)
 
@@ -335,12 +356,14 @@ def _case(f: Callable[..., Any], args: Any, name: str | None, options: dict[str,
     return Case(f, args, name=name, **options)
 
 
-def _require_options(options: Mapping[str, Any]) -> None:
+def _require_options(options: Mapping[str, Any], args: Any) -> None:
     known = [name for name, parameter in _PARAMETERS.items() if parameter.kind is parameter.KEYWORD_ONLY]
     for name in options:
         if name not in known:
             raise UsageError(f"`{name}` is no option of `check`; it takes {', '.join(known)}.")
-    _claims.require_claims({keyword: None for keyword in _claims.KEYWORDS if options.get(keyword) is not None})
+    claims = {keyword: None for keyword in _claims.KEYWORDS if options.get(keyword) is not None}
+    if claims or not _backends.has_autodiff(args):
+        _claims.require_claims(claims)
 
 
 def _given(**claims: Claim | None) -> dict[str, Any]:
@@ -356,6 +379,8 @@ class _Options:
     """What `check` was asked besides f, args and the claim."""
 
     wrt: int | tuple[int, ...] | None = None
+    order: int = 1
+    modes: tuple[str, ...] | None = None
     rtol: float | None = None
     max_bound: float | None = None
     confidence: float = 1 - 1e-6
@@ -384,6 +409,13 @@ class _Options:
         if names and set(claims) != {"grad"}:
             raise UsageError(f"{' and '.join(names)} can be used with `grad` alone so far.")
 
+    def require_no_modes(self) -> None:
+        """Raise UsageError where an option is set that only a framework's autodiff takes."""
+        if self.order != 1 or self.modes is not None:
+            raise UsageError(
+                "`order` and `modes` are for a framework's own autodiff: pass no claim, or leave them out."
+            )
+
     def engine(self, seed: int) -> _prove.Options:
         return _prove.Options(
             rtol=None if self.rtol is None else float(self.rtol),
@@ -395,7 +427,7 @@ class _Options:
 
     def written(self) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
-        plain = ("wrt", "rtol", "max_bound", "confidence", "level")
+        plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level")
         fields = {field.name: field.default for field in dataclasses.fields(self)}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
         named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
@@ -419,8 +451,11 @@ def _draw_seed(rng: Any) -> int:
 
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
     started = time.perf_counter()
+    if not claims and _backends.has_autodiff(args):
+        return _check_autodiff(f, _backends.autodiff(f, args, options.wrt), options, name, started)
     _claims.require_claims(claims)
     options.require_gradient(claims)
+    options.require_no_modes()
     seed = _draw_seed(options.rng)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
@@ -442,6 +477,39 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
         reproduce=reproduce,
     )
+    return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
+
+
+def _check_autodiff(
+    f: Callable[..., Any], autodiff: Any, options: _Options, name: str | None, started: float
+) -> Report:
+    """Check what a framework's own autodiff claims about f."""
+    from gradproof._claims._modes import prove_modes
+
+    seed = _draw_seed(options.rng)
+    short_name = str(getattr(f, "__name__", type(f).__name__))
+    with autodiff.at_rest():
+        proved = prove_modes(
+            autodiff,
+            name=name or short_name,
+            modes=options.modes,
+            order=options.order,
+            options=options.engine(seed),
+            surroundings=_claims.Surroundings(),
+            reproducer=f"gradproof.check({_identifier(short_name, 'f')}, args{options.written()}, rng={seed})",
+        )
+    return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
+
+
+def _report(
+    result: _claims.Result,
+    options: _Options,
+    *,
+    seed: int,
+    claim: str,
+    started: float,
+    modes: tuple[ModeResult, ...] = (),
+) -> Report:
     reproducer = result.reproducer
     return Report(
         verdict=result.verdict,
@@ -458,13 +526,14 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
             seconds=time.perf_counter() - started,
         ),
         name=result.primal.name,
-        claim=_claims.shown_name(claims),
+        claim=claim,
         level=result.level,
         seed=seed,
         rtol=result.rtol,
         max_bound=result.max_bound,
         confidence=float(options.confidence),
         run=_describe_run(),
+        modes=modes,
         suggested_args=result.suggestion,
     )
 

@@ -32,6 +32,8 @@ class Primal:
         Positions of the differentiated arguments; None is 0.
     name : str, optional
         Name in the report; that of f by default.
+    names : sequence of str, optional
+        Of the arguments, as Python source; f's own by default.
     is_vector : bool
         Whether f may return more than one number.
 
@@ -67,6 +69,7 @@ class Primal:
         wrt: int | tuple[int, ...] | None = None,
         *,
         name: str | None = None,
+        names: Sequence[str] | None = None,
         is_vector: bool = False,
     ) -> None:
         if not callable(f):
@@ -80,7 +83,7 @@ class Primal:
         self.name = name if name is not None else _name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
-        self._names = _argument_names(f, len(positional))
+        self._names = _argument_names(f, len(positional)) if names is None else list(names)
         self.roots = tuple(self._names[i] for i in self.wrt)
         self.evaluations = 0
         self.calls = 0

@@ -145,6 +145,30 @@ class LeafResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ModeResult:
+    """What a framework's autodiff was found to be in one mode.
+
+    Attributes
+    ----------
+    mode : str
+        ``"rev"`` or ``"fwd"``, or outer and inner mode of the second order: ``"fwd-rev"`` is forward over reverse.
+    verdict : Verdict or None
+        None where the mode was not checked.
+    note : str
+        Why not, such as ``"not available: ..."`` with the framework's own words.
+    """
+
+    mode: str
+    verdict: Verdict | None = None
+    note: str = ""
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict, or why there is none."""
+        return str(self.verdict.value) if self.verdict is not None else self.note
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
     """What the check spent.
 
@@ -207,6 +231,9 @@ class Report:
         Of the certificates, over the choice of directions, given honest error bars.
     run : Run
         Versions, machine and time; left out of comparisons.
+    modes : tuple of ModeResult
+        Where a framework's own autodiff is the claim: every mode that was asked for. Leaves and findings of modes other
+        than "rev" name theirs.
     suggested_args : tuple or any tree, optional
         Another point, in the form of `args`, where this one proves nothing or f has a kink; None elsewhere. It is no
         part of the JSON form, nor of comparisons.
@@ -225,6 +252,7 @@ class Report:
     max_bound: float
     confidence: float
     run: Run
+    modes: tuple[ModeResult, ...] = ()
     suggested_args: Any = dataclasses.field(default=None, repr=False, metadata={"json": False})
 
     @property

@@ -100,3 +100,21 @@ def same_leaf(one: Any, other: Any) -> bool:
         return bool(one == other) or bool(one != one)  # nan equals itself
     except Exception:
         return True
+
+
+def has_autodiff(args: Any) -> bool:
+    """Whether `args` hold arrays of a framework that differentiates by itself."""
+    return "torch" in sys.modules and importlib.import_module("gradproof._backends._torch_autodiff").find_tensors(args)
+
+
+def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Any:
+    """Return f as a framework's autodiff sees it (see `gradproof._claims._modes.Autodiff`).
+
+    Raises
+    ------
+    UsageError
+        If nothing can be differentiated.
+    FunctionError
+        If f raises at the point.
+    """
+    return importlib.import_module("gradproof._backends._torch_upcast").autodiff(f, args, wrt)

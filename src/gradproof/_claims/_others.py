@@ -81,6 +81,8 @@ def prove_others(
             extra = derived.evaluations
         else:
             proofs.append(prove_second(dataclasses.replace(task, primal=base), claims[second], second))
+    if len(proofs) > 1:
+        proofs[1] = dataclasses.replace(proofs[1], label="second order")
     return Result(
         primal=primal,
         reproducer=task.reproducer,

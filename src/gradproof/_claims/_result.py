@@ -35,20 +35,23 @@ class Result:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Those of all proofs; what f does to its arguments is said once."""
+        """Those of all proofs; what holds for several is said once, else the finding says which it is of."""
         found: dict[tuple[str, str, str, str], Finding] = {}
         for proof in self.proofs:
             for one in proof.findings:
-                found.setdefault((one.id, one.path, one.kind, one.place), one)
+                key = (one.id, one.path, one.kind, one.place)
+                if key not in found:
+                    found[key] = dataclasses.replace(one, kind=f"{proof.label}: {one.kind}") if proof.label else one
         return tuple(found.values())
 
     @property
     def leaves(self) -> tuple[LeafResult, ...]:
-        """Those of the first order, then those of the second, which say so."""
-        leaves = list(self.proofs[0].leaves)
-        for proof in self.proofs[1:]:
-            leaves += [dataclasses.replace(leaf, path=f"{leaf.path} (second order)") for leaf in proof.leaves]
-        return tuple(leaves)
+        """Those of all proofs; those of a proof with a label say so."""
+        return tuple(
+            dataclasses.replace(leaf, path=f"{leaf.path} ({proof.label})") if proof.label else leaf
+            for proof in self.proofs
+            for leaf in proof.leaves
+        )
 
     @property
     def rtol(self) -> float:

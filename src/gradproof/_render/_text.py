@@ -40,6 +40,7 @@ _DERIVATIVES = {
     "vjp": "vjp",
     "jvp": "jvp",
     "hvp": "hvp",
+    "autodiff": "derivative by autodiff",
 }
 
 _WHAT_IT_MEANS = {
@@ -113,6 +114,8 @@ class ReportView:
         certificate = " ".join(_certificate(report))
         if certificate:
             yield text(certificate, "dim")
+        if report.modes:
+            yield text(_modes(report), "dim")
         yield text(_cost(report), "dim")
 
 
@@ -305,6 +308,14 @@ def _certificate(report: Report) -> Iterator[str]:
             "A single wrong entry would have been noticed from an error of "
             f"{numbers.significant(noticeable)} of its leaf's rms entry."
         )
+
+
+def _modes(report: Report) -> str:
+    """The modes of a framework's autodiff: those checked by verdict, then why the others were not."""
+    checked = [f"{one.mode} {one.verdict.value}" for one in report.modes if one.verdict is not None]
+    notes = [f" Mode {one.mode}: {one.note}." for one in report.modes if one.verdict is None]
+    how = {f", {one.note}" for one in report.modes if one.verdict is not None and one.note}
+    return f"Modes: {', '.join(checked)}{''.join(how)}." + "".join(notes)
 
 
 def _cost(report: Report) -> str:

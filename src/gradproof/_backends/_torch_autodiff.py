@@ -1,0 +1,452 @@
+"""What PyTorch's own autodiff claims about a function: reverse and forward mode, and their compositions."""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import contextlib
+import functools as ft
+import importlib
+import inspect
+import math
+import random
+import re
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeGuard, cast
+
+import numpy as np
+import torch
+import torch.autograd.forward_ad as forward_ad
+
+from gradproof import _tree
+from gradproof._errors import FunctionError, UsageError
+
+Tensor = torch.Tensor
+Tensors = tuple[Tensor, ...]
+
+# What torch says where it has no rule for a mode, rather than a wrong one.
+_NOT_THERE = re.compile(
+    r"not implemented|does not support it|not supported|once_differentiable|setup_context|"
+    r"must be set to True to support|You must either override|does not have vmap support|implement the jvp"
+)
+# What torch says where f itself differentiates, which it cannot do while no graph is recorded.
+_NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
+
+
+class NotAvailableError(Exception):
+    """The framework has no rule for this mode; the message is its own, in one line."""
+
+
+class TorchAutodiff:
+    """A function seen as one of its differentiable tensors alone, and what torch says about its derivative.
+
+    Parameters
+    ----------
+    f : callable, nn.Module, or subclass of autograd.Function
+    args : tuple or any tree
+        As for `gradproof.check`.
+    wrt : int, tuple of int, or None
+        Positions of the arguments whose floating tensors are differentiated; None takes the tensors that require grad,
+        or all floating ones if none does.
+
+    Attributes
+    ----------
+    arguments : tuple
+        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with. A
+        sparse tensor is differentiated by the values that it stores.
+    names : tuple of str
+        The same as Python source.
+    count : int
+        How many are differentiated.
+    is_scalar : bool
+        Whether f returns one real number.
+    """
+
+    def __init__(self, f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> None:
+        positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
+        roots = _argument_names(f, len(positional))
+        self._f: Callable[..., Any] = f.apply if _is_rule(f) else f
+        flat = _tree.flatten(positional, roots, none_is_leaf=True)
+        chosen = _chosen([(int(leaf.keys[0]), leaf.value) for leaf in flat.leaves], wrt, len(positional))  # pyright: ignore[reportArgumentType]
+        if not chosen:
+            raise UsageError(f"nothing to differentiate in `{', '.join(roots)}`: there is no floating tensor in it.")
+        order = chosen + [i for i in range(len(flat.leaves)) if i not in set(chosen)]
+        self._structure = flat.structure
+        self._slots = [flat.leaves[i].slot for i in order]
+        self.count = len(chosen)
+        self._packers = [_packer(flat.leaves[i].value) for i in chosen]
+        self.arguments: tuple[Any, ...] = (
+            *(_entries(flat.leaves[i].value) for i in chosen),
+            *(flat.leaves[i].value for i in order[self.count :]),
+        )
+        self.names = tuple(
+            flat.leaves[i].path + (".values()" if k < self.count and self._packers[k] else "")
+            for k, i in enumerate(order)
+        )
+        self._is_tuple = type(args) is tuple
+        self._random = RandomState()
+        self._records = False
+        self._outputs: list[int] | None = None
+        self.is_scalar = False
+        self._learn()
+
+    def value(self, *arguments: Any) -> Any:
+        """What f returns of floating tensors: alone if it is one, a real number of shape () where f is scalar."""
+        if self._records:
+            with torch.enable_grad():
+                ready = [leaf.detach().requires_grad_() for leaf in arguments[: self.count]]
+                return _detached(self._pick(self._call([*ready, *arguments[self.count :]])))
+        with torch.no_grad():
+            return self._pick(self._call(arguments))
+
+    def vjp(self, cotangent: Any, *arguments: Any) -> Tensors:
+        """J^T u in reverse mode, one tensor for each differentiated one; zeros where torch returns None.
+
+        Raises
+        ------
+        NotAvailableError
+            If torch has no rule for it.
+        """
+        with torch.enable_grad(), _refusals():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
+            return pull(outputs, leaves, cotangents)
+
+    def jvp(self, tangents: Any, *arguments: Any) -> Any:
+        """J v in forward mode, in the structure of `value`.
+
+        Raises
+        ------
+        NotAvailableError
+            If torch has no rule for it.
+        """
+        _load_forward_rules()
+        with torch.no_grad(), _refusals(), forward_ad.dual_level():
+            duals = tuple(
+                forward_ad.make_dual(leaf.detach(), tangent)
+                for leaf, tangent in zip(arguments[: self.count], tangents, strict=True)
+            )
+            return self._pick(self._call([*duals, *arguments[self.count :]]), _tangent)
+
+    def outputs(self, leaves: Sequence[Tensor], others: Sequence[Any]) -> list[Tensor]:
+        """All floating outputs of f, as torch records them."""
+        return self._floating(self._call([*leaves, *others]))
+
+    def argument(self, values: Sequence[Any]) -> Any:
+        """Put values for all of `arguments` back into the form of `args`."""
+        trees = self._structure.unflatten(self._ordered(values))
+        return tuple(trees) if self._is_tuple else trees[0]
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Generator[None]:
+        """Leave all random states as they were found, whatever happens."""
+        try:
+            yield
+        finally:
+            self._random.rewind()
+
+    def _learn(self) -> None:
+        """Call f once, to see which of its outputs are floating and whether it differentiates within."""
+        try:
+            try:
+                with torch.no_grad():
+                    returned = self._call(self.arguments)
+            except RuntimeError as error:
+                if not _NO_GRAPH.search(str(error)):
+                    raise
+                self._records = True
+                with torch.enable_grad():
+                    ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
+                    returned = self._call([*ready, *self.arguments[self.count :]])
+        except Exception as error:
+            name = getattr(self._f, "__name__", type(self._f).__name__)
+            raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
+        finally:
+            self._random.rewind()
+        outputs = self._floating(returned)
+        if not outputs:
+            raise FunctionError(
+                "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
+            )
+        self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
+
+    def _call(self, arguments: Sequence[Any]) -> Any:
+        self._random.rewind()
+        return self._f(*self._structure.unflatten(self._ordered(arguments)))
+
+    def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
+        ordered: list[Any] = [None] * len(self._slots)
+        for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
+            pack = self._packers[k] if k < self.count else None
+            ordered[slot] = value if pack is None else pack(value)
+        return ordered
+
+    def _floating(self, returned: Any) -> list[Tensor]:
+        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+        found = [leaf.value for leaf in leaves if _is_floating(leaf.value)]
+        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+
+    def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
+        """The floating outputs, or a part of each."""
+        found = [part(tensor) for tensor in self._floating(returned)]
+        if len(found) != 1:
+            return tuple(found)
+        return found[0].reshape(()) if self.is_scalar else found[0]
+
+
+class Derivative:
+    """The derivative of a function in one mode as a function again: a random combination of all of its entries.
+
+    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
+    is random and `fixed`. It is real, and has the attributes of `TorchAutodiff`.
+    """
+
+    is_scalar = True
+
+    def __init__(self, base: TorchAutodiff, inner: str, seed: int) -> None:
+        self._base = base
+        self._inner = inner
+        generator = np.random.default_rng((seed, 4))
+        leaves: Tensors = base.arguments[: base.count]
+        base._random.rewind()  # pyright: ignore[reportPrivateUsage]
+        with torch.no_grad():
+            outputs = [tensor.detach() for tensor in base.outputs(leaves, base.arguments[base.count :])]
+        base._random.rewind()  # pyright: ignore[reportPrivateUsage]
+        cotangents = tuple(_normal_like(tensor, generator) for tensor in outputs)
+        tangents = tuple(_normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
+        _load_forward_rules()
+        second, name = (cotangents, "cotangent") if inner == "rev" else (tangents, "tangent")
+        self.fixed = tangents if inner == "rev" else cotangents
+        self._first = len(leaves)
+        self.count = len(leaves) + len(second)
+        self.arguments = (*leaves, *second, *base.arguments[base.count :])
+        suffixes = [f"[{i}]" if len(second) > 1 else "" for i in range(len(second))]
+        self.names = (
+            *base.names[: base.count],
+            *(f"{name}{suffix}" for suffix in suffixes),
+            *base.names[base.count :],
+        )
+
+    def value(self, *arguments: Any) -> Tensor:
+        """H at the arguments."""
+        with torch.enable_grad() if self._inner == "rev" else torch.no_grad(), _refusals():
+            leaves, second, others = self._split(arguments)
+            if self._inner == "rev":
+                leaves = tuple(leaf.detach().requires_grad_() for leaf in leaves)
+                second = tuple(tensor.detach() for tensor in second)
+            return self._value(leaves, second, others, create_graph=False).detach()
+
+    def vjp(self, cotangent: Any, *arguments: Any) -> Tensors:
+        """The gradient of h in reverse mode, times a number."""
+        with torch.enable_grad(), _refusals():
+            ready = tuple(tensor.detach().requires_grad_() for tensor in arguments[: self.count])
+            value = self._value(ready[: self._first], ready[self._first :], arguments[self.count :], create_graph=True)
+            return pull([value], ready, [cotangent])
+
+    def jvp(self, tangents: Any, *arguments: Any) -> Tensor:
+        """The derivative of h along tangents in forward mode."""
+        if self._inner == "fwd":
+            return self._nested(tangents, arguments)
+        with torch.enable_grad(), _refusals(), forward_ad.dual_level():
+            duals = tuple(
+                forward_ad.make_dual(tensor.detach().requires_grad_(), tangent)
+                for tensor, tangent in zip(arguments[: self.count], tangents, strict=True)
+            )
+            value = self._value(duals[: self._first], duals[self._first :], arguments[self.count :], create_graph=True)
+            return _tangent(value).detach()
+
+    def _value(
+        self, leaves: Sequence[Tensor], second: Sequence[Tensor], others: Sequence[Any], *, create_graph: bool
+    ) -> Tensor:
+        if self._inner == "rev":
+            outputs = self._base.outputs(leaves, others)
+            return _inner_product(self.fixed, pull(outputs, leaves, second, create_graph=create_graph))
+        with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
+            duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
+            return _inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
+
+    def _nested(self, tangents: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
+        """Forward over forward: `torch.func.jvp` twice, because dual levels do not nest."""
+        others = arguments[self.count :]
+
+        def first(*tensors: Tensor) -> Tensor:
+            leaves, second = tensors[: self._first], tensors[self._first :]
+            along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
+            return _inner_product(self.fixed, along[1])
+
+        with torch.no_grad(), _refusals():
+            along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
+            return along[1]
+
+    def _split(self, arguments: Sequence[Any]) -> tuple[Tensors, Tensors, Sequence[Any]]:
+        return tuple(arguments[: self._first]), tuple(arguments[self._first : self.count]), arguments[self.count :]
+
+
+class RandomState:
+    """The states of all generators that a function may draw from, taken now and put back at every `rewind`."""
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()  # noqa: NPY002  (the user's function may draw from it)
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def rewind(self) -> None:
+        """Put all states back."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        torch.set_rng_state(self._cpu)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+def find_tensors(args: Any) -> bool:
+    """Whether there is a floating tensor anywhere in `args`."""
+    positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
+    leaves = _tree.flatten(positional, [f"args[{i}]" for i in range(len(positional))], none_is_leaf=True).leaves
+    return any(_is_floating(leaf.value) for leaf in leaves)
+
+
+def pull(
+    outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Any], *, create_graph: bool = False
+) -> Tensors:
+    """`torch.autograd.grad` with zeros for tensors that the outputs do not depend on."""
+    recorded = [(y, u) for y, u in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    if not recorded:
+        return tuple(torch.zeros_like(leaf) for leaf in leaves)
+    ys, us = zip(*recorded, strict=True)
+    # A cotangent may come as a number, for an output of shape (1,) too.
+    us = tuple(_like(u, y) for y, u in zip(ys, us, strict=True))
+    found = cast(
+        "Sequence[Tensor | None]",
+        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True),
+    )
+    return tuple(
+        torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
+    )
+
+
+@ft.cache
+def _load_forward_rules() -> None:
+    """Load what forward mode needs once, without torch's own warnings about how it is written.
+
+    Where warnings are errors, as under pytest, they would break the first check.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch._decomp.decompositions_for_jvp")
+
+
+@contextlib.contextmanager
+def _refusals() -> Generator[None]:
+    """Turn what torch says where it has no rule into NotAvailableError."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        if isinstance(error, NotImplementedError) or _NOT_THERE.search(str(error)):
+            raise NotAvailableError(str(error).strip().splitlines()[0]) from error
+        raise
+
+
+def _in_dual_level() -> bool:
+    return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+
+
+def _like(value: Any, tensor: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=tensor.dtype, device=tensor.device).reshape(tensor.shape)
+
+
+def _tangent(tensor: Tensor) -> Tensor:
+    tangent = forward_ad.unpack_dual(tensor).tangent
+    return torch.zeros_like(tensor) if tangent is None else tangent
+
+
+def _detached(returned: Tensor | Tensors) -> Tensor | Tensors:
+    return tuple(tensor.detach() for tensor in returned) if isinstance(returned, tuple) else returned.detach()
+
+
+def _inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    """Sum of Re(conj(a) b) over all entries of all tensors."""
+    terms = [(a.conj() * b).real.sum() if a.is_complex() else (a * b).sum() for a, b in zip(one, other, strict=True)]
+    return torch.stack(terms).sum()
+
+
+def _normal_like(tensor: Tensor, generator: np.random.Generator) -> Tensor:
+    shape = (*tensor.shape, 2) if tensor.is_complex() else tuple(tensor.shape)
+    drawn = torch.as_tensor(generator.standard_normal(shape))
+    drawn = torch.view_as_complex(drawn) if tensor.is_complex() else drawn
+    return drawn.to(dtype=tensor.dtype, device=tensor.device)
+
+
+def _size(tensor: Tensor) -> float:
+    """Natural size of a leaf: its root mean square, or 1."""
+    if tensor.numel() == 0:
+        return 1.0
+    size = float(tensor.detach().abs().double().square().mean().sqrt())
+    return size if 0 < size < math.inf else 1.0
+
+
+def _is_floating(value: object) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _entries(tensor: Tensor) -> Tensor:
+    """What of a tensor is differentiated: all of it, or the values that a sparse one stores."""
+    if tensor.layout is torch.strided:
+        return tensor
+    tensor = tensor.detach()
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+
+
+def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What puts values back into a sparse tensor of the same pattern; None for one that is not sparse."""
+    layout = tensor.layout
+    if layout is torch.strided:
+        return None
+    tensor, size = tensor.detach(), tensor.shape
+    if layout is torch.sparse_coo:
+        indices = tensor.coalesce().indices()
+        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True)
+    by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
+    outer, inner = (
+        (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
+    )
+    return lambda values: torch.sparse_compressed_tensor(outer, inner, values, size, layout=layout)
+
+
+def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:
+    """Indices of the leaves, given as (position of the argument, value), that are differentiated."""
+    floating = [i for i, (_, value) in enumerate(leaves) if _is_floating(value)]
+    if wrt is None:
+        asked = [i for i in floating if leaves[i][1].requires_grad]
+        return asked or floating
+    positions = wrt if isinstance(wrt, tuple) else (wrt,)
+    for i in positions:
+        if not -count <= i < count:
+            raise UsageError(f"`wrt` names argument {i}, but `args` holds {count}.")
+    allowed = {i % count for i in positions}
+    return [i for i in floating if leaves[i][0] in allowed]
+
+
+def _is_rule(f: Any) -> TypeGuard[type[torch.autograd.Function]]:
+    return isinstance(f, type) and issubclass(f, torch.autograd.Function)
+
+
+def _argument_names(f: Any, count: int) -> list[str]:
+    """F's own names for its positional arguments, ``args[i]`` where it has none."""
+    names = [f"args[{i}]" for i in range(count)]
+    function = f.forward if _is_rule(f) or isinstance(f, torch.nn.Module) else f
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return names
+    if _is_rule(f) and f.setup_context is torch.autograd.Function.setup_context:
+        parameters = parameters[1:]  # ctx
+    for i, parameter in enumerate(parameters[:count]):
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        names[i] = parameter.name
+    return names

@@ -1,0 +1,408 @@
+"""PyTorch: functions of tensors, rules, every mode; the claim is torch's own autodiff."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import ClaimError, FunctionError, Report, UsageError, Verdict, check
+
+torch = pytest.importorskip("torch")
+
+DOUBLE = torch.float64
+
+
+def tensor(*shape, seed=0, dtype=DOUBLE):
+    return torch.as_tensor(np.random.default_rng((seed, *shape)).standard_normal(shape)).to(dtype)
+
+
+def modes(report):
+    """Verdict by mode; None for those that were not checked."""
+    return {one.mode: one.verdict for one in report.modes}
+
+
+class Sine(torch.autograd.Function):
+    """sin with rules of both modes, right unless told otherwise."""
+
+    backward_factor = forward_factor = 1.0
+
+    @classmethod
+    def apply_with(cls, x):
+        return cls.apply(x)
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return cotangent * x.cos()
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        (x,) = ctx.saved_tensors
+        return tangent * x.cos()
+
+
+class SineBackwardOff(Sine):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return cotangent * x.cos() * 1.001  # wrong on purpose
+
+
+class SineForwardOff(Sine):
+    @staticmethod
+    def jvp(ctx, tangent):
+        (x,) = ctx.saved_tensors
+        return -tangent * x.cos()  # wrong on purpose
+
+
+class SineOneEntryZero(Sine):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        gradient = cotangent * x.cos()
+        gradient[2, 1] = 0.0  # wrong on purpose
+        return gradient
+
+
+class CubeForgetsItsTangent(torch.autograd.Function):
+    """x**3 whose backward saves an intermediate as data: first order right, second wrong."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.square = (x * x).detach()
+        return x**3
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return 3 * cotangent * ctx.square  # wrong on purpose, to second order
+
+
+def nested(params, count, key=None):
+    """Returns floats and other things."""
+    hidden = (params["w"] * params["b"]).sin()
+    return {"hidden": hidden, "count": count, "largest": hidden.argmax(), "sum": [hidden.sum()]}
+
+
+def test_a_function_of_nested_tensors_with_everything_around_them_is_correct():
+    """Integers, None, strings and index tensors pass through; outputs of any structure, floating ones are checked."""
+    params = {"w": tensor(3, 4), "b": tensor(4), "steps": torch.arange(3), "name": "net", "none": None}
+
+    report = check(nested, (params, 3), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT}
+    assert [leaf.path for leaf in report.leaves[:2]] == ["params['w']", "params['b']"]
+    assert Report.from_json(report.to_json()) == report
+    assert "Modes: rev CORRECT, fwd CORRECT." in str(report)
+
+
+def test_only_tensors_that_require_grad_are_differentiated_where_there_are_any():
+    """As torch itself takes it; `wrt` asks for others."""
+    x, y = tensor(3).requires_grad_(), tensor(3, seed=1)
+
+    def product(x, y):
+        return (x * y).sum()
+
+    assert [leaf.path for leaf in check(product, (x, y), modes=("rev",)).leaves] == ["x"]
+    assert [leaf.path for leaf in check(product, (x, y), wrt=1, modes=("rev",)).leaves] == ["y"]
+    assert [leaf.path for leaf in check(product, (y, y), modes=("rev",)).leaves] == ["x", "y"]
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("rule", [Sine, lambda x: Sine.apply(x)])
+def test_a_right_rule_is_correct_in_both_modes(rule):
+    report = check(rule, tensor(4, 5), rng=0)
+
+    assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT}
+
+
+@pytest.mark.parametrize(("rule", "wrong", "right"), [(SineBackwardOff, "rev", "fwd"), (SineForwardOff, "fwd", "rev")])
+def test_of_two_modes_that_disagree_the_wrong_one_is_named(rule, wrong, right):
+    report = check(rule, tensor(4, 5), rng=0)
+
+    assert modes(report) == {wrong: Verdict.WRONG, right: Verdict.CORRECT}
+    assert report.verdict is Verdict.WRONG
+    (finding,) = [one for one in report.findings if one.severity is gradproof.Severity.ERROR]
+    assert finding.kind.startswith("fwd: ") == (wrong == "fwd")
+    assert finding.factor == pytest.approx(1.001 if wrong == "rev" else -1.0)
+
+
+def test_one_wrong_entry_is_named():
+    report = check(SineOneEntryZero, tensor(4, 5), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert report.findings[0].path.startswith("x")
+    assert (2, 1) in report.findings[0].entries or report.findings[0].path == "x[2, 1]"
+
+
+def test_second_order_is_checked_in_four_compositions():
+    """A smooth function of several inputs is CORRECT in all of them."""
+
+    def f(x, y):
+        return (x @ y).tanh().sum() * x.exp().mean()
+
+    report = check(f, (tensor(2, 3), tensor(3, 2)), order=2, rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert [one.mode for one in report.modes] == ["rev", "fwd", "rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd"]
+
+
+def test_a_rule_that_forgets_a_dependence_is_wrong_to_second_order_only():
+    report = check(CubeForgetsItsTangent, tensor(5), order=2, rng=0)
+
+    assert modes(report)["rev"] is Verdict.CORRECT
+    assert modes(report)["rev-rev"] is Verdict.WRONG
+    notes = {one.mode: one.note for one in report.modes}
+    assert notes["fwd"].startswith("not available: ")
+    assert notes["fwd-fwd"].startswith("not checked: fwd is not available")
+
+
+def at(t, *entries):
+    return torch.stack([torch.stack(list(row)) for row in entries])
+
+
+def companion(t):
+    one = torch.ones_like(t)
+    return at(t, (t + 2, one), (one, 2 * t + 3))
+
+
+def features(t):
+    return torch.stack([t, t**2, t.sin(), t.exp()])
+
+
+WEIGHTS = torch.tensor([1.0, 2.0, 3.0, 5.0], dtype=DOUBLE)
+REFLECTORS = torch.tensor([[1.0, 0.3], [0.5, -0.2], [0.1, 1.0]], dtype=DOUBLE)
+LIVE = {
+    "det": lambda t: torch.det(companion(t)),
+    "solve": lambda t: torch.linalg.solve(companion(t), torch.stack([t, torch.ones_like(t)])).sum(),
+    "slogdet": lambda t: torch.linalg.slogdet(companion(t))[1],
+    "layer_norm": lambda t: (torch.nn.functional.layer_norm(features(t), (4,)) * WEIGHTS).sum(),
+    "batch_norm": lambda t: (
+        torch.nn.functional.batch_norm(features(t)[:, None], None, None, training=True)[:, 0] * WEIGHTS
+    ).sum(),
+    "householder_product": lambda t: (
+        torch.linalg.householder_product(REFLECTORS * t, torch.stack([t, t**2])) * WEIGHTS[:2]
+    ).sum(),
+    "cumprod": lambda t: (torch.cumprod(torch.stack([t, t - 0.7, t**2, t + 1]), 0) * WEIGHTS).sum(),
+}
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_wrong_nested_forward_derivatives_of_torch_are_found(name):
+    """Rules of torch 2.13 that lose a term of the second order (pytorch/pytorch#198017)."""
+    report = check(LIVE[name], torch.tensor(0.7, dtype=DOUBLE), order=2, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert modes(report)["fwd-fwd"] is Verdict.WRONG
+    assert modes(report)["rev"] is modes(report)["fwd"] is modes(report)["rev-rev"] is Verdict.CORRECT
+
+
+def test_the_right_neighbour_of_those_rules_is_correct():
+    def group_norm(t):
+        return (torch.nn.functional.group_norm(features(t)[None], 1)[0] * WEIGHTS).sum()
+
+    assert check(group_norm, torch.tensor(0.7, dtype=DOUBLE), order=2, rng=0).verdict is Verdict.CORRECT
+
+
+def test_the_forward_rule_of_cholesky_inverse_is_wrong_to_first_order():
+    """Right for diagonal factors, which is all that was sampled (pytorch/pytorch#196682)."""
+
+    def inverse(t, corner):
+        return torch.cholesky_inverse(torch.stack([torch.stack([t, 0 * t]), torch.stack([corner * t, 2 * t + 3])]))
+
+    t = torch.tensor(0.7, dtype=DOUBLE)
+    report = check(lambda t: inverse(t, 0.0), t, rng=0)
+    assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT}
+    report = check(lambda t: inverse(t, 1.0), t, rng=0)
+    assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.WRONG}
+
+
+def test_dropout_is_replayed_and_every_random_state_put_back():
+    """The same mask for all evaluations; the generators go on as if nothing had happened."""
+
+    def dropped(x):
+        return (torch.nn.functional.dropout(x, 0.5) * torch.as_tensor(np.random.rand(3))).sum() * random.random()  # noqa: NPY002
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    report = check(dropped, tensor(4, 3), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_random_states_are_put_back_after_an_exception():
+    def breaks(x):
+        torch.rand(3)
+        raise KeyError("broken on purpose")
+
+    before = torch.get_rng_state()
+    with pytest.raises(FunctionError, match="broken on purpose"):
+        check(breaks, tensor(3))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_function_that_differentiates_within_is_checked():
+    """Physics-informed losses call autograd themselves."""
+
+    def energy(x):
+        u = x.sin().sum()
+        (slope,) = torch.autograd.grad(u, x, create_graph=True)
+        return (slope**2).sum()
+
+    report = check(energy, tensor(4), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+
+
+def test_a_hand_written_gradient_of_tensors_is_checked_as_one_of_arrays():
+    def loss(params):
+        return (params["w"].sin() * params["b"]).sum()
+
+    def gradient(params):
+        return {"w": params["w"].cos() * params["b"], "b": params["w"].sin().sum(0)}
+
+    def swapped(params):
+        return {"w": params["w"].cos() * params["b"], "b": params["w"].sin().mean(0)}  # wrong on purpose
+
+    params = {"w": tensor(4, 3), "b": tensor(3)}
+    assert check(loss, params, grad=gradient, rng=0).verdict is Verdict.CORRECT
+    report = check(loss, params, grad=swapped, rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert report.findings[0].factor == pytest.approx(1 / 4)
+
+
+def test_user_tensors_are_left_alone():
+    """Values, requires_grad and .grad are as before; what f returns keeps no graph of theirs."""
+    x = tensor(3).requires_grad_()
+    x.grad = torch.ones(3, dtype=DOUBLE)
+    bits = x.detach().clone()
+
+    check(lambda x: (x**2).sum(), x, order=2)
+
+    assert torch.equal(x, bits)
+    assert torch.equal(x.grad, torch.ones(3, dtype=DOUBLE))
+    assert x.requires_grad
+
+
+def test_what_cannot_be_checked_is_said():
+    with pytest.raises(UsageError, match="a claim is missing"):
+        check(lambda x: x.sum(), torch.arange(3))
+    with pytest.raises(UsageError, match="`modes` must be a tuple"):
+        check(lambda x: x.sum(), tensor(3), modes=("reverse",))
+    with pytest.raises(UsageError, match="`order` must be 1 or 2"):
+        check(lambda x: x.sum(), tensor(3), order=3)
+    with pytest.raises(UsageError, match="pass no claim, or leave them out"):
+        check(lambda x: x.sum(), tensor(3), grad=torch.ones_like, order=2)
+    with pytest.raises(ClaimError, match="mode 'fwd' is not available"):
+        check(CubeForgetsItsTangent, tensor(3), modes=("fwd",))
+    with pytest.raises(FunctionError, match="must return a floating tensor"):
+        check(lambda x: x.argmax(), tensor(3))
+
+
+def test_a_case_needs_no_claim():
+    case = gradproof.Case(Sine, tensor(3), name="sine")
+
+    assert case.check(rng=0).correct
+
+
+class SparseProduct(torch.autograd.Function):
+    """A sparse matrix times a vector, with a backward by hand."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.save_for_backward(matrix, x)
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        matrix, x = ctx.saved_tensors
+        dense = torch.outer(cotangent, x)
+        return dense, matrix.t() @ cotangent
+
+
+class SparseProductUntransposed(SparseProduct):
+    @staticmethod
+    def backward(ctx, cotangent):
+        matrix, x = ctx.saved_tensors
+        return torch.outer(cotangent, x), matrix @ cotangent  # wrong on purpose
+
+
+def sparse(layout):
+    dense = tensor(4, 4) * torch.as_tensor(np.random.default_rng(1).random((4, 4)) < 0.4)
+    return dense.to_sparse() if layout is torch.sparse_coo else dense.to_sparse(layout=layout)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_sparse_tensors_are_differentiated_by_their_values(layout):
+    """Both an operator of torch's and a rule by hand."""
+    matrix = sparse(layout)
+
+    report = check(lambda m, x: (m @ x).sin(), (matrix, tensor(4)), modes=("rev",), rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert report.leaves[0].path == "m.values()"
+    assert report.leaves[0].shape == (matrix._nnz(),)
+
+
+def test_a_rule_for_sparse_tensors_is_checked_on_both_sides():
+    matrix = sparse(torch.sparse_coo)
+
+    assert check(SparseProduct, (matrix, tensor(4)), modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    report = check(SparseProductUntransposed, (matrix, tensor(4)), modes=("rev",), rng=0)
+    assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT, Verdict.WRONG]
+
+
+class SineLowOff(Sine):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return cotangent * x.cos() * 1.002  # wrong on purpose
+
+
+def test_float32_is_checked_against_a_float64_copy_of_the_forward():
+    """A deep network in float32, whose own differences could tell nothing, is certified, and the report says how."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32), torch.nn.GELU()]
+    net = torch.nn.Sequential(*layers, torch.nn.LayerNorm(32), torch.nn.Linear(32, 5))
+
+    report = check(net, tensor(8, 20, dtype=torch.float32), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert report.modes[0].note == "against differences of a float64 copy of f"
+    assert "against differences of a float64 copy of f" in str(report)
+    assert net[0].weight.dtype is torch.float32
+
+
+def test_a_small_error_in_float32_is_found_and_rounding_is_not():
+    x = tensor(8, 20, dtype=torch.float32)
+
+    assert check(Sine, x, modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    report = check(SineLowOff, x, modes=("rev",), rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert report.findings[0].path.startswith("x")
+
+
+def casts_down(x):
+    """Computes in float32 whatever it is given, as many kernels do."""
+    return (x.float() ** 2).sum()
+
+
+def test_a_forward_that_does_not_run_in_float64_is_differenced_as_it_is():
+    report = check(casts_down, tensor(5, dtype=torch.float32), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert report.modes[0].note == ""
