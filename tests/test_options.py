@@ -162,11 +162,8 @@ def test_a_cast_in_the_way_of_the_complex_step_is_no_warning():
     assert report.reason is Reason.NOISE
 
 
-@pytest.mark.parametrize("option", [{"level": "entries"}, {"domain": (0, 2)}, {"reference": np.sin}])
-def test_options_for_gradients_alone(option):
-    """What is not supported yet is refused, never ignored."""
-    with pytest.raises(gradproof.UsageError, match="with `grad` alone"):
-        gradproof.check(np.sin, np.ones(3), jac=lambda x: np.diag(np.cos(x)), **option)
+def test_levels_that_do_not_exist():
+    """They are refused."""
     with pytest.raises(gradproof.UsageError):
         gradproof.check(np.sum, np.ones(3), grad=np.ones_like, level="everything")
 
