@@ -63,7 +63,7 @@ def check(
     f is evaluated around the point along random directions v through all differentiated arrays; the slopes of
     ``phi(t) = f(x + t v)``, each with an error bar, are compared with ``<grad, v>``. The number of evaluations does
     not grow with the number of parameters. Every other claim is reduced to such proofs: `jac`, `vjp` and `jvp` to
-    those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``<u, grad(x)>``.
+    the slopes of all outputs, or those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``grad(x)``.
 
     Pass one claim of the first order (`grad`, `jac`, `vjp` or `jvp`), one of the second (`hess` or `hvp`), or both:
     then the first is proved, and the second is checked against differences of it. A second-order claim alone is
@@ -109,15 +109,16 @@ def check(
     confidence : float
         Of the bounds, over the choice of directions, given honest error bars.
     level : {"certificate", "entries"}
-        "entries" measures every entry by itself, each with its own bar: two evaluations or more for each. By default
-        this is done only where the entries are few. With `grad` alone.
+        "entries" measures every entry by itself, each with its own bar. For a gradient, and every column of a Jacobian,
+        that takes two evaluations or more, for an entry of a `hess` or `hvp` alone some 14. A `vjp` is called once for
+        every output then, a `jvp` once for every input. By default only few entries are measured so.
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
-        argument that broadcast to its leaves. At a bound the slope is measured from the inside. With `grad` alone.
+        argument that broadcast to its leaves. At a bound the slope is measured from the inside.
     reference : callable, optional
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
-        on f itself. With `grad` alone.
+        on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim: these rest on the latter.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -367,14 +368,6 @@ class _Options:
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
 
-    def require_gradient(self, claims: Mapping[str, Any]) -> None:
-        """Raise UsageError where an option is set that only `grad` takes."""
-        asked = {"level": self.level != "certificate", "domain": self.domain is not None}
-        asked["reference"] = self.reference is not None
-        names = [f"`{name}`" for name, is_set in asked.items() if is_set]
-        if names and set(claims) != {"grad"}:
-            raise UsageError(f"{' and '.join(names)} can be used with `grad` alone so far.")
-
     def engine(self, seed: int) -> _prove.Options:
         return _prove.Options(
             rtol=None if self.rtol is None else float(self.rtol),
@@ -411,7 +404,6 @@ def _draw_seed(rng: Any) -> int:
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
     started = time.perf_counter()
     _claims.require_claims(claims)
-    options.require_gradient(claims)
     seed = _draw_seed(options.rng)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:

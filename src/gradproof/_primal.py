@@ -40,6 +40,8 @@ class Primal:
     ----------
     outputs : Outputs
         What f returns; only where `is_vector`, and known once f has been evaluated at the point.
+    is_vector : bool
+        As passed.
     leaves : tuple of Leaf
         All differentiated leaves in the user's order, empty ones too; `slots` are their places in the order of the
         structure and `keys` the ways to them from the top.
@@ -118,7 +120,7 @@ class Primal:
         self._arguments: list[Any] = [None] * len(positional)
         self._restore_passive()
 
-        self._is_vector = is_vector
+        self.is_vector = is_vector
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
@@ -210,7 +212,7 @@ class Primal:
         FunctionError
             If it is not what f should return.
         """
-        if not self._is_vector:
+        if not self.is_vector:
             value = _scalar(returned, self.short_name)
             return np.array([value if math.isfinite(value) else math.nan])
         if self._outputs is None:
