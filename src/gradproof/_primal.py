@@ -43,6 +43,8 @@ class Primal:
         What f returns; only where `is_vector`, and known once f has been evaluated at the point.
     layout : Layout
         The differentiated arrays and their leaves; `origins` are the former.
+    is_vector : bool
+        As passed.
     leaves : tuple of Leaf
         All differentiated leaves in the user's order, empty ones too; `keys` are the ways to them from the top, the
         same for both parts of a complex array.
@@ -115,7 +117,7 @@ class Primal:
         self._arguments: list[Any] = [None] * len(positional)
         self._restore_passive()
 
-        self._is_vector = is_vector
+        self.is_vector = is_vector
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
@@ -203,7 +205,7 @@ class Primal:
         FunctionError
             If it is not what f should return.
         """
-        if not self._is_vector:
+        if not self.is_vector:
             value = _scalar(returned, self.short_name)
             return np.array([value if math.isfinite(value) else math.nan])
         if self._outputs is None:

@@ -148,7 +148,10 @@ class TorchAutodiff:
             outputs = self.outputs(leaves, arguments[self.count :])
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
-            found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
+            with warnings.catch_warnings():
+                # How fast torch is here is no concern of the check.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
             return [tuple(gradient[k] for gradient in found) for k in range(len(rows))]
 
     def _compiled(self) -> TorchAutodiff:

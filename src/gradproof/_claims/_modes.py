@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from gradproof import _prove
-from gradproof._claims._gradient import Surroundings, prove_gradient
+from gradproof._claims._around import Surroundings
+from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
 from gradproof._claims._proved import Proved
@@ -195,7 +196,8 @@ class _Asked:
         function = self.function
         is_vector = self.mode == "fwd" or not function.is_scalar
         primal = self._primal(is_vector=is_vector)
-        task = Task(primal=primal, options=self.options, reproducer=self.reproducer)
+        around = self.surroundings.of(primal)
+        task = Task(primal=primal, options=self.options, around=around, reproducer=self.reproducer)
         if self.mode == "fwd":
             return primal, prove_jvp(task, function.jvp)
         vjp = function.vjp if self.mode == "rev" else self._vjp
@@ -208,7 +210,7 @@ class _Asked:
             is_value=False,
             keyword="grad",
             options=self.options,
-            surroundings=self.surroundings,
+            around=around,
             reproducer=self.reproducer,
         )
         return primal, proved

@@ -29,6 +29,19 @@ class Proved:
     label: str = ""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Results of all measured leaves, with what was used to reach them."""
+
+    results: dict[int, LeafResult]
+    verdict: Verdict
+    reason: Reason | None
+    eps: float
+    rtol: float
+    level: str
+    findings: tuple[Finding, ...] = ()
+
+
 def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
     """A leaf that was not measured."""
     leaf = primal.leaves[i]

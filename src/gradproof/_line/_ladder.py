@@ -21,6 +21,8 @@ EPS32 = 2.0**-23
 
 # Noise up to this many half-ulps is ordinary rounding.
 ROUNDING = 16.0
+# One output of so many may be left with the bar it has.
+UNCONTENT = 50
 
 
 def first_levels(eps: float) -> Floats:
@@ -283,7 +285,8 @@ def _accept(
             step, odd, even = guard
             moved = np.maximum(np.abs(odd - result.value * step), even)
             good &= (result.noise <= _ordinary(result, floor)) | (moved > 0.3 * result.noise)
-    return all_finite and bool(good.all())
+    # Of many outputs some look odd by chance: a few in a hundred are not worth more values of all others.
+    return all_finite and int(np.count_nonzero(~good)) <= len(good) // UNCONTENT
 
 
 def _far_off(result: Slope, claimed: float | None, scale: float | Floats) -> bool:

@@ -131,14 +131,17 @@ def unseen_change(
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
     still = change <= (0.0 if eps < 1e-12 else 4.0) * unit
-    resolution = np.zeros(change.shape[1])
-    for output in np.flatnonzero(still[-1]).tolist():
-        moved = np.flatnonzero(~still[:, output])
-        if moved.size and h[moved[-1] + 1] < hiding_step(eps):
-            seen = change[moved, output]
-            plain = on_lattice[output] or seen[-1] <= 16 * unit[output]
-            resolution[output] = seen.min() if plain else seen[h[moved] <= 20 * h[moved[-1]]].max()
-    return resolution
+    moved = ~still
+    # The finest level that moves an output; the next one must leave it as it is.
+    last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
+    hidden = moved.any(axis=0) & still[-1] & (h[np.minimum(last + 1, len(h) - 1)] < hiding_step(eps))
+    if not hidden.any():
+        return np.zeros(change.shape[1])
+    at_last: Floats = np.take_along_axis(change, last[None], axis=0)[0]
+    smallest: Floats = np.min(np.where(moved, change, np.inf), axis=0)
+    nearby: Floats = np.max(np.where(moved & (h[:, None] <= 20 * h[last]), change, 0.0), axis=0)
+    seen: Floats = np.where(on_lattice | (at_last <= 16 * unit), smallest, nearby)
+    return np.asarray(np.where(hidden, seen, 0.0))
 
 
 def one_sided_noise(h: Floats, rise: Floats) -> tuple[Floats, NDArray[np.bool_]]:
