@@ -147,17 +147,20 @@ def unseen_change(
 def one_sided_noise(h: Floats, rise: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Noise of one value from neighbouring triples of one side, t and t**2 removed, (m,); 0 if there are none.
 
-    Also says whether it settles: whether its share of the slope, sample / step, shrinks with the step, at least like
-    step**0.25. That of noise does not, nor that of a singularity nearer than the finest step (log t: the samples stay
-    the same, just as those of noise do).
+    Also says whether it is noise, or settles: whether its share of the slope, sample / step, shrinks with the step, at
+    least like step**0.25. What does neither is a singularity nearer than the finest step: for log t the samples stay the
+    same, sign and size, while those of noise change both.
     """
     triples = [j for j in range(2, len(h)) if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]]
     if len(triples) < 3:
         none = np.zeros(rise.shape[1])
         return none, none == 0
-    last = triples[-3:]
-    samples = np.stack([np.abs(_eliminate(h[j - 2 : j + 1], rise[j - 2 : j + 1], (1, 2), 1.0, 1.0)) for j in last])
-    return 1.5 * _rms(samples), samples[-1] <= samples[0] * float(h[last[-1]] / h[last[0]]) ** 1.25
+    signed = np.stack([_eliminate(h[j - 2 : j + 1], rise[j - 2 : j + 1], (1, 2), 1.0, 1.0) for j in triples[-4:]])
+    samples = np.abs(signed[-3:])
+    settles = samples[-1] <= samples[0] * float(h[triples[-1]] / h[triples[-3]]) ** 1.25
+    size = np.abs(signed)
+    alike = (np.abs(signed.sum(axis=0)) == size.sum(axis=0)) & (size.max(axis=0) <= 3 * size.min(axis=0))
+    return 1.5 * _rms(samples), settles | ~alike
 
 
 def _rms(samples: Floats) -> Floats:
