@@ -104,11 +104,13 @@ def unseen_change(h: Floats, plus: Floats, minus: Floats, hiding: float) -> Floa
     steps that leave f as it is are taken at their word: it is flat there.
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
+    if (change[-1] != 0).all():
+        return np.zeros(change.shape[1])
     moved = change > 0
     # The finest level that moves an output, 0 where none does; the next one must leave it as it is.
     last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
-    hidden = moved.any(axis=0) & ~(change[-1] > 0) & (h[np.minimum(last + 1, len(h) - 1)] < hiding)
-    return np.where(hidden & (change[-1] == 0), np.min(np.where(moved, change, np.inf), axis=0), 0.0)
+    hidden = moved.any(axis=0) & (change[-1] == 0) & (h[np.minimum(last + 1, len(h) - 1)] < hiding)
+    return np.where(hidden, np.min(np.where(moved, change, np.inf), axis=0), 0.0)
 
 
 def one_sided_noise(h: Floats, rise: Floats) -> Floats:
