@@ -105,7 +105,7 @@ def unseen_change(h: Floats, plus: Floats, minus: Floats, hiding: float) -> Floa
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
     if (change[-1] != 0).all():
-        return np.zeros(change.shape[1])
+        return np.zeros_like(plus[0])
     moved = change > 0
     # The finest level that moves an output, 0 where none does; the next one must leave it as it is.
     last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
