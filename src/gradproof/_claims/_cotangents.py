@@ -68,7 +68,8 @@ class Cotangents:
         if moving.all() and largest > 0:
             weights = 1 / rows
             ratio = np.abs(values) * weights
-            typical = float(np.median(ratio))
+            # Below this none can be far above the median (which takes longer to find).
+            typical = 1.0 if ratio.max() <= STEADY else float(np.median(ratio))
         else:
             usual = float(np.median(rows[moving])) if moving.any() else 1.0
             still = np.where(values != 0, np.abs(values), usual)

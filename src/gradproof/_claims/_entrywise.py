@@ -19,7 +19,7 @@ from gradproof import _prove, _run
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._lines import EPS64, Learned, Line, Lines, learn_all
-from gradproof._claims._proved import Measurement
+from gradproof._claims._proved import Measurement, random_note
 from gradproof._claims._rows import Doubt, scale_of
 from gradproof._line import TRUST
 from gradproof._problem import Problem, Samples
@@ -97,6 +97,8 @@ class Entries:
         self.residual = np.empty((self.n, self.m))
         self.bar = np.empty((self.n, self.m))
         self.kinks = False
+        # Whether f gave different values at the same point.
+        self.random = False
         self.wrong: EntryErrors | None = None
 
     def run(self) -> Measurement | Doubt:
@@ -108,8 +110,9 @@ class Entries:
             # What can move one way only would make the whole line one-sided.
             v[~inside] = 0.0
         first = self.lines.measure(v, self.scale.rows)
-        if not self.lines.moved or not np.isfinite(first.bar).all() or first.slope.repeats_differ:
+        if not self.lines.moved or not np.isfinite(first.bar).all():
             return Doubt()
+        self.random = first.slope.repeats_differ
         self.eps = max(self.eps, first.slope.eps)
         learned = learn_all(first.slope, self.scale.rows) if first.slope.side == 0 else None
         rtol = self.limits.tolerance(self.eps)
@@ -293,7 +296,8 @@ class Entries:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            findings=(random_note(),) if self.random else (),
             eps=self.eps,
             rtol=rtol,
             level="entries",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,15 @@ TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What all kinds of claims need: f at its point and around it, options, and the line that runs the check again."""
+    """What all kinds of claims need: f at its point and around it, options, and the line that runs the check again.
+
+    `values` says by keyword which claims are the derivative itself and not a function that computes it.
+    """
 
     primal: Primal
     options: _prove.Options
     around: Around
+    values: Mapping[str, bool]
     reproducer: str
 
     def precision(self, probe: Probe) -> float:
@@ -82,7 +86,7 @@ def prove_hess(task: Task, claim: Any, base: Primal) -> Proved:
 def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = None) -> Proved:
     primal = task.primal
     calls, changed = 0, list[str]()
-    if not is_value(claim, primal, keyword):
+    if not task.values[keyword]:
         calls = 1
         claim, changed = primal.claim(claim, keyword)
     claimed = read_jacobian(primal, claim, keyword, base)

@@ -181,7 +181,7 @@ class LinearProof:
                 return found
             scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
             located = locate_entries(scene, entries.wrong)
-            return dataclasses.replace(found, findings=tuple(located))
+            return dataclasses.replace(found, findings=(*located, *found.findings))
         if self.claimed.matrix is None and eps > 1e-12 and self.m > ALONE:
             self.claimed.densify()
         if self.claimed.matrix is None or not ALONE < self.m <= ELEMENTWISE:

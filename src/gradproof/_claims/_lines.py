@@ -200,7 +200,7 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
     size = np.maximum(scale, np.abs(first.value))
     usable = (size > 0) & np.isfinite(first.bar) & (first.bar > 0)
     relative = first.bar[usable] / size[usable]
-    typical = float(np.median(relative)) if relative.size else 1e-8
+    typical = float(np.sort(relative)[relative.size // 2]) if relative.size else 1e-8
     used = _levels(first, size)
     coarse = used[0]
     h = first.h[coarse]

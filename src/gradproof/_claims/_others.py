@@ -52,7 +52,7 @@ def prove_others(
         )
     values = {keyword: is_value(claim, primal, keyword) for keyword, claim in claims.items()}
     around = surroundings.of(primal)
-    task = Task(primal=primal, options=options, around=around, reproducer=reproduce(primal, values))
+    task = Task(primal=primal, options=options, around=around, values=values, reproducer=reproduce(primal, values))
     proofs: list[Proved] = []
     extra = 0
     others: list[Primal] = []

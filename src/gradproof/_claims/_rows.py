@@ -27,7 +27,7 @@ from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import Cotangents, spread
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
-from gradproof._claims._proved import Measurement
+from gradproof._claims._proved import Measurement, random_note
 from gradproof._prove import Direction, Directions, Limits
 from gradproof._prove._judge import REACH
 from gradproof._prove._ledger import wide_note
@@ -127,7 +127,8 @@ class Rows:
         self.largest = [0.0] * len(self.scale.groups)
         self.deviation = 0.0
         self.learned: Learned | None = None
-        self.reason: Reason | None = None
+        # Whether f gave different values at the same point.
+        self.random = False
 
     def run(self) -> Measurement | Doubt:
         """Measure lines until every leaf's bound is narrow enough, or nothing is gained by more."""
@@ -187,9 +188,7 @@ class Rows:
         against = line.deviation > line.bar + tolerance
         if against.any():
             return Doubt(rows=tuple(np.flatnonzero(against).tolist()))
-        if found.repeats_differ:
-            # Said by the scalar proofs, with all that follows from it.
-            return Doubt()
+        self.random |= found.repeats_differ
         if floor:
             return None
         if learned is None and found.side == 0:
@@ -274,7 +273,8 @@ class Rows:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            findings=(random_note(),) if self.random else (),
             eps=self.eps,
             rtol=self.limits.tolerance(self.eps),
             level="certificate",

@@ -24,7 +24,7 @@ from gradproof._claims._around import EPS64, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._gradient import undefined
-from gradproof._claims._kinds import Task, gradient_function, is_value
+from gradproof._claims._kinds import Task, gradient_function
 from gradproof._claims._linear import natural_sizes, sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, unmeasured
@@ -77,7 +77,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
     if keyword == "hess":
         calls, changed = 0, list[str]()
-        if not is_value(claim, shell, keyword):
+        if not task.values[keyword]:
             calls = 1
             claim, changed = primal.claim(claim, keyword)
         claimed = read_jacobian(shell, claim, keyword, primal)

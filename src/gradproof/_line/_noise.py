@@ -131,12 +131,12 @@ def unseen_change(
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
     still = change <= (0.0 if eps < 1e-12 else 4.0) * unit
+    if not still[-1].any():
+        return np.zeros(change.shape[1])
     moved = ~still
     # The finest level that moves an output; the next one must leave it as it is.
     last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
     hidden = moved.any(axis=0) & still[-1] & (h[np.minimum(last + 1, len(h) - 1)] < hiding_step(eps))
-    if not hidden.any():
-        return np.zeros(change.shape[1])
     at_last: Floats = np.take_along_axis(change, last[None], axis=0)[0]
     smallest: Floats = np.min(np.where(moved, change, np.inf), axis=0)
     nearby: Floats = np.max(np.where(moved & (h[:, None] <= 20 * h[last]), change, 0.0), axis=0)
