@@ -344,3 +344,18 @@ def test_two_point_questions_allow_for_more_bending_than_seen():
     assert plain < 1e-8
     assert known.question_bar(step, even, 0.7) >= abs((plus - minus) / (2 * step) - true)
     assert math.isinf(known.question_bar(step, 1e6 * step**2, 0.7))
+
+
+def test_a_ripple_below_the_levels_of_later_directions_stays_in_their_bars():
+    """Two levels cannot see what the first direction saw far below them: it hands on how steep that may be."""
+
+    def rippled(slope, frequency):
+        return lambda t: 600 + slope * t + 900 * t * t + 500 * t**3 + 5.4e-10 * math.sin(0.7 + frequency * t)
+
+    for seed in range(25):
+        first, _ = measure(rippled(1e3, 2e8), seed, scale=750.0)
+        known = learn(first, float(first.bar[0]) / 1e3, 750.0)
+
+        found, _ = measure(rippled(-1e3, 4e8), seed + 1, scale=750.0, known=known)
+
+        assert abs(found.value[0] + 1e3 - 0.216 * math.cos(0.7)) <= found.bar[0]

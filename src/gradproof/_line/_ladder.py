@@ -128,6 +128,7 @@ def slope(
     3, three finer levels where a kink may sit close to 0. At most about 45 values.
     """
     first = known is None
+    hidden = 0.0 if known is None else known.structure
     repeats_differ = False
     if known is None:
         levels = jittered(first_levels(eps), jitter)
@@ -157,7 +158,7 @@ def slope(
     guard: tuple[float, Floats, Floats] | None = None
     result: Slope | None = None
     for stage in range(4):
-        result = _solve(line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ, continuous)
+        result = _solve(line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ, continuous, hidden)
         if stage < 2 and full:
             accepted = False
         elif result is None:
@@ -209,6 +210,7 @@ def _solve(
     stage: int,
     repeats_differ: bool,
     continuous: bool,
+    hidden: float,
 ) -> Slope | None:
     """The estimate from all two-sided levels so far; None if there are fewer than two."""
     finite = line.finite()
@@ -220,6 +222,9 @@ def _solve(
     # Two samples are no noise estimate: until the ladder is long enough, ordinary rounding is taken to be 4 half-ulps.
     least = 4 * unit if first and len(h) < 8 else unit
     seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit, eps=eps, continuous=continuous)
+    if len(h) < 8:
+        # Too few levels to see structure again that an earlier direction has shown.
+        seen = dataclasses.replace(seen, structure=np.maximum(seen.structure, hidden))
     odd, even = (plus - minus) / 2, (plus + minus) / 2 - line.f0
     found: Estimate = estimate(h, odd, even, seen, no_kink=not first and len(h) <= 3)
     # Differences between steps bound what is left only where they shrink. A bar of a quarter of the slope says that

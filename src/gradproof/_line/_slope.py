@@ -83,6 +83,7 @@ class Known:
     finest : the finest step that was seen.
     size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
+    structure : how steep what the levels do not resolve may be: few levels cannot see it again.
     """
 
     eps: float
@@ -94,6 +95,7 @@ class Known:
     third: float
     finest: float
     size: float
+    structure: float
     smooth: bool
 
     @property
@@ -166,6 +168,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         third=third,
         finest=float(h[-1]),
         size=max(scale, abs(float(first.value[0]))),
+        # (It may be steeper in the next direction.)
+        structure=4 * float(first.structure[used[-1], 0]),
         smooth=first.stage < 2 and relative_bar < 1e-5,
     )
 
