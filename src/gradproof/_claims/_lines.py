@@ -217,6 +217,7 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
         third=float(third.max()),
         finest=float(first.h[-1]),
         size=float(size.max()),
+        structure=4 * first.structure[used[-1]],
         smooth=typical < 1e-5,
     )
     granted = np.where(np.isfinite(first.bar), first.bar / typical, 0.0)
@@ -246,7 +247,7 @@ def _levels(first: Slope, size: Vector) -> list[int]:
                 continue
             rows = [coarse, fine]
             sigmas = np.tile(sigma, (2, 1))
-            seen = Noise(sigma=sigmas, structure=0 * sigmas, finest=sigma, quantum=0 * sigma)
+            seen = Noise(sigma=sigmas, structure=first.structure[rows], finest=sigma, quantum=0 * sigma)
             found = estimate(h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
             covers = np.abs(found.value - first.value) <= found.bar
             plausible = np.abs(first.odd[coarse] / h[coarse] - first.value) <= 1e-4 * size + first.bar

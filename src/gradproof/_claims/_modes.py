@@ -197,7 +197,7 @@ class _Asked:
         is_vector = self.mode == "fwd" or not function.is_scalar
         primal = self._primal(is_vector=is_vector)
         around = self.surroundings.of(primal)
-        task = Task(primal=primal, options=self.options, around=around, reproducer=self.reproducer)
+        task = Task(primal=primal, options=self.options, around=around, values={}, reproducer=self.reproducer)
         if self.mode == "fwd":
             return primal, prove_jvp(task, function.jvp)
         vjp = function.vjp if self.mode == "rev" else self._vjp

@@ -210,7 +210,7 @@ def _solve(
     stage: int,
     repeats_differ: bool,
     continuous: bool,
-    hidden: float,
+    hidden: float | Floats,
 ) -> Slope | None:
     """The estimate from all two-sided levels so far; None if there are fewer than two."""
     finite = line.finite()

@@ -132,7 +132,7 @@ def unseen_change(
     change = np.maximum(np.abs(plus), np.abs(minus))
     still = change <= (0.0 if eps < 1e-12 else 4.0) * unit
     if not still[-1].any():
-        return np.zeros(change.shape[1])
+        return np.zeros_like(unit)
     moved = ~still
     # The finest level that moves an output; the next one must leave it as it is.
     last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
@@ -148,8 +148,8 @@ def one_sided_noise(h: Floats, rise: Floats) -> tuple[Floats, NDArray[np.bool_]]
     """Noise of one value from neighbouring triples of one side, t and t**2 removed, (m,); 0 if there are none.
 
     Also says whether it is noise, or settles: whether its share of the slope, sample / step, shrinks with the step, at
-    least like step**0.25. What does neither is a singularity nearer than the finest step: for log t the samples stay the
-    same, sign and size, while those of noise change both.
+    least like step**0.25. What does neither is a singularity nearer than the finest step: for log t the samples stay
+    the same, sign and size, while those of noise change both.
     """
     triples = [j for j in range(2, len(h)) if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]]
     if len(triples) < 3:

@@ -95,7 +95,7 @@ class Known:
     third: float
     finest: float
     size: float
-    structure: float
+    structure: float | Floats
     smooth: bool
 
     @property
