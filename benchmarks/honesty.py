@@ -83,6 +83,7 @@ def ask_parts(line: Line, known: Known, seed: int) -> Iterator[tuple[float, floa
     directions.natural[:] = line.moves
     meter = Meter(directions, line.eps)
     meter.known = known
+    meter.norms[:] = line.ripple
     whole = Direction(stream=0, group=(0,), scales=(1.0,))
     for half in (0, 1):
         direction = whole.restricted(Coin(seed, half))
@@ -90,7 +91,7 @@ def ask_parts(line: Line, known: Known, seed: int) -> Iterator[tuple[float, floa
         if not v.any():
             continue
         before = line.evaluations
-        asking = meter.residual(direction, line.scale, line.ripple)
+        asking = meter.residual(direction, line.scale)
         try:
             question = next(asking)
             while True:

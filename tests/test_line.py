@@ -8,6 +8,9 @@ import pytest
 from gradproof._line import ShapeKind, learn, shape_near, slope
 from gradproof._line._estimate import neville
 from gradproof._line._noise import lattice, lowest_bit
+from gradproof._problem import Leaf
+from gradproof._prove._directions import Directions
+from gradproof._prove._measure import Meter
 
 
 def run(line, phi):
@@ -226,3 +229,24 @@ def test_kinks_are_no_jumps():
     shape, _ = run(shape_near(1e-4, 1e-16), many_kinks)
 
     assert shape.kind is not ShapeKind.JUMPS
+
+
+def test_every_look_knows_how_far_rounding_moves_f():
+    """A leaf that is moved a millionth of its size still rounds like a whole one: in second looks, too."""
+    leaves = tuple(Leaf(path=p, shape=(3,), dtype="float64", start=i, stop=i + 3) for p, i in (("a", 0), ("b", 3)))
+    x, claim = np.full(6, 1.5), np.array([1e6] * 3 + [1.0] * 3)
+    meter = Meter(Directions(leaves, x, claim, 0), 2.0**-52)
+    tier = meter.tier((0, 1))
+    direction = tier.direction(meter.next_stream())
+    asking = meter.slope(direction, tier.scale, full=True)
+    answer = None
+    try:
+        while True:
+            question = asking.send(answer)
+            v = meter.directions.vector(question.direction)
+            answer = np.array([claim @ (x + t * v - x) for t in question.steps])
+    except StopIteration as stop:
+        measured = stop.value
+
+    assert tier.scale < 10
+    assert measured.slope.unit[0] >= 0.3 * 2.0**-52 * np.linalg.norm(claim * x)

@@ -53,7 +53,7 @@ def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) 
     if factor_cause(evidence) is None:
         return None
     again = tier.direction(meter.next_stream())
-    evidence.add(again, (yield from meter.residual(again, tier.scale, tier.ripple)))
+    evidence.add(again, (yield from meter.residual(again, tier.scale)))
     cause = factor_cause(evidence)
     return cause.factor if isinstance(cause, Cause) else None  # (None too where the true gradient is zero)
 
@@ -88,18 +88,18 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
     cause = factor_cause(evidence)
     while isinstance(cause, Undecided) and len(evidence.residuals) < min(leaf.size + 1, DIRECTIONS):
         again = tier.alone(suspect.leaf, meter.next_stream(), suspect.alone.floor)
-        measured = yield from meter.known_slope(again, share, tier.ripple)
+        measured = yield from meter.known_slope(again, share)
         if not measured.finite:
             break
         evidence.add(again, measured.as_residual())
         cause = factor_cause(evidence)
     place: Place | None = None
     if cause is None:
-        cause = yield from diagnose(meter, suspect.leaf, evidence, share, tier.ripple)
+        cause = yield from diagnose(meter, suspect.leaf, evidence, share)
     named = cause if isinstance(cause, Cause) else None
     if named is None and leaf.size > 1:
         sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
-        place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share, tier.ripple)
+        place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share)
     if place is not None and place.entries:
         note = report_entries(ledger, leaf, place)
     else:
@@ -118,7 +118,7 @@ def _cause_in_box(
     evidence = Evidence(path=leaf.path + box_source(leaf.shape, box), shape=shape, size=math.prod(shape))
     for direction in (suspect.direction, suspect.alone):
         part = direction.restricted(*box_part(leaf.shape, leaf.start, leaf.stop, box))
-        evidence.add(part, (yield from meter.residual(part, tier.share(suspect.leaf), tier.ripple)))
+        evidence.add(part, (yield from meter.residual(part, tier.share(suspect.leaf))))
     cause = factor_cause(evidence) if evidence.residuals else None
     return cause if isinstance(cause, Cause) else None
 

@@ -137,7 +137,7 @@ def _off_by(path: str, factor: float) -> Cause:
     return Cause(kind=f"claimed {factor_words(factor)} the true gradient", factor=factor, advice=_advice(path, factor))
 
 
-def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float, ripple: float) -> Asking[Cause | None]:
+def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Asking[Cause | None]:
     """Name the mistake in a leaf whose claim is no multiple of the true gradient, measuring along more directions.
 
     Candidates that already disagree are dropped before anything more is measured.
@@ -178,7 +178,7 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float, ripple: 
         candidates, tables = [item[0] for item in kept], [item[1] for item in kept]
         scales = next(d.scales for d in evidence.directions if d.group == (leaf,))
         direction = Direction(stream=meter.next_stream(), group=(leaf,), scales=scales)
-        evidence.add(direction, (yield from meter.residual(direction, scale, ripple)))
+        evidence.add(direction, (yield from meter.residual(direction, scale)))
         if len(evidence.residuals) == tabled:
             return None
 

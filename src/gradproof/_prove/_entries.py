@@ -19,7 +19,7 @@ from gradproof._report import Reason, Verdict
 def first_look(meter: Meter, tier: Tier) -> Asking[Measured]:
     """Measure a direction through the group, to learn noise and curvature before single entries are asked for."""
     direction = tier.direction(meter.next_stream())
-    measured = yield from meter.slope(direction, tier.scale, ripple=tier.ripple, known=meter.known)
+    measured = yield from meter.slope(direction, tier.scale, known=meter.known)
     if meter.known is None and measured.finite and measured.slope.side == 0:
         scale = max(tier.scale, abs(measured.value), 1e-300)
         meter.known = learn(measured.slope, measured.bar / scale, tier.scale)
@@ -54,7 +54,7 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
         rms = meter.norms[index] / math.sqrt(leaf.size)
         entries: list[_Entry] = []
         for entry in range(leaf.start, leaf.stop):
-            entries.append((yield from _judge_entry(meter, index, entry, rms, tier.ripple, limits)))
+            entries.append((yield from _judge_entry(meter, index, entry, rms, limits)))
         if any(entry.kinked for entry in entries):
             left.append(index)
             continue
@@ -80,14 +80,14 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
     return tuple(left)
 
 
-def _judge_entry(meter: Meter, leaf: int, entry: int, rms: float, ripple: float, limits: Limits) -> Asking[_Entry]:
+def _judge_entry(meter: Meter, leaf: int, entry: int, rms: float, limits: Limits) -> Asking[_Entry]:
     direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entry)
     step = float(meter.directions.vector(direction)[entry])
     tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
-    residual = yield from meter.residual(direction, rms, ripple)
+    residual = yield from meter.residual(direction, rms)
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
         return _Entry(entry, residual, step)
-    measured = yield from meter.slope(direction, rms, ripple=ripple)
+    measured = yield from meter.slope(direction, rms)
     if not measured.finite or kinked(measured, tolerance):
         return _Entry(entry, measured.as_residual(), step, kinked=measured.finite)
     if measured.deviation <= measured.bar + tolerance:

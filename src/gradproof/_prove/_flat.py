@@ -23,7 +23,6 @@ def flat_tier(meter: Meter, group: tuple[int, ...]) -> Tier:
         shares=tuple(norms.tolist()),
         size=sum(meter.directions.leaves[index].size for index in group),
         scale=float(np.linalg.norm(norms)),
-        ripple=0.0,
     )
 
 

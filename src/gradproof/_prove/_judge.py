@@ -99,9 +99,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         scale = meter.balanced_scale(tier, floor) if balanced else tier.scale
         first = meter.known is None
         if balanced:
-            measured = yield from meter.coarse_slope(direction, scale, tier.ripple)
+            measured = yield from meter.coarse_slope(direction, scale)
         else:
-            measured = yield from meter.slope(direction, scale, ripple=tier.ripple, known=meter.known)
+            measured = yield from meter.slope(direction, scale, known=meter.known)
         if not measured.finite:
             if balanced:
                 continue

@@ -24,7 +24,7 @@ KINKED, COORDINATES, DIRECTIONS = 32, 64, 16
 def slope_alone(meter: Meter, tier: Tier) -> Asking[Measured]:
     """Measure a fresh direction through a group on the whole ladder."""
     direction = tier.direction(meter.next_stream())
-    return (yield from meter.slope(direction, tier.scale, ripple=tier.ripple, full=True))
+    return (yield from meter.slope(direction, tier.scale, full=True))
 
 
 def tolerance_at(measured: Measured, rtol: float) -> float:

@@ -40,7 +40,7 @@ def halves(meter: Meter, tier: Tier, group: Sequence[int], failing: Direction, w
     """Divide the leaves of a failing direction in two and say which part of its residual each half carries."""
     middle = len(group) // 2
     left, right = tuple(group[:middle]), tuple(group[middle:])
-    measured = yield from meter.residual(failing.restricted(_spans(meter, left)), tier.scale, tier.ripple)
+    measured = yield from meter.residual(failing.restricted(_spans(meter, left)), tier.scale)
     return (left, measured), (right, whole - measured)
 
 
@@ -67,11 +67,11 @@ def wrong_leaves(
             alone = tier.alone(index, meter.next_stream(), failing.floor)
             only = len(tier.group) == 1
             if only:
-                second = yield from meter.residual(alone, share[index], tier.ripple)
+                second = yield from meter.residual(alone, share[index])
             else:
                 # An accusation: a whole slope, not just a pair.
                 measure = meter.coarse_slope if failing.floor > 0 else meter.known_slope
-                second = (yield from measure(alone, share[index], tier.ripple)).as_residual()
+                second = (yield from measure(alone, share[index])).as_residual()
             if only or second.seen:
                 part = failing if only else failing.restricted(_spans(meter, group))
                 suspects.append(Suspect(leaf=index, first=found, direction=part, second=second, alone=alone))
@@ -128,7 +128,6 @@ class _Search:
     direction: Direction
     whole: Residual
     scale: float
-    ripple: float
     asked: int = 0
 
     @property
@@ -145,7 +144,7 @@ class _Search:
 
     def ask(self, direction: Direction) -> Asking[Residual]:
         self.asked += 1
-        return (yield from self.meter.residual(direction, self.scale, self.ripple))
+        return (yield from self.meter.residual(direction, self.scale))
 
     def only(self, index: int) -> Direction:
         return self.direction.restricted(Spans(((index, index + 1),)))
@@ -155,16 +154,14 @@ class _Search:
         return Slab(self.start, self.stop, stride, self.shape[axis], low, high)
 
 
-def wrong_place(
-    meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, ripple: float
-) -> Asking[Place]:
+def wrong_place(meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float) -> Asking[Place]:
     """Find the wrong entries of a leaf, from a direction through it that fails.
 
     A lone wrong entry is read off one ratio: with weights (i + 1) / (n + 1) the residual of entry i shrinks by just
     that. The same with the index along an axis finds a lone row or column. If random small subsets all fail, the wrong
     entries are many: they fill a box along the axes, or the whole leaf. Else they are few: halve.
     """
-    search = _Search(meter, leaf, direction, whole, scale, ripple)
+    search = _Search(meter, leaf, direction, whole, scale)
     lone = yield from _lone_entry(search, direction, whole)
     if lone is not None:
         return Place(entries=(lone,))

@@ -112,7 +112,6 @@ class Tier:
     shares : norm of claim times step of each leaf, scaled; equal unless a factor of 1 was not enough.
     size : entries that move.
     scale : norm over all of them.
-    ripple : the same without the factors.
     parts : restrictions of every direction through the group.
     folded : whether some entries lie on a bound of the domain and move inwards only.
     """
@@ -122,7 +121,6 @@ class Tier:
     shares: tuple[float, ...]
     size: int
     scale: float
-    ripple: float
     parts: tuple[Part, ...] = ()
     folded: bool = False
 
@@ -172,6 +170,13 @@ class Meter:
     def _norm(self, index: int) -> float:
         return float(np.linalg.norm(self.claimed_steps(index)))
 
+    def ripple(self, direction: Direction) -> float:
+        """Norm of claim times natural size over the leaves that move, not scaled down by their factors.
+
+        Rounding of x + t v moves f by about eps times this, however little the direction moves them.
+        """
+        return float(np.linalg.norm(self.norms[list(direction.group)]))
+
     def balanced_scale(self, tier: Tier, floor: float) -> float:
         """Natural size of the slope along a balanced direction through a group."""
         return math.hypot(
@@ -198,7 +203,6 @@ class Meter:
             shares=shares,
             size=sum(self.directions.leaves[index].size for index in group),
             scale=math.hypot(*shares),
-            ripple=float(np.linalg.norm(norms)),
             folded=self.directions.folded(group),
         )
 
@@ -207,7 +211,6 @@ class Meter:
         direction: Direction,
         scale: float,
         *,
-        ripple: float = 0.0,
         known: Known | None = None,
         target: float | None = None,
         full: bool = False,
@@ -219,7 +222,7 @@ class Meter:
             self.jitter,
             eps=self.precision,
             scale=scale,
-            ripple=ripple,
+            ripple=self.ripple(direction),
             target=target,
             known=known,
             full=full,
@@ -272,11 +275,11 @@ class Meter:
         values = np.asarray((yield Question(direction, np.array([step, -step]))), dtype=np.float64).reshape(2, -1)
         return float(values[0, 0]), float(values[1, 0])
 
-    def known_slope(self, direction: Direction, scale: float, ripple: float) -> Asking[Measured]:
+    def known_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
         """Measure a slope with what is known already."""
-        return (yield from self.slope(direction, scale, ripple=ripple, known=self.known))
+        return (yield from self.slope(direction, scale, known=self.known))
 
-    def coarse_slope(self, direction: Direction, scale: float, ripple: float) -> Asking[Measured]:
+    def coarse_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
 
         What moves far has small claims there, so truncation is small, while at fine steps the slope would drown in the
@@ -284,11 +287,11 @@ class Meter:
         """
         known = self.known
         if known is None or known.eps > 1e-12:
-            return (yield from self.slope(direction, scale, ripple=ripple, known=known, target=1e-5))
+            return (yield from self.slope(direction, scale, known=known, target=1e-5))
         coarse = dataclasses.replace(known, levels=np.array(BALANCED_LEVELS))
-        return (yield from self.slope(direction, scale, ripple=ripple, known=coarse, brief=True))
+        return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
-    def residual(self, direction: Direction, scale: float, ripple: float = 0.0) -> Asking[Residual]:
+    def residual(self, direction: Direction, scale: float) -> Asking[Residual]:
         """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd.
 
         The directions so far have shown noise, curvature and third derivative; `TRUST` times the latter two allows for
@@ -296,7 +299,7 @@ class Meter:
         """
         known = self.known
         if direction.floor > 0:
-            return (yield from self.coarse_slope(direction, scale, ripple)).as_residual()
+            return (yield from self.coarse_slope(direction, scale)).as_residual()
         if known is not None and known.smooth:
             step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
             plus, minus = yield from self.pair(direction, step)
@@ -305,7 +308,7 @@ class Meter:
             if math.isfinite(even) and even <= TRUST * known.curvature * step**2 + 8 * float(known.noise[0]):
                 bar = known.question_bar(step) + 8 * EPS64 * absolute
                 return Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
-        return (yield from self.slope(direction, scale, ripple=ripple, known=known)).as_residual()
+        return (yield from self.slope(direction, scale, known=known)).as_residual()
 
 
 def _along(direction: Direction, line: Generator[Floats, Floats, Result], of: str = "f") -> Asking[Result]:
