@@ -24,6 +24,8 @@ RTOL64, RTOL64_UNCLEAR, RTOL32 = 1e-7, 2e-6, 4e-5
 # The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
 RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
+# A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
+SOLVER = 2e-4
 
 
 class Kind(enum.Enum):
@@ -271,8 +273,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     small = two_sided and measured.direction.floor == 0 and deviation <= 2e-3 * scale
     shape = Shape(ShapeKind.UNCLEAR)
     if small:
-        unclear = deviation <= REACH * RTOL64_UNCLEAR * scale
-        shape = yield from meter.shape(measured.direction, deviation, far=unclear)
+        shape = yield from meter.shape(measured, far=deviation <= SOLVER * scale)
         if shape.kind is ShapeKind.JUMPS:
             return SecondLook(Look.IRREGULAR, measured)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
