@@ -169,7 +169,7 @@ def main() -> None:
                 if factor == 1.0:
                     spoken += deviations[-1] > 1e-7 and irregular(report)
                 if options.details and factor == 1.0 and report.verdict is Verdict.WRONG:
-                    print(f"  {name} seed {seed - 1} n {problem.point.size}: own derivative off by {deviations[-1]:.1e}, "
+                    print(f"  {name} seed {seed - 1} n {problem.point.size}: its slope off by {deviations[-1]:.1e}, "
                           f"{report.cost.evaluations} evaluations")  # fmt: skip
     print(f"solvers stopped at {options.tolerance:g}: {len(deviations)} problems, their own derivative off by "
           f"{quantile(deviations, 0.5):.1e} (median), {max(deviations):.1e} (largest)")  # fmt: skip
