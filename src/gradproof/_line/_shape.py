@@ -12,6 +12,7 @@ import math
 from collections.abc import Generator
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,7 @@ def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) 
     for spacing in SPACINGS:
         t = spacing * np.arange(1.0, FIRST // 2 + 1)
         values = _scalars((yield np.concatenate([t, -t])))
-        ahead, behind = np.split(values, 2)
+        ahead, behind = values[: FIRST // 2], values[FIRST // 2 :]
         if not np.isfinite(values).all():
             continue
         slope = float(ORDER8 @ (ahead - behind)) / spacing
@@ -97,8 +98,8 @@ def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) 
 def _roughness(side: _Side, at: float, value: float) -> float:
     """What a polynomial of degree 4 leaves of the first points."""
     t, values = np.append(side.t, at) / at, np.append(side.values, value) - side.values[FIRST // 2]
-    basis = np.vander(t, 5)
-    return float(np.max(np.abs(values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0])))
+    fitted = Polynomial.fit(t, values, 4)
+    return float(np.max(np.abs(values - np.asarray(fitted(t), dtype=np.float64))))
 
 
 @dataclasses.dataclass(frozen=True)

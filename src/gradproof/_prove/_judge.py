@@ -24,6 +24,8 @@ RTOL64, RTOL64_UNCLEAR, RTOL32 = 1e-7, 2e-6, 4e-5
 # The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
 RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
+# Relative bar that is good enough, if f's noise asks for it, for leaves that are small beside others.
+SMALL_TIER = 1e-6
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
 OBVIOUS = 2e-3
 # A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
@@ -88,8 +90,12 @@ class Limits:
 def first_look(meter: Meter, tier: Tier) -> Asking[Measured]:
     """Measure a direction through a group, and learn noise and curvature from it if nothing is known yet."""
     direction = tier.direction(meter.next_stream())
-    measured = yield from meter.slope(direction, tier.scale, known=meter.known)
-    if meter.known is None and measured.finite and measured.slope.side == 0:
+    known, target = meter.known, None
+    if known is not None and known.eps < 1e-12 and 0 < tier.scale < known.size:
+        # Beside larger leaves noise allows no bar as narrow as theirs: a whole ladder would find none.
+        target = min(SMALL_TIER, 3 * known.relative_bar * known.size / tier.scale)
+    measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
+    if known is None and measured.finite and measured.slope.side == 0:
         size = tier.scale if tier.scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
         meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
     return measured
@@ -107,15 +113,18 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
     seen: list[Measured] = []
     agreed: list[float] = []
     deviation, kinks, extra = 0.0, 0, 0
+    measured: Measured
+    ready: list[Measured] = [] if looked is None else [looked]
     pending: Measured | None = None
     rtol = limits.tolerance(meter.eps)
     while plan:
         balanced = plan.pop(0) == "balanced"
         scale = meter.balanced_scale(tier, floor) if balanced else tier.scale
         if balanced:
-            measured = yield from meter.coarse_slope(tier.direction(meter.next_stream(), floor), scale)
-        elif looked is not None:
-            measured, looked = looked, None
+            direction = tier.direction(meter.next_stream(), floor)
+            measured = yield from meter.coarse_slope(direction, scale)
+        elif ready:
+            measured = ready.pop()
         else:
             measured = yield from first_look(meter, tier)
         if not measured.finite:
