@@ -253,7 +253,10 @@ class Directions:
                 np.copyto(u, np.abs(u) * inward, where=inward != 0)
             u *= radius * scale * self.natural[leaf.start : leaf.stop]
             if direction.floor > 0:
-                step = scale * np.abs(self.claim[leaf.start : leaf.stop]) * self.natural[leaf.start : leaf.stop]
+                size = scale * self.natural[leaf.start : leaf.stop]
+                step = size * np.abs(self.claim[leaf.start : leaf.stop])
+                # No bound comes from here: what has a small claim moves by half its size or more, lest it be missed.
+                np.copyto(u, np.copysign(np.maximum(np.abs(u), size / 2), u), where=step <= direction.floor)
                 u *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
         # The failing direction is asked for again and again while a mistake is being located: keep two.
         while len(self._drawn) >= 2:

@@ -265,10 +265,11 @@ class Meter:
                 return value, bar
         return None
 
-    def shape(self, direction: Direction, deviation: float, *, far: bool) -> Asking[Shape]:
+    def shape(self, measured: Measured, *, far: bool) -> Asking[Shape]:
         """Judge whether f is smooth enough along a direction for a small deviation to be the claim's fault."""
-        noise = 0.0 if self.known is None else float(self.known.noise[0])
-        return (yield from _along(direction, shape_near(deviation, noise, far=far)))
+        noise = float(measured.slope.noise[0])
+        line = shape_near(measured.deviation, float(measured.slope.f0[0]), noise, far=far)
+        return (yield from _along(measured.direction, line))
 
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
         """Values at +step and -step."""
