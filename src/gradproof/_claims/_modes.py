@@ -8,17 +8,18 @@ differences of that function; so nothing is taken on trust but the inner mode, w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gradproof import _prove
 from gradproof._claims._gradient import Surroundings, prove_gradient
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
-from gradproof._errors import ClaimError, UsageError
+from gradproof._errors import ClaimError, GradproofError, UsageError
 from gradproof._primal import Primal
-from gradproof._report import ModeResult, Verdict
+from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd")
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
@@ -57,6 +58,14 @@ class Autodiff(Protocol):
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`."""
+        ...
+
+    def findings(self, leaves: Mapping[str, Verdict]) -> Sequence[Finding]:
+        """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
+        ...
+
+    def whole(self) -> Part | None:
+        """What may be searched for the part that is wrong; None where f is a part by itself."""
         ...
 
 
@@ -119,7 +128,7 @@ def prove_modes(
             continue
         try:
             function = autodiff.derivative(inner, options.seed) if inner else autodiff.function
-            primal, proved = _prove_mode(function, outer, name, options, surroundings, reproducer)
+            primal, proved = prove_mode(function, outer, name, options, surroundings, reproducer)
         except (autodiff.not_available, ClaimError) as error:
             refusal = error if isinstance(error, autodiff.not_available) else error.__cause__
             if not isinstance(refusal, autodiff.not_available):
@@ -138,6 +147,17 @@ def prove_modes(
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
+    beside: list[Finding] = []
+    reverse = next((proof for proof in proofs if not proof.label), None)
+    if reverse is not None:
+        beside += autodiff.findings({leaf.path: leaf.verdict for leaf in reverse.leaves})
+        whole = autodiff.whole() if reverse.verdict is Verdict.WRONG else None
+        if whole is not None:
+            beside = [*wrong_parts(whole, refuter(name, options)), *beside]
+        about = {one.path for one in beside if one.id == "GP121"}
+        index = proofs.index(reverse)
+        kept = tuple(one for one in reverse.findings if not (one.path in about and one.factor == 0))
+        proofs[index] = dataclasses.replace(reverse, findings=kept)
     result = Result(
         primal=primals[0],
         reproducer=reproducer,
@@ -145,11 +165,25 @@ def prove_modes(
         evaluations=sum(primal.evaluations for primal in primals),
         calls=sum(primal.calls for primal in primals),
         claim_calls=calls,
+        beside=tuple(beside),
     )
     return ModesResult(result=result, modes=tuple(results))
 
 
-def _prove_mode(
+def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding | None]:
+    """Return what proves a scalar function's reverse mode wrong: its first error, or None."""
+
+    def refute(function: Function) -> Finding | None:
+        try:
+            _, proved = prove_mode(function, "rev", name, options, Surroundings(), "")
+        except GradproofError:
+            return None  # it cannot be run by itself, which is no evidence against it
+        return next((one for one in proved.findings if one.severity is Severity.ERROR), None)
+
+    return refute
+
+
+def prove_mode(
     function: Function,
     mode: str,
     name: str,
@@ -157,6 +191,7 @@ def _prove_mode(
     surroundings: Surroundings,
     reproducer: str,
 ) -> tuple[Primal, Proved]:
+    """Prove or refute one mode of a function; `primal` is what it was measured with."""
     is_vector = mode == "fwd" or not function.is_scalar
     primal = Primal(
         function.value,
