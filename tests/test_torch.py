@@ -315,3 +315,94 @@ def test_a_case_needs_no_claim():
     case = gradproof.Case(Sine, tensor(3), name="sine")
 
     assert case.check(rng=0).correct
+
+
+class SparseProduct(torch.autograd.Function):
+    """A sparse matrix times a vector, with a backward by hand."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.save_for_backward(matrix, x)
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        matrix, x = ctx.saved_tensors
+        dense = torch.outer(cotangent, x)
+        return dense, matrix.t() @ cotangent
+
+
+class SparseProductUntransposed(SparseProduct):
+    @staticmethod
+    def backward(ctx, cotangent):
+        matrix, x = ctx.saved_tensors
+        return torch.outer(cotangent, x), matrix @ cotangent  # wrong on purpose
+
+
+def sparse(layout):
+    dense = tensor(4, 4) * torch.as_tensor(np.random.default_rng(1).random((4, 4)) < 0.4)
+    return dense.to_sparse() if layout is torch.sparse_coo else dense.to_sparse(layout=layout)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_sparse_tensors_are_differentiated_by_their_values(layout):
+    """Both an operator of torch's and a rule by hand."""
+    matrix = sparse(layout)
+
+    report = check(lambda m, x: (m @ x).sin(), (matrix, tensor(4)), modes=("rev",), rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert report.leaves[0].path == "m.values()"
+    assert report.leaves[0].shape == (matrix._nnz(),)
+
+
+def test_a_rule_for_sparse_tensors_is_checked_on_both_sides():
+    matrix = sparse(torch.sparse_coo)
+
+    assert check(SparseProduct, (matrix, tensor(4)), modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    report = check(SparseProductUntransposed, (matrix, tensor(4)), modes=("rev",), rng=0)
+    assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT, Verdict.WRONG]
+
+
+class SineLowOff(Sine):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return cotangent * x.cos() * 1.002  # wrong on purpose
+
+
+def test_float32_is_checked_against_a_float64_copy_of_the_forward():
+    """A deep network in float32, whose own differences could tell nothing, is certified, and the report says how."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32), torch.nn.GELU()]
+    net = torch.nn.Sequential(*layers, torch.nn.LayerNorm(32), torch.nn.Linear(32, 5))
+
+    report = check(net, tensor(8, 20, dtype=torch.float32), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert report.modes[0].note == "against differences of a float64 copy of f"
+    assert "against differences of a float64 copy of f" in str(report)
+    assert net[0].weight.dtype is torch.float32
+
+
+def test_a_small_error_in_float32_is_found_and_rounding_is_not():
+    x = tensor(8, 20, dtype=torch.float32)
+
+    assert check(Sine, x, modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    report = check(SineLowOff, x, modes=("rev",), rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert report.findings[0].path.startswith("x")
+
+
+def casts_down(x):
+    """Computes in float32 whatever it is given, as many kernels do."""
+    return (x.float() ** 2).sum()
+
+
+def test_a_forward_that_does_not_run_in_float64_is_differenced_as_it_is():
+    report = check(casts_down, tensor(5, dtype=torch.float32), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert report.modes[0].note == ""

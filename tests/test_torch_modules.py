@@ -238,6 +238,20 @@ def test_inputs_are_differentiated_where_asked_for():
     assert all(leaf.verdict is Verdict.CORRECT for leaf in leaves)
 
 
+def test_evaluations_record_no_graph():
+    recorded = []
+
+    def loss(model, batch):
+        value = squares(model, batch)
+        recorded.append(value.requires_grad)
+        return value
+
+    report = check_module(net(LayerNormFn), loss, BATCH, rng=0)
+
+    assert report.correct
+    assert sum(recorded) == 1
+
+
 def broken_loss(model, batch):
     return model(batch[0])
 
@@ -497,3 +511,17 @@ def test_a_module_that_detaches_is_named():
     (finding,) = [one for one in report.findings if one.id == "GP120"]
     assert finding.path == "model[1]"
     assert "parts, which are right" in finding.advice
+
+
+def test_a_float32_model_is_checked_against_its_float64_copy():
+    """A factor that the rounding of float32 would hide; the model itself stays in float32."""
+    model = net(LayerNormFn, WrongForItsWeight).float()
+
+    report = check_module(model, squares, tuple(part.float() for part in BATCH), rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert "model.encoder[1].norm.weight" in [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG]
+    assert "float64 copy" in report.modes[0].note
+    assert all(p.dtype is torch.float32 for p in model.parameters())
+    right = check_module(net(LayerNormFn).float(), squares, tuple(part.float() for part in BATCH), rng=0)
+    assert right.verdict is Verdict.CORRECT

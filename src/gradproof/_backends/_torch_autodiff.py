@@ -12,7 +12,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeGuard, cast
 
 import numpy as np
@@ -22,13 +22,9 @@ import torch.autograd.forward_ad as forward_ad
 from gradproof import _tree
 from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, UsageError
-from gradproof._report import Finding, Severity, Verdict
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
-
-# Paths that one note lists.
-_SHOWN = 5
 
 # What torch says where it has no rule for a mode, rather than a wrong one.
 _NOT_THERE = re.compile(
@@ -62,7 +58,8 @@ class TorchAutodiff:
     Attributes
     ----------
     arguments : tuple
-        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with.
+        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with. A
+        sparse tensor is differentiated by the values that it stores.
     names : tuple of str
         The same as Python source.
     count : int
@@ -95,8 +92,16 @@ class TorchAutodiff:
         self._structure = flat.structure
         self._slots = [flat.leaves[i].slot for i in order]
         self.count = len(chosen)
-        self.arguments: tuple[Any, ...] = tuple(flat.leaves[i].value for i in order)
-        self.names = tuple(flat.leaves[i].path if names is None else names[i] for i in order)
+        self._packers = [_packer(flat.leaves[i].value) for i in chosen]
+        self.arguments: tuple[Any, ...] = (
+            *(_entries(flat.leaves[i].value) for i in chosen),
+            *(flat.leaves[i].value for i in order[self.count :]),
+        )
+        self.names = tuple(
+            (flat.leaves[i].path if names is None else names[i])
+            + (".values()" if k < self.count and self._packers[k] else "")
+            for k, i in enumerate(order)
+        )
         self._is_tuple = type(args) is tuple
         self.state = State(find_modules(f, *positional)) if state is None else state
         self.undefined: set[str] = set()
@@ -199,13 +204,15 @@ class TorchAutodiff:
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
-        for slot, value in zip(self._slots, arguments, strict=True):
-            ordered[slot] = value
+        for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
+            pack = self._packers[k] if k < self.count else None
+            ordered[slot] = value if pack is None else pack(value)
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        return [leaf.value for leaf in leaves if is_floating(leaf.value)]
+        found = [leaf.value for leaf in leaves if is_floating(leaf.value)]
+        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -218,8 +225,8 @@ class TorchAutodiff:
 class Derivative:
     """The derivative of a function in one mode as a function again: a random combination of all of its entries.
 
-    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, with random
-    tensors in place of those that the name does not show. It is real, and has the attributes of `TorchAutodiff`.
+    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
+    is random and `fixed`. It is real, and has the attributes of `TorchAutodiff`.
     """
 
     is_scalar = True
@@ -237,7 +244,7 @@ class Derivative:
         tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
         _load_forward_rules()
         second, name = (cotangents, "cotangent") if inner == "rev" else (tangents, "tangent")
-        self._fixed = tangents if inner == "rev" else cotangents
+        self.fixed = tangents if inner == "rev" else cotangents
         self._first = len(leaves)
         self.count = len(leaves) + len(second)
         self.arguments = (*leaves, *second, *base.arguments[base.count :])
@@ -281,10 +288,10 @@ class Derivative:
     ) -> Tensor:
         if self._inner == "rev":
             outputs = self._base.outputs(leaves, others)
-            return inner_product(self._fixed, pull(outputs, leaves, second, create_graph=create_graph))
+            return inner_product(self.fixed, pull(outputs, leaves, second, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
-            return inner_product(self._fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
+            return inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
 
     def _nested(self, tangents: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
         """Forward over forward: `torch.func.jvp` twice, because dual levels do not nest."""
@@ -293,7 +300,7 @@ class Derivative:
         def first(*tensors: Tensor) -> Tensor:
             leaves, second = tensors[: self._first], tensors[self._first :]
             along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
-            return inner_product(self._fixed, along[1])
+            return inner_product(self.fixed, along[1])
 
         with torch.no_grad(), _refusals():
             along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
@@ -301,83 +308,6 @@ class Derivative:
 
     def _split(self, arguments: Sequence[Any]) -> tuple[Tensors, Tensors, Sequence[Any]]:
         return tuple(arguments[: self._first]), tuple(arguments[self._first : self.count]), arguments[self.count :]
-
-
-class Torch:
-    """f with all that torch offers for it (see `gradproof._claims._modes.Autodiff`)."""
-
-    not_available = NotAvailableError
-
-    def __init__(self, function: TorchAutodiff) -> None:
-        self.function = function
-
-    def derivative(self, inner: str, seed: int) -> Derivative:
-        """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        return Derivative(self.function, inner, seed)
-
-    def argument(self, values: Sequence[Any]) -> Any:
-        """Put values for all arguments back into the form of `args`."""
-        return self.function.argument(values)
-
-    def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
-        """What became of buffers, and of tensors that reverse mode gave None for."""
-        function = self.function
-        found: list[Finding] = []
-        for path in function.spoilt:
-            found.append(
-                Finding(
-                    id="GP212",
-                    severity=Severity.ERROR,
-                    path=path,
-                    kind="the backward changes this buffer",
-                    advice="Training would not be the same with and without a backward; `gradproof` has put it back. "
-                    "Where a checkpoint runs the forward again, that updates it twice.",
-                )
-            )
-        for path in function.names[: function.count]:
-            if path in function.undefined and leaves.get(path) is Verdict.WRONG:
-                found.append(_without_graph(path))
-        unused = [path for path in function.names if path in function.undefined]
-        unused = [path for path in unused if leaves.get(path) is Verdict.CORRECT]
-        found += summary("GP407", unused, "unused: f does not depend on it, and its gradient is None")
-        found += summary("GP408", function.updated, "f updates this buffer: put back before and after every evaluation")
-        return found
-
-    def whole(self) -> Any:
-        """Nothing: f is a part by itself."""
-        return None
-
-    def at_rest(self) -> contextlib.AbstractContextManager[None]:
-        """Leave everything besides the arguments as it was found, whatever happens."""
-        return self.function.at_rest()
-
-
-def summary(id: str, paths: Sequence[str], kind: str) -> list[Finding]:
-    """One note that is about all of the paths; none if there are none."""
-    if not paths:
-        return []
-    shown = ", ".join(paths[1:_SHOWN])
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    kind += f" (also {shown}{more})" if shown else ""
-    return [Finding(id=id, severity=Severity.NOTE, path=paths[0], kind=kind)]
-
-
-def _without_graph(path: str) -> Finding:
-    return Finding(
-        id="GP121",
-        severity=Severity.ERROR,
-        path=path,
-        kind="detached: f depends on it, but its gradient is None",
-        factor=0.0,
-        advice="Look for `.detach()`, `.data`, `.item()`, `torch.no_grad()` or a round trip through NumPy on the way "
-        "from it to the loss. If it is meant (a stop-gradient, a straight-through estimator, a frozen part), set "
-        "`requires_grad` to False, or leave it out with `wrt=`.",
-    )
-
-
-def autodiff(f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None) -> Torch:
-    """Look at f as torch does."""
-    return Torch(TorchAutodiff(f, args, wrt))
 
 
 def find_tensors(args: Any) -> bool:
@@ -478,6 +408,30 @@ def _size(tensor: Tensor) -> float:
 
 def is_floating(value: object) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _entries(tensor: Tensor) -> Tensor:
+    """What of a tensor is differentiated: all of it, or the values that a sparse one stores."""
+    if tensor.layout is torch.strided:
+        return tensor
+    tensor = tensor.detach()
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+
+
+def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What puts values back into a sparse tensor of the same pattern; None for one that is not sparse."""
+    layout = tensor.layout
+    if layout is torch.strided:
+        return None
+    tensor, size = tensor.detach(), tensor.shape
+    if layout is torch.sparse_coo:
+        indices = tensor.coalesce().indices()
+        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True)
+    by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
+    outer, inner = (
+        (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
+    )
+    return lambda values: torch.sparse_compressed_tensor(outer, inner, values, size, layout=layout)
 
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:

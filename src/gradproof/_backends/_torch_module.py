@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from gradproof import _tree
-from gradproof._backends._torch_autodiff import Torch, TorchAutodiff, summary
+from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
+from gradproof._backends._torch_findings import summary
 from gradproof._backends._torch_parts import LossPart, Scene
 from gradproof._backends._torch_state import State, path_of
+from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
 from gradproof._errors import UsageError
 from gradproof._report import Finding, Verdict
 
@@ -79,45 +80,28 @@ class TorchModule(Torch):
     """
 
     def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str) -> None:
-        self._model, self._loss, self._batch, self._wrt = model, loss, batch, wrt
+        self._model, self._loss, self._wrt = model, loss, wrt
         self._parameters = Parameters(model)
-        names = list(self._parameters.named)
-        by_parameters, by_inputs = wrt != "inputs", wrt != "parameters"
-        if by_parameters and not names:
-            few = "it has none" if not self._parameters.frozen else "all are frozen (`requires_grad` is False)"
-            raise UsageError(f'there is no parameter of the model to differentiate by: {few}; pass `wrt="inputs"`.')
-        values = [self._parameters.named[name] for name in names] if by_parameters else []
-        within = _tree.flatten((batch,), ("batch",), none_is_leaf=True).leaves
-        if by_inputs and not any(isinstance(leaf.value, Tensor) and _is_real(leaf.value) for leaf in within):
-            raise UsageError("there is no floating tensor in `batch` to differentiate by.")
-        paths = [self._parameters.paths[name] for name in names] if by_parameters else []
-        self._names = names if by_parameters else []
-        # The model is swapped out of every graph, so that numbers in `.grad` need no copies.
-        self.state = State({"model": model}, keep_grads=False)
-        holder = _Holder(model)
-
-        def evaluate(parameters: Sequence[Tensor], batch: Any) -> Any:
-            given = {f"model.{name}": tensor for name, tensor in zip(self._names, parameters, strict=True)}
-            return torch.func.functional_call(holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
-
-        evaluate.__name__ = getattr(loss, "__name__", type(loss).__name__)
-        self._evaluate = evaluate
-        positions = tuple(i for i, chosen in enumerate((by_parameters, by_inputs)) if chosen)
-        function = TorchAutodiff(
-            evaluate,
-            (values, batch),
-            positions,
-            names=[*paths, *(leaf.path for leaf in within)],
-            state=self.state,
-        )
-        if not function.is_scalar:
+        self._state = State({"model": model}, keep_grads=False)
+        low = _function(model, self._parameters, loss, batch, wrt, self._state)
+        if not low.is_scalar:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
-        super().__init__(function)
+        super().__init__(low, self._copy(low, batch) if is_low(low) else None)
+
+    def _copy(self, low: TorchAutodiff, batch: Any) -> TorchAutodiff | None:
+        """The same in float64; None where that does not run, or is not the same function."""
+        try:
+            model = doubled(self._model)
+            state = State({"model": model}, keep_grads=False)
+            high = _function(model, Parameters(model), self._loss, doubled(batch), self._wrt, state)
+            return high if agree(low, high) else None
+        except Exception:
+            return None  # whatever it is: differences of the model as it is will do
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Another point: parameters by name, the batch, or both."""
-        tensors, batch = self.function.argument(values)
-        parameters = dict(zip(self._names, tensors, strict=True))
+        tensors, batch = super().argument(values)
+        parameters = dict(zip(self._parameters.named, tensors, strict=False))
         return {"parameters": parameters, "inputs": batch}.get(self._wrt, (parameters, batch))
 
     def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
@@ -132,13 +116,32 @@ class TorchModule(Torch):
 
     def whole(self) -> LossPart:
         """The loss, to be searched for the part that is wrong."""
-        scene = Scene({"model": self._model}, self.function, self.state)
-        return LossPart(scene, getattr(self._loss, "__name__", "loss"))
-
-    def at_rest(self) -> contextlib.AbstractContextManager[None]:
-        """Leave everything besides the arguments as it was found, whatever happens."""
-        return self.function.at_rest()
+        return LossPart(Scene({"model": self._model}, self._low), getattr(self._loss, "__name__", "loss"))
 
 
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+def _function(
+    model: torch.nn.Module, parameters: Parameters, loss: Loss, batch: Any, wrt: str, state: State
+) -> TorchAutodiff:
+    """The loss of trainable parameters (a list) and of the batch, of which `wrt` says what is differentiated."""
+    by_parameters, by_inputs = wrt != "inputs", wrt != "parameters"
+    names = list(parameters.named) if by_parameters else []
+    if by_parameters and not names:
+        few = "it has none" if not parameters.frozen else "all are frozen (`requires_grad` is False)"
+        raise UsageError(f'there is no parameter of the model to differentiate by: {few}; pass `wrt="inputs"`.')
+    within = _tree.flatten((batch,), ("batch",), none_is_leaf=True).leaves
+    if by_inputs and not any(is_floating(leaf.value) for leaf in within):
+        raise UsageError("there is no floating tensor in `batch` to differentiate by.")
+    holder = _Holder(model)
+
+    def evaluate(tensors: Sequence[Tensor], batch: Any) -> Any:
+        given = {f"model.{name}": tensor for name, tensor in zip(names, tensors, strict=True)}
+        return torch.func.functional_call(holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
+
+    evaluate.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    return TorchAutodiff(
+        evaluate,
+        ([parameters.named[name] for name in names], batch),
+        tuple(i for i, chosen in enumerate((by_parameters, by_inputs)) if chosen),
+        names=[*(parameters.paths[name] for name in names), *(leaf.path for leaf in within)],
+        state=state,
+    )

@@ -64,12 +64,10 @@ class Scene:
         By name.
     function : TorchAutodiff
         Of one real output.
-    state : State
     """
 
-    def __init__(self, modules: Mapping[str, Module], function: TorchAutodiff, state: State) -> None:
+    def __init__(self, modules: Mapping[str, Module], function: TorchAutodiff) -> None:
         self._function = function
-        self._state = state
         self._paths: dict[Module, str] = {}
         for root, module in modules.items():
             for name, part in module.named_modules():

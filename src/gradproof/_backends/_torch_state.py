@@ -61,6 +61,7 @@ class State:
     def __init__(self, modules: Mapping[str, Module], *, keep_grads: bool = True, within: bool = False) -> None:
         self._random = RandomState()
         self._within = within
+        self._records = torch.is_grad_enabled()
         self._switches = [(setter, getter()) for getter, setter in _SWITCHES]
         self._modules = [
             _ModuleState(f"{root}{path_of(module, name)}", part, keep_grads)
@@ -81,6 +82,8 @@ class State:
         """Leave everything as it was found."""
         self.rewind()
         if not self._within:
+            # Not at every evaluation: most of them run without recording.
+            torch.set_grad_enabled(self._records)
             for module in self._modules:
                 module.restore()
 
@@ -167,7 +170,6 @@ def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any]
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_default_device, torch.set_default_device),
-    (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     (_deterministic, lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1])),
     _attribute(torch.backends.cudnn, "deterministic"),

@@ -51,6 +51,8 @@ class Autodiff(Protocol):
 
     function: Function
     not_available: type[Exception]
+    claim_eps: float
+    note: str
 
     def derivative(self, inner: str, seed: int) -> Function:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
@@ -116,6 +118,7 @@ def prove_modes(
         If a mode that the user has named is not available, or none is.
     """
     wanted, is_named = asked_modes(modes, order)
+    options = dataclasses.replace(options, claim_eps=autodiff.claim_eps)
     proofs: list[Proved] = []
     primals: list[Primal] = []
     results: list[ModeResult] = []
@@ -143,7 +146,7 @@ def prove_modes(
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
         proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         primals.append(primal)
-        results.append(ModeResult(mode=mode, verdict=proved.verdict))
+        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note))
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
