@@ -13,7 +13,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -335,10 +335,13 @@ def pull(
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
     us = tuple(_like(u, y) for y, u in zip(ys, us, strict=True))
-    found = cast(
-        "Sequence[Tensor | None]",
-        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True),
+    found: list[Tensor | None] = list(
+        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True)
     )
+    if not create_graph:
+        # One after the other, so that no two copies of all gradients are there at a time.
+        for i, gradient in enumerate(found):
+            found[i] = None if gradient is None else gradient.contiguous()
     if undefined is not None:
         undefined.update(name for name, gradient in zip(names, found, strict=False) if gradient is None)
     return tuple(
