@@ -218,7 +218,8 @@ def main() -> None:
         print(
             f"{kind}: {found['verdict']}, {found['leaves']} leaves, {found['evaluations']} evaluations; "
             f"{found['seconds']:.1f} s = {found['seconds'] / found['forward']:.1f} forwards of "
-            f"{found['forward']:.2f} s; peak {found['peak'] / 2**20:,.0f} MiB = {(found['peak'] - alone['peak']) / copies:+.2f} copies"
+            f"{found['forward']:.2f} s; "
+            f"peak {found['peak'] / 2**20:,.0f} MiB = {(found['peak'] - alone['peak']) / copies:+.2f} copies"
         )
         print(f"  largest bound {found['bound']:.1e}; {len(found['flat'])} flat: {', '.join(found['flat'])}")
         for name in ("wrong", "undecided", "said"):
