@@ -211,7 +211,7 @@ def many_kinks(t):
 @pytest.mark.parametrize("deviation", [1e-6, 1e-5, 1e-4])
 def test_smooth_lines_are_recognised(phi, deviation):
     """A small deviation is the claim's fault on a smooth line, and the polynomial gives a second slope."""
-    shape, _ = run(shape_near(deviation, 1e-16, far=True), phi)
+    shape, _ = run(shape_near(deviation, phi(0.0), 1e-16, far=True), phi)
 
     assert shape.kind is ShapeKind.SMOOTH
     assert abs(shape.slope - measure(phi)[0].value[0]) < 0.1 * deviation
@@ -219,14 +219,14 @@ def test_smooth_lines_are_recognised(phi, deviation):
 
 def test_jumps_are_recognised():
     """The look-alike: where f jumps from piece to piece, a small deviation may be f's own."""
-    shape, _ = run(shape_near(1e-6, 1e-16, far=True), stopped_early)
+    shape, _ = run(shape_near(1e-6, stopped_early(0.0), 1e-16, far=True), stopped_early)
 
     assert shape.kind is ShapeKind.JUMPS
 
 
 def test_kinks_are_no_jumps():
     """Kinks are continuous: they explain no deviation."""
-    shape, _ = run(shape_near(1e-4, 1e-16), many_kinks)
+    shape, _ = run(shape_near(1e-4, many_kinks(0.0), 1e-16), many_kinks)
 
     assert shape.kind is not ShapeKind.JUMPS
 

@@ -17,9 +17,11 @@ from gradproof._report import (
 
 if TYPE_CHECKING:
     from gradproof import course as course
+    from gradproof import torch as torch
 
 __version__: str
 
+# `torch` is left out: `from gradproof import *` must not load it, nor take the name of the real one.
 __all__ = [
     "Case",
     "ClaimError",
@@ -47,12 +49,12 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
-    if name == "course":
+    if name in ("course", "torch"):
         import importlib
 
-        return importlib.import_module("gradproof.course")
+        return importlib.import_module(f"gradproof.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "torch"})

@@ -418,10 +418,10 @@ class _Options:
             level=self.level,
         )
 
-    def written(self) -> str:
+    def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
         plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level")
-        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
         named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
         return "".join(written + named)
@@ -476,19 +476,54 @@ def _check_autodiff(
     f: Callable[..., Any], autodiff: Any, options: _Options, name: str | None, started: float
 ) -> Report:
     """Check what a framework's own autodiff claims about f."""
+    short_name = str(getattr(f, "__name__", type(f).__name__))
+    called = f"gradproof.check({_identifier(short_name, 'f')}, args"
+    called += options.written()
+    return _prove_autodiff(autodiff, options, name=name or short_name, called=called, started=started)
+
+
+def check_autodiff(
+    autodiff: Any,
+    options: Mapping[str, Any],
+    *,
+    name: str,
+    called: str,
+    modes: tuple[str, ...] | None,
+    started: float,
+) -> Report:
+    """Check what a framework's own autodiff claims, for its own entry points.
+
+    Parameters
+    ----------
+    autodiff : Autodiff
+    options : mapping of str to object
+        Those of `check`.
+    name : str
+        In the report.
+    called : str
+        The call that runs the check again, up to its options.
+    modes : tuple of str or None
+        The entry point's default.
+    started : float
+        When it began, by `time.perf_counter`.
+    """
+    asked = _Options(**options)
+    return _prove_autodiff(autodiff, asked, name=name, called=called + asked.written(modes), started=started)
+
+
+def _prove_autodiff(autodiff: Any, options: _Options, *, name: str, called: str, started: float) -> Report:
     from gradproof._claims._modes import prove_modes
 
     seed = _draw_seed(options.rng)
-    short_name = str(getattr(f, "__name__", type(f).__name__))
     with autodiff.at_rest():
         proved = prove_modes(
             autodiff,
-            name=name or short_name,
+            name=name,
             modes=options.modes,
             order=options.order,
             options=options.engine(seed),
             surroundings=_claims.Surroundings(),
-            reproducer=f"gradproof.check({_identifier(short_name, 'f')}, args{options.written()}, rng={seed})",
+            reproducer=f"{called}, rng={seed})",
         )
     return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 

@@ -14,6 +14,7 @@ from gradproof._backends import Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
 from gradproof._outputs import Outputs
+from gradproof._pieces import at_point, is_large
 
 
 class Primal:
@@ -117,6 +118,7 @@ class Primal:
         self._arguments: list[Any] = [None] * len(positional)
         self._restore_passive()
 
+        self._buffer: Vector | None = None
         self.is_vector = is_vector
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
@@ -191,7 +193,7 @@ class Primal:
         self.evaluations += 1
         self.calls += 1
         try:
-            returned, changed = self.call(self.f)
+            returned, changed = self.call(self.f, self.buffer())
         except Exception as error:
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
@@ -230,13 +232,27 @@ class Primal:
             If it raises (chained).
         """
         try:
+            self.release()
             return self.call(function)
         except Exception as error:
             raise ClaimError(raised(keyword, error, "at the point")) from error
 
-    def call(self, function: Callable[..., Any]) -> tuple[Any, list[str]]:
-        """Call `function` at the point; return what it returned and the paths of what it changed in place."""
-        buffer = self.point.copy()
+    def buffer(self) -> Vector | None:
+        """Memory for a large point (n,), the same for all evaluations; None where a point is made anew each time."""
+        if self._buffer is None and is_large(self.point):
+            self._buffer = np.empty(self.point.size)
+        return self._buffer
+
+    def release(self) -> None:
+        """Give that memory back."""
+        self._buffer = None
+
+    def call(self, function: Callable[..., Any], buffer: Vector | None = None) -> tuple[Any, list[str]]:
+        """Call `function` at the point; return what it returned and the paths of what it changed in place.
+
+        A claim gets memory of its own, which it may return.
+        """
+        buffer = self.point.copy() if buffer is None else at_point(self.point, buffer)
         with np.errstate(all="ignore"):
             values = self.make(buffer)
             arguments = self.arguments(values)
@@ -278,7 +294,7 @@ class Primal:
             self._arguments[i] = tree
 
     def _require_finite(self) -> None:
-        if np.isfinite(self.point).all():
+        if all(bool(np.isfinite(self.point[leaf.start : leaf.stop]).all()) for leaf in self.leaves):
             return
         flat = int(np.flatnonzero(~np.isfinite(self.point))[0])
         raise UsageError(f"the point must be finite, but `{self.place(flat)}` is {self.point[flat]}.")

@@ -38,6 +38,10 @@ class Backend(Protocol):
         """Return a private float64 copy, flat in C order."""
         ...
 
+    def as_vector(self, value: Any) -> Vector:
+        """Return the value in float64, flat in C order; it may share the value's memory."""
+        ...
+
     def as_numpy(self, value: Any) -> Array:
         """Return the value as a NumPy array, which may share its memory; bfloat16 comes as float32."""
         ...

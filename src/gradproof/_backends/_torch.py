@@ -56,6 +56,12 @@ def to_vector(value: Any) -> Vector:
     return np.asarray(tensor.contiguous().numpy(force=True)).reshape(-1)
 
 
+def as_vector(value: Any) -> Vector:
+    """Return the value in float64, flat in C order; it may share the value's memory."""
+    tensor = value.detach().to(device="cpu", dtype=torch.float64)
+    return np.asarray(tensor.contiguous().numpy(force=True)).reshape(-1)
+
+
 def as_numpy(value: Any) -> Array:
     """Return the value as an array, which may share its memory; bfloat16 comes as float32, sparse as dense."""
     tensor = value.detach()

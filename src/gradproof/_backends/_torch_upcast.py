@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import Derivative, NotAvailableError, TorchAutodiff
+from gradproof._backends._torch_findings import findings
+from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor
 
@@ -63,8 +65,16 @@ class Torch:
         ]
         return self._low.argument(narrowed)
 
+    def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
+        """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
+        return findings(self._low, leaves)
+
+    def whole(self) -> Any:
+        """Nothing: f is a part by itself."""
+        return None
+
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
-        """Leave all random states as they were found, whatever happens."""
+        """Leave everything besides the arguments as it was found, whatever happens."""
         return self._low.at_rest()
 
 

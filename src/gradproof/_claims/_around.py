@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _backends, _run
 from gradproof._bounds import flat_bounds
 from gradproof._leaf import Leaf
+from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._reference import ComplexStep, Trusted
 
@@ -83,7 +84,8 @@ class Around:
         if self.reference is not None:
             found["reference"] = Trusted(primal, self.reference, claims, cotangent, is_vector=is_vector)
         is_numpy = all(not _backends.is_array(o.value) or isinstance(o.value, np.ndarray) for o in primal.origins)
-        if self.has_witnesses and eps == EPS64 and is_numpy and not primal.layout.is_complex:
+        is_plain = is_numpy and not primal.layout.is_complex and not is_large(primal.point)
+        if self.has_witnesses and eps == EPS64 and is_plain:
             found["complex"] = ComplexStep(primal, sorted(claims), leaves, cotangent)
         return found
 

@@ -12,6 +12,7 @@ import numpy as np
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
+from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._report import Reason, Verdict
@@ -48,11 +49,12 @@ def prove_gradient(
         lower, upper = around.sides(primal, measured)
         directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
         witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
-        options = dataclasses.replace(options, witnesses=tuple(witnesses))
+        options = dataclasses.replace(options, witnesses=tuple(witnesses), sparing=is_large(primal.point))
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
         findings += outcome.findings
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
         primal.look_again()
+        primal.release()
     findings += _contracts.find_mutations(primal.changed, changed, keyword)
     proved = conclude(
         results,
@@ -102,6 +104,8 @@ def _as_complex(
 
 def _another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> Any:
     """Another point in the form of `args`, a random step of half the natural size away, where f is finite; or None."""
+    if is_large(primal.point):
+        return None  # it would take several copies
     rng = np.random.default_rng((seed, 2))
     natural = np.empty_like(primal.point)
     for leaf in primal.leaves:

@@ -10,7 +10,7 @@ taken on trust but the inner mode, which has been proved before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gradproof import _prove
@@ -18,11 +18,12 @@ from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
-from gradproof._errors import ClaimError, UsageError
+from gradproof._errors import ClaimError, GradproofError, UsageError
 from gradproof._primal import Primal
-from gradproof._report import ModeResult, Verdict
+from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
 # Compilation takes seconds: only when asked for.
@@ -69,6 +70,14 @@ class Autodiff(Protocol):
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`."""
+        ...
+
+    def findings(self, leaves: Mapping[str, Verdict]) -> Sequence[Finding]:
+        """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
+        ...
+
+    def whole(self) -> Part | None:
+        """What may be searched for the part that is wrong; None where f is a part by itself."""
         ...
 
 
@@ -159,6 +168,17 @@ def prove_modes(
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
+    beside: list[Finding] = []
+    reverse = next((proof for proof in proofs if not proof.label), None)
+    if reverse is not None:
+        beside += autodiff.findings({leaf.path: leaf.verdict for leaf in reverse.leaves})
+        whole = autodiff.whole() if reverse.verdict is Verdict.WRONG else None
+        if whole is not None:
+            beside = [*wrong_parts(whole, refuter(name, options)), *beside]
+        about = {one.path for one in beside if one.id == "GP121"}
+        index = proofs.index(reverse)
+        kept = tuple(one for one in reverse.findings if not (one.path in about and one.factor == 0))
+        proofs[index] = dataclasses.replace(reverse, findings=kept)
     result = Result(
         primal=primals[0],
         reproducer=reproducer,
@@ -166,8 +186,22 @@ def prove_modes(
         evaluations=sum(primal.evaluations for primal in primals),
         calls=sum(primal.calls for primal in primals),
         claim_calls=calls,
+        beside=tuple(beside),
     )
     return ModesResult(result=result, modes=tuple(results))
+
+
+def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding | None]:
+    """Return what proves a scalar function's reverse mode wrong: its first error, or None."""
+
+    def refute(function: Function) -> Finding | None:
+        try:
+            _, proved = _Asked(function, "rev", name, options, Surroundings(), "").prove()
+        except GradproofError:
+            return None  # it cannot be run by itself, which is no evidence against it
+        return next((one for one in proved.findings if one.severity is Severity.ERROR), None)
+
+    return refute
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,6 +76,7 @@ class Limits:
     max_bound: float | None
     confidence: float
     claim_eps: float = 0.0
+    sparing: bool = False
 
     def tolerance(self, eps: float, *, balanced: bool = False) -> float:
         """Return rtol as set by the user or derived from the precision of f and of the claim.
@@ -119,7 +120,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
     has been taken.
     """
     floor = _balanced_floor(meter, tier)
-    plan = ["random"] if tier.size == 1 else ["random", "random", *(["balanced"] if floor else []), "random"]
+    plan = ["random"] if tier.size == 1 else ["random", "random", *(["balanced"] if floor else [])]
+    if tier.size > 1 and not limits.sparing:
+        plan.append("random")
     seen: list[Measured] = []
     agreed: list[float] = []
     deviation, kinks, extra = 0.0, 0, 0
@@ -256,7 +259,8 @@ def _worth_more(meter: Meter, tier: Tier, bound: float, best: float, limits: Lim
     slack = 1.0 if meter.precision < 1e-12 else 5.0
     for index, share in zip(tier.group, tier.shares, strict=True):
         typical = slack * min(1e-2, 0.3 / math.sqrt(meter.directions.leaves[index].size))
-        if any(best <= share * goal < bound for goal in (largest, typical)):
+        goals = (largest,) if limits.sparing else (largest, typical)
+        if any(best <= share * goal < bound for goal in goals):
             return True
     return False
 
@@ -374,8 +378,12 @@ def _balanced_floor(meter: Meter, tier: Tier) -> float:
 
 
 def _claimed_steps(meter: Meter, tier: Tier) -> Iterator[Floats]:
-    """|claim| times step, leaf by leaf."""
-    return (factor * meter.claimed_steps(index) for index, factor in zip(tier.group, tier.scales, strict=True))
+    """|claim| times step, a part of the entries at a time."""
+    return (
+        factor * steps
+        for index, factor in zip(tier.group, tier.scales, strict=True)
+        for steps in meter.directions.claimed_steps(index)
+    )
 
 
 def why_wide(meter: Meter, measured: Measured) -> Reason:

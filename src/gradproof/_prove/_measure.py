@@ -163,12 +163,10 @@ class Meter:
 
     def claimed_steps(self, index: int) -> Floats:
         """|claim| times natural size, for every entry of a leaf."""
-        leaf = self.directions.leaves[index]
-        span = slice(leaf.start, leaf.stop)
-        return np.abs(self.directions.claim[span]) * self.directions.natural[span]
+        return np.concatenate([np.zeros(0), *self.directions.claimed_steps(index)])
 
     def _norm(self, index: int) -> float:
-        return float(np.linalg.norm(self.claimed_steps(index)))
+        return math.hypot(*(float(np.linalg.norm(steps)) for steps in self.directions.claimed_steps(index)))
 
     def ripple(self, direction: Direction) -> float:
         """Norm of claim times natural size over the leaves that move, not scaled down by their factors.
@@ -181,8 +179,9 @@ class Meter:
         """Natural size of the slope along a balanced direction through a group."""
         return math.hypot(
             *(
-                float(np.linalg.norm(np.minimum(scale * self.claimed_steps(index), floor)))
+                float(np.linalg.norm(np.minimum(scale * steps, floor)))
                 for index, scale in zip(tier.group, tier.scales, strict=True)
+                for steps in self.directions.claimed_steps(index)
             )
         )
 

@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 # Leaves whose norm of claim times natural size lies within this factor share directions; leaves that cannot be told
 # there are tried again among their like, within the smaller factor.
 TIER, NARROW_TIER = 1e3, 4.0
+# The same where evaluations are spared: what moves so little that f's noise shows costs more of them for each slope.
+SPARING_TIER = 1e2
 # Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
 NEGLIGIBLE = 1e-13
 # Leaves that are judged one by one where a direction through all of them fails and none stands out.
@@ -40,6 +42,7 @@ class Options:
     level : "certificate" (directions, or entries where these are cheaper) or "entries" (every entry by itself).
     witnesses : "complex" (the complex step), "reference" (the user's trusted f), or none.
     claim_eps : relative precision that the claim can be expected to have, where it is coarser than f's own.
+    sparing : whether to measure no more than a verdict needs, because an evaluation is dear.
     """
 
     rtol: float | None
@@ -49,11 +52,18 @@ class Options:
     level: str = "certificate"
     witnesses: tuple[str, ...] = ()
     claim_eps: float = 0.0
+    sparing: bool = False
 
     @property
     def limits(self) -> Limits:
         """What the judges of a claim go by."""
-        return Limits(rtol=self.rtol, max_bound=self.max_bound, confidence=self.confidence, claim_eps=self.claim_eps)
+        return Limits(
+            rtol=self.rtol,
+            max_bound=self.max_bound,
+            confidence=self.confidence,
+            claim_eps=self.claim_eps,
+            sparing=self.sparing,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +102,7 @@ class _Proof:
         self.asked_by_entries = self.by_entries
 
     def run(self) -> Asking[Outcome]:
-        tiers = self._tiers(range(len(self.ledger.leaves)), TIER)
+        tiers = self._tiers(range(len(self.ledger.leaves)), SPARING_TIER if self.limits.sparing else TIER)
         moving = [tier for tier in tiers if self.meter.norms[list(tier)].max() > self._negligible()]
         flat = tuple(sorted(index for tier in tiers if tier not in moving for index in tier))
         looked: Measured | None = None
