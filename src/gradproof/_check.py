@@ -185,7 +185,7 @@ def check(
     [('jac[2, 1]', 15.0, 75.0)]
     """
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
-    options = _Options(
+    options = Options(
         wrt=wrt,
         order=order,
         modes=modes,
@@ -328,7 +328,7 @@ class Case:
         merged: dict[str, Any] = {**self.options, **overrides}
         _require_options(merged, self.args)
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
-        return _check(self.f, self.args, _given(**claims), _Options(**merged), self.name)
+        return _check(self.f, self.args, _given(**claims), Options(**merged), self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _case, (self.f, self.args, self.name, dict(self.options))
@@ -366,7 +366,7 @@ _PARAMETERS = inspect.signature(check).parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Options:
+class Options:
     """What `check` was asked besides f, args and the claim."""
 
     wrt: int | tuple[int, ...] | None = None
@@ -440,10 +440,10 @@ def _draw_seed(rng: Any) -> int:
     raise UsageError(f"`rng` must be a seed (an int, not negative), a numpy.random.Generator or None, got {rng!r}.")
 
 
-def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
+def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
-        return _check_autodiff(f, _backends.autodiff(f, args, options.wrt), options, name, started)
+        return check_autodiff(f, _backends.autodiff(f, args, options.wrt), options, name, started)
     _claims.require_claims(claims)
     options.require_gradient(claims)
     options.require_no_modes()
@@ -471,9 +471,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 
-def _check_autodiff(
-    f: Callable[..., Any], autodiff: Any, options: _Options, name: str | None, started: float
-) -> Report:
+def check_autodiff(f: Callable[..., Any], autodiff: Any, options: Options, name: str | None, started: float) -> Report:
     """Check what a framework's own autodiff claims about f."""
     from gradproof._claims._modes import prove_modes
 
@@ -494,7 +492,7 @@ def _check_autodiff(
 
 def _report(
     result: _claims.Result,
-    options: _Options,
+    options: Options,
     *,
     seed: int,
     claim: str,
