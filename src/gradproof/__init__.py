@@ -16,6 +16,7 @@ from gradproof._report import (
 )
 
 if TYPE_CHECKING:
+    from gradproof import compat as compat
     from gradproof import course as course
 
 __version__: str
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "assert_grad",
     "check",
+    "compat",
     "course",
 ]
 
@@ -47,10 +49,10 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
-    if name == "course":
+    if name in ("compat", "course"):
         import importlib
 
-        return importlib.import_module("gradproof.course")
+        return importlib.import_module(f"gradproof.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
