@@ -195,7 +195,7 @@ def check(
     [('jac[2, 1]', 15.0, 75.0)]
     """
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
-    options = _Options(
+    options = Options(
         wrt=wrt,
         order=order,
         modes=modes,
@@ -338,7 +338,7 @@ class Case:
         merged: dict[str, Any] = {**self.options, **overrides}
         _require_options(merged, self.args)
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
-        return _check(self.f, self.args, _given(**claims), _Options(**merged), self.name)
+        return _check(self.f, self.args, _given(**claims), Options(**merged), self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _case, (self.f, self.args, self.name, dict(self.options))
@@ -376,7 +376,7 @@ _PARAMETERS = inspect.signature(check).parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Options:
+class Options:
     """What `check` was asked besides f, args and the claim."""
 
     wrt: int | tuple[int, ...] | None = None
@@ -442,10 +442,17 @@ def _draw_seed(rng: Any) -> int:
     raise UsageError(f"`rng` must be a seed (an int, not negative), a numpy.random.Generator or None, got {rng!r}.")
 
 
-def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
+def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
-        return _check_autodiff(f, _backends.autodiff(f, args, options.wrt), options, name, started)
+        f_name = str(getattr(f, "__name__", type(f).__name__))
+        return check_autodiff(
+            _backends.autodiff(f, args, options.wrt),
+            options,
+            name=name or f_name,
+            called=f"gradproof.check({_identifier(f_name, 'f')}, args",
+            started=started,
+        )
     _claims.require_claims(claims)
     options.require_no_modes()
     seed = _draw_seed(options.rng)
@@ -472,46 +479,30 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 
-def _check_autodiff(
-    f: Callable[..., Any], autodiff: Any, options: _Options, name: str | None, started: float
-) -> Report:
-    """Check what a framework's own autodiff claims about f."""
-    short_name = str(getattr(f, "__name__", type(f).__name__))
-    called = f"gradproof.check({_identifier(short_name, 'f')}, args"
-    called += options.written()
-    return _prove_autodiff(autodiff, options, name=name or short_name, called=called, started=started)
-
-
 def check_autodiff(
     autodiff: Any,
-    options: Mapping[str, Any],
+    options: Options,
     *,
     name: str,
     called: str,
-    modes: tuple[str, ...] | None,
     started: float,
+    modes: tuple[str, ...] | None = None,
 ) -> Report:
-    """Check what a framework's own autodiff claims, for its own entry points.
+    """Check what a framework's own autodiff claims.
 
     Parameters
     ----------
     autodiff : Autodiff
-    options : mapping of str to object
-        Those of `check`.
+    options : Options
     name : str
         In the report.
     called : str
         The call that runs the check again, up to its options.
-    modes : tuple of str or None
-        The entry point's default.
     started : float
         When it began, by `time.perf_counter`.
+    modes : tuple of str or None
+        The entry point's default, which need not be written.
     """
-    asked = _Options(**options)
-    return _prove_autodiff(autodiff, asked, name=name, called=called + asked.written(modes), started=started)
-
-
-def _prove_autodiff(autodiff: Any, options: _Options, *, name: str, called: str, started: float) -> Report:
     from gradproof._claims._modes import prove_modes
 
     seed = _draw_seed(options.rng)
@@ -523,14 +514,14 @@ def _prove_autodiff(autodiff: Any, options: _Options, *, name: str, called: str,
             order=options.order,
             options=options.engine(seed),
             surroundings=_claims.Surroundings(),
-            reproducer=f"{called}, rng={seed})",
+            reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
     return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 
 
 def _report(
     result: _claims.Result,
-    options: _Options,
+    options: Options,
     *,
     seed: int,
     claim: str,

@@ -256,11 +256,30 @@ class Derivative:
 
     For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
     is random and `fixed`. It is real, and has the attributes of `TorchAutodiff`.
+
+    Parameters
+    ----------
+    base : TorchAutodiff
+    inner : {"rev", "fwd"}
+    seed : int
+    cotangents : sequence of tensors, optional
+        The point in u for ``inner="rev"``, one for each output; those that do not require grad are constants there.
+        Random ones by default.
+    is_gappy : bool
+        Whether f' gets cotangents that are not contiguous.
     """
 
     is_scalar = True
 
-    def __init__(self, base: TorchAutodiff, inner: str, seed: int) -> None:
+    def __init__(
+        self,
+        base: TorchAutodiff,
+        inner: str,
+        seed: int,
+        *,
+        cotangents: Sequence[Tensor] | None = None,
+        is_gappy: bool = False,
+    ) -> None:
         self._base = base
         self._inner = inner
         generator = np.random.default_rng((seed, 4))
@@ -269,11 +288,18 @@ class Derivative:
         with torch.no_grad():
             outputs = [tensor.detach() for tensor in base.outputs(leaves, base.arguments[base.count :])]
         base.state.rewind()
-        cotangents = tuple(normal_like(tensor, generator) for tensor in outputs)
+        drawn = tuple(normal_like(tensor, generator) for tensor in outputs)
         tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
         _load_forward_rules()
-        second, name = (cotangents, "cotangent") if inner == "rev" else (tangents, "tangent")
-        self.fixed = tangents if inner == "rev" else cotangents
+        second, name = (drawn if cotangents is None else tuple(cotangents), "cotangent")
+        self._constants: list[Tensor | None] = [None] * len(second)
+        if inner == "fwd":
+            second, name = tangents, "tangent"
+        elif cotangents is not None:
+            self._constants = [None if u.requires_grad else u for u in second]
+            second = tuple(u.detach() for u in second if u.requires_grad)
+        self._is_gappy = is_gappy
+        self.fixed = tangents if inner == "rev" else drawn
         self._first = len(leaves)
         self.count = len(leaves) + len(second)
         self.arguments = (*leaves, *second, *base.arguments[base.count :])
@@ -317,7 +343,10 @@ class Derivative:
     ) -> Tensor:
         if self._inner == "rev":
             outputs = self._base.outputs(leaves, others)
-            return inner_product(self.fixed, pull(outputs, leaves, second, create_graph=create_graph))
+            differentiated = iter(second)
+            us = [next(differentiated) if u is None else u for u in self._constants]
+            us = [with_gaps(u) for u in us] if self._is_gappy else us
+            return inner_product(self.fixed, pull(outputs, leaves, us, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
             return inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
@@ -370,12 +399,18 @@ def pull(
     if not create_graph:
         # One after the other, so that no two copies of all gradients are there at a time.
         for i, gradient in enumerate(found):
-            found[i] = None if gradient is None else gradient.contiguous()
+            if gradient is not None and gradient.layout is torch.strided:
+                found[i] = gradient.contiguous()
     if undefined is not None:
         undefined.update(name for name, gradient in zip(names, found, strict=False) if gradient is None)
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
+
+
+def with_gaps(tensor: Tensor) -> Tensor:
+    """The same values, not contiguous where there is more than one of them along the last axis."""
+    return tensor.repeat_interleave(2, -1)[..., ::2] if tensor.dim() else tensor
 
 
 @ft.cache

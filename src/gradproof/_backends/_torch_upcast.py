@@ -41,15 +41,23 @@ class Torch:
 
     not_available = NotAvailableError
 
-    def __init__(self, low: TorchAutodiff, high: TorchAutodiff | None) -> None:
+    def __init__(
+        self,
+        low: TorchAutodiff,
+        high: TorchAutodiff | None,
+        *,
+        cotangents: Sequence[Tensor] | None = None,
+        is_gappy: bool = False,
+    ) -> None:
         self._low, self._high = low, high
+        self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
         self.claim_eps = 0.0 if high is None else claim_precision(low, high)
         self.note = "" if high is None else "against differences of a float64 copy of f"
 
     def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        derivative = Derivative(self._low, inner, seed)
+        derivative = Derivative(self._low, inner, seed, cotangents=self._cotangents, is_gappy=self._is_gappy)
         if self._high is None:
             return derivative
         copied = Derivative(self._high, inner, seed)

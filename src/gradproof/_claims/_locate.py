@@ -26,6 +26,8 @@ Vector = NDArray[np.float64]
 ROWS, SHOWN = 8, 20
 # Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
 FEW = 2
+# Outputs up to which a slope of every one is measured: 40 values of each fit into 64 MB.
+ELEMENTWISE = 200_000
 # Inputs up to which every column is measured when nothing else says where a matrix is wrong.
 COLUMNS = 64
 
@@ -80,6 +82,11 @@ class _Search:
     def run(self) -> list[Finding]:
         if self.m == 1:
             return [self._translate(one, 0) for one in self.errors]
+        if self.m > ELEMENTWISE:
+            place = "through a random combination of all outputs"
+            return [
+                dataclasses.replace(one, place=f"{one.place}, {place}" if one.place else place) for one in self.errors
+            ]
         self.claimed.densify()
         columns = self._accused_columns()
         if columns is not None and len(columns) <= FEW:
