@@ -47,15 +47,24 @@ def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
     flat = np.full(primal.point.size, missing)
     if side is None:
         return flat
-    if isinstance(side, (int, float, np.integer, np.floating)):
+    is_number = isinstance(side, (int, float, np.integer, np.floating))
+    given = cast("tuple[Any, ...]", side if primal.is_tuple and not is_number else (side,))
+    by_path: dict[str, Any] = {}
+    if not is_number:
+        by_path = {leaf.path: leaf.value for leaf in _tree.flatten(given, primal.roots, none_is_leaf=True).leaves}
+    for origin in primal.origins:
+        if origin.is_complex and (is_number or by_path.get(origin.path) is not None):
+            raise UsageError(
+                f"`{origin.path}` is complex, and complex numbers have no order: its bounds in `domain` must be None."
+            )
+    if is_number:
         flat[:] = float(cast("float", side))
         return flat
-    given = cast("tuple[Any, ...]", side if primal.is_tuple else (side,))
-    leaves = _tree.flatten(given, primal.roots).leaves
-    by_path = {leaf.path: leaf.value for leaf in leaves}
-    if set(by_path) != {leaf.path for leaf in primal.leaves}:
+    bounded = [leaf for leaf, owner in zip(primal.leaves, primal.layout.owners, strict=True) if not owner.is_complex]
+    by_path = {path: value for path, value in by_path.items() if value is not None}
+    if set(by_path) != {leaf.path for leaf in bounded}:
         raise UsageError(f"the {name} bounds of `domain` must have the structure of `{', '.join(primal.roots)}`.")
-    for leaf in primal.leaves:
+    for leaf in bounded:
         try:
             value = np.broadcast_to(np.asarray(by_path[leaf.path], dtype=np.float64), leaf.shape)
         except ValueError as error:

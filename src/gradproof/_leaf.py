@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # What NumPy does not know by itself: (machine epsilon, the narrowest dtype of NumPy that holds every value).
 FOREIGN = {"bfloat16": (2.0**-7, "float32")}
@@ -24,6 +25,8 @@ class Leaf:
     dtype : str
     start, stop : int
         Its slice of the flat vectors.
+    moduli : ndarray (size,) or None
+        |z|, where the leaf is the real or the imaginary part of z: both parts move as far as |z| tells.
     """
 
     path: str
@@ -31,6 +34,7 @@ class Leaf:
     dtype: str
     start: int
     stop: int
+    moduli: NDArray[np.float64] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -55,4 +59,14 @@ def slices(leaves: Iterable[tuple[str, tuple[int, ...], str, int]]) -> tuple[Lea
     for path, shape, dtype, size in leaves:
         found.append(Leaf(path=path, shape=shape, dtype=dtype, start=start, stop=start + size))
         start += size
+    return tuple(found)
+
+
+def relaid(leaves: Iterable[Leaf]) -> tuple[Leaf, ...]:
+    """Lay some leaves of another vector one after the other."""
+    found: list[Leaf] = []
+    start = 0
+    for leaf in leaves:
+        found.append(dataclasses.replace(leaf, start=start, stop=start + leaf.size))
+        start += leaf.size
     return tuple(found)

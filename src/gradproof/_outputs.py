@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from typing import Any, cast
 
@@ -11,9 +10,10 @@ import numpy as np
 from gradproof import _backends, _tree
 from gradproof._backends import Vector
 from gradproof._errors import FunctionError
-from gradproof._leaf import Leaf, slices
+from gradproof._layout import Layout
+from gradproof._leaf import Leaf
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
+NUMBERS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
 class Outputs:
@@ -28,10 +28,12 @@ class Outputs:
 
     Attributes
     ----------
+    layout : Layout
+        What f returns, array by array, and its leaves; `origins` are the former.
     leaves : tuple of Leaf
         In the user's order; paths start with ``output``.
     keys : tuple of tuple
-        The way to each from the top of the tuple that holds all that f returned as its only member.
+        The way to each array from the top of the tuple that holds all that f returned as its only member.
     size : int
         Entries of all leaves, m.
     eps : float
@@ -40,7 +42,7 @@ class Outputs:
     Raises
     ------
     FunctionError
-        If there is no real number among them.
+        If there is no number among them.
     """
 
     def __init__(self, returned: Any, name: str) -> None:
@@ -49,23 +51,18 @@ class Outputs:
         self._name = name
         flat = _tree.flatten((returned,), ("output",), none_is_leaf=True)
         for leaf in flat.leaves:
-            _require_real(leaf.value, leaf.path, name)
+            _require_number(leaf.value, leaf.path, name)
         self._structure = flat.structure
-        self._slots = tuple(leaf.slot for leaf in flat.leaves)
         self.keys: tuple[tuple[Hashable, ...], ...] = tuple(leaf.keys for leaf in flat.leaves)
         floats = [_as_float(leaf.value) for leaf in flat.leaves]
-        self.leaves: tuple[Leaf, ...] = slices(
-            (leaf.path, tuple(np.shape(value)), _backends.of(value).dtype_of(value), math.prod(np.shape(value)))
-            for leaf, value in zip(flat.leaves, floats, strict=True)
-        )
+        self.layout = Layout(flat.leaves, floats)
+        self.leaves: tuple[Leaf, ...] = self.layout.leaves
+        self.origins = self.layout.origins
         self.size = sum(leaf.size for leaf in self.leaves)
         if self.size == 0:
             raise FunctionError(f"`{name}` returned no number: there is nothing to differentiate.")
         self.eps = max(leaf.eps for leaf in self.leaves)
-        makers = [_backends.of(value).maker(value, leaf.start) for value, leaf in zip(floats, self.leaves, strict=True)]
-        self._makers = list(makers)
-        for slot, make in zip(self._slots, makers, strict=True):
-            self._makers[slot] = make
+        self._makers = self.layout.makers([leaf.start for leaf in self.leaves])
         self._lone = self.leaves[0].shape if len(self.leaves) == 1 and len(self.keys[0]) == 1 else None
 
     def read(self, returned: Any) -> Vector:
@@ -89,15 +86,18 @@ class Outputs:
         else:
             found = list(flat.leaves)
         pieces: list[Vector] = []
-        for leaf, at_point in zip(found, self.leaves, strict=True):
-            _require_real(leaf.value, leaf.path, self._name)
+        for leaf, at_point in zip(found, self.origins, strict=True):
+            _require_number(leaf.value, leaf.path, self._name)
             if np.shape(leaf.value) != at_point.shape:
                 raise FunctionError(self._differs(f"shape {np.shape(leaf.value)}", f"shape {at_point.shape}"))
-            pieces.append(_backends.of(leaf.value).to_vector(leaf.value))
+            if not at_point.is_complex and _backends.of(leaf.value).kind_of(leaf.value) == "c":
+                there = "real ones at x; return complex numbers everywhere (`.astype(complex)`)"
+                raise FunctionError(self._differs("complex numbers", there, at=""))
+            pieces += at_point.vectors(leaf.value)
         return np.concatenate(pieces)
 
-    def _differs(self, here: str, there: str) -> str:
-        return f"`{self._name}` must return the same structure everywhere, got {here} here and {there} at x."
+    def _differs(self, here: str, there: str, at: str = " at x") -> str:
+        return f"`{self._name}` must return the same structure everywhere, got {here} here and {there}{at}."
 
     def tree(self, u: Vector) -> Any:
         """Put a flat vector (m,) into fresh arrays and numbers of f's own kinds and dtypes."""
@@ -107,8 +107,8 @@ class Outputs:
     def rounded(self, u: Vector) -> Vector:
         """Round a flat vector to what the outputs' dtypes can hold."""
         buffer = u.copy()
-        made = [self._makers[slot](buffer) for slot in self._slots]
-        return np.concatenate([_backends.of(value).to_vector(value) for value in made])
+        made = [make(buffer) for make in self._makers]
+        return np.concatenate([piece for origin in self.origins for piece in origin.vectors(made[origin.slot])])
 
     def leaf_of(self, i: int) -> tuple[Leaf, tuple[int, ...]]:
         """Return the leaf that output i belongs to, and its index there."""
@@ -122,22 +122,20 @@ class Outputs:
 
 
 def _as_float(value: Any) -> Any:
-    """Integers and booleans as floats of the same shape; floats as they are."""
+    """Integers and booleans as floats of the same shape; floats and complex numbers as they are."""
     backend = _backends.of(value)
     if not isinstance(value, (np.ndarray, np.generic)) and not backend.is_array(value):
-        return float(value)
-    if backend.kind_of(value) == "f" and backend.dtype_of(value) in FLOATS:
+        return complex(value) if isinstance(value, complex) else float(value)
+    if backend.kind_of(value) in "fc" and backend.dtype_of(value) in NUMBERS:
         return cast("Any", value)
     return backend.doubled(value)
 
 
-def _require_real(value: Any, path: str, name: str) -> None:
+def _require_number(value: Any, path: str, name: str) -> None:
     backend = _backends.of(value)
     kind = backend.kind_of(value)
-    if kind == "c":
-        raise FunctionError(f"`{name}` must return real numbers, `{path}` is complex: return `.real` and `.imag`.")
     if kind == "":
         raise FunctionError(f"`{name}` must return numbers and arrays of them, `{path}` is {type(value).__name__}.")
-    if kind not in "fiub":
+    if kind not in "fciub":
         dtype = backend.dtype_of(value)
         raise FunctionError(f"`{name}` must return numbers and arrays of them, `{path}` is an array of dtype {dtype}.")

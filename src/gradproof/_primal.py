@@ -10,9 +10,9 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _tree
-from gradproof._backends import Maker, Vector
+from gradproof._backends import Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
-from gradproof._leaf import slices
+from gradproof._layout import Layout
 from gradproof._outputs import Outputs
 
 
@@ -41,9 +41,11 @@ class Primal:
     ----------
     outputs : Outputs
         What f returns; only where `is_vector`, and known once f has been evaluated at the point.
+    layout : Layout
+        The differentiated arrays and their leaves; `origins` are the former.
     leaves : tuple of Leaf
-        All differentiated leaves in the user's order, empty ones too; `slots` are their places in the order of the
-        structure and `keys` the ways to them from the top.
+        All differentiated leaves in the user's order, empty ones too; `keys` are the ways to them from the top, the
+        same for both parts of a complex array.
     point : ndarray of float64, shape (n,)
     given, given_wrt : args and `wrt` as they were passed.
     roots : tuple of str
@@ -93,22 +95,15 @@ class Primal:
             objection = _backends.of(leaf.value).objection(leaf.value, leaf.path)
             if objection is not None:
                 raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
-        vectors = [_backends.of(leaf.value).to_vector(leaf.value) for leaf in differentiated.leaves]
-        self.leaves = slices(
-            (leaf.path, tuple(np.shape(leaf.value)), _backends.of(leaf.value).dtype_of(leaf.value), vector.size)
-            for leaf, vector in zip(differentiated.leaves, vectors, strict=True)
-        )
+        self.layout = Layout(differentiated.leaves, [leaf.value for leaf in differentiated.leaves])
+        self.leaves, self.origins = self.layout.leaves, self.layout.origins
         if not any(leaf.size for leaf in self.leaves):
             what = "every differentiated array is empty" if self.leaves else "there is no array or float in it"
             raise UsageError(f"nothing to differentiate in `{', '.join(self.roots)}`: {what}.")
-        self.point = np.concatenate(vectors)
+        self.point = self.layout.point
         self._require_finite()
-        self.slots = tuple(leaf.slot for leaf in differentiated.leaves)
-        self.keys = tuple(leaf.keys for leaf in differentiated.leaves)
-        self.values = tuple(leaf.value for leaf in differentiated.leaves)
-        self._makers = self.in_structure_order(
-            [_backends.of(value).maker(value, leaf.start) for value, leaf in zip(self.values, self.leaves, strict=True)]
-        )
+        self.keys = tuple(owner.keys for owner in self.layout.owners)
+        self._makers = self.layout.makers([leaf.start for leaf in self.leaves])
 
         self._passive = [i for i in range(len(positional)) if i not in self.wrt]
         passive = _tree.flatten(
@@ -124,13 +119,6 @@ class Primal:
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
-    def in_structure_order(self, items: Sequence[Maker]) -> list[Maker]:
-        """Reorder one maker per leaf from the user's order to the one that `arguments` takes."""
-        ordered = list(items)
-        for slot, item in zip(self.slots, items, strict=True):
-            ordered[slot] = item
-        return ordered
-
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
         return [make(buffer) for make in self._makers]
@@ -141,9 +129,12 @@ class Primal:
         return tuple(trees) if self.is_tuple else trees[0]
 
     def suffix(self, i: int) -> str:
-        """Where leaf i lies within the differentiated argument, as Python source: ``['W2']``, empty for a lone one."""
+        """Where leaf i lies within the differentiated argument, as Python source: ``['W2']``, empty for a lone one.
+
+        The parts of a complex array lie where the array does.
+        """
         position = int(cast("int", self.keys[i][0]))
-        within = self.leaves[i].path[len(self.roots[position]) :]
+        within = self.layout.owners[i].path[len(self.roots[position]) :]
         return f"[{position}]{within}" if self.is_tuple else within
 
     def arguments(self, values: Sequence[Any]) -> list[Any]:
@@ -254,10 +245,10 @@ class Primal:
 
     def _changed(self, values: Sequence[Any], handed: Sequence[Any]) -> list[str]:
         paths: list[str] = []
-        for leaf, slot in zip(self.leaves, self.slots, strict=True):
-            value = values[slot]
-            if _backends.is_array(value) and not _backends.same_bits(value, self._makers[slot](self.point)):
-                paths.append(leaf.path)
+        for origin in self.origins:
+            value = values[origin.slot]
+            if _backends.is_array(value) and not _backends.same_bits(value, self._makers[origin.slot](self.point)):
+                paths.append(origin.path)
         return paths + [
             self.roots[i] for i in _tree.changed_members(tuple(handed), self._structure, values, _backends.same_leaf)
         ]
@@ -317,7 +308,10 @@ def _scalar(returned: Any, name: str) -> float:
         raise FunctionError(f"`{name}` must return one number, got an array of shape {tuple(shape)}; {advice}.")
     kind = getattr(getattr(returned, "dtype", None), "kind", "")
     if isinstance(returned, complex) or kind == "c":
-        raise FunctionError(f"`{name}` must return a real number, got {_type_name(returned)}; take `.real` or `abs`.")
+        raise FunctionError(
+            f"`{name}` must return a real number, got {_type_name(returned)}; take `.real` or `abs`, or "
+            "claim its complex derivative as `jac`."
+        )
     if not isinstance(returned, (bool, str, bytes)) and kind not in ("b", "O", "U", "S"):
         try:
             return float(returned)

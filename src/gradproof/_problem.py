@@ -8,11 +8,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradproof import _backends
-from gradproof._backends import Maker, Vector
+from gradproof._backends import Vector
 from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf as Leaf
-from gradproof._leaf import slices
+from gradproof._leaf import relaid
 from gradproof._primal import Primal as Primal
 from gradproof._primal import raised
 
@@ -105,24 +104,18 @@ class Problem:
         self._samples = samples
         self._visits = 0
         measured = sorted(claims)
-        self.leaves = slices(
-            (leaf.path, leaf.shape, leaf.dtype, leaf.size) for leaf in (primal.leaves[i] for i in measured)
-        )
+        self.leaves = relaid(primal.leaves[i] for i in measured)
         pieces = [primal.point[primal.leaves[i].start : primal.leaves[i].stop] for i in measured]
         self.point = np.concatenate(pieces)
         self.claim = np.concatenate([np.asarray(claims[i], dtype=np.float64).reshape(-1) for i in measured])
         self.eps = coarsest_eps(self.leaves) if eps is None else eps
 
         new_leaf = dict(zip(measured, self.leaves, strict=True))
-        makers = [
-            _backends.of(value).maker(value, new_leaf[i].start) if i in new_leaf else _constant(primal, i)
-            for i, value in enumerate(primal.values)
-        ]
-        self._makers = primal.in_structure_order(makers)
-        # Leaves of lower precision land beside x + t v: (slice, slot) of each, for the first-order correction.
-        self._rounded = [
-            (slice(leaf.start, leaf.stop), primal.slots[i]) for i, leaf in new_leaf.items() if leaf.eps > EPS64
-        ]
+        self._makers = primal.layout.makers(
+            [new_leaf[i].start if i in new_leaf else None for i in range(len(primal.leaves))]
+        )
+        # Leaves of lower precision land beside x + t v: (slice, index) of each, for the first-order correction.
+        self._rounded = [(slice(leaf.start, leaf.stop), i) for i, leaf in new_leaf.items() if leaf.eps > EPS64]
 
     @property
     def evaluations(self) -> int:
@@ -187,10 +180,7 @@ class Problem:
         buffer += self.point
         with np.errstate(all="ignore"):
             values = [make(buffer) for make in self._makers]
-            moved = tuple(
-                (part, _backends.of(values[slot]).to_vector(values[slot]) - buffer[part])
-                for part, slot in self._rounded
-            )
+            moved = tuple((part, primal.layout.leaf_vector(values, i) - buffer[part]) for part, i in self._rounded)
             try:
                 returned = primal.f(*primal.arguments(values))
             except (ValueError, ArithmeticError):
@@ -222,10 +212,3 @@ class _Cotangent:
 def coarsest_eps(leaves: Sequence[Leaf]) -> float:
     """Return the largest machine epsilon among the leaves' dtypes."""
     return max(leaf.eps for leaf in leaves)
-
-
-def _constant(primal: Primal, i: int) -> Maker:
-    """Return the maker of a leaf that stays at the point."""
-    piece = primal.point[primal.leaves[i].start : primal.leaves[i].stop].copy()
-    make = _backends.of(primal.values[i]).maker(primal.values[i], 0)
-    return lambda _: make(piece.copy())

@@ -43,11 +43,19 @@ class Backend(Protocol):
         ...
 
     def doubled(self, value: Any) -> Any:
-        """Return the same value in float64, as an array of its library."""
+        """Return the same value in float64 (complex128 where it is complex), as an array of its library."""
         ...
 
     def maker(self, value: Any, start: int) -> Maker:
         """Return the function that makes a leaf like `value` from a flat buffer that holds it from `start` on."""
+        ...
+
+    def halves(self, value: Any) -> tuple[Any, Any]:
+        """Return the real and the imaginary part of a complex value, as two real values of the same library."""
+        ...
+
+    def joined(self, value: Any, real: Any, imag: Any) -> Any:
+        """Put two parts together: a complex leaf like `value`."""
         ...
 
     def working_copy(self, array: Any) -> Any:

@@ -1,4 +1,4 @@
-"""NumPy arrays, NumPy scalars and Python floats as leaves."""
+"""NumPy arrays, NumPy scalars and Python's floats and complex numbers as leaves."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def objection(value: object, path: str) -> str | None:
     if isinstance(value, (bool, int)):
         fix = f"`float({value})`" if not isinstance(value, bool) else "a float"
         return f"`{path}` is a Python {type(value).__name__}, which has no derivative; pass {fix}"
-    if isinstance(value, float):
+    if isinstance(value, (float, complex)):
         return None
-    if isinstance(value, complex):
-        return f"`{path}` is complex, which is not supported yet; pass its real and imaginary parts as two leaves"
     # Looks into `sys.modules` and imports nothing. (Its type names frameworks that may not be there.)
     if array_api_compat.is_jax_array(value):  # pyright: ignore[reportUnknownMemberType]
         return f"`{path}` is an array of jax, which is not supported yet; pass a NumPy array and wrap f"
     if not _is_numpy(value):
         return (
-            f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only floats and NumPy float "
-            "arrays can be differentiated (convert it, or register its container with "
+            f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only numbers and NumPy float "
+            "or complex arrays can be differentiated (convert it, or register its container with "
             '`optree.register_pytree_node(..., namespace="gradproof")`)'
         )
     if type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):  # np.ma is slow to import
         return f"`{path}` is a masked array, which is not supported; pass `.filled(...)` or `.compressed()`"
     dtype = value.dtype
-    if dtype.kind == "f" and dtype.itemsize <= 8:
+    if (dtype.kind == "f" and dtype.itemsize <= 8) or (dtype.kind == "c" and dtype.itemsize <= 16):
         return None
-    if dtype.kind in "fcV":
+    if dtype.kind == "c":
+        return f"`{path}` is of dtype {dtype}, which is not supported; pass complex128 (`.astype(complex)`)"
+    if dtype.kind in "fV":
         return f"`{path}` is of dtype {dtype}, which is not supported yet; pass float64 (`.astype(float)`)"
     return f"`{path}` is of dtype {dtype}, which has no derivative; pass `{path}.astype(float)`"
 
@@ -63,7 +63,9 @@ def kind_of(value: Any) -> str:
 
 def dtype_of(value: Any) -> str:
     """Return the name of a leaf's dtype; a Python float is float64."""
-    return value.dtype.name if _is_numpy(value) else "float64"
+    if _is_numpy(value):
+        return value.dtype.name
+    return "complex128" if isinstance(value, complex) else "float64"
 
 
 def to_vector(value: Any) -> Vector:
@@ -77,8 +79,8 @@ def as_numpy(value: Any) -> Array:
 
 
 def doubled(value: Any) -> Array:
-    """Return the value in float64."""
-    return np.asarray(value, dtype=np.float64)
+    """Return the value in float64, or complex128."""
+    return np.asarray(value, dtype=np.complex128 if kind_of(value) == "c" else np.float64)
 
 
 def maker(value: Any, start: int) -> Maker:
@@ -105,6 +107,27 @@ def maker(value: Any, start: int) -> Maker:
         return array if kind in (np.ndarray, np.memmap) else array.view(kind)
 
     return make
+
+
+def halves(value: Any) -> tuple[Any, Any]:
+    """Return the real and the imaginary part of a complex value: arrays, or scalars of its kind."""
+    if is_array(value):
+        return np.array(np.real(np.asarray(value)), order="C"), np.array(np.imag(np.asarray(value)), order="C")
+    return value.real, value.imag
+
+
+def joined(value: Any, real: Any, imag: Any) -> Any:
+    """Put two parts together: a complex leaf of the kind, dtype and memory order of `value`."""
+    if not _is_numpy(value):
+        return complex(real, imag)
+    if not is_array(value):
+        parts = np.empty((), value.dtype)
+        parts.real, parts.imag = real, imag
+        return parts[()]
+    is_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+    array = np.empty(value.shape, value.dtype, order="F" if is_fortran else "C")
+    array.real, array.imag = real, imag
+    return array if type(value) in (np.ndarray, np.memmap) else array.view(type(value))
 
 
 def working_copy(array: Array) -> Array:

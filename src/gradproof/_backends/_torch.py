@@ -33,10 +33,8 @@ def objection(value: Any, path: str) -> str | None:
     if value.is_meta:
         return f"`{path}` lies on the meta device and has no values"
     kind = _KINDS.get(value.dtype, "")
-    if kind == "f":
+    if kind in ("f", "c"):
         return None
-    if kind == "c":
-        return f"`{path}` is complex, which is not supported yet; pass its real and imaginary parts as two leaves"
     if kind == "":
         return f"`{path}` is of dtype {value.dtype}, which is not supported; pass float32 or float64"
     return f"`{path}` is of dtype {value.dtype}, which has no derivative; pass `{path}.double()`"
@@ -69,8 +67,8 @@ def as_numpy(value: Any) -> Array:
 
 
 def doubled(value: Any) -> Any:
-    """Return the value in float64."""
-    return value.detach().double()
+    """Return the value in float64, or complex128."""
+    return value.detach().to(torch.complex128 if value.is_complex() else torch.float64)
 
 
 def maker(value: Any, start: int) -> Maker:
@@ -92,6 +90,20 @@ def maker(value: Any, start: int) -> Maker:
 def _tensor(vector: Vector) -> torch.Tensor:
     """Return a view of a flat array."""
     return torch.from_numpy(vector)  # pyright: ignore[reportUnknownMemberType]
+
+
+def halves(value: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the real and the imaginary part of a complex tensor."""
+    tensor = value.detach().resolve_conj()
+    return tensor.real.clone(), tensor.imag.clone()
+
+
+def joined(value: Any, real: Any, imag: Any) -> torch.Tensor:
+    """Put two parts together: a complex tensor of the strides of `value`."""
+    tensor = torch.empty_like(value, requires_grad=False)
+    tensor.real.copy_(real)
+    tensor.imag.copy_(imag)
+    return tensor
 
 
 def working_copy(array: Any) -> Any:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gradproof import _contracts
 from gradproof._contracts import Judged
 from gradproof._errors import ClaimError, UsageError
-from gradproof._leaf import Leaf, slices
+from gradproof._layout import SUFFIXES
+from gradproof._leaf import Leaf, relaid
 from gradproof._primal import Primal
 from gradproof._report import Finding, Severity
 
@@ -76,8 +77,7 @@ class Claimed:
     def measure(self, leaves: Sequence[int]) -> None:
         """Settle which leaves are measured."""
         self.measured = tuple(leaves)
-        chosen = [self.primal.leaves[i] for i in leaves]
-        self.leaves = slices((leaf.path, leaf.shape, leaf.dtype, leaf.size) for leaf in chosen)
+        self.leaves = relaid(self.primal.leaves[i] for i in leaves)
 
     def use_matrix(self, matrix: Matrix) -> None:
         """State the claim as a matrix (m, n)."""
@@ -120,17 +120,18 @@ class Claimed:
             path = leaf.path + (str(list(column)) if column else "")
             return path, column, "in every output" if i is None else f"through {self.output(i)}"
         if i is None:
-            shapes = [output.shape for output in self.primal.outputs.leaves]
+            shapes = [output.shape for output in self.primal.outputs.origins]
             if len(shapes) > 1:
                 return leaf.path + (str(list(column)) if column else ""), column, "in every output"
             rows, column = ((":",), (flat,)) if original in self._flat else ((":",) * len(shapes[0]), column)
-            return f"{self.keyword}{self.primal.suffix(original)}[{', '.join([*rows, *map(str, column)])}]", (), ""
+            path = f"{self.keyword}{self.primal.suffix(original)}[{', '.join([*rows, *map(str, column)])}]"
+            return path, (), f"by {leaf.path}" if self.primal.layout.suffix(original) else ""
         output, row = self.primal.outputs.leaf_of(i)
         if original in self._flat:
-            row = (i if len(self.primal.outputs.leaves) > 1 and not any(self.names) else i - output.start,)
+            row = (i if len(self.primal.outputs.origins) > 1 and not any(self.names) else i - output.start,)
             column = (flat,)
         index = row + column
-        path = self.keyword + self._row_name(i) + self.primal.suffix(original)
+        path = self._block(i, original)
         return path + (str(list(index)) if index else ""), index, ""
 
     def leaf_path(self, i: int, k: int, suffix: str) -> str:
@@ -142,11 +143,19 @@ class Claimed:
         if original in self._flat:
             row, suffix = (i - self.primal.outputs.leaf_of(i)[0].start,), "" if len(leaf.shape) != 1 else suffix
         inner = ", ".join([*map(str, row), *([suffix[1:-1]] if suffix else [])])
-        return self.keyword + self._row_name(i) + self.primal.suffix(original) + (f"[{inner}]" if inner else "")
+        return self._block(i, original) + (f"[{inner}]" if inner else "")
 
-    def _row_name(self, i: int) -> str:
-        leaf, _ = self.primal.outputs.leaf_of(i)
-        return self.names[self.primal.outputs.leaves.index(leaf)]
+    def _block(self, i: int, original: int) -> str:
+        """The block of the claim that row i of a leaf belongs to, and which part of it, as Python source."""
+        outputs, leaves = self.primal.outputs.layout, self.primal.layout
+        row = next(k for k, leaf in enumerate(outputs.leaves) if leaf.start <= i < leaf.stop)
+        path = self.keyword + self.names[outputs.origins.index(outputs.owners[row])] + self.primal.suffix(original)
+        of_row, of_column = outputs.suffix(row), leaves.suffix(original)
+        if of_row and of_column:
+            # df = J dz: the derivative of the real part by the imaginary one is minus the imaginary part of J.
+            sign = "-" if (of_row, of_column) == SUFFIXES else ""
+            return sign + path + SUFFIXES[of_row != of_column]
+        return path + of_row + of_column
 
     def output(self, i: int) -> str:
         """Output i in words, such as ``output[3]``; of a gradient, the entry that it is the derivative by."""
@@ -195,11 +204,18 @@ def read_jacobian(primal: Primal, claim: Any, keyword: str, base: Primal | None 
     `base` is what a Hessian is the second derivative of: its leaves are the rows.
     """
     if base is None:
-        names, keys = [leaf.path[len("output") :] for leaf in primal.outputs.leaves], None
+        names, keys = [origin.path[len("output") :] for origin in primal.outputs.origins], None
     else:
         names = [base.suffix(i) for i in range(len(base.leaves))]
         keys = [(0, *way) if base.is_tuple else way for way in base.keys]
     claimed = Claimed(keyword, primal, names)
+    if is_operator(claim) and (primal.layout.is_complex or primal.outputs.layout.is_complex):
+        if not hasattr(claim, "toarray"):
+            raise UsageError(
+                f"`{keyword}` is a {type(claim).__name__}, which can be checked between real arrays so far; pass its "
+                "products as `vjp` or `jvp`, or an array."
+            )
+        claim = claim.toarray()
     if is_operator(claim):
         _read_operator(claimed, claim)
         return claimed
@@ -306,7 +322,7 @@ def ask_vjp(primal: Primal, vjp: Function, first: Vector) -> Claimed:
             lambda: bool(np.array_equal(primal.outputs.read(handed), primal.outputs.rounded(u))),
         )
 
-    return _ask_product(Claimed("vjp", primal, [""] * len(primal.outputs.leaves)), product, first)
+    return _ask_product(Claimed("vjp", primal, [""] * len(primal.outputs.origins)), product, first)
 
 
 def ask_hvp(primal: Primal, base: Primal, hvp: Function, first: Vector) -> Claimed:
@@ -316,7 +332,7 @@ def ask_hvp(primal: Primal, base: Primal, hvp: Function, first: Vector) -> Claim
         handed = base.tangent(u)
         return lambda *args: hvp(handed, *args), lambda: True
 
-    return _ask_product(Claimed("hvp", primal, [""] * len(primal.outputs.leaves)), product, first)
+    return _ask_product(Claimed("hvp", primal, [""] * len(primal.outputs.origins)), product, first)
 
 
 def _ask_product(
@@ -371,7 +387,7 @@ def ask_jvp(primal: Primal, jvp: Function, tangents: Matrix, *, reduced: Primal 
     reduced : Primal, optional
         f as a function of the weights of these tangents; None where they are the unit vectors.
     """
-    claimed = Claimed("jvp", primal if reduced is None else reduced, [""] * len(primal.outputs.leaves))
+    claimed = Claimed("jvp", primal if reduced is None else reduced, [""] * len(primal.outputs.origins))
     claimed.reduced = reduced is not None
     answers = [push(claimed, primal, jvp, np.ascontiguousarray(column)) for column in tangents.T]
     if any(answer is None for answer in answers):
@@ -393,8 +409,7 @@ def push(claimed: Claimed, primal: Primal, jvp: Function, v: Vector) -> Vector |
     claimed.changed += [path for path in changed if path not in claimed.changed]
     judged = _contracts.judge_tree(
         returned,
-        leaves=outputs.leaves,
-        keys=outputs.keys,
+        layout=outputs.layout,
         roots=("output",),
         is_tuple=False,
         keyword="jvp",

@@ -42,7 +42,7 @@ def prove_gradient(
 ) -> Proved:
     """Prove or refute a claimed gradient of a scalar f."""
     bounds = None if surroundings.domain is None else flat_bounds(primal, surroundings.domain)
-    findings = _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
+    findings = _contracts.find_aliases(primal.origins)
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
         return undefined(primal, options, findings=findings, keyword=keyword)
@@ -61,7 +61,7 @@ def prove_gradient(
         witnesses: dict[str, _run.Witness] = {}
         if surroundings.reference is not None:
             witnesses["reference"] = Trusted(primal, surroundings.reference, judged.gradients)
-        if eps == EPS64:
+        if eps == EPS64 and not primal.layout.is_complex:
             witnesses["complex"] = ComplexStep(primal, measured, problem.leaves)
         options = dataclasses.replace(options, witnesses=tuple(witnesses))
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, witnesses)
@@ -92,7 +92,7 @@ def _another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) ->
     natural = np.empty_like(primal.point)
     for leaf in primal.leaves:
         if leaf.size:
-            natural[leaf.start : leaf.stop] = _prove.natural_size(primal.point[leaf.start : leaf.stop])
+            natural[leaf.start : leaf.stop] = _prove.leaf_size(leaf, primal.point)
     for _ in range(4):
         point = primal.point + 0.5 * natural * rng.standard_normal(primal.point.size)
         if bounds is not None:

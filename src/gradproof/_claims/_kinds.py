@@ -27,6 +27,7 @@ from gradproof._claims._gradient import undefined
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes
 from gradproof._claims._proved import Proved
 from gradproof._errors import UsageError
+from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
 from gradproof._primal import Primal
 from gradproof._report import Finding, Verdict
@@ -246,7 +247,7 @@ def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, 
 
 
 def _aliases(primal: Primal) -> list[Finding]:
-    return _contracts.find_aliases([leaf.path for leaf in primal.leaves], primal.values)
+    return _contracts.find_aliases(primal.origins)
 
 
 def gradient_function(primal: Primal, grad: Function) -> Primal:
@@ -264,6 +265,8 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
             for i, leaf in enumerate(base.leaves)
         ]
         arrays = [array.astype(leaf.numpy_dtype, copy=False) for array, leaf in zip(arrays, base.leaves, strict=True)]
+        parts = [tuple(arrays[i] for i in origin.parts) for origin in base.origins]
+        arrays = [part[0] if len(part) == 1 else join_parts(*part) for part in parts]
         return arrays[0] if len(arrays) == 1 and not base.keys[0][1:] else arrays
 
     setattr(values, "__wrapped__", base.f)  # noqa: B010  (names of arguments are read from the signature that it wraps)

@@ -45,7 +45,7 @@ from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Limits, Outcome
-from gradproof._prove._directions import natural_size
+from gradproof._prove._directions import leaf_size
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -390,7 +390,7 @@ def natural_sizes(primal: Primal, measured: tuple[int, ...]) -> Vector:
     pieces: list[Vector] = []
     for i in measured:
         leaf = primal.leaves[i]
-        pieces.append(np.broadcast_to(natural_size(primal.point[leaf.start : leaf.stop]), (leaf.size,)))
+        pieces.append(np.broadcast_to(leaf_size(leaf, primal.point), (leaf.size,)))
     return np.concatenate(pieces) if pieces else np.zeros(0)
 
 

@@ -21,6 +21,7 @@ from gradproof._claims._kinds import (
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
 from gradproof._claims._second import prove_second
+from gradproof._errors import UsageError
 from gradproof._primal import Primal
 
 PROVE_FIRST = {"jac": prove_jac, "vjp": prove_vjp, "jvp": prove_jvp}
@@ -41,6 +42,12 @@ def prove_others(
     second = next((keyword for keyword in ("hess", "hvp") if keyword in claims), None)
     is_vector = first in PROVE_FIRST
     primal = Primal(f, args, wrt, name=name, is_vector=is_vector)
+    if second == "hess" and primal.layout.is_complex:
+        path = next(origin.path for origin in primal.origins if origin.is_complex)
+        raise UsageError(
+            f"`{path}` is complex, and the second derivative by complex numbers is no single complex matrix: claim "
+            "its products with vectors as `hvp`."
+        )
     values = {keyword: is_value(claim, primal, keyword) for keyword, claim in claims.items()}
     task = Task(primal=primal, options=options, reproducer=reproduce(primal, values))
     proofs: list[Proved] = []

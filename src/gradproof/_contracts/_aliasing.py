@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gradproof._backends._numpy import is_array, share_memory
+from gradproof._layout import Origin
 from gradproof._report import Finding, Severity
 
 
-def find_aliases(paths: Sequence[str], values: Sequence[Any]) -> list[Finding]:
-    """Return a note for each leaf that shares memory with an earlier one."""
-    arrays = [(path, value) for path, value in zip(paths, values, strict=True) if is_array(value) and value.size]
+def find_aliases(origins: Sequence[Origin]) -> list[Finding]:
+    """Return a note for each array that shares memory with an earlier one."""
+    arrays = [(origin.path, origin.value) for origin in origins if is_array(origin.value) and origin.size]
     if len({id(value) for _, value in arrays}) == len(arrays) and all(value.flags.owndata for _, value in arrays):
         return []
     # Sweep in order of address: only arrays whose extents overlap are compared exactly.

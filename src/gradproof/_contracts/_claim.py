@@ -15,7 +15,7 @@ from gradproof._contracts._finite import check_finite
 from gradproof._contracts._shape import fit_block, fit_shape
 from gradproof._contracts._structure import match_claim
 from gradproof._errors import UsageError
-from gradproof._leaf import Leaf
+from gradproof._layout import Layout, Origin
 from gradproof._primal import Primal
 from gradproof._report import Finding, Severity
 
@@ -72,56 +72,64 @@ def _is_numeric(value: object) -> bool:
 
 def judge_claim(primal: Primal, claim: Any, keyword: str) -> Judged:
     """Match the claim to the leaves; hold dtype, shape and finiteness of each gradient against its leaf."""
-    return judge_tree(
-        claim, leaves=primal.leaves, keys=primal.keys, roots=primal.roots, is_tuple=primal.is_tuple, keyword=keyword
-    )
+    return judge_tree(claim, layout=primal.layout, roots=primal.roots, is_tuple=primal.is_tuple, keyword=keyword)
 
 
 def judge_tree(
     claim: Any,
     *,
-    leaves: Sequence[Leaf],
-    keys: Sequence[tuple[Hashable, ...]],
+    layout: Layout,
     roots: Sequence[str],
     is_tuple: bool,
     keyword: str,
     noun: str = "gradient",
 ) -> Judged:
-    """Match a tree of claimed arrays to leaves of the same shapes, by path."""
+    """Match a tree of claimed arrays to arrays of the same shapes, by path; complex ones come to two leaves."""
+    origins = layout.origins
     match = match_claim(
         claim,
-        paths=[leaf.path for leaf in leaves],
-        keys=keys,
-        shapes=[leaf.shape for leaf in leaves],
+        paths=[origin.path for origin in origins],
+        keys=[origin.keys for origin in origins],
+        shapes=[origin.shape for origin in origins],
         roots=roots,
         is_tuple=is_tuple,
         keyword=keyword,
     )
     judged = Judged(findings=[] if match.finding is None else [match.finding])
-    for i, leaf in enumerate(leaves):
+    for i, origin in enumerate(origins):
         claimed = match.gradients.get(i)
         if claimed is None:
-            judged.set_aside[i] = f"set aside: the claim has no {noun} for it"
+            judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: the claim has no {noun} for it"))
             continue
-        about_dtype = check_dtype(leaf, claimed)
+        about_dtype = check_dtype(origin, layout.leaves[origin.parts[0]], claimed)
         judged.findings.extend([] if about_dtype is None else [about_dtype])
         if about_dtype is not None and about_dtype.severity is Severity.ERROR:
-            judged.set_aside[i] = f"set aside: claimed as {claimed.dtype.name}"
+            judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed as {claimed.dtype.name}"))
             continue
-        fitted, about_shape = fit_shape(leaf.path, leaf.shape, claimed.astype(np.float64, copy=False), noun)
+        fitted, about_shape = fit_shape(origin.path, origin.shape, claimed, noun)
         judged.findings.extend([] if about_shape is None else [about_shape])
         if fitted is None:
-            judged.set_aside[i] = f"set aside: claimed with shape {claimed.shape}"
+            judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed with shape {claimed.shape}"))
             continue
-        not_finite = check_finite(leaf.path, fitted)
+        not_finite = check_finite(origin.path, fitted)
         if not_finite is not None:
             judged.findings.append(not_finite)
-            judged.set_aside[i] = "set aside: the claim is not finite"
-        elif leaf.size == 0:
-            judged.empty.append(i)
+            judged.set_aside.update(dict.fromkeys(origin.parts, "set aside: the claim is not finite"))
+        elif origin.size == 0:
+            judged.empty.extend(origin.parts)
         else:
-            judged.gradients[i] = fitted
+            parts = _parts(fitted) if origin.is_complex else (_real(fitted),)
+            judged.gradients.update(zip(origin.parts, parts, strict=True))
     return judged
+
+
+def _parts(array: Array) -> tuple[Array, Array]:
+    """Real and imaginary part in float64."""
+    return _real(array), np.imag(array).astype(np.float64, copy=False)
+
+
+def _real(array: Array) -> Array:
+    return np.real(array).astype(np.float64, copy=False)
 
 
 def judge_jacobian(
@@ -156,10 +164,12 @@ def judge_jacobian(
     outputs = primal.outputs
     flat: set[int] = set()
     whole: Array | None = None
-    if isinstance(claim, np.ndarray) and len(outputs.leaves) > 1:
+    if isinstance(claim, np.ndarray) and len(outputs.origins) > 1:
         whole = cast("Array", claim)
-    if whole is not None and len(primal.leaves) == 1 and whole.shape == (outputs.size, primal.leaves[0].size):
-        parts: list[Any] = [whole[leaf.start : leaf.stop] for leaf in outputs.leaves]
+    rows = sum(output.size for output in outputs.origins)
+    if whole is not None and len(primal.origins) == 1 and whole.shape == (rows, primal.origins[0].size):
+        starts = np.cumsum([output.size for output in outputs.origins])[:-1]
+        parts: list[Any] = np.split(whole, starts)
     else:
         parts = []
         for way in outputs.keys if keys is None else keys:
@@ -169,41 +179,43 @@ def judge_jacobian(
                 parts.append(None)
     judged = Judged()
     blocks: dict[int, list[Array]] = {i: [] for i in range(len(primal.leaves))}
-    for output, part, name in zip(outputs.leaves, parts, names, strict=True):
+    for output, part, name in zip(outputs.origins, parts, names, strict=True):
         match = match_claim(
             part,
-            paths=[leaf.path for leaf in primal.leaves],
-            keys=primal.keys,
-            shapes=[output.shape + leaf.shape for leaf in primal.leaves],
+            paths=[origin.path for origin in primal.origins],
+            keys=[origin.keys for origin in primal.origins],
+            shapes=[output.shape + origin.shape for origin in primal.origins],
             roots=primal.roots,
             is_tuple=primal.is_tuple,
             keyword=keyword + name,
         )
         judged.findings += [] if match.finding is None else [match.finding]
-        for i, leaf in enumerate(primal.leaves):
+        for i, origin in enumerate(primal.origins):
             claimed = match.gradients.get(i)
             if claimed is None:
-                judged.set_aside[i] = f"set aside: the claim has no block for it ({keyword}{name})"
+                why = f"set aside: the claim has no block for it ({keyword}{name})"
+                judged.set_aside.update(dict.fromkeys(origin.parts, why))
                 continue
-            about_dtype = check_dtype(leaf, claimed)
+            about_dtype = check_dtype(origin, primal.leaves[origin.parts[0]], claimed, may_be_complex=output.is_complex)
             judged.findings += [] if about_dtype is None else [about_dtype]
             if about_dtype is not None and about_dtype.severity is Severity.ERROR:
-                judged.set_aside[i] = f"set aside: claimed as {claimed.dtype.name}"
+                judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed as {claimed.dtype.name}"))
                 continue
-            block, about_shape = fit_block(leaf.path, output.shape, leaf.shape, claimed.astype(np.float64, copy=False))
+            block, about_shape = fit_block(origin.path, output.shape, origin.shape, claimed)
             if about_shape is not None:
                 judged.findings.append(about_shape)
             if block is None:
-                judged.set_aside[i] = f"set aside: claimed with shape {claimed.shape}"
+                judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed with shape {claimed.shape}"))
                 continue
-            if claimed.shape != output.shape + leaf.shape:
-                flat.add(i)
-            not_finite = check_finite(leaf.path, claimed)
+            if claimed.shape != output.shape + origin.shape:
+                flat.update(origin.parts)
+            not_finite = check_finite(origin.path, claimed)
             if not_finite is not None:
                 judged.findings.append(not_finite)
-                judged.set_aside[i] = "set aside: the claim is not finite"
+                judged.set_aside.update(dict.fromkeys(origin.parts, "set aside: the claim is not finite"))
                 continue
-            blocks[i].append(block)
+            for k, columns in zip(origin.parts, _real_columns(block, output, origin), strict=True):
+                blocks[k].append(columns)
     for i, leaf in enumerate(primal.leaves):
         if i in judged.set_aside:
             continue
@@ -212,3 +224,16 @@ def judge_jacobian(
         else:
             judged.gradients[i] = np.concatenate(blocks[i])
     return judged, flat
+
+
+def _real_columns(block: Array, output: Origin, origin: Origin) -> tuple[Array, ...]:
+    """Return a block (m, n) as the rows and columns of real and imaginary parts: one matrix for each leaf of `origin`.
+
+    Between complex arrays it holds the complex derivative, ``df = J dz``. By a complex array, rows of a real output
+    hold gradients, ``df/dx + i df/dy``.
+    """
+    if not output.is_complex:
+        return _parts(block) if origin.is_complex else (_real(block),)
+    real, imag = _parts(block)
+    by_real = np.concatenate([real, imag])
+    return (by_real, np.concatenate([-imag, real])) if origin.is_complex else (by_real,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gradproof._backends import Array
@@ -17,7 +19,8 @@ def check_finite(path: str, gradient: Array) -> Finding | None:
         return None
     entries = tuple(tuple(int(i) for i in entry) for entry in np.argwhere(is_bad)[:_SHOWN])
     count = int(is_bad.sum())
-    first = float(gradient[entries[0]])
+    number = complex(gradient[entries[0]])
+    first = number.imag if math.isfinite(number.real) else number.real
     how_many = f"in {count} of {gradient.size} entries" if gradient.ndim else "here"
     return Finding(
         id="GP203",

@@ -2,7 +2,7 @@
 
 from gradproof._prove._directions import Direction as Direction
 from gradproof._prove._directions import Directions as Directions
-from gradproof._prove._directions import natural_size as natural_size
+from gradproof._prove._directions import leaf_size as leaf_size
 from gradproof._prove._judge import Limits as Limits
 from gradproof._prove._measure import Question as Question
 from gradproof._prove._prove import Options as Options

@@ -174,7 +174,7 @@ class Directions:
         self.size = len(point)
         self.natural = np.empty(self.size)
         for leaf in self.leaves:
-            self.natural[leaf.start : leaf.stop] = natural_size(point[leaf.start : leaf.stop])
+            self.natural[leaf.start : leaf.stop] = leaf_size(leaf, point)
         self.lower = np.full(self.size, -np.inf) if lower is None else lower
         self.upper = np.full(self.size, np.inf) if upper is None else upper
         self.bounded = bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
@@ -283,6 +283,11 @@ def _power_of_two(claim: Floats, natural: Floats) -> float:
     if largest == 0 or 1e-60 < largest < 1e60 or not math.isfinite(largest):
         return 1.0
     return 2.0 ** -round(math.log2(largest))
+
+
+def leaf_size(leaf: Leaf, point: Floats) -> Floats | float:
+    """`natural_size` of a leaf of a flat vector; of a complex array for either of its parts."""
+    return natural_size(point[leaf.start : leaf.stop] if leaf.moduli is None else leaf.moduli)
 
 
 def natural_size(x: Floats) -> Floats | float:

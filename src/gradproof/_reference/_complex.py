@@ -14,7 +14,7 @@ from gradproof._primal import Primal
 
 
 class ComplexStep:
-    """Evaluates the imaginary part of f(x + i t v), where f takes complex numbers through.
+    """Evaluates the imaginary part of f(x + i t v), where f takes complex numbers through and x is real.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class ComplexStep:
         for i, leaf in self._moving.items():
             whole = primal.leaves[i]
             moved = primal.point[whole.start : whole.stop] + 1j * step * v[leaf.start : leaf.stop]
-            value = primal.values[i]
-            values[primal.slots[i]] = moved.reshape(leaf.shape) if isinstance(value, np.ndarray) else complex(moved[0])
+            value, slot = primal.layout.owners[i].value, primal.layout.owners[i].slot
+            values[slot] = moved.reshape(leaf.shape) if isinstance(value, np.ndarray) else complex(moved[0])
         primal.evaluations += 2
         primal.calls += 1
         returned: Any

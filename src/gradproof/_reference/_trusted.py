@@ -28,10 +28,9 @@ class Trusted:
 
     def __init__(self, primal: Primal, reference: Callable[..., Any], gradients: Mapping[int, Any]) -> None:
         self._primal = primal
-        doubles = [_backends.of(value).doubled(value) for value in primal.values]
-        ordered = list(doubles)
-        for slot, value in zip(primal.slots, doubles, strict=True):
-            ordered[slot] = value
+        ordered: list[Any] = [None] * len(primal.origins)
+        for origin in primal.origins:
+            ordered[origin.slot] = _backends.of(origin.value).doubled(origin.value)
         self._of = Primal(reference, tuple(primal.arguments(ordered)), primal.given_wrt)
         self._problem = Problem(self._of, gradients)
 

@@ -1,0 +1,180 @@
+"""Arrays as the user has them, and the leaves that stand for them: one for each, two where it is complex."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradproof import _backends
+from gradproof._backends import Array, Maker, Vector
+from gradproof._leaf import Leaf
+from gradproof._tree import NamedLeaf
+
+# How the parts of a complex array are named, in the order of their leaves: Python source after its path.
+SUFFIXES = (".real", ".imag")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Origin:
+    """An array or number as the user has it.
+
+    Attributes
+    ----------
+    path : str
+        Python source, such as ``params['z']``.
+    keys : tuple
+        The way to it from the top.
+    slot : int
+        Its place in the order of the structure.
+    value : object
+    shape : tuple of int
+    dtype : str
+    parts : tuple of int
+        Its leaf, or those of its real and its imaginary part.
+    """
+
+    path: str
+    keys: tuple[Hashable, ...]
+    slot: int
+    value: Any
+    shape: tuple[int, ...]
+    dtype: str
+    parts: tuple[int, ...]
+
+    @property
+    def is_complex(self) -> bool:
+        return len(self.parts) == 2
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def vectors(self, value: Any) -> list[Vector]:
+        """Take a value in place of this one apart: a private float64 vector for each part."""
+        return [_backends.of(part).to_vector(part) for part in self._split(value)]
+
+    def _split(self, value: Any) -> tuple[Any, ...]:
+        backend = _backends.of(value)
+        if not self.is_complex:
+            return (value,)
+        # What happens to be real here counts as complex all the same.
+        return backend.halves(value) if backend.kind_of(value) == "c" else (value, np.zeros(self.shape))
+
+    def maker(self, parts: Sequence[Maker]) -> Maker:
+        """Return the maker of the whole, from those of its parts."""
+        if not self.is_complex:
+            return parts[0]
+        value, (real, imag) = self.value, parts
+        join = _backends.of(value).joined
+        return lambda buffer: join(value, real(buffer), imag(buffer))
+
+
+class Layout:
+    """The leaves of some arrays, one after the other.
+
+    Parameters
+    ----------
+    named : sequence of NamedLeaf
+        In the user's order.
+    values : sequence
+        What stands for the value of each.
+
+    Attributes
+    ----------
+    origins : tuple of Origin
+    leaves : tuple of Leaf
+        In the order of the origins; a complex one has two, ``path.real`` and ``path.imag``.
+    owners : tuple of Origin
+        Where each leaf comes from.
+    point : ndarray of float64, shape (n,)
+        All values.
+    """
+
+    def __init__(self, named: Sequence[NamedLeaf], values: Sequence[Any]) -> None:
+        origins: list[Origin] = []
+        leaves: list[Leaf] = []
+        templates: list[Any] = []
+        owners: list[Origin] = []
+        vectors: list[Vector] = []
+        start = 0
+        for leaf, value in zip(named, values, strict=True):
+            backend = _backends.of(value)
+            dtype, shape = backend.dtype_of(value), tuple(np.shape(value))
+            parts: tuple[Any, ...] = (value,)
+            suffixes: tuple[str, ...] = ("",)
+            moduli: Vector | None = None
+            if backend.kind_of(value) == "c":
+                parts, suffixes = backend.halves(value), SUFFIXES
+                moduli = np.hypot(*(backend.to_vector(part) for part in parts))
+            origin = Origin(
+                path=leaf.path,
+                keys=leaf.keys,
+                slot=leaf.slot,
+                value=value,
+                shape=shape,
+                dtype=dtype,
+                parts=tuple(range(len(leaves), len(leaves) + len(parts))),
+            )
+            origins.append(origin)
+            for part, suffix in zip(parts, suffixes, strict=True):
+                vector = backend.to_vector(part)
+                stop = start + vector.size
+                own = dtype if moduli is None else backend.dtype_of(part)
+                leaves.append(
+                    Leaf(path=leaf.path + suffix, shape=shape, dtype=own, start=start, stop=stop, moduli=moduli)
+                )
+                start = stop
+                templates.append(part)
+                owners.append(origin)
+                vectors.append(vector)
+        self.origins = tuple(origins)
+        self.leaves = tuple(leaves)
+        self.owners = tuple(owners)
+        self._templates = templates
+        self.point: Vector = np.concatenate(vectors) if vectors else np.zeros(0)
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether any of the arrays is complex."""
+        return len(self.origins) < len(self.leaves)
+
+    def suffix(self, i: int) -> str:
+        """What leaf i is of its array: ``.real``, ``.imag``, or empty where it is all of it."""
+        owner = self.owners[i]
+        return SUFFIXES[owner.parts.index(i)] if owner.is_complex else ""
+
+    def makers(self, starts: Sequence[int | None]) -> list[Maker]:
+        """Return one maker per array, in the structure's order, from buffers that hold leaf i from ``starts[i]`` on.
+
+        Where that is None the leaf keeps its value.
+        """
+        parts = [
+            self._constant(i) if start is None else _backends.of(template).maker(template, start)
+            for i, (template, start) in enumerate(zip(self._templates, starts, strict=True))
+        ]
+        ordered: list[Maker] = parts[: len(self.origins)]
+        for origin in self.origins:
+            ordered[origin.slot] = origin.maker([parts[i] for i in origin.parts])
+        return ordered
+
+    def _constant(self, i: int) -> Maker:
+        leaf, template = self.leaves[i], self._templates[i]
+        piece = self.point[leaf.start : leaf.stop].copy()
+        make = _backends.of(template).maker(template, 0)
+        return lambda _: make(piece.copy())
+
+    def leaf_vector(self, values: Sequence[Any], i: int) -> Vector:
+        """Return leaf i of arrays in the structure's order, as a private float64 vector."""
+        owner = self.owners[i]
+        return owner.vectors(values[owner.slot])[owner.parts.index(i)]
+
+
+def join_parts(real: Array, imag: Array) -> Array:
+    """Put two NumPy arrays together; unlike ``real + 1j * imag`` each keeps its infinities and nans to itself."""
+    joined = np.empty(real.shape, np.result_type(real.dtype, np.complex64))
+    joined.real, joined.imag = real, imag  # pyright: ignore[reportAttributeAccessIssue]
+    return joined
