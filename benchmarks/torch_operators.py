@@ -18,7 +18,6 @@ import collections
 import contextlib
 import dataclasses
 import json
-import math
 import random
 import re
 import signal
@@ -61,7 +60,7 @@ def operators(only: str = "", start: int = 0) -> Iterator[Operator | tuple[str, 
             continue
         torch.manual_seed(0)
         random.seed(0)
-        np.random.seed(0)
+        np.random.seed(0)  # noqa: NPY002  (samples are drawn from it)
         sample = next((s for s in op.sample_inputs("cpu", torch.float64, requires_grad=True) if _tensors(s)), None)
         if sample is None:
             yield name, "no sample with anything to differentiate"
@@ -177,7 +176,9 @@ def _bound(report: gradproof.Report) -> float | None:
     return max(bounds, default=None)
 
 
-def sweep(only: str = "", limit: float = 120.0, tools: tuple[str, ...] = TOOLS, start: int = 0) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+def sweep(
+    only: str = "", limit: float = 120.0, tools: tuple[str, ...] = TOOLS, start: int = 0
+) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     """Records of all operators, and those left out by the reason why."""
     records: list[dict[str, Any]] = []
     left_out: dict[str, list[str]] = collections.defaultdict(list)
@@ -214,7 +215,9 @@ def table(records: list[dict[str, Any]], left_out: dict[str, list[str]], tools: 
     for record in odd:
         words = [str(record[tool]["verdict"]) for tool in tools]
         ours = record.get("ours", {})
-        why = "; ".join([str(ours.get("reason", "")), *ours.get("findings", [])[:2], str(ours.get("message", ""))[:120]])
+        why = "; ".join(
+            [str(ours.get("reason", "")), *ours.get("findings", [])[:2], str(ours.get("message", ""))[:120]]
+        )
         lines.append(f"{record['name']:<56}" + "".join(f"{word:<16}" for word in words) + why.strip("; "))
     return "\n".join(lines)
 

@@ -61,6 +61,8 @@ class TorchAutodiff:
         How many are differentiated.
     is_scalar : bool
         Whether f returns one real number.
+    left_out : tuple of str
+        Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
     """
 
     def __init__(self, f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> None:
@@ -80,8 +82,10 @@ class TorchAutodiff:
         self._is_tuple = type(args) is tuple
         self._random = RandomState()
         self._records = False
-        self._outputs: list[int] | None = None
+        self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
+        self._kept: list[int] | None = None
         self.is_scalar = False
+        self.left_out: tuple[str, ...] = ()
         self._learn()
 
     def value(self, *arguments: Any) -> Any:
@@ -106,6 +110,30 @@ class TorchAutodiff:
             outputs = self.outputs(leaves, arguments[self.count :])
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
             return pull(outputs, leaves, cotangents)
+
+    def rows(self, *arguments: Any) -> list[Tensor] | None:
+        """The rows of J in reverse mode from one recorded graph, ``(m, *leaf.shape)`` by each differentiated tensor.
+
+        None where there are complex tensors, or the graph does not allow it.
+        """
+        if any(leaf.is_complex() for leaf in arguments[: self.count]):
+            return None
+        with torch.enable_grad():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            if any(output.is_complex() for output in outputs):
+                return None
+            rows: list[Tensors] = []
+            try:
+                for output in outputs:
+                    for unit in _units(output):
+                        if not output.requires_grad:
+                            rows.append(tuple(torch.zeros_like(leaf) for leaf in leaves))
+                            continue
+                        rows.append(_grad([output], leaves, [unit], retain_graph=True))
+            except RuntimeError:
+                return None
+            return [torch.stack(columns) for columns in zip(*rows, strict=True)]
 
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """J v in forward mode, in the structure of `value`.
@@ -138,7 +166,7 @@ class TorchAutodiff:
         try:
             yield
         finally:
-            self._random.rewind()
+            self._random.restore()
 
     def _learn(self) -> None:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
@@ -157,17 +185,36 @@ class TorchAutodiff:
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
+            self._random.learn()
             self._random.rewind()
         outputs = self._floating(returned)
+        if len(outputs) > 1:
+            outputs = self._leave_out(outputs)
         if not outputs:
             raise FunctionError(
                 "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
+    def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
+        with torch.enable_grad():
+            ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
+            returned = self._call([*ready, *self.arguments[self.count :]])
+        self._random.rewind()
+        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+        floating = [leaf for leaf in leaves if _is_floating(leaf.value)]
+        kept = [i for i, leaf in enumerate(floating) if leaf.value.requires_grad]
+        if not kept or len(kept) == len(outputs) or len(floating) != len(outputs):
+            return outputs
+        self._kept = kept
+        self.left_out = tuple(leaf.path for i, leaf in enumerate(floating) if i not in set(kept))
+        return [outputs[i] for i in kept]
+
     def _call(self, arguments: Sequence[Any]) -> Any:
         self._random.rewind()
-        return self._f(*self._structure.unflatten(self._ordered(arguments)))
+        ordered = self._ordered(arguments)
+        return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
@@ -176,8 +223,15 @@ class TorchAutodiff:
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
-        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        return [leaf.value for leaf in leaves if _is_floating(leaf.value)]
+        if type(returned) is Tensor:
+            values = [returned]
+        elif type(returned) in (tuple, list) and all(type(one) is Tensor for one in returned):
+            values = list(returned)
+        else:
+            leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+            values = [leaf.value for leaf in leaves]
+        found = [value for value in values if _is_floating(value)]
+        return found if self._kept is None else [found[i] for i in self._kept]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -195,6 +249,7 @@ class Derivative:
     """
 
     is_scalar = True
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, base: TorchAutodiff, inner: str, seed: int) -> None:
         self._base = base
@@ -276,21 +331,39 @@ class Derivative:
 
 
 class RandomState:
-    """The states of all generators that a function may draw from, taken now and put back at every `rewind`."""
+    """The states of all generators that a function may draw from, taken now and put back at every `rewind`.
+
+    Putting back NumPy's takes longer than most functions: `learn` sees which generators the function draws from.
+    """
 
     def __init__(self) -> None:
         self._python = random.getstate()
         self._numpy = np.random.get_state()  # noqa: NPY002  (the user's function may draw from it)
         self._cpu = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        self._draws_python = self._draws_numpy = self._draws_cuda = True
+
+    def learn(self) -> None:
+        """See which generators have moved since their states were taken; only those go on being put back."""
+        self._draws_python = random.getstate() != self._python
+        now, then = cast("tuple[Any, ...]", np.random.get_state()), cast("tuple[Any, ...]", self._numpy)  # noqa: NPY002
+        self._draws_numpy = now[2:] != then[2:] or not np.array_equal(now[1], then[1])
+        self._draws_cuda = bool(self._cuda) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), self._cuda))
 
     def rewind(self) -> None:
-        """Put all states back."""
-        random.setstate(self._python)
-        np.random.set_state(self._numpy)  # noqa: NPY002
+        """Put back the states of the generators that the function draws from, as far as is known."""
         torch.set_rng_state(self._cpu)
-        if self._cuda:
+        if self._draws_python:
+            random.setstate(self._python)
+        if self._draws_numpy:
+            np.random.set_state(self._numpy)  # noqa: NPY002
+        if self._draws_cuda and self._cuda:
             torch.cuda.set_rng_state_all(self._cuda)
+
+    def restore(self) -> None:
+        """Put back all states."""
+        self._draws_python = self._draws_numpy = self._draws_cuda = True
+        self.rewind()
 
 
 class Torch:
@@ -336,10 +409,11 @@ def pull(
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
     us = tuple(_like(u, y) for y, u in zip(ys, us, strict=True))
-    found = cast(
-        "Sequence[Tensor | None]",
-        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True),
-    )
+    return _grad(ys, leaves, us, create_graph=create_graph)
+
+
+def _grad(ys: Sequence[Tensor], leaves: Sequence[Tensor], us: Sequence[Tensor], **options: bool) -> Tensors:
+    found = cast("Sequence[Tensor | None]", torch.autograd.grad(ys, tuple(leaves), us, allow_unused=True, **options))
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
@@ -369,6 +443,14 @@ def _refusals() -> Generator[None]:
 
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+
+
+def _units(tensor: Tensor) -> Generator[Tensor]:
+    """All tensors like this one that are 1 in one entry and 0 in all others."""
+    for i in range(tensor.numel()):
+        unit = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+        unit[i] = 1.0
+        yield unit.reshape(tensor.shape)
 
 
 def _like(value: Any, tensor: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class Function(Protocol):
     names: tuple[str, ...]
     count: int
     is_scalar: bool
+    left_out: tuple[str, ...]
 
     def value(self, *arguments: Any) -> Any:
         """The function itself, with nothing recorded."""
@@ -134,7 +135,9 @@ def prove_modes(
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
         proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         primals.append(primal)
-        results.append(ModeResult(mode=mode, verdict=proved.verdict))
+        left_out = autodiff.function.left_out
+        note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
+        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=note))
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
@@ -171,7 +174,7 @@ def _prove_mode(
     if mode == "fwd":
         return primal, prove_jvp(task, function.jvp)
     if is_vector:
-        return primal, prove_vjp(task, function.vjp)
+        return primal, prove_vjp(task, function.vjp, getattr(function, "rows", None))
     gradient: Callable[..., Any] = lambda *arguments: function.vjp(1.0, *arguments)  # noqa: E731
     proved = prove_gradient(
         primal,

@@ -313,7 +313,7 @@ def _certificate(report: Report) -> Iterator[str]:
 def _modes(report: Report) -> str:
     """The modes of a framework's autodiff: those checked by verdict, then why the others were not."""
     checked = [f"{one.mode} {one.verdict.value}" for one in report.modes if one.verdict is not None]
-    notes = [f" Mode {one.mode}: {one.note}." for one in report.modes if one.verdict is None]
+    notes = [f" Mode {one.mode}: {one.note}." for one in report.modes if one.note]
     return f"Modes: {', '.join(checked)}." + "".join(notes)
 
 
