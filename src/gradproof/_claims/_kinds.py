@@ -39,7 +39,7 @@ Function = Callable[..., Any]
 # Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
 TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
 # Outputs up to which a vjp that can do so is asked for all rows at once.
-ROWS = 128
+ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from gradproof import _prove
 from gradproof._claims._gradient import Surroundings, prove_gradient
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._many import prove_many
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
 from gradproof._errors import ClaimError, UsageError
@@ -21,6 +24,8 @@ from gradproof._primal import Primal
 from gradproof._report import ModeResult, Verdict
 
 FIRST = ("rev", "fwd")
+# Outputs from which on a vjp is held against a few combinations of them only.
+MANY = 1024
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
@@ -173,6 +178,8 @@ def _prove_mode(
     task = Task(primal=primal, options=options, reproducer=reproducer)
     if mode == "fwd":
         return primal, prove_jvp(task, function.jvp)
+    if is_vector and primal.outputs.size > MANY and np.isfinite(primal.output_values()).all():
+        return primal, prove_many(primal, function.vjp, options, reproducer)
     if is_vector:
         return primal, prove_vjp(task, function.vjp, getattr(function, "rows", None))
     gradient: Callable[..., Any] = lambda *arguments: function.vjp(1.0, *arguments)  # noqa: E731
