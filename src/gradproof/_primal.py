@@ -51,8 +51,8 @@ class Primal:
         same for both parts of a complex array.
     point : ndarray of float64, shape (n,)
     given, given_wrt : args and `wrt` as they were passed.
-    roots : tuple of str
-        Names of the differentiated arguments.
+    names : list of str
+        Of all arguments; `roots` are those of the differentiated ones.
     is_tuple : bool
         Whether the claim is a tuple with one member per differentiated argument.
     changed : list of str
@@ -86,8 +86,8 @@ class Primal:
         self.name = name if name is not None else _name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
-        self._names = _argument_names(f, len(positional)) if names is None else list(names)
-        self.roots = tuple(self._names[i] for i in self.wrt)
+        self.names = _argument_names(f, len(positional)) if names is None else list(names)
+        self.roots = tuple(self.names[i] for i in self.wrt)
         self.evaluations = 0
         self.calls = 0
         self.changed: list[str] = []
@@ -110,7 +110,7 @@ class Primal:
 
         self._passive = [i for i in range(len(positional)) if i not in self.wrt]
         passive = _tree.flatten(
-            tuple(positional[i] for i in self._passive), [self._names[i] for i in self._passive], none_is_leaf=True
+            tuple(positional[i] for i in self._passive), [self.names[i] for i in self._passive], none_is_leaf=True
         )
         self._passive_structure = passive.structure
         self._passive_leaves = sorted(passive.leaves, key=lambda leaf: leaf.slot)
@@ -279,7 +279,7 @@ class Primal:
         ]
         handed = tuple(self._arguments[i] for i in self._passive)
         changed = _tree.changed_members(handed, self._passive_structure, self._passive_copies, _backends.same_leaf)
-        paths += [self._names[self._passive[i]] for i in changed]
+        paths += [self.names[self._passive[i]] for i in changed]
         self._must_restore = self._must_restore or bool(paths)
         return paths
 

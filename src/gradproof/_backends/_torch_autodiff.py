@@ -67,6 +67,8 @@ class TorchAutodiff:
         How many are differentiated.
     is_scalar : bool
         Whether f returns one real number.
+    left_out : tuple of str
+        Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
     undefined : set of str
         Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
     updated, spoilt : list of str
@@ -109,8 +111,10 @@ class TorchAutodiff:
         self.updated: list[str] = []
         self.spoilt: list[str] = []
         self._records = False
-        self._outputs: list[int] | None = None
+        self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
+        self._kept: list[int] | None = None
         self.is_scalar = False
+        self.left_out: tuple[str, ...] = ()
         self._learn()
 
     def value(self, *arguments: Any) -> Any:
@@ -138,6 +142,36 @@ class TorchAutodiff:
             gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
+
+    def rows(self, *arguments: Any) -> list[Tensor] | None:
+        """The rows of J in reverse mode from one recorded graph, ``(m, *leaf.shape)`` by each differentiated tensor.
+
+        None where there are complex tensors, or the graph does not allow it.
+        """
+        if any(leaf.is_complex() for leaf in arguments[: self.count]):
+            return None
+        with torch.enable_grad():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            if any(output.is_complex() for output in outputs):
+                return None
+            rows: list[Tensors] = []
+            try:
+                for output in outputs:
+                    for unit in _units(output):
+                        if not output.requires_grad:
+                            rows.append(tuple(torch.zeros_like(leaf) for leaf in leaves))
+                            continue
+                        found = _grad([output], leaves, [unit], retain_graph=True)
+                        rows.append(
+                            tuple(
+                                torch.zeros_like(leaf) if gradient is None else gradient
+                                for leaf, gradient in zip(leaves, found, strict=True)
+                            )
+                        )
+            except RuntimeError:
+                return None
+            return [torch.stack(columns) for columns in zip(*rows, strict=True)]
 
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """J v in forward mode, in the structure of `value`.
@@ -219,17 +253,36 @@ class TorchAutodiff:
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
+            self.state.learn()
             self.state.restore()
         outputs = self._floating(returned)
+        if len(outputs) > 1:
+            outputs = self._leave_out(outputs)
         if not outputs:
             raise FunctionError(
                 "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
+    def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
+        with torch.enable_grad():
+            ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
+            returned = self._call([*ready, *self.arguments[self.count :]])
+        self.state.rewind()
+        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+        floating = [leaf for leaf in leaves if is_floating(leaf.value)]
+        kept = [i for i, leaf in enumerate(floating) if leaf.value.requires_grad]
+        if not kept or len(kept) == len(outputs) or len(floating) != len(outputs):
+            return outputs
+        self._kept = kept
+        self.left_out = tuple(leaf.path for i, leaf in enumerate(floating) if i not in set(kept))
+        return [outputs[i] for i in kept]
+
     def _call(self, arguments: Sequence[Any]) -> Any:
         self.state.rewind()
-        return self._f(*self._structure.unflatten(self._ordered(arguments)))
+        ordered = self._ordered(arguments)
+        return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
@@ -239,9 +292,16 @@ class TorchAutodiff:
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
-        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        found = [leaf.value for leaf in leaves if is_floating(leaf.value)]
-        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+        if type(returned) is Tensor:
+            values = [returned]
+        elif type(returned) in (tuple, list) and all(type(one) is Tensor for one in returned):
+            values = list(returned)
+        else:
+            leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+            values = [leaf.value for leaf in leaves]
+        found = [value for value in values if is_floating(value)]
+        found = [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+        return found if self._kept is None else [found[i] for i in self._kept]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -270,6 +330,7 @@ class Derivative:
     """
 
     is_scalar = True
+    left_out: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -393,9 +454,7 @@ def pull(
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
     us = tuple(torch.as_tensor(u, dtype=y.dtype, device=y.device).reshape(y.shape) for y, u in zip(ys, us, strict=True))
-    found: list[Tensor | None] = list(
-        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True)
-    )
+    found: list[Tensor | None] = list(_grad(ys, leaves, us, create_graph=create_graph))
     if not create_graph:
         # One after the other, so that no two copies of all gradients are there at a time.
         for i, gradient in enumerate(found):
@@ -437,6 +496,20 @@ def _refusals() -> Generator[None]:
 
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+
+
+def _units(tensor: Tensor) -> Generator[Tensor]:
+    """All tensors like this one that are 1 in one entry and 0 in all others."""
+    for i in range(tensor.numel()):
+        unit = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+        unit[i] = 1.0
+        yield unit.reshape(tensor.shape)
+
+
+def _grad(
+    ys: Sequence[Tensor], leaves: Sequence[Tensor], us: Sequence[Tensor], **options: bool
+) -> Sequence[Tensor | None]:
+    return torch.autograd.grad(ys, tuple(leaves), us, allow_unused=True, **options)
 
 
 def _tangent(tensor: Tensor) -> Tensor:

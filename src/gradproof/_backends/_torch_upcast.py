@@ -112,7 +112,7 @@ class Upcast:
         self._low, self._high = low, high
         self.names, self.count = low.names, low.count
         self.arguments = (*widened(low.arguments[: low.count]), *high.arguments[low.count :])
-        self.is_scalar = low.is_scalar
+        self.is_scalar, self.left_out = low.is_scalar, low.left_out
 
     def value(self, *arguments: Any) -> Any:
         """What the copy returns."""

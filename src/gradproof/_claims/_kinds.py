@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts, _prove
+from gradproof import _backends, _contracts, _prove
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import (
     COLUMNS,
+    DENSE,
     Claimed,
     ask_hvp,
     ask_jvp,
@@ -39,6 +40,8 @@ Function = Callable[..., Any]
 
 # Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
 TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
+# Outputs up to which a vjp that can do so is asked for all rows at once.
+ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,15 +105,43 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
     return _finish(task, claimed, probe)
 
 
-def prove_vjp(task: Task, vjp: Function) -> Proved:
-    """Prove or refute a vjp, and that it is linear in its cotangent."""
+def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved:
+    """Prove or refute a vjp, and that it is linear in its cotangent.
+
+    `rows` may say ``rows(*args) -> [array (m, *shape) for each leaf]``: the same for all unit cotangents at once, or
+    None where it cannot.
+    """
     primal = task.primal
     if not np.isfinite(primal.output_values()).all():
         return undefined(primal, task.options, findings=_aliases(primal), keyword="vjp")
+    if rows is not None and 1 < primal.outputs.size <= ROWS:
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
+        u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
+        claimed = ask_vjp(primal, vjp, u)
+        if _learn_rows(claimed, rows, u):
+            return _finish(task, claimed, None)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first)
     _check_linear(task, claimed, first, second, probe)
     return _finish(task, claimed, probe)
+
+
+def _learn_rows(claimed: Claimed, rows: Function, u: Vector) -> bool:
+    """Ask for the whole matrix; take it if it agrees with what the vjp says of one cotangent, which shows it linear."""
+    primal = claimed.primal
+    if claimed.judged.set_aside or not claimed.measured or primal.outputs.size * claimed.columns > DENSE:
+        return False
+    arrays = claimed.call(rows, claimed.keyword)
+    if arrays is None:
+        return False
+    parts = [np.asarray(_backends.of(arrays[i]).as_numpy(arrays[i]), dtype=np.float64) for i in claimed.measured]
+    matrix = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    eps = max(leaf.eps for leaf in (*claimed.leaves, *primal.outputs.leaves))
+    allowed = 64 * eps * (np.abs(u) @ np.abs(matrix)) + 1e-300
+    if not (np.abs(claimed.pull(u) - u @ matrix) <= allowed).all():
+        return False
+    claimed.use_matrix(matrix)
+    return True
 
 
 def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:

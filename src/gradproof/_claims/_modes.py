@@ -13,11 +13,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from gradproof import _prove
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
@@ -28,6 +31,8 @@ from gradproof._report import Finding, ModeResult, Severity, Verdict
 FIRST = ("rev", "fwd", "vmap", "compile")
 # Compilation takes seconds: only when asked for.
 BY_DEFAULT = ("rev", "fwd", "vmap")
+# Outputs from which on a vjp is held against a few combinations of them only.
+MANY = 1024
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
@@ -38,6 +43,7 @@ class Function(Protocol):
     names: tuple[str, ...]
     count: int
     is_scalar: bool
+    left_out: tuple[str, ...]
 
     def value(self, *arguments: Any) -> Any:
         """The function itself, with nothing recorded."""
@@ -164,7 +170,9 @@ def prove_modes(
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
         proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         primals.append(primal)
-        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note))
+        left_out = autodiff.function.left_out
+        note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
+        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
@@ -235,8 +243,10 @@ class _Asked:
         if self.mode == "fwd":
             return primal, prove_jvp(task, function.jvp)
         vjp = function.vjp if self.mode == "rev" else self._vjp
+        if is_vector and primal.outputs.size > MANY and np.isfinite(primal.output_values()).all():
+            return primal, prove_many(primal, vjp, self.options, self.reproducer)
         if is_vector:
-            return primal, prove_vjp(task, vjp)
+            return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)
         gradient: Callable[..., Any] = lambda *arguments: vjp(1.0, *arguments)  # noqa: E731
         proved = prove_gradient(
             primal,
