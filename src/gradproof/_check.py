@@ -79,12 +79,12 @@ def check(
     ----------
     f : callable
         ``f(*args) -> scalar``: a real number, a NumPy scalar or an array of shape ``()``. With `jac`, `vjp` or `jvp`
-        also an array of any shape, or a tree of such.
+        also an array of any shape, real or complex, or a tree of such.
     args : tuple or any tree
         The point. Exactly a tuple means positional arguments; everything else, namedtuples too, is the one argument.
-        Differentiated arguments are floats or arrays of float16, float32 or float64 of any shape, in any nesting of
-        lists, tuples, dicts and containers registered with optree; all others pass through. f receives copies of the
-        same kind: none of your arrays is ever handed out.
+        Differentiated arguments are numbers or arrays of float16, float32, float64, complex64 or complex128 of any
+        shape, in any nesting of lists, tuples, dicts and containers registered with optree; all others pass through. f
+        receives copies of the same kind: none of your arrays is ever handed out.
     grad : callable or tree, optional
         ``grad(*args)`` or its value: the structure of the differentiated argument, a gradient in the shape of each
         leaf. Keys may be in any order.
@@ -101,7 +101,7 @@ def check(
         what f returns.
     hess : callable or tree, optional
         ``hess(*args)`` or its value: ``leaf.shape + leaf.shape`` for one array argument, (n, n) is accepted; for a
-        tree a tree of trees. f returns a scalar.
+        tree a tree of trees. f returns a scalar, and no argument is complex.
     hvp : callable, optional
         ``hvp(vector, *args)``; vector and result in the structure of the differentiated argument. f returns a scalar.
     wrt : int or tuple of int, optional
@@ -126,7 +126,8 @@ def check(
         this is done only where the entries are few. With `grad` alone.
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
-        argument that broadcast to its leaves. At a bound the slope is measured from the inside. With `grad` alone.
+        argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the
+        inside. With `grad` alone.
     reference : callable, optional
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
@@ -153,7 +154,15 @@ def check(
     Notes
     -----
     The error bars assume that f is smooth along most lines near the point; kinks, noise and jumps are measured and
-    widen them. What cannot be told is INCONCLUSIVE. Like `scipy.optimize.check_grad` or `jax.test_util.check_grads`,
+    widen them. What cannot be told is INCONCLUSIVE.
+
+    By a complex array z = x + iy the gradient of a real f is ``df/dx + i df/dy``, as PyTorch's ``.grad``: `jax.grad`
+    gives its conjugate, the Wirtinger derivatives df/dz and df/d conj(z) are halves. ``vjp(u)`` is the gradient, in
+    that sense, of ``Re(conj(u) f)``; ``jvp(v)`` is the derivative along v; `jac` between complex arrays is the complex
+    derivative of a holomorphic f, ``df = J dz``, and its rows are gradients where an output is real. Real and imaginary
+    parts are leaves of their own in the report. A claim that follows another convention is WRONG and named so.
+
+    Like `scipy.optimize.check_grad` or `jax.test_util.check_grads`,
     but with an error bar on the reference and a verdict instead of a number or a fixed tolerance.
 
     Examples

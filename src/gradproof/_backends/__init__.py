@@ -117,4 +117,4 @@ def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Any:
     FunctionError
         If f raises at the point.
     """
-    return importlib.import_module("gradproof._backends._torch_autodiff").autodiff(f, args, wrt)
+    return importlib.import_module("gradproof._backends._torch_upcast").autodiff(f, args, wrt)

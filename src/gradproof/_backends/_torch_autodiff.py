@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools as ft
 import importlib
 import inspect
@@ -54,7 +55,8 @@ class TorchAutodiff:
     Attributes
     ----------
     arguments : tuple
-        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with.
+        The differentiated tensors, then every other leaf of `args`; what `value`, `vjp` and `jvp` are called with. A
+        sparse tensor is differentiated by the values that it stores.
     names : tuple of str
         The same as Python source.
     count : int
@@ -75,8 +77,15 @@ class TorchAutodiff:
         self._structure = flat.structure
         self._slots = [flat.leaves[i].slot for i in order]
         self.count = len(chosen)
-        self.arguments: tuple[Any, ...] = tuple(flat.leaves[i].value for i in order)
-        self.names = tuple(flat.leaves[i].path for i in order)
+        self._packers = [_packer(flat.leaves[i].value) for i in chosen]
+        self.arguments: tuple[Any, ...] = (
+            *(_entries(flat.leaves[i].value) for i in chosen),
+            *(flat.leaves[i].value for i in order[self.count :]),
+        )
+        self.names = tuple(
+            flat.leaves[i].path + (".values()" if k < self.count and self._packers[k] else "")
+            for k, i in enumerate(order)
+        )
         self._is_tuple = type(args) is tuple
         self._random = RandomState()
         self._records = False
@@ -122,6 +131,31 @@ class TorchAutodiff:
                 for leaf, tangent in zip(arguments[: self.count], tangents, strict=True)
             )
             return self._pick(self._call([*duals, *arguments[self.count :]]), _tangent)
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Tensors]:
+        """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` compiles f first.
+
+        Raises
+        ------
+        NotAvailableError
+            If torch has no rule for it, or cannot compile f.
+        """
+        if mode == "compile":
+            compiled = self._compiled()
+            return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
+        with torch.enable_grad(), _refusals():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
+            together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
+            found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
+            return [tuple(gradient[k] for gradient in found) for k in range(len(rows))]
+
+    def _compiled(self) -> TorchAutodiff:
+        """The same function, compiled by `torch.compile` at its first call."""
+        compiled = copy.copy(self)
+        compiled._f = torch.compile(self._f)
+        return compiled
 
     def outputs(self, leaves: Sequence[Tensor], others: Sequence[Any]) -> list[Tensor]:
         """All floating outputs of f, as torch records them."""
@@ -171,13 +205,15 @@ class TorchAutodiff:
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
-        for slot, value in zip(self._slots, arguments, strict=True):
-            ordered[slot] = value
+        for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
+            pack = self._packers[k] if k < self.count else None
+            ordered[slot] = value if pack is None else pack(value)
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        return [leaf.value for leaf in leaves if _is_floating(leaf.value)]
+        found = [leaf.value for leaf in leaves if _is_floating(leaf.value)]
+        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -190,8 +226,8 @@ class TorchAutodiff:
 class Derivative:
     """The derivative of a function in one mode as a function again: a random combination of all of its entries.
 
-    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, with random
-    tensors in place of those that the name does not show. It is real, and has the attributes of `TorchAutodiff`.
+    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
+    is random and `fixed`. It is real, and has the attributes of `TorchAutodiff`.
 
     Parameters
     ----------
@@ -235,7 +271,7 @@ class Derivative:
             self._constants = [None if u.requires_grad else u for u in second]
             second = tuple(u.detach() for u in second if u.requires_grad)
         self._is_gappy = is_gappy
-        self._fixed = tangents if inner == "rev" else drawn
+        self.fixed = tangents if inner == "rev" else drawn
         self._first = len(leaves)
         self.count = len(leaves) + len(second)
         self.arguments = (*leaves, *second, *base.arguments[base.count :])
@@ -282,10 +318,10 @@ class Derivative:
             differentiated = iter(second)
             us = [next(differentiated) if u is None else u for u in self._constants]
             us = [with_gaps(u) for u in us] if self._is_gappy else us
-            return _inner_product(self._fixed, pull(outputs, leaves, us, create_graph=create_graph))
+            return _inner_product(self.fixed, pull(outputs, leaves, us, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
-            return _inner_product(self._fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
+            return _inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
 
     def _nested(self, tangents: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
         """Forward over forward: `torch.func.jvp` twice, because dual levels do not nest."""
@@ -294,7 +330,7 @@ class Derivative:
         def first(*tensors: Tensor) -> Tensor:
             leaves, second = tensors[: self._first], tensors[self._first :]
             along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
-            return _inner_product(self._fixed, along[1])
+            return _inner_product(self.fixed, along[1])
 
         with torch.no_grad(), _refusals():
             along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
@@ -322,36 +358,6 @@ class RandomState:
             torch.cuda.set_rng_state_all(self._cuda)
 
 
-class Torch:
-    """f with all that torch offers for it (see `gradproof._claims._modes.Autodiff`)."""
-
-    not_available = NotAvailableError
-
-    def __init__(
-        self, function: TorchAutodiff, *, cotangents: Sequence[Tensor] | None = None, is_gappy: bool = False
-    ) -> None:
-        self.function = function
-        self._cotangents = cotangents
-        self._is_gappy = is_gappy
-
-    def derivative(self, inner: str, seed: int) -> Derivative:
-        """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        return Derivative(self.function, inner, seed, cotangents=self._cotangents, is_gappy=self._is_gappy)
-
-    def argument(self, values: Sequence[Any]) -> Any:
-        """Put values for all arguments back into the form of `args`."""
-        return self.function.argument(values)
-
-    def at_rest(self) -> contextlib.AbstractContextManager[None]:
-        """Leave all random states as they were found, whatever happens."""
-        return self.function.at_rest()
-
-
-def autodiff(f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None) -> Torch:
-    """Look at f as torch does."""
-    return Torch(TorchAutodiff(f, args, wrt))
-
-
 def find_tensors(args: Any) -> bool:
     """Whether there is a floating tensor anywhere in `args`."""
     positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
@@ -368,7 +374,7 @@ def pull(
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
-    us = tuple(_like(u, y) for y, u in zip(ys, us, strict=True))
+    us = tuple(torch.as_tensor(u, dtype=y.dtype, device=y.device).reshape(y.shape) for y, u in zip(ys, us, strict=True))
     found = cast(
         "Sequence[Tensor | None]",
         torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True),
@@ -409,10 +415,6 @@ def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
 
 
-def _like(value: Any, tensor: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=tensor.dtype, device=tensor.device).reshape(tensor.shape)
-
-
 def _tangent(tensor: Tensor) -> Tensor:
     tangent = forward_ad.unpack_dual(tensor).tangent
     return torch.zeros_like(tensor) if tangent is None else tangent
@@ -445,6 +447,30 @@ def _size(tensor: Tensor) -> float:
 
 def _is_floating(value: object) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _entries(tensor: Tensor) -> Tensor:
+    """What of a tensor is differentiated: all of it, or the values that a sparse one stores."""
+    if tensor.layout is torch.strided:
+        return tensor
+    tensor = tensor.detach()
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+
+
+def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What puts values back into a sparse tensor of the same pattern; None for one that is not sparse."""
+    layout = tensor.layout
+    if layout is torch.strided:
+        return None
+    tensor, size = tensor.detach(), tensor.shape
+    if layout is torch.sparse_coo:
+        indices = tensor.coalesce().indices()
+        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True)
+    by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
+    outer, inner = (
+        (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
+    )
+    return lambda values: torch.sparse_compressed_tensor(outer, inner, values, size, layout=layout)
 
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,9 +81,38 @@ def prove_gradient(
         claim_calls=int(not is_value),
         level=None if outcome is None else outcome.level,
     )
+    if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
+        proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
     if any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings):
         return dataclasses.replace(proved, suggestion=_another_point(primal, options.seed, bounds))
     return proved
+
+
+def _as_complex(
+    primal: Primal, gradients: Mapping[int, Any], keyword: str, options: _prove.Options, proved: Proved, reproducer: str
+) -> Proved:
+    """Look at complex arrays as a whole."""
+    from gradproof._claims._conventions import Suspect, name_conventions
+
+    measured = tuple(sorted(gradients))
+    claim = np.concatenate([np.ravel(gradients[i]) for i in measured])
+    natural = [np.broadcast_to(_prove.leaf_size(primal.leaves[i], primal.point), gradients[i].size) for i in measured]
+    return name_conventions(
+        proved,
+        Suspect(
+            keyword=keyword,
+            primal=primal,
+            layout=primal.layout,
+            outputs=None,
+            measured=measured,
+            pull=lambda u: u[0] * claim,
+            rows=np.array([float(np.linalg.norm(claim * np.concatenate(natural)))]),
+            names=(),
+            eps=coarsest_eps(primal.leaves),
+            seed=options.seed,
+            reproducer=reproducer,
+        ),
+    )
 
 
 def _another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> Any:

@@ -237,12 +237,37 @@ def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, 
         probe = Probe(claimed.primal, claimed.measured, task.options.seed, eps=probe.eps)
     proof = LinearProof(claimed, task.options, task.reproducer, probe=probe, wider=wider)
     proved = proof.run()
+    if proved.verdict is Verdict.WRONG and (primal.layout.is_complex or primal.outputs.layout.is_complex):
+        proved = _as_complex(task, proof, proved)
     primal.look_again()
     mutations = _contracts.find_mutations(primal.changed, claimed.changed, claimed.keyword)
     return dataclasses.replace(
         proved,
         findings=(*findings, *proved.findings, *mutations),
         verdict=Verdict.WRONG if mutations else proved.verdict,
+    )
+
+
+def _as_complex(task: Task, proof: LinearProof, proved: Proved) -> Proved:
+    """Look at complex arrays as a whole."""
+    from gradproof._claims._conventions import Suspect, name_conventions
+
+    claimed = proof.claimed
+    return name_conventions(
+        proved,
+        Suspect(
+            keyword=claimed.keyword,
+            primal=claimed.primal,
+            layout=task.primal.layout,
+            outputs=task.primal.outputs.layout,
+            measured=claimed.measured,
+            pull=claimed.pull,
+            rows=proof.rows(),
+            names=claimed.names if claimed.by_index else (),
+            eps=proof.probe.eps,
+            seed=task.options.seed,
+            reproducer=task.reproducer,
+        ),
     )
 
 

@@ -44,7 +44,7 @@ from gradproof._claims._locate import Scene, locate
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
-from gradproof._prove import Direction, Directions, Limits, Outcome
+from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._directions import leaf_size
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -93,7 +93,7 @@ class LinearProof:
         self.reproducer = reproducer
         self.probe = probe
         self.wider = wider or {}
-        self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        self.limits = options.limits
         self.size = natural_sizes(claimed.primal, claimed.measured)
         self.m = self.primal.outputs.size
         few = FEW_LEAVES if probe.eps < 1e-12 else FEW_LEAVES_LOW

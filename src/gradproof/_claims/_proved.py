@@ -8,7 +8,7 @@ from typing import Any
 
 from gradproof._contracts import Judged
 from gradproof._primal import Primal
-from gradproof._prove import Limits, Options
+from gradproof._prove import Options
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
 
@@ -70,7 +70,7 @@ def conclude(
     verdict = Verdict.INCONCLUSIVE if measured is None else measured
     if any(finding.severity is Severity.ERROR for finding in findings):
         verdict = Verdict.WRONG
-    limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+    limits = options.limits
     return Proved(
         verdict=verdict,
         reason=reason if verdict is Verdict.INCONCLUSIVE else None,

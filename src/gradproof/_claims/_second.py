@@ -31,7 +31,7 @@ from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
-from gradproof._prove import Direction, Directions, Limits
+from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import error_bound
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
@@ -123,7 +123,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
 def tolerances(task: Task, eps: float) -> tuple[float, float]:
     """Rtol and max_bound, as asked for or as second differences allow."""
     options = task.options
-    limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+    limits = options.limits
     rtol = options.rtol if options.rtol is not None else (RTOL64 if eps < 1e-12 else RTOL32)
     return rtol, limits.largest_bound(eps)
 

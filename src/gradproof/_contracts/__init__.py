@@ -4,7 +4,7 @@
 GP201   error     a gradient has another shape than its leaf
 GP202   error     the claim lacks leaves, or has others
 GP203   error     a gradient holds nan or infinity
-GP204   error     a gradient is not of a real number type
+GP204   error     a gradient is not of a number type that fits
 GP205   error     the vjp is not linear in its cotangent
 GP206   error     the jvp or hvp is not linear in its tangent
 GP207   error     the second derivative is not symmetric
@@ -13,7 +13,7 @@ GP210   error     f changes its arguments in place
 GP211   error     the claim changes its arguments in place
 GP304   doubt     f is not finite at the point
 GP401   note      differentiated leaves share memory
-GP404   note      a gradient has a lower precision than its leaf
+GP404   note      a gradient has another type, or a lower precision, than its leaf
 ======  ========  ============================================================
 """
 

@@ -29,7 +29,7 @@ def check_dtype(origin: Origin, leaf: Leaf, gradient: Array, *, may_be_complex: 
     if kind == "c" and not may_be_complex:
         if not np.imag(gradient).any():
             return _note(origin, gradient, "as", "its imaginary part is 0: return its `.real`.")
-        advice = "the gradient by a real array is real: return its `.real` if the rest is rounding."
+        advice = "the gradient by a real array is real: return its `.real` if the rest is rounding, or u is complex."
     elif kind not in "biufc":
         advice = "return floats; an object array often comes from arrays of different shapes, `.astype(float)` shows."
     elif kind in "fc" and np.real(gradient).dtype.itemsize < min(leaf.numpy_dtype.itemsize, 8):

@@ -39,6 +39,7 @@ class Options:
 
     level : "certificate" (directions, or entries where these are cheaper) or "entries" (every entry by itself).
     witnesses : "complex" (the complex step), "reference" (the user's trusted f), or none.
+    claim_eps : relative precision that the claim can be expected to have, where it is coarser than f's own.
     """
 
     rtol: float | None
@@ -47,6 +48,12 @@ class Options:
     seed: int
     level: str = "certificate"
     witnesses: tuple[str, ...] = ()
+    claim_eps: float = 0.0
+
+    @property
+    def limits(self) -> Limits:
+        """What the judges of a claim go by."""
+        return Limits(rtol=self.rtol, max_bound=self.max_bound, confidence=self.confidence, claim_eps=self.claim_eps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +84,7 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
-        self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        self.limits = options.limits
         self.meter = Meter(directions, problem.eps, options.witnesses)
         self.ledger = Ledger(problem, directions)
         self.rtol = self.limits.tolerance(problem.eps)

@@ -314,7 +314,8 @@ def _modes(report: Report) -> str:
     """The modes of a framework's autodiff: those checked by verdict, then why the others were not."""
     checked = [f"{one.mode} {one.verdict.value}" for one in report.modes if one.verdict is not None]
     notes = [f" Mode {one.mode}: {one.note}." for one in report.modes if one.verdict is None]
-    return f"Modes: {', '.join(checked)}." + "".join(notes)
+    how = {f", {one.note}" for one in report.modes if one.verdict is not None and one.note}
+    return f"Modes: {', '.join(checked)}{''.join(how)}." + "".join(notes)
 
 
 def _cost(report: Report) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
-from gradproof._backends._torch_autodiff import NotAvailableError, RandomState, Torch
+from gradproof._backends._torch_autodiff import NotAvailableError, RandomState
 from gradproof._check import Options, check, check_autodiff
 from gradproof._claims._entrywise import measure_entries
 from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning
@@ -278,8 +278,13 @@ class _Answer:
             return
         order = 1 if self.cotangents is None else 2
         with _passed_on():
-            seen = sparse.autodiff(function, self.first.inputs, masked=self.masked, nested=order == 2)
-            autodiff = Torch(seen, cotangents=self.cotangents, is_gappy=self.is_gappy)
+            autodiff = sparse.autodiff(
+                function,
+                self.first.inputs,
+                masked=self.masked,
+                cotangents=self.cotangents,
+                is_gappy=self.is_gappy,
+            )
             options = Options(order=order, modes=modes, rng=self.seed)
             self.report = check_autodiff(function, autodiff, options, self.first.__name__, started)
         if self.report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
@@ -322,7 +327,7 @@ class _Answer:
             return
         bounds: dict[str, float] = {}
         with _passed_on():
-            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked)
+            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
             for one in report.modes:
                 if one.verdict is Verdict.CORRECT:
                     continue

@@ -1,0 +1,226 @@
+"""What torch offers for a function (`autodiff`), and code of low precision beside a float64 copy of its forward.
+
+There the claim stays as it is, and its reference gains digits.
+"""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradproof import _tree
+from gradproof._backends._torch_autodiff import Derivative, NotAvailableError, TorchAutodiff
+
+Tensor = torch.Tensor
+
+# The copy must compute the same function: its values may differ from f's by this many roundings of f's precision.
+ROUNDINGS = 4096.0
+
+
+class Torch:
+    """f with all that torch offers for it (see `gradproof._claims._modes.Autodiff`).
+
+    Attributes
+    ----------
+    function : TorchAutodiff or Upcast
+    claim_eps : float
+        Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision.
+    note : str
+        What the reference is, where it is not f itself.
+    """
+
+    not_available = NotAvailableError
+
+    def __init__(
+        self,
+        low: TorchAutodiff,
+        high: TorchAutodiff | None,
+        *,
+        cotangents: tuple[Tensor, ...] | None = None,
+        is_gappy: bool = False,
+    ) -> None:
+        self._low, self._high = low, high
+        self._cotangents, self._is_gappy = cotangents, is_gappy
+        self.function = low if high is None else Upcast(low, high)
+        self.claim_eps = 0.0 if high is None else claim_precision(low, high)
+        self.note = "" if high is None else "against differences of a float64 copy of f"
+
+    def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
+        """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
+        us, is_gappy = self._cotangents, self._is_gappy
+        derivative = Derivative(self._low, inner, seed, cotangents=us, is_gappy=is_gappy)
+        if self._high is None:
+            return derivative
+        us = None if us is None else widened(us)
+        copied = Derivative(self._high, inner, seed, cotangents=us, is_gappy=is_gappy)
+        copied.fixed = widened(derivative.fixed)
+        return Upcast(derivative, copied)
+
+    def argument(self, values: Sequence[Any]) -> Any:
+        """Put values for all arguments back into the form of `args`, in its own precision."""
+        own = self._low.arguments
+        narrowed = [
+            given.to(mine.dtype) if isinstance(mine, Tensor) and mine.is_floating_point() else given
+            for given, mine in zip(values, own, strict=True)
+        ]
+        return self._low.argument(narrowed)
+
+    def at_rest(self) -> contextlib.AbstractContextManager[None]:
+        """Leave all random states as they were found, whatever happens."""
+        return self._low.at_rest()
+
+
+def autodiff(
+    f: Any,
+    args: Any,
+    wrt: int | tuple[int, ...] | None,
+    *,
+    cotangents: tuple[Tensor, ...] | None = None,
+    is_gappy: bool = False,
+) -> Torch:
+    """Look at f as torch does; beside it at a float64 copy, where f is of lower precision and runs in float64.
+
+    `cotangents` and `is_gappy` are those of `Derivative`.
+    """
+    low = TorchAutodiff(f, args, wrt)
+    return Torch(low, _copied(low, f, args, wrt), cotangents=cotangents, is_gappy=is_gappy)
+
+
+def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> TorchAutodiff | None:
+    """A float64 copy of a function of lower precision; None where there is none that computes the same."""
+    if not is_low(low):
+        return None
+    try:
+        with low.at_rest():
+            wide = tuple(map(doubled, args)) if type(args) is tuple else doubled(args)
+            high = TorchAutodiff(doubled(f), wide, wrt)
+            return high if agree(low, high) else None
+    except Exception:
+        # Whatever it is: f does not run in float64, and is differenced as it is.
+        return None
+
+
+class Upcast:
+    """A function whose values come from a copy in float64 and whose derivatives are the claims of the original.
+
+    Its arguments are those of the original in float64, which holds them exactly; a derivative is computed at the same
+    point in the original's own precision and then widened.
+    """
+
+    def __init__(self, low: TorchAutodiff | Derivative, high: TorchAutodiff | Derivative) -> None:
+        self._low, self._high = low, high
+        self.names, self.count = low.names, low.count
+        self.arguments = (*widened(low.arguments[: low.count]), *high.arguments[low.count :])
+        self.is_scalar = low.is_scalar
+
+    def value(self, *arguments: Any) -> Any:
+        """What the copy returns."""
+        return self._high.value(*arguments)
+
+    def vjp(self, cotangent: Any, *arguments: Any) -> Any:
+        """Reverse mode of the original."""
+        return widened(self._low.vjp(cotangent, *self._narrowed(arguments)))
+
+    def jvp(self, tangents: Any, *arguments: Any) -> Any:
+        """Forward mode of the original."""
+        narrow = [
+            tangent.to(_dtype_like(tangent, own))
+            for tangent, own in zip(tangents, self._low.arguments[: self.count], strict=True)
+        ]
+        return widened(self._low.jvp(tuple(narrow), *self._narrowed(arguments)))
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> Any:
+        """Batched or compiled reverse mode of the original."""
+        assert isinstance(self._low, TorchAutodiff)
+        return [widened(one) for one in self._low.vjps(mode, cotangents, *self._narrowed(arguments))]
+
+    def _narrowed(self, arguments: Sequence[Any]) -> list[Any]:
+        """The original's own arguments, the differentiated ones at the point asked for."""
+        own = self._low.arguments
+        moved = [given.to(mine.dtype) for given, mine in zip(arguments[: self.count], own[: self.count], strict=True)]
+        return [*moved, *own[self.count :]]
+
+
+def doubled(tree: Any) -> Any:
+    """Return a tree with every floating tensor in float64 (complex128) and every module as a copy in float64."""
+    flat = _tree.flatten((tree,), ("args",), none_is_leaf=True)
+    values: list[Any] = [None] * len(flat.leaves)
+    for leaf in flat.leaves:
+        values[leaf.slot] = _doubled(leaf.value)
+    return flat.structure.unflatten(values)[0]
+
+
+def widened(tree: Any) -> Any:
+    """Return the same numbers in float64."""
+    return tuple(map(_doubled, tree)) if isinstance(tree, tuple) else _doubled(tree)
+
+
+def _doubled(value: Any) -> Any:
+    if isinstance(value, torch.nn.Module):
+        return copy.deepcopy(value).double()
+    if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+        return value
+    wide = value.detach().to(torch.complex128 if value.is_complex() else torch.float64)
+    return wide.requires_grad_(value.requires_grad)
+
+
+def _dtype_like(tensor: Tensor, own: Tensor) -> torch.dtype:
+    return own.dtype if tensor.is_complex() == own.is_complex() else tensor.dtype
+
+
+def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
+    """How precise a claim in low precision can be: its eps, or what rounding of the point does to the gradient.
+
+    Two roundings of the point in float64, at random, show how well conditioned the gradient is (backward error
+    analysis: a stable algorithm returns the exact result for slightly perturbed data).
+    """
+    arguments = high.arguments
+    eps = max(torch.finfo(tensor.dtype).eps for tensor in low.arguments[: low.count])
+    generator = torch.Generator().manual_seed(0)
+
+    def gradient(moved: Sequence[Tensor]) -> Sequence[Tensor]:
+        value = high.value(*arguments)
+        ones = tuple(torch.ones_like(part) for part in value) if isinstance(value, tuple) else torch.ones_like(value)
+        return high.vjp(ones, *moved, *arguments[high.count :])
+
+    leaves = arguments[: high.count]
+    rounded = [
+        leaf * (1 + eps * (torch.rand(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device) - 0.5))
+        for leaf in leaves
+    ]
+    worst = eps
+    for exact, shifted in zip(gradient(leaves), gradient(rounded), strict=True):
+        size = float(exact.abs().square().sum().sqrt())
+        change = float((shifted - exact).abs().square().sum().sqrt())
+        if 0 < size < math.inf and change < 0.03 * size:
+            worst = max(worst, change / size)
+    return worst
+
+
+def is_low(function: TorchAutodiff) -> bool:
+    """Whether any differentiated tensor is of lower precision than float64."""
+    return any(tensor.dtype not in (torch.float64, torch.complex128) for tensor in function.arguments[: function.count])
+
+
+def agree(low: TorchAutodiff, high: TorchAutodiff) -> bool:
+    """Whether the copy computes the same function: float64 outputs of the same shapes, equal to rounding."""
+    one, other = low.value(*low.arguments), high.value(*high.arguments)
+    pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
+    for mine, copied in pairs:
+        if copied.dtype not in (torch.float64, torch.complex128) or mine.shape != copied.shape:
+            return False
+        if mine.numel() == 0 or mine.dtype == copied.dtype:
+            continue
+        eps = torch.finfo(mine.dtype).eps
+        largest = float(copied.abs().max())
+        if not float((mine.to(copied.dtype) - copied).abs().max()) <= min(ROUNDINGS * eps, 0.25) * largest:
+            return False
+    return True
