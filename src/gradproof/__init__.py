@@ -18,9 +18,11 @@ from gradproof._report import (
 if TYPE_CHECKING:
     from gradproof import compat as compat
     from gradproof import course as course
+    from gradproof import torch as torch
 
 __version__: str
 
+# `torch` is left out: `from gradproof import *` must not load it, nor take the name of the real one.
 __all__ = [
     "Case",
     "ClaimError",
@@ -49,7 +51,7 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
-    if name in ("compat", "course"):
+    if name in ("compat", "course", "torch"):
         import importlib
 
         return importlib.import_module(f"gradproof.{name}")
@@ -57,4 +59,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "torch"})

@@ -66,7 +66,7 @@ def check(
     f is evaluated around the point along random directions v through all differentiated arrays; the slopes of
     ``phi(t) = f(x + t v)``, each with an error bar, are compared with ``<grad, v>``. The number of evaluations does
     not grow with the number of parameters. Every other claim is reduced to such proofs: `jac`, `vjp` and `jvp` to
-    those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``<u, grad(x)>``.
+    the slopes of all outputs, or those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``grad(x)``.
 
     Without a claim, `args` must hold tensors of PyTorch, and what its own autodiff returns for f is the claim: a
     function, a module, an `autograd.Function` or a custom operator, with outputs of any structure.
@@ -122,16 +122,17 @@ def check(
     confidence : float
         Of the bounds, over the choice of directions, given honest error bars.
     level : {"certificate", "entries"}
-        "entries" measures every entry by itself, each with its own bar: two evaluations or more for each. By default
-        this is done only where the entries are few. With `grad` alone.
+        "entries" measures every entry by itself, each with its own bar. For a gradient, and every column of a Jacobian,
+        that takes two evaluations or more, for an entry of a `hess` or `hvp` alone some 14. A `vjp` is called once for
+        every output then, a `jvp` once for every input. By default only few entries are measured so.
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
         argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the
-        inside. With `grad` alone.
+        inside.
     reference : callable, optional
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
-        on f itself. With `grad` alone.
+        on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim: these rest on the latter.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -401,14 +402,6 @@ class Options:
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
 
-    def require_gradient(self, claims: Mapping[str, Any]) -> None:
-        """Raise UsageError where an option is set that only `grad` takes."""
-        asked = {"level": self.level != "certificate", "domain": self.domain is not None}
-        asked["reference"] = self.reference is not None
-        names = [f"`{name}`" for name, is_set in asked.items() if is_set]
-        if names and set(claims) != {"grad"}:
-            raise UsageError(f"{' and '.join(names)} can be used with `grad` alone so far.")
-
     def require_no_modes(self) -> None:
         """Raise UsageError where an option is set that only a framework's autodiff takes."""
         if self.order != 1 or self.modes is not None:
@@ -425,10 +418,10 @@ class Options:
             level=self.level,
         )
 
-    def written(self) -> str:
+    def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
         plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level")
-        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
         named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
         return "".join(written + named)
@@ -452,9 +445,15 @@ def _draw_seed(rng: Any) -> int:
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
-        return check_autodiff(f, _backends.autodiff(f, args, options.wrt), options, name, started)
+        f_name = str(getattr(f, "__name__", type(f).__name__))
+        return check_autodiff(
+            _backends.autodiff(f, args, options.wrt),
+            options,
+            name=name or f_name,
+            called=f"gradproof.check({_identifier(f_name, 'f')}, args",
+            started=started,
+        )
     _claims.require_claims(claims)
-    options.require_gradient(claims)
     options.require_no_modes()
     seed = _draw_seed(options.rng)
 
@@ -480,21 +479,42 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 
-def check_autodiff(f: Callable[..., Any], autodiff: Any, options: Options, name: str | None, started: float) -> Report:
-    """Check what a framework's own autodiff claims about f."""
+def check_autodiff(
+    autodiff: Any,
+    options: Options,
+    *,
+    name: str,
+    called: str,
+    started: float,
+    modes: tuple[str, ...] | None = None,
+) -> Report:
+    """Check what a framework's own autodiff claims.
+
+    Parameters
+    ----------
+    autodiff : Autodiff
+    options : Options
+    name : str
+        In the report.
+    called : str
+        The call that runs the check again, up to its options.
+    started : float
+        When it began, by `time.perf_counter`.
+    modes : tuple of str or None
+        The entry point's default, which need not be written.
+    """
     from gradproof._claims._modes import prove_modes
 
     seed = _draw_seed(options.rng)
-    short_name = str(getattr(f, "__name__", type(f).__name__))
     with autodiff.at_rest():
         proved = prove_modes(
             autodiff,
-            name=name or short_name,
+            name=name,
             modes=options.modes,
             order=options.order,
             options=options.engine(seed),
             surroundings=_claims.Surroundings(),
-            reproducer=f"gradproof.check({_identifier(short_name, 'f')}, args{options.written()}, rng={seed})",
+            reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
     return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 

@@ -12,6 +12,7 @@ import numpy as np
 from gradproof import _backends
 from gradproof._backends import Array, Maker, Vector
 from gradproof._leaf import Leaf
+from gradproof._pieces import is_many, joined
 from gradproof._tree import NamedLeaf
 
 # How the parts of a complex array are named, in the order of their leaves: Python source after its path.
@@ -101,6 +102,7 @@ class Layout:
         owners: list[Origin] = []
         vectors: list[Vector] = []
         start = 0
+        is_large = is_many(sum(math.prod(np.shape(value)) for value in values))
         for leaf, value in zip(named, values, strict=True):
             backend = _backends.of(value)
             dtype, shape = backend.dtype_of(value), tuple(np.shape(value))
@@ -121,7 +123,8 @@ class Layout:
             )
             origins.append(origin)
             for part, suffix in zip(parts, suffixes, strict=True):
-                vector = backend.to_vector(part)
+                # The user's own memory: it is never handed out, and a copy of a large point is dear.
+                vector = backend.as_vector(part) if is_large else backend.to_vector(part)
                 stop = start + vector.size
                 own = dtype if moduli is None else backend.dtype_of(part)
                 leaves.append(
@@ -135,7 +138,7 @@ class Layout:
         self.leaves = tuple(leaves)
         self.owners = tuple(owners)
         self._templates = templates
-        self.point: Vector = np.concatenate(vectors) if vectors else np.zeros(0)
+        self.point: Vector = joined(vectors)
 
     @property
     def is_complex(self) -> bool:

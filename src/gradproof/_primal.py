@@ -14,6 +14,7 @@ from gradproof._backends import Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
 from gradproof._outputs import Outputs
+from gradproof._pieces import at_point, is_large
 
 
 class Primal:
@@ -43,13 +44,15 @@ class Primal:
         What f returns; only where `is_vector`, and known once f has been evaluated at the point.
     layout : Layout
         The differentiated arrays and their leaves; `origins` are the former.
+    is_vector : bool
+        As passed.
     leaves : tuple of Leaf
         All differentiated leaves in the user's order, empty ones too; `keys` are the ways to them from the top, the
         same for both parts of a complex array.
     point : ndarray of float64, shape (n,)
     given, given_wrt : args and `wrt` as they were passed.
-    roots : tuple of str
-        Names of the differentiated arguments.
+    names : list of str
+        Of all arguments; `roots` are those of the differentiated ones.
     is_tuple : bool
         Whether the claim is a tuple with one member per differentiated argument.
     changed : list of str
@@ -83,8 +86,8 @@ class Primal:
         self.name = name if name is not None else _name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
-        self._names = _argument_names(f, len(positional)) if names is None else list(names)
-        self.roots = tuple(self._names[i] for i in self.wrt)
+        self.names = _argument_names(f, len(positional)) if names is None else list(names)
+        self.roots = tuple(self.names[i] for i in self.wrt)
         self.evaluations = 0
         self.calls = 0
         self.changed: list[str] = []
@@ -107,7 +110,7 @@ class Primal:
 
         self._passive = [i for i in range(len(positional)) if i not in self.wrt]
         passive = _tree.flatten(
-            tuple(positional[i] for i in self._passive), [self._names[i] for i in self._passive], none_is_leaf=True
+            tuple(positional[i] for i in self._passive), [self.names[i] for i in self._passive], none_is_leaf=True
         )
         self._passive_structure = passive.structure
         self._passive_leaves = sorted(passive.leaves, key=lambda leaf: leaf.slot)
@@ -115,7 +118,8 @@ class Primal:
         self._arguments: list[Any] = [None] * len(positional)
         self._restore_passive()
 
-        self._is_vector = is_vector
+        self._buffer: Vector | None = None
+        self.is_vector = is_vector
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
@@ -189,7 +193,7 @@ class Primal:
         self.evaluations += 1
         self.calls += 1
         try:
-            returned, changed = self.call(self.f)
+            returned, changed = self.call(self.f, self.buffer())
         except Exception as error:
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
@@ -203,7 +207,7 @@ class Primal:
         FunctionError
             If it is not what f should return.
         """
-        if not self._is_vector:
+        if not self.is_vector:
             value = _scalar(returned, self.short_name)
             return np.array([value if math.isfinite(value) else math.nan])
         if self._outputs is None:
@@ -228,13 +232,27 @@ class Primal:
             If it raises (chained).
         """
         try:
+            self.release()
             return self.call(function)
         except Exception as error:
             raise ClaimError(raised(keyword, error, "at the point")) from error
 
-    def call(self, function: Callable[..., Any]) -> tuple[Any, list[str]]:
-        """Call `function` at the point; return what it returned and the paths of what it changed in place."""
-        buffer = self.point.copy()
+    def buffer(self) -> Vector | None:
+        """Memory for a large point (n,), the same for all evaluations; None where a point is made anew each time."""
+        if self._buffer is None and is_large(self.point):
+            self._buffer = np.empty(self.point.size)
+        return self._buffer
+
+    def release(self) -> None:
+        """Give that memory back."""
+        self._buffer = None
+
+    def call(self, function: Callable[..., Any], buffer: Vector | None = None) -> tuple[Any, list[str]]:
+        """Call `function` at the point; return what it returned and the paths of what it changed in place.
+
+        A claim gets memory of its own, which it may return.
+        """
+        buffer = self.point.copy() if buffer is None else at_point(self.point, buffer)
         with np.errstate(all="ignore"):
             values = self.make(buffer)
             arguments = self.arguments(values)
@@ -261,7 +279,7 @@ class Primal:
         ]
         handed = tuple(self._arguments[i] for i in self._passive)
         changed = _tree.changed_members(handed, self._passive_structure, self._passive_copies, _backends.same_leaf)
-        paths += [self._names[self._passive[i]] for i in changed]
+        paths += [self.names[self._passive[i]] for i in changed]
         self._must_restore = self._must_restore or bool(paths)
         return paths
 
@@ -276,7 +294,7 @@ class Primal:
             self._arguments[i] = tree
 
     def _require_finite(self) -> None:
-        if np.isfinite(self.point).all():
+        if all(bool(np.isfinite(self.point[leaf.start : leaf.stop]).all()) for leaf in self.leaves):
             return
         flat = int(np.flatnonzero(~np.isfinite(self.point))[0])
         raise UsageError(f"the point must be finite, but `{self.place(flat)}` is {self.point[flat]}.")

@@ -12,6 +12,7 @@ from gradproof._backends import Vector
 from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf as Leaf
 from gradproof._leaf import relaid
+from gradproof._pieces import is_large, joined, moved
 from gradproof._primal import Primal as Primal
 from gradproof._primal import raised
 
@@ -106,8 +107,8 @@ class Problem:
         measured = sorted(claims)
         self.leaves = relaid(primal.leaves[i] for i in measured)
         pieces = [primal.point[primal.leaves[i].start : primal.leaves[i].stop] for i in measured]
-        self.point = np.concatenate(pieces)
-        self.claim = np.concatenate([np.asarray(claims[i], dtype=np.float64).reshape(-1) for i in measured])
+        self.point = joined(pieces)
+        self.claim = joined([np.asarray(claims[i], dtype=np.float64).reshape(-1) for i in measured])
         self.eps = coarsest_eps(self.leaves) if eps is None else eps
 
         new_leaf = dict(zip(measured, self.leaves, strict=True))
@@ -145,10 +146,10 @@ class Problem:
             If f raises anything but ValueError or ArithmeticError, or returns no real number; at step 0, if it
             raises at all.
         """
-        values, moved = self.outputs(v, step)
+        values, beside = self.outputs(v, step)
         value = float(values[0]) if self._cotangent is None else self._cotangent.product(values)
-        if moved:
-            value -= math.fsum(float(self.claim[part] @ piece) for part, piece in moved)
+        if beside:
+            value -= math.fsum(float(self.claim[part] @ piece) for part, piece in beside)
         return value if math.isfinite(value) else math.nan
 
     def outputs(self, v: Vector, step: float) -> tuple[Vector, Moved]:
@@ -158,10 +159,10 @@ class Problem:
         found = None if self._samples is None else self._samples.find(v, step)
         if found is not None:
             return found
-        values, moved = self._visit(v, step)
+        values, beside = self._visit(v, step)
         if self._samples is not None:
-            self._samples.put(v, step, values, moved)
-        return values, moved
+            self._samples.put(v, step, values, beside)
+        return values, beside
 
     def _outputs_at_point(self) -> Vector:
         if self._samples is None:
@@ -176,19 +177,19 @@ class Problem:
         primal = self._primal
         primal.evaluations += 1
         primal.calls += 1
-        buffer = v * step
-        buffer += self.point
+        shared = primal.buffer() if is_large(self.point) else None
+        buffer = moved(self.point, v, step, None if shared is None else shared[: len(v)])
         with np.errstate(all="ignore"):
             values = [make(buffer) for make in self._makers]
-            moved = tuple((part, primal.layout.leaf_vector(values, i) - buffer[part]) for part, i in self._rounded)
+            beside = tuple((part, primal.layout.leaf_vector(values, i) - buffer[part]) for part, i in self._rounded)
             try:
                 returned = primal.f(*primal.arguments(values))
             except (ValueError, ArithmeticError):
-                size = 1 if self._cotangent is None else self._cotangent.size
-                return np.full(size, math.nan), moved
+                size = primal.outputs.size if primal.is_vector else 1
+                return np.full(size, math.nan), beside
             except Exception as error:
                 raise FunctionError(raised(primal.short_name, error, f"at the point + {step:.3g} v")) from error
-        return primal.read(returned), moved
+        return primal.read(returned), beside
 
 
 class _Cotangent:

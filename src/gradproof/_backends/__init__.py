@@ -5,6 +5,7 @@ One module for each library, all with the functions of `Backend`; `of` picks the
 
 from __future__ import annotations
 
+import functools as ft
 import importlib
 import sys
 from typing import Any, Protocol, cast
@@ -36,6 +37,10 @@ class Backend(Protocol):
 
     def to_vector(self, value: Any) -> Vector:
         """Return a private float64 copy, flat in C order."""
+        ...
+
+    def as_vector(self, value: Any) -> Vector:
+        """Return the value in float64, flat in C order; it may share the value's memory."""
         ...
 
     def as_numpy(self, value: Any) -> Array:
@@ -77,8 +82,13 @@ def of(value: object) -> Backend:
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
-        return cast("Backend", importlib.import_module("gradproof._backends._torch"))
+        return _torch_backend()
     return _NUMPY
+
+
+@ft.cache
+def _torch_backend() -> Backend:
+    return cast("Backend", importlib.import_module("gradproof._backends._torch"))
 
 
 def is_array(value: object) -> bool:

@@ -73,6 +73,11 @@ def to_vector(value: Any) -> Vector:
     return np.array(value, dtype=np.float64, subok=False).reshape(-1)
 
 
+def as_vector(value: Any) -> Vector:
+    """Return the value in float64, flat in C order; it may share the value's memory."""
+    return np.asarray(value, dtype=np.float64).reshape(-1)
+
+
 def as_numpy(value: Any) -> Array:
     """Return the value as an array, which may share its memory."""
     return np.asarray(value)

@@ -11,17 +11,17 @@ import functools as ft
 import importlib
 import inspect
 import math
-import random
 import re
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _tree
+from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, UsageError
 
 Tensor = torch.Tensor
@@ -51,6 +51,10 @@ class TorchAutodiff:
     wrt : int, tuple of int, or None
         Positions of the arguments whose floating tensors are differentiated; None takes the tensors that require grad,
         or all floating ones if none does.
+    names : sequence of str, optional
+        Of the leaves of `args`, as Python source; made from f's own argument names by default.
+    state : State, optional
+        What is put back before every evaluation; the modules that f uses, as far as they can be found, by default.
 
     Attributes
     ----------
@@ -63,11 +67,25 @@ class TorchAutodiff:
         How many are differentiated.
     is_scalar : bool
         Whether f returns one real number.
+    left_out : tuple of str
+        Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
+    undefined : set of str
+        Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
+    updated, spoilt : list of str
+        Buffers that f itself changes, and those that its backward changes.
     """
 
-    def __init__(self, f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> None:
+    def __init__(
+        self,
+        f: Any,
+        args: Any,
+        wrt: int | tuple[int, ...] | None,
+        *,
+        names: Sequence[str] | None = None,
+        state: State | None = None,
+    ) -> None:
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
-        roots = _argument_names(f, len(positional))
+        roots = argument_names(f, len(positional))
         self._f: Callable[..., Any] = f.apply if _is_rule(f) else f
         flat = _tree.flatten(positional, roots, none_is_leaf=True)
         chosen = _chosen([(int(leaf.keys[0]), leaf.value) for leaf in flat.leaves], wrt, len(positional))  # pyright: ignore[reportArgumentType]
@@ -83,14 +101,20 @@ class TorchAutodiff:
             *(flat.leaves[i].value for i in order[self.count :]),
         )
         self.names = tuple(
-            flat.leaves[i].path + (".values()" if k < self.count and self._packers[k] else "")
+            (flat.leaves[i].path if names is None else names[i])
+            + (".values()" if k < self.count and self._packers[k] else "")
             for k, i in enumerate(order)
         )
         self._is_tuple = type(args) is tuple
-        self._random = RandomState()
+        self.state = State(find_modules(f, *positional)) if state is None else state
+        self.undefined: set[str] = set()
+        self.updated: list[str] = []
+        self.spoilt: list[str] = []
         self._records = False
-        self._outputs: list[int] | None = None
+        self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
+        self._kept: list[int] | None = None
         self.is_scalar = False
+        self.left_out: tuple[str, ...] = ()
         self._learn()
 
     def value(self, *arguments: Any) -> Any:
@@ -114,7 +138,40 @@ class TorchAutodiff:
             leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
             outputs = self.outputs(leaves, arguments[self.count :])
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
-            return pull(outputs, leaves, cotangents)
+            before = self.state.buffers()
+            gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
+            self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
+            return gradients
+
+    def rows(self, *arguments: Any) -> list[Tensor] | None:
+        """The rows of J in reverse mode from one recorded graph, ``(m, *leaf.shape)`` by each differentiated tensor.
+
+        None where there are complex tensors, or the graph does not allow it.
+        """
+        if any(leaf.is_complex() for leaf in arguments[: self.count]):
+            return None
+        with torch.enable_grad():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            if any(output.is_complex() for output in outputs):
+                return None
+            rows: list[Tensors] = []
+            try:
+                for output in outputs:
+                    for unit in _units(output):
+                        if not output.requires_grad:
+                            rows.append(tuple(torch.zeros_like(leaf) for leaf in leaves))
+                            continue
+                        found = _grad([output], leaves, [unit], retain_graph=True)
+                        rows.append(
+                            tuple(
+                                torch.zeros_like(leaf) if gradient is None else gradient
+                                for leaf, gradient in zip(leaves, found, strict=True)
+                            )
+                        )
+            except RuntimeError:
+                return None
+            return [torch.stack(columns) for columns in zip(*rows, strict=True)]
 
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """J v in forward mode, in the structure of `value`.
@@ -148,7 +205,10 @@ class TorchAutodiff:
             outputs = self.outputs(leaves, arguments[self.count :])
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
-            found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
+            with warnings.catch_warnings():
+                # How fast torch is here is no concern of the check.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
             return [tuple(gradient[k] for gradient in found) for k in range(len(rows))]
 
     def _compiled(self) -> TorchAutodiff:
@@ -168,14 +228,15 @@ class TorchAutodiff:
 
     @contextlib.contextmanager
     def at_rest(self) -> Generator[None]:
-        """Leave all random states as they were found, whatever happens."""
+        """Leave everything besides the arguments as it was found, whatever happens."""
         try:
             yield
         finally:
-            self._random.rewind()
+            self.state.restore()
 
     def _learn(self) -> None:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
+        before = self.state.buffers()
         try:
             try:
                 with torch.no_grad():
@@ -187,21 +248,41 @@ class TorchAutodiff:
                 with torch.enable_grad():
                     ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
                     returned = self._call([*ready, *self.arguments[self.count :]])
+            self.updated = self.state.changed(before)
         except Exception as error:
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
-            self._random.rewind()
+            self.state.learn()
+            self.state.restore()
         outputs = self._floating(returned)
+        if len(outputs) > 1:
+            outputs = self._leave_out(outputs)
         if not outputs:
             raise FunctionError(
                 "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
+    def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
+        with torch.enable_grad():
+            ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
+            returned = self._call([*ready, *self.arguments[self.count :]])
+        self.state.rewind()
+        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+        floating = [leaf for leaf in leaves if is_floating(leaf.value)]
+        kept = [i for i, leaf in enumerate(floating) if leaf.value.requires_grad]
+        if not kept or len(kept) == len(outputs) or len(floating) != len(outputs):
+            return outputs
+        self._kept = kept
+        self.left_out = tuple(leaf.path for i, leaf in enumerate(floating) if i not in set(kept))
+        return [outputs[i] for i in kept]
+
     def _call(self, arguments: Sequence[Any]) -> Any:
-        self._random.rewind()
-        return self._f(*self._structure.unflatten(self._ordered(arguments)))
+        self.state.rewind()
+        ordered = self._ordered(arguments)
+        return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
@@ -211,9 +292,16 @@ class TorchAutodiff:
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
-        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        found = [leaf.value for leaf in leaves if _is_floating(leaf.value)]
-        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+        if type(returned) is Tensor:
+            values = [returned]
+        elif type(returned) in (tuple, list) and all(type(one) is Tensor for one in returned):
+            values = list(returned)
+        else:
+            leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+            values = [leaf.value for leaf in leaves]
+        found = [value for value in values if is_floating(value)]
+        found = [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+        return found if self._kept is None else [found[i] for i in self._kept]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -242,6 +330,7 @@ class Derivative:
     """
 
     is_scalar = True
+    left_out: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -256,12 +345,12 @@ class Derivative:
         self._inner = inner
         generator = np.random.default_rng((seed, 4))
         leaves: Tensors = base.arguments[: base.count]
-        base._random.rewind()  # pyright: ignore[reportPrivateUsage]
+        base.state.rewind()
         with torch.no_grad():
             outputs = [tensor.detach() for tensor in base.outputs(leaves, base.arguments[base.count :])]
-        base._random.rewind()  # pyright: ignore[reportPrivateUsage]
-        drawn = tuple(_normal_like(tensor, generator) for tensor in outputs)
-        tangents = tuple(_normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
+        base.state.rewind()
+        drawn = tuple(normal_like(tensor, generator) for tensor in outputs)
+        tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
         _load_forward_rules()
         second, name = (drawn if cotangents is None else tuple(cotangents), "cotangent")
         self._constants: list[Tensor | None] = [None] * len(second)
@@ -318,10 +407,10 @@ class Derivative:
             differentiated = iter(second)
             us = [next(differentiated) if u is None else u for u in self._constants]
             us = [with_gaps(u) for u in us] if self._is_gappy else us
-            return _inner_product(self.fixed, pull(outputs, leaves, us, create_graph=create_graph))
+            return inner_product(self.fixed, pull(outputs, leaves, us, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
-            return _inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
+            return inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
 
     def _nested(self, tangents: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
         """Forward over forward: `torch.func.jvp` twice, because dual levels do not nest."""
@@ -330,7 +419,7 @@ class Derivative:
         def first(*tensors: Tensor) -> Tensor:
             leaves, second = tensors[: self._first], tensors[self._first :]
             along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
-            return _inner_product(self.fixed, along[1])
+            return inner_product(self.fixed, along[1])
 
         with torch.no_grad(), _refusals():
             along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
@@ -340,45 +429,39 @@ class Derivative:
         return tuple(arguments[: self._first]), tuple(arguments[self._first : self.count]), arguments[self.count :]
 
 
-class RandomState:
-    """The states of all generators that a function may draw from, taken now and put back at every `rewind`."""
-
-    def __init__(self) -> None:
-        self._python = random.getstate()
-        self._numpy = np.random.get_state()  # noqa: NPY002  (the user's function may draw from it)
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-
-    def rewind(self) -> None:
-        """Put all states back."""
-        random.setstate(self._python)
-        np.random.set_state(self._numpy)  # noqa: NPY002
-        torch.set_rng_state(self._cpu)
-        if self._cuda:
-            torch.cuda.set_rng_state_all(self._cuda)
-
-
 def find_tensors(args: Any) -> bool:
     """Whether there is a floating tensor anywhere in `args`."""
     positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
     leaves = _tree.flatten(positional, [f"args[{i}]" for i in range(len(positional))], none_is_leaf=True).leaves
-    return any(_is_floating(leaf.value) for leaf in leaves)
+    return any(is_floating(leaf.value) for leaf in leaves)
 
 
 def pull(
-    outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Any], *, create_graph: bool = False
+    outputs: Sequence[Tensor],
+    leaves: Sequence[Tensor],
+    cotangents: Sequence[Any],
+    *,
+    create_graph: bool = False,
+    undefined: set[str] | None = None,
+    names: Sequence[str] = (),
 ) -> Tensors:
-    """`torch.autograd.grad` with zeros for tensors that the outputs do not depend on."""
+    """`torch.autograd.grad` with zeros for tensors that the outputs do not depend on, whose names go to `undefined`."""
     recorded = [(y, u) for y, u in zip(outputs, cotangents, strict=True) if y.requires_grad]
     if not recorded:
+        if undefined is not None:
+            undefined.update(names[: len(leaves)])
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
     us = tuple(torch.as_tensor(u, dtype=y.dtype, device=y.device).reshape(y.shape) for y, u in zip(ys, us, strict=True))
-    found = cast(
-        "Sequence[Tensor | None]",
-        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True),
-    )
+    found: list[Tensor | None] = list(_grad(ys, leaves, us, create_graph=create_graph))
+    if not create_graph:
+        # One after the other, so that no two copies of all gradients are there at a time.
+        for i, gradient in enumerate(found):
+            if gradient is not None and gradient.layout is torch.strided:
+                found[i] = gradient.contiguous()
+    if undefined is not None:
+        undefined.update(name for name, gradient in zip(names, found, strict=False) if gradient is None)
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
@@ -415,6 +498,20 @@ def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
 
 
+def _units(tensor: Tensor) -> Generator[Tensor]:
+    """All tensors like this one that are 1 in one entry and 0 in all others."""
+    for i in range(tensor.numel()):
+        unit = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+        unit[i] = 1.0
+        yield unit.reshape(tensor.shape)
+
+
+def _grad(
+    ys: Sequence[Tensor], leaves: Sequence[Tensor], us: Sequence[Tensor], **options: bool
+) -> Sequence[Tensor | None]:
+    return torch.autograd.grad(ys, tuple(leaves), us, allow_unused=True, **options)
+
+
 def _tangent(tensor: Tensor) -> Tensor:
     tangent = forward_ad.unpack_dual(tensor).tangent
     return torch.zeros_like(tensor) if tangent is None else tangent
@@ -424,13 +521,13 @@ def _detached(returned: Tensor | Tensors) -> Tensor | Tensors:
     return tuple(tensor.detach() for tensor in returned) if isinstance(returned, tuple) else returned.detach()
 
 
-def _inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+def inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     """Sum of Re(conj(a) b) over all entries of all tensors."""
     terms = [(a.conj() * b).real.sum() if a.is_complex() else (a * b).sum() for a, b in zip(one, other, strict=True)]
     return torch.stack(terms).sum()
 
 
-def _normal_like(tensor: Tensor, generator: np.random.Generator) -> Tensor:
+def normal_like(tensor: Tensor, generator: np.random.Generator) -> Tensor:
     shape = (*tensor.shape, 2) if tensor.is_complex() else tuple(tensor.shape)
     drawn = torch.as_tensor(generator.standard_normal(shape))
     drawn = torch.view_as_complex(drawn) if tensor.is_complex() else drawn
@@ -445,7 +542,7 @@ def _size(tensor: Tensor) -> float:
     return size if 0 < size < math.inf else 1.0
 
 
-def _is_floating(value: object) -> bool:
+def is_floating(value: object) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
@@ -475,7 +572,7 @@ def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:
     """Indices of the leaves, given as (position of the argument, value), that are differentiated."""
-    floating = [i for i, (_, value) in enumerate(leaves) if _is_floating(value)]
+    floating = [i for i, (_, value) in enumerate(leaves) if is_floating(value)]
     if wrt is None:
         asked = [i for i in floating if leaves[i][1].requires_grad]
         return asked or floating
@@ -491,7 +588,7 @@ def _is_rule(f: Any) -> TypeGuard[type[torch.autograd.Function]]:
     return isinstance(f, type) and issubclass(f, torch.autograd.Function)
 
 
-def _argument_names(f: Any, count: int) -> list[str]:
+def argument_names(f: Any, count: int) -> list[str]:
     """F's own names for its positional arguments, ``args[i]`` where it has none."""
     names = [f"args[{i}]" for i in range(count)]
     function = f.forward if _is_rule(f) or isinstance(f, torch.nn.Module) else f

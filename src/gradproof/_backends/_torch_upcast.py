@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import Derivative, NotAvailableError, TorchAutodiff
+from gradproof._backends._torch_findings import findings
+from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor
 
@@ -44,7 +46,7 @@ class Torch:
         low: TorchAutodiff,
         high: TorchAutodiff | None,
         *,
-        cotangents: tuple[Tensor, ...] | None = None,
+        cotangents: Sequence[Tensor] | None = None,
         is_gappy: bool = False,
     ) -> None:
         self._low, self._high = low, high
@@ -55,12 +57,10 @@ class Torch:
 
     def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        us, is_gappy = self._cotangents, self._is_gappy
-        derivative = Derivative(self._low, inner, seed, cotangents=us, is_gappy=is_gappy)
+        derivative = Derivative(self._low, inner, seed, cotangents=self._cotangents, is_gappy=self._is_gappy)
         if self._high is None:
             return derivative
-        us = None if us is None else widened(us)
-        copied = Derivative(self._high, inner, seed, cotangents=us, is_gappy=is_gappy)
+        copied = Derivative(self._high, inner, seed)
         copied.fixed = widened(derivative.fixed)
         return Upcast(derivative, copied)
 
@@ -73,39 +73,32 @@ class Torch:
         ]
         return self._low.argument(narrowed)
 
+    def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
+        """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
+        return findings(self._low, leaves)
+
+    def whole(self) -> Any:
+        """Nothing: f is a part by itself."""
+        return None
+
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
-        """Leave all random states as they were found, whatever happens."""
+        """Leave everything besides the arguments as it was found, whatever happens."""
         return self._low.at_rest()
 
 
-def autodiff(
-    f: Any,
-    args: Any,
-    wrt: int | tuple[int, ...] | None,
-    *,
-    cotangents: tuple[Tensor, ...] | None = None,
-    is_gappy: bool = False,
-) -> Torch:
-    """Look at f as torch does; beside it at a float64 copy, where f is of lower precision and runs in float64.
-
-    `cotangents` and `is_gappy` are those of `Derivative`.
-    """
+def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Torch:
+    """Look at f as torch does; beside it at a float64 copy, where f is of lower precision and runs in float64."""
     low = TorchAutodiff(f, args, wrt)
-    return Torch(low, _copied(low, f, args, wrt), cotangents=cotangents, is_gappy=is_gappy)
-
-
-def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> TorchAutodiff | None:
-    """A float64 copy of a function of lower precision; None where there is none that computes the same."""
     if not is_low(low):
-        return None
+        return Torch(low, None)
     try:
         with low.at_rest():
             wide = tuple(map(doubled, args)) if type(args) is tuple else doubled(args)
             high = TorchAutodiff(doubled(f), wide, wrt)
-            return high if agree(low, high) else None
+            return Torch(low, high if agree(low, high) else None)
     except Exception:
         # Whatever it is: f does not run in float64, and is differenced as it is.
-        return None
+        return Torch(low, None)
 
 
 class Upcast:
@@ -119,7 +112,7 @@ class Upcast:
         self._low, self._high = low, high
         self.names, self.count = low.names, low.count
         self.arguments = (*widened(low.arguments[: low.count]), *high.arguments[low.count :])
-        self.is_scalar = low.is_scalar
+        self.is_scalar, self.left_out = low.is_scalar, low.left_out
 
     def value(self, *arguments: Any) -> Any:
         """What the copy returns."""

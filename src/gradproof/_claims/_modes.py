@@ -10,22 +10,29 @@ taken on trust but the inner mode, which has been proved before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from gradproof import _prove
-from gradproof._claims._gradient import Surroundings, prove_gradient
+from gradproof._claims._around import Surroundings
+from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._many import prove_many
+from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
-from gradproof._errors import ClaimError, UsageError
+from gradproof._errors import ClaimError, GradproofError, UsageError
 from gradproof._primal import Primal
-from gradproof._report import ModeResult, Verdict
+from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
 # Compilation takes seconds: only when asked for.
 BY_DEFAULT = ("rev", "fwd", "vmap")
+# Outputs from which on a vjp is held against a few combinations of them only.
+MANY = 1024
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
@@ -36,6 +43,7 @@ class Function(Protocol):
     names: tuple[str, ...]
     count: int
     is_scalar: bool
+    left_out: tuple[str, ...]
 
     def value(self, *arguments: Any) -> Any:
         """The function itself, with nothing recorded."""
@@ -68,6 +76,14 @@ class Autodiff(Protocol):
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`."""
+        ...
+
+    def findings(self, leaves: Mapping[str, Verdict]) -> Sequence[Finding]:
+        """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
+        ...
+
+    def whole(self) -> Part | None:
+        """What may be searched for the part that is wrong; None where f is a part by itself."""
         ...
 
 
@@ -154,10 +170,23 @@ def prove_modes(
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
         proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         primals.append(primal)
-        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note))
+        left_out = autodiff.function.left_out
+        note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
+        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
+    beside: list[Finding] = []
+    reverse = next((proof for proof in proofs if not proof.label), None)
+    if reverse is not None:
+        beside += autodiff.findings({leaf.path: leaf.verdict for leaf in reverse.leaves})
+        whole = autodiff.whole() if reverse.verdict is Verdict.WRONG else None
+        if whole is not None:
+            beside = [*wrong_parts(whole, refuter(name, options)), *beside]
+        about = {one.path for one in beside if one.id == "GP121"}
+        index = proofs.index(reverse)
+        kept = tuple(one for one in reverse.findings if not (one.path in about and one.factor == 0))
+        proofs[index] = dataclasses.replace(reverse, findings=kept)
     result = Result(
         primal=primals[0],
         reproducer=reproducer,
@@ -165,8 +194,22 @@ def prove_modes(
         evaluations=sum(primal.evaluations for primal in primals),
         calls=sum(primal.calls for primal in primals),
         claim_calls=calls,
+        beside=tuple(beside),
     )
     return ModesResult(result=result, modes=tuple(results))
+
+
+def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding | None]:
+    """Return what proves a scalar function's reverse mode wrong: its first error, or None."""
+
+    def refute(function: Function) -> Finding | None:
+        try:
+            _, proved = _Asked(function, "rev", name, options, Surroundings(), "").prove()
+        except GradproofError:
+            return None  # it cannot be run by itself, which is no evidence against it
+        return next((one for one in proved.findings if one.severity is Severity.ERROR), None)
+
+    return refute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,12 +238,15 @@ class _Asked:
         function = self.function
         is_vector = self.mode == "fwd" or not function.is_scalar
         primal = self._primal(is_vector=is_vector)
-        task = Task(primal=primal, options=self.options, reproducer=self.reproducer)
+        around = self.surroundings.of(primal)
+        task = Task(primal=primal, options=self.options, around=around, values={}, reproducer=self.reproducer)
         if self.mode == "fwd":
             return primal, prove_jvp(task, function.jvp)
         vjp = function.vjp if self.mode == "rev" else self._vjp
+        if is_vector and primal.outputs.size > MANY and np.isfinite(primal.output_values()).all():
+            return primal, prove_many(primal, vjp, self.options, self.reproducer)
         if is_vector:
-            return primal, prove_vjp(task, vjp)
+            return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)
         gradient: Callable[..., Any] = lambda *arguments: vjp(1.0, *arguments)  # noqa: E731
         proved = prove_gradient(
             primal,
@@ -208,7 +254,7 @@ class _Asked:
             is_value=False,
             keyword="grad",
             options=self.options,
-            surroundings=self.surroundings,
+            around=around,
             reproducer=self.reproducer,
         )
         return primal, proved

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradproof._claims._proved import Proved
 from gradproof._primal import Primal
-from gradproof._report import Finding, LeafResult, Reason, Verdict, worst
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,14 @@ class Result:
     evaluations: int
     calls: int
     claim_calls: int
+    # What was found besides the numbers, or about all of them together.
+    beside: tuple[Finding, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         """The worst of all proofs."""
+        if any(one.severity is Severity.ERROR for one in self.beside):
+            return Verdict.WRONG
         return worst(proof.verdict for proof in self.proofs)
 
     @property
@@ -36,7 +40,7 @@ class Result:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Those of all proofs; what holds for several is said once, else the finding says which it is of."""
-        found: dict[tuple[str, str, str, str], Finding] = {}
+        found = {(one.id, one.path, one.kind, one.place): one for one in self.beside}
         for proof in self.proofs:
             for one in proof.findings:
                 key = (one.id, one.path, one.kind, one.place)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._pieces import LeafSizes, chunks, is_large
 from gradproof._problem import Leaf
 
 Floats = NDArray[np.float64]
@@ -30,7 +32,7 @@ class Digits:
 
     def apply(self, v: Floats) -> Floats:
         digit = np.arange(self.stop - self.start) // self.stride % self.base
-        part = np.zeros_like(v)
+        part = np.zeros(len(v))
         part[self.start : self.stop] = v[self.start : self.stop] * ((digit + 1) / (self.base + 1))
         return part
 
@@ -42,7 +44,7 @@ class Spans:
     ranges: tuple[tuple[int, int], ...]
 
     def apply(self, v: Floats) -> Floats:
-        part = np.zeros_like(v)
+        part = np.zeros(len(v))  # its memory is touched only where it is written
         for start, stop in self.ranges:
             part[start:stop] = v[start:stop]
         return part
@@ -56,7 +58,12 @@ class Coin:
     side: int
 
     def apply(self, v: Floats) -> Floats:
-        return v * (hash_bits(len(v), self.salt) == self.side)
+        part = np.zeros(len(v))
+        for span in chunks(0, len(v)):
+            if v[span].any():
+                bits = hash_bits(span.stop - span.start, self.salt, span.start)
+                part[span] = v[span] * (bits == self.side)
+        return part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Slab:
 
     def apply(self, v: Floats) -> Floats:
         index = np.arange(self.stop - self.start) // self.stride % self.base
-        part = np.zeros_like(v)
+        part = np.zeros(len(v))
         part[self.start : self.stop] = v[self.start : self.stop] * ((index >= self.low) & (index < self.high))
         return part
 
@@ -92,10 +99,10 @@ class Without:
 Part = Digits | Spans | Coin | Slab | Without
 
 
-def hash_bits(count: int, salt: int) -> NDArray[np.uint64]:
-    """One pseudo-random bit per index (the finaliser of splitmix64, keyed by `salt`)."""
+def hash_bits(count: int, salt: int, start: int = 0) -> NDArray[np.uint64]:
+    """One pseudo-random bit per index from `start` on (the finaliser of splitmix64, keyed by `salt`)."""
     with np.errstate(over="ignore"):
-        z = np.arange(count, dtype=np.uint64) + np.uint64((salt * 0x9E3779B97F4A7C15 + 1) % 2**64)
+        z = np.arange(start, start + count, dtype=np.uint64) + np.uint64((salt * 0x9E3779B97F4A7C15 + 1) % 2**64)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return (z >> np.uint64(40)) & np.uint64(1)
@@ -172,16 +179,24 @@ class Directions:
         self.point = point
         self.seed = seed
         self.size = len(point)
-        self.natural = np.empty(self.size)
-        for leaf in self.leaves:
-            self.natural[leaf.start : leaf.stop] = leaf_size(leaf, point)
-        self.lower = np.full(self.size, -np.inf) if lower is None else lower
-        self.upper = np.full(self.size, np.inf) if upper is None else upper
-        self.bounded = bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
+        self.large = is_large(point)
+        self.bounded = lower is not None or upper is not None
+        sizes = [leaf_size(leaf, point) if leaf.size else 1.0 for leaf in self.leaves]
+        self.natural = cast("Floats", LeafSizes(self.leaves, sizes)) if self.large else np.empty(self.size)
+        if not self.large or self.bounded:
+            self.natural = np.concatenate(
+                [np.broadcast_to(size, leaf.size) for leaf, size in zip(self.leaves, sizes, strict=True)]
+            )
         self.inward = np.zeros(self.size, dtype=np.int8)
         if self.bounded:
-            self._fit_into_domain()
-        self.unit = _power_of_two(claim, self.natural)
+            lower = np.full(self.size, -np.inf) if lower is None else lower
+            upper = np.full(self.size, np.inf) if upper is None else upper
+        # Both or neither.
+        self.lower, self.upper = lower, upper
+        if lower is not None and upper is not None:
+            self.bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+            self._fit_into_domain(lower, upper)
+        self.unit = _power_of_two(self.leaves, claim, self.natural)
         self.claim = claim if self.unit == 1 else claim * self.unit
         self._bits = np.random.Philox(key=0)
         self._generator = np.random.Generator(self._bits)
@@ -193,6 +208,8 @@ class Directions:
         """The direction as a flat vector (n,); do not change it."""
         if self._latest is not None and self._latest[0] == direction:
             return self._latest[1]
+        if self.large:
+            self._latest = None  # gives its memory back
         if direction.entry >= 0:
             v = np.zeros(self.size)
             v[direction.entry] = self.natural[direction.entry] * (self.inward[direction.entry] or 1)
@@ -203,8 +220,8 @@ class Directions:
         self._latest = direction, v
         return v
 
-    def _fit_into_domain(self) -> None:
-        below, above = self.point - self.lower, self.upper - self.point
+    def _fit_into_domain(self, lower: Floats, upper: Floats) -> None:
+        below, above = self.point - lower, upper - self.point
         touching = 1e-8 * self.natural
         self.inward[below <= touching] = 1
         self.inward[above <= touching] = -1
@@ -219,7 +236,7 @@ class Directions:
 
     def reach(self, direction: Direction) -> tuple[float, float]:
         """The smallest and the largest t for which x + t v lies in the domain."""
-        if not self.bounded:
+        if not self.bounded or self.lower is None or self.upper is None:
             return -math.inf, math.inf
         v = self.vector(direction)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -230,12 +247,30 @@ class Directions:
 
     def slope(self, direction: Direction) -> tuple[float, float]:
         """<claim, v>, and the sum of |claim * v| (which bounds the rounding of the former)."""
-        product = self.claim * self.vector(direction)
-        return float(product.sum()), float(np.abs(product).sum())
+        v = self.vector(direction)
+        if not self.large:
+            product = self.claim * v
+            return float(product.sum()), float(np.abs(product).sum())
+        sums: list[float] = []
+        absolute: list[float] = []
+        for index in direction.group:
+            for span in chunks(self.leaves[index].start, self.leaves[index].stop):
+                product = self.claim[span] * v[span]
+                sums.append(float(product.sum()))
+                absolute.append(float(np.abs(product).sum()))
+        return math.fsum(sums), math.fsum(absolute)
+
+    def claimed_steps(self, index: int) -> Iterator[Floats]:
+        """|claim| times natural size of the entries of a leaf, as many at a time as is good for memory."""
+        leaf = self.leaves[index]
+        for span in chunks(leaf.start, leaf.stop):
+            yield np.abs(self.claim[span]) * self.natural[span]
 
     def _whole(self, direction: Direction) -> Floats:
         if direction in self._drawn:
             return self._drawn[direction]
+        if self.large:
+            self._drawn.clear()
         v = np.zeros(self.size)
         count, square = 0, 0.0
         for index in direction.group:
@@ -253,8 +288,16 @@ class Directions:
                 np.copyto(u, np.abs(u) * inward, where=inward != 0)
             u *= radius * scale * self.natural[leaf.start : leaf.stop]
             if direction.floor > 0:
-                step = scale * np.abs(self.claim[leaf.start : leaf.stop]) * self.natural[leaf.start : leaf.stop]
-                u *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
+                low = 0
+                for claimed in self.claimed_steps(index):
+                    start, stop = leaf.start + low, leaf.start + low + claimed.size
+                    part, size, step = u[low : low + claimed.size], scale * self.natural[start:stop], scale * claimed
+                    # No bound comes from here: what has a small claim moves by half its size or more, lest it be
+                    # missed.
+                    least = np.copysign(np.maximum(np.abs(part), size / 2), part)
+                    np.copyto(part, least, where=step <= direction.floor)
+                    part *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
+                    low += claimed.size
         # The failing direction is asked for again and again while a mistake is being located: keep two.
         while len(self._drawn) >= 2:
             del self._drawn[next(iter(self._drawn))]
@@ -277,9 +320,12 @@ def _key(seed: int, path: str) -> NDArray[np.uint64]:
     return np.asarray(np.random.SeedSequence(entropy).generate_state(2, np.uint64), dtype=np.uint64)
 
 
-def _power_of_two(claim: Floats, natural: Floats) -> float:
+def _power_of_two(leaves: Sequence[Leaf], claim: Floats, natural: Floats) -> float:
     """1, or the power of two that brings slopes of 1e60 and more, or 1e-60 and less, near 1."""
-    largest = float(np.max(np.abs(claim) * natural, initial=0.0))
+    largest = 0.0
+    for leaf in leaves:
+        for span in chunks(leaf.start, leaf.stop):
+            largest = max(largest, float(np.max(np.abs(claim[span]) * natural[span])))
     if largest == 0 or 1e-60 < largest < 1e60 or not math.isfinite(largest):
         return 1.0
     return 2.0 ** -round(math.log2(largest))

@@ -19,9 +19,11 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
-from gradproof._backends._torch_autodiff import NotAvailableError, RandomState
+from gradproof._backends._torch_autodiff import NotAvailableError
+from gradproof._backends._torch_state import RandomState
+from gradproof._backends._torch_upcast import Torch
 from gradproof._check import Options, check, check_autodiff
-from gradproof._claims._entrywise import measure_entries
+from gradproof._claims._by_entry import measure_entries
 from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning
 from gradproof._report import GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
@@ -278,15 +280,13 @@ class _Answer:
             return
         order = 1 if self.cotangents is None else 2
         with _passed_on():
-            autodiff = sparse.autodiff(
-                function,
-                self.first.inputs,
-                masked=self.masked,
-                cotangents=self.cotangents,
-                is_gappy=self.is_gappy,
-            )
+            seen = sparse.autodiff(function, self.first.inputs, masked=self.masked, nested=order == 2)
+            autodiff = Torch(seen, None, cotangents=self.cotangents, is_gappy=self.is_gappy)
             options = Options(order=order, modes=modes, rng=self.seed)
-            self.report = check_autodiff(function, autodiff, options, self.first.__name__, started)
+            name = self.first.__name__
+            self.report = check_autodiff(
+                autodiff, options, name=name, called=f"gradproof.check({name}, args", started=started
+            )
         if self.report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
             self._look_at_entries()
 
@@ -327,7 +327,7 @@ class _Answer:
             return
         bounds: dict[str, float] = {}
         with _passed_on():
-            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
+            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked)
             for one in report.modes:
                 if one.verdict is Verdict.CORRECT:
                     continue

@@ -1,0 +1,58 @@
+"""What a PyTorch function was seen to do besides its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gradproof._backends._torch_autodiff import TorchAutodiff
+from gradproof._report import Finding, Severity, Verdict
+
+# Paths that one note lists.
+_SHOWN = 5
+
+
+def findings(function: TorchAutodiff, leaves: Mapping[str, Verdict]) -> list[Finding]:
+    """What became of buffers, and of tensors that reverse mode gave None for, given the verdicts on the leaves."""
+    found: list[Finding] = []
+    for path in function.spoilt:
+        found.append(
+            Finding(
+                id="GP212",
+                severity=Severity.ERROR,
+                path=path,
+                kind="the backward changes this buffer",
+                advice="Training would not be the same with and without a backward; `gradproof` has put it back. "
+                "Where a checkpoint runs the forward again, that updates it twice.",
+            )
+        )
+    for path in function.names[: function.count]:
+        if path in function.undefined and leaves.get(path) is Verdict.WRONG:
+            found.append(_without_graph(path))
+    unused = [path for path in function.names if path in function.undefined]
+    unused = [path for path in unused if leaves.get(path) is Verdict.CORRECT]
+    found += summary("GP407", unused, "unused: f does not depend on it, and its gradient is None")
+    found += summary("GP408", function.updated, "f updates this buffer: put back before and after every evaluation")
+    return found
+
+
+def summary(id: str, paths: Sequence[str], kind: str) -> list[Finding]:
+    """One note that is about all of the paths; none if there are none."""
+    if not paths:
+        return []
+    shown = ", ".join(paths[1:_SHOWN])
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    kind += f" (also {shown}{more})" if shown else ""
+    return [Finding(id=id, severity=Severity.NOTE, path=paths[0], kind=kind)]
+
+
+def _without_graph(path: str) -> Finding:
+    return Finding(
+        id="GP121",
+        severity=Severity.ERROR,
+        path=path,
+        kind="detached: f depends on it, but its gradient is None",
+        factor=0.0,
+        advice="Look for `.detach()`, `.data`, `.item()`, `torch.no_grad()` or a round trip through NumPy on the way "
+        "from it to the loss. If it is meant (a stop-gradient, a straight-through estimator, a frozen part), set "
+        "`requires_grad` to False, or leave it out with `wrt=`.",
+    )

@@ -1,0 +1,147 @@
+"""A PyTorch module with its loss, seen as a function of its parameters, of its inputs, or of both."""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from gradproof import _tree
+from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
+from gradproof._backends._torch_findings import summary
+from gradproof._backends._torch_parts import LossPart, Scene
+from gradproof._backends._torch_state import State, path_of
+from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
+from gradproof._errors import UsageError
+from gradproof._report import Finding, Verdict
+
+Tensor = torch.Tensor
+Loss = Callable[[Any, Any], Any]
+
+WRT = ("parameters", "inputs", "all")
+
+
+class Parameters:
+    """The parameters of a module by their paths, each once.
+
+    Attributes
+    ----------
+    named : dict of str to Parameter
+        The trainable ones, by the name that the module gives them.
+    paths : dict of str to str
+        Their paths as Python source.
+    frozen : list of str
+        Paths of those that do not require grad.
+    tied : list of list of str
+        Paths of parameters that are one.
+    """
+
+    def __init__(self, model: torch.nn.Module, root: str = "model") -> None:
+        names: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(name)
+        self.named: dict[str, Tensor] = {}
+        self.paths: dict[str, str] = {}
+        self.frozen: list[str] = []
+        self.tied: list[list[str]] = []
+        for name, parameter in model.named_parameters():
+            path = root + path_of(model, name)
+            same = names[id(parameter)]
+            if len(same) > 1:
+                self.tied.append([root + path_of(model, one) for one in same])
+            if parameter.requires_grad:
+                self.named[name], self.paths[name] = parameter, path
+            else:
+                self.frozen.append(path)
+
+
+class _Holder(torch.nn.Module):
+    """Calls anything with the model, so that `torch.func.functional_call` may give the model other parameters."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[[torch.nn.Module], Any]) -> Any:
+        return work(self.model)
+
+
+class TorchModule(Torch):
+    """A module with its loss, and all that torch offers for it (see `gradproof._claims._modes.Autodiff`).
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to differentiate.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str) -> None:
+        self._model, self._loss, self._wrt = model, loss, wrt
+        self._parameters = Parameters(model)
+        self._state = State({"model": model}, keep_grads=False)
+        low = _function(model, self._parameters, loss, batch, wrt, self._state)
+        if not low.is_scalar:
+            raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
+        super().__init__(low, self._copy(low, batch) if is_low(low) else None)
+
+    def _copy(self, low: TorchAutodiff, batch: Any) -> TorchAutodiff | None:
+        """The same in float64; None where that does not run, or is not the same function."""
+        try:
+            model = doubled(self._model)
+            state = State({"model": model}, keep_grads=False)
+            high = _function(model, Parameters(model), self._loss, doubled(batch), self._wrt, state)
+            return high if agree(low, high) else None
+        except Exception:
+            return None  # whatever it is: differences of the model as it is will do
+
+    def argument(self, values: Sequence[Any]) -> Any:
+        """Another point: parameters by name, the batch, or both."""
+        tensors, batch = super().argument(values)
+        parameters = dict(zip(self._parameters.named, tensors, strict=False))
+        return {"parameters": parameters, "inputs": batch}.get(self._wrt, (parameters, batch))
+
+    def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
+        """Notes on frozen, tied and unused parameters; errors for those that lost their graph."""
+        found = super().findings(leaves)
+        if self._wrt == "inputs":
+            return found
+        found += summary("GP405", self._parameters.frozen, "frozen (`requires_grad` is False): not differentiated")
+        for same in self._parameters.tied:
+            found += summary("GP406", same[:1], f"tied: one parameter with {', '.join(same[1:])}, and one gradient")
+        return found
+
+    def whole(self) -> LossPart:
+        """The loss, to be searched for the part that is wrong."""
+        return LossPart(Scene({"model": self._model}, self._low), getattr(self._loss, "__name__", "loss"))
+
+
+def _function(
+    model: torch.nn.Module, parameters: Parameters, loss: Loss, batch: Any, wrt: str, state: State
+) -> TorchAutodiff:
+    """The loss of trainable parameters (a list) and of the batch, of which `wrt` says what is differentiated."""
+    by_parameters, by_inputs = wrt != "inputs", wrt != "parameters"
+    names = list(parameters.named) if by_parameters else []
+    if by_parameters and not names:
+        few = "it has none" if not parameters.frozen else "all are frozen (`requires_grad` is False)"
+        raise UsageError(f'there is no parameter of the model to differentiate by: {few}; pass `wrt="inputs"`.')
+    within = _tree.flatten((batch,), ("batch",), none_is_leaf=True).leaves
+    if by_inputs and not any(is_floating(leaf.value) for leaf in within):
+        raise UsageError("there is no floating tensor in `batch` to differentiate by.")
+    holder = _Holder(model)
+
+    def evaluate(tensors: Sequence[Tensor], batch: Any) -> Any:
+        given = {f"model.{name}": tensor for name, tensor in zip(names, tensors, strict=True)}
+        return torch.func.functional_call(holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
+
+    evaluate.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    return TorchAutodiff(
+        evaluate,
+        ([parameters.named[name] for name in names], batch),
+        tuple(i for i, chosen in enumerate((by_parameters, by_inputs)) if chosen),
+        names=[*(parameters.paths[name] for name in names), *(leaf.path for leaf in within)],
+        state=state,
+    )

@@ -1,0 +1,117 @@
+"""PyTorch: modules with their losses, parameter by parameter and part by part.
+
+Functions of tensors, rules and custom operators need no entry point of their own: `gradproof.check` takes them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+
+from gradproof._backends._torch_module import WRT, TorchModule
+from gradproof._check import Options, Seed, check_autodiff
+from gradproof._errors import UsageError
+from gradproof._report import Report
+
+__all__ = ["check_module"]
+
+
+def check_module(
+    model: torch.nn.Module,
+    loss: Callable[[Any, Any], torch.Tensor],
+    batch: Any,
+    *,
+    wrt: str = "parameters",
+    order: int = 1,
+    modes: tuple[str, ...] | None = ("rev",),
+    rtol: float | None = None,
+    max_bound: float | None = None,
+    confidence: float = 1 - 1e-6,
+    level: str = "certificate",
+    rng: Seed = None,
+) -> Report:
+    """Check whether the gradient that PyTorch computes for a model is the derivative of its loss.
+
+    Every trainable parameter is checked, in a number of forward passes that does not grow with their number. Where the
+    gradient is wrong, the modules are searched, each on the inputs and cotangents that it really received: the report
+    names the deepest one whose own derivative is wrong, and the `autograd.Function` inside it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In train or eval mode, as it is. Its parameters are never changed: evaluations get others by
+        `torch.func.functional_call`.
+    loss : callable
+        ``loss(model, batch) -> scalar tensor``; it calls the model as it likes.
+    batch : any
+        Passed on to `loss`: a tensor, or any nesting of tensors and other things.
+    wrt : {"parameters", "inputs", "all"}
+        Differentiate by the parameters that require grad, by the floating tensors in `batch`, or by both.
+    order : {1, 2}
+        2 checks second derivatives, too: reverse over reverse with the default `modes`.
+    modes : tuple of str, optional
+        As for `gradproof.check`, but reverse mode alone by default, because that is what training uses; None takes
+        every mode that PyTorch has for this model.
+    rtol, max_bound, confidence, level, rng
+        As for `gradproof.check`.
+
+    Returns
+    -------
+    Report
+        Leaves are named as ``model.encoder[0].weight``. Frozen, tied and unused parameters, and buffers that the
+        forward updates, are notes; a parameter that moves the loss but has no gradient is an error.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used, or there is nothing to differentiate.
+    FunctionError
+        If `loss` raises, or does not return one real number.
+
+    Notes
+    -----
+    Every evaluation starts from the same random states, buffers and modes, so dropout and batch normalisation can be
+    checked in train mode; all of it is left as it was found, whatever happens. What a module keeps in attributes that
+    are no buffers is not put back.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import gradproof.torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+    >>> batch = {"x": torch.ones(5, 3).double(), "y": torch.zeros(5, 1).double()}
+    >>> loss = lambda model, batch: torch.nn.functional.mse_loss(model(batch["x"]), batch["y"])
+    >>> report = gradproof.torch.check_module(model, loss, batch)
+    >>> report.verdict
+    <Verdict.CORRECT: 'CORRECT'>
+    >>> [leaf.path for leaf in report.leaves]
+    ['model[0].weight', 'model[0].bias', 'model[2].weight', 'model[2].bias']
+    """
+    started = time.perf_counter()
+    if not isinstance(cast("object", model), torch.nn.Module):
+        raise UsageError(f"`model` must be a torch.nn.Module, got {type(model).__name__}.")
+    if not callable(loss):
+        raise UsageError(f"`loss` must be callable, `loss(model, batch)`, got {type(loss).__name__}.")
+    if wrt not in WRT:
+        raise UsageError(f"`wrt` must be one of {', '.join(map(repr, WRT))}, got {wrt!r}.")
+    options = Options(
+        order=order,
+        modes=modes,
+        rtol=rtol,
+        max_bound=max_bound,
+        confidence=confidence,
+        level=level,
+        rng=rng,
+    )
+    written = "" if wrt == "parameters" else f", wrt={wrt!r}"
+    return check_autodiff(
+        TorchModule(model, loss, batch, wrt),
+        options,
+        name=type(model).__name__,
+        called=f"gradproof.torch.check_module(model, loss, batch{written}",
+        modes=("rev",),
+        started=started,
+    )

@@ -1,0 +1,527 @@
+"""PyTorch modules: parameters by name, state left as found, and the part that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import functools as ft
+import random
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import FunctionError, Severity, UsageError, Verdict
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+torch.set_num_threads(1)  # the tensors are small, and workers share the machine
+check_module = gradproof.torch.check_module
+
+DOUBLE = torch.float64
+
+
+def tensor(*shape, seed=0):
+    return torch.as_tensor(np.random.default_rng((seed, *shape)).standard_normal(shape))
+
+
+def squares(model, batch):
+    inputs, targets = batch
+    return ((model(inputs) - targets) ** 2).mean()
+
+
+def ids(report, severity=None):
+    return [one.id for one in report.findings if severity in (None, one.severity)]
+
+
+class LayerNormFn(torch.autograd.Function):
+    """Right as it stands."""
+
+    x_factor = weight_factor = 1.0
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        centred = x - x.mean(-1, keepdim=True)
+        ctx.rate = (centred.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+        ctx.save_for_backward(centred * ctx.rate, weight)
+        return centred * ctx.rate * weight + bias
+
+    @classmethod
+    def gradients(cls, ctx, cotangent):
+        normal, weight = ctx.saved_tensors
+        g = cotangent * weight
+        along = normal * (g * normal).mean(-1, keepdim=True)
+        by_x = ctx.rate * (g - g.mean(-1, keepdim=True) - along)
+        by_weight = (cotangent * normal).flatten(0, -2).sum(0)
+        return by_x * cls.x_factor, by_weight * cls.weight_factor, cotangent.flatten(0, -2).sum(0)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return LayerNormFn.gradients(ctx, cotangent)
+
+
+class WrongForItsWeight(LayerNormFn):
+    weight_factor = 1.001
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return WrongForItsWeight.gradients(ctx, cotangent)  # wrong on purpose
+
+
+class WrongForItsInput(LayerNormFn):
+    x_factor = 1.001
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return WrongForItsInput.gradients(ctx, cotangent)  # wrong on purpose
+
+
+class Norm(nn.Module):
+    def __init__(self, size, rule):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
+        self.apply_rule = rule.apply  # bound to a name of its own, as people do
+
+    def forward(self, x):
+        return self.apply_rule(x, self.weight, self.bias)
+
+
+class Block(nn.Module):
+    def __init__(self, size, rule):
+        super().__init__()
+        self.norm, self.linear, self.drop = Norm(size, rule), nn.Linear(size, size), nn.Dropout(0.2)
+
+    def forward(self, x):
+        return x + self.drop(torch.tanh(self.linear(self.norm(x))))
+
+
+class Net(nn.Module):
+    """Blocks in a list, batch normalisation, and a head."""
+
+    def __init__(self, *rules, size=6):
+        super().__init__()
+        self.encoder = nn.ModuleList([Block(size, rule) for rule in rules])
+        self.normalise, self.head = nn.BatchNorm1d(size), nn.Linear(size, 1)
+
+    def forward(self, x):
+        for block in self.encoder:
+            x = block(x)
+        return self.head(self.normalise(x))
+
+
+def net(*rules):
+    torch.manual_seed(0)
+    return Net(*rules).double()
+
+
+BATCH = (tensor(7, 6), tensor(7, 1))
+
+
+def everything(model):
+    """Bits and objects of all that a check must leave as it was."""
+    numbers = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    return {
+        "numbers": [(id(t), t.clone()) for t in numbers if not isinstance(t, nn.Parameter)],
+        "objects": [id(t) for t in (*model.parameters(), *model.buffers())],
+        "grads": [id(p.grad) for p in model.parameters()],
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "training": [m.training for m in model.modules()],
+        "hooks": [(name, len(v)) for m in model.modules() for name, v in vars(m).items() if "hooks" in name],
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "python": random.getstate(),
+        "switches": (torch.get_default_dtype(), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()),
+    }
+
+
+def assert_as_before(model, before):
+    after = everything(model)
+    for name in before:
+        if name == "numbers":
+            pairs = zip(before[name], after[name], strict=True)
+            assert all(torch.equal(one, other) for (_, one), (_, other) in pairs)
+        else:
+            assert after[name] == before[name], name
+
+
+# ---------------------------------------------------------------------------------------------------- parameters
+
+
+def test_all_parameters_of_a_model_in_training_are_certified():
+    """Dropout and batch normalisation in train mode, rules written by hand; paths are Python source."""
+    model = net(LayerNormFn, LayerNormFn)
+
+    report = check_module(model, squares, BATCH, rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert {leaf.path for leaf in report.leaves} >= {"model.encoder[0].norm.weight", "model.head.bias"}
+    for leaf in report.leaves:
+        assert eval(leaf.path, {"model": model}) is not None
+    assert [one.mode for one in report.modes] == ["rev"]
+    assert ids(report) == ["GP402", "GP408"] or ids(report) == ["GP408"]
+    assert report.cost.evaluations < 60
+
+
+def test_every_mode_is_checked_where_asked_for():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+
+    report = check_module(model, squares, (tensor(5, 3), tensor(5, 1)), order=2, modes=None, rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert len(report.modes) == 7
+    report = check_module(model, squares, (tensor(5, 3), tensor(5, 1)), order=2, rng=0)
+    assert [one.mode for one in report.modes] == ["rev", "rev-rev"]
+
+
+class Odd(nn.Module):
+    """Frozen, tied, unused and detached parameters, in containers of all kinds."""
+
+    def __init__(self, detach=False):
+        super().__init__()
+        self.parts = nn.ModuleDict({"in": nn.Linear(3, 3), "out": nn.Linear(3, 3)})
+        self.parts["out"].weight = self.parts["in"].weight
+        self.scales = nn.ParameterList([torch.rand(3) + 0.5, torch.rand(3) + 0.5])
+        self.spare = nn.Linear(3, 2)
+        self.parts["in"].bias.requires_grad_(False)
+        self.detach = detach
+
+    def forward(self, x):
+        scale = self.scales[1].detach() if self.detach else self.scales[1]
+        return self.parts["out"](torch.tanh(self.parts["in"](x) * self.scales[0])) * scale
+
+
+def test_frozen_tied_and_unused_parameters_are_noted():
+    """A tied one is one leaf with both of its places; a frozen one is none."""
+    torch.manual_seed(0)
+    report = check_module(Odd().double(), squares, (tensor(4, 3), tensor(4, 3)), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    notes = {one.id: one for one in report.findings}
+    assert notes["GP405"].path == "model.parts['in'].bias"
+    assert notes["GP406"].path == "model.parts['in'].weight"
+    assert "model.parts['out'].weight" in notes["GP406"].kind
+    assert notes["GP407"].path == "model.spare.weight"
+    assert "model.spare.bias" in notes["GP407"].kind
+    paths = [leaf.path for leaf in report.leaves]
+    assert "model.parts['in'].weight" in paths
+    assert "model.parts['out'].weight" not in paths
+    assert "model.scales[1]" in paths
+
+
+def test_a_parameter_that_lost_its_graph_is_an_error():
+    """The text names the reasons for which that may be meant; frozen, it is no error."""
+    torch.manual_seed(0)
+    model = Odd(detach=True).double()
+    batch = tensor(4, 3), tensor(4, 3)
+
+    report = check_module(model, squares, batch, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    (finding,) = [one for one in report.findings if one.id == "GP121"]
+    assert finding.path == "model.scales[1]"
+    for reason in ("stop-gradient", "straight-through", "frozen", "wrt="):
+        assert reason in finding.advice
+    assert "GP101" not in ids(report)
+    model.scales[1].requires_grad_(False)
+    assert check_module(model, squares, batch, rng=0).verdict is Verdict.CORRECT
+
+
+def test_inputs_are_differentiated_where_asked_for():
+    model = nn.Sequential(nn.Linear(3, 1), nn.Tanh()).double()
+    batch = {"x": tensor(5, 3), "label": torch.arange(5), "name": "five"}
+
+    def loss(model, batch):
+        return (model(batch["x"])[:, 0] * batch["label"]).sum()
+
+    assert [leaf.path for leaf in check_module(model, loss, batch, wrt="inputs").leaves] == ["batch['x']"]
+    leaves = check_module(model, loss, batch, wrt="all").leaves
+    assert {leaf.path for leaf in leaves} == {"model[0].weight", "model[0].bias", "batch['x']"}
+    assert all(leaf.verdict is Verdict.CORRECT for leaf in leaves)
+
+
+def test_evaluations_record_no_graph():
+    recorded = []
+
+    def loss(model, batch):
+        value = squares(model, batch)
+        recorded.append(value.requires_grad)
+        return value
+
+    report = check_module(net(LayerNormFn), loss, BATCH, rng=0)
+
+    assert report.correct
+    assert sum(recorded) == 1
+
+
+def broken_loss(model, batch):
+    return model(batch[0])
+
+
+def test_what_cannot_be_checked_is_said():
+    model = nn.Linear(3, 1).double()
+    with pytest.raises(UsageError, match=r"must be a torch\.nn\.Module"):
+        check_module(squares, squares, BATCH)
+    with pytest.raises(UsageError, match="`wrt` must be one of"):
+        check_module(model, squares, BATCH, wrt="weights")
+    with pytest.raises(UsageError, match="no parameter of the model"):
+        check_module(nn.Tanh(), squares, BATCH)
+    with pytest.raises(UsageError, match="all are frozen"):
+        check_module(nn.Linear(3, 1).requires_grad_(False), squares, BATCH)
+    with pytest.raises(UsageError, match="no floating tensor in `batch`"):
+        check_module(model, lambda model, batch: model.weight.sum(), [3], wrt="inputs")
+    with pytest.raises(UsageError, match="must return one real number"):
+        check_module(model, lambda model, batch: model(batch), tensor(5, 3))
+    with pytest.raises(FunctionError, match="loss` raised"):
+        check_module(model, broken_loss, BATCH)
+
+
+def test_another_point_is_offered_by_name():
+    model = nn.Linear(3, 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+
+    report = check_module(model, lambda model, x: model(x).square().sum(), tensor(4, 3), rng=0)
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    model.load_state_dict(report.suggested_args)
+    assert check_module(model, lambda model, x: model(x).square().sum(), tensor(4, 3), rng=0).correct
+
+
+# --------------------------------------------------------------------------------------------------------- state
+
+
+def test_everything_is_left_as_it_was():
+    """Buffers, `.grad`, modes, hooks and random states, of a right model and of one whose parts are searched."""
+    for rule in (LayerNormFn, WrongForItsInput):
+        model = net(LayerNormFn, rule)
+        squares(model, BATCH).backward()
+        model.encoder[0].eval()
+        model.head.bias.requires_grad_(False)
+        calls = []
+        model.head.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        before = everything(model)
+
+        check_module(model, squares, BATCH, rng=0)
+
+        assert calls
+        assert_as_before(model, before)
+    assert WrongForItsInput.__dict__["backward"].__name__ == "backward"
+    assert "forward" not in WrongForItsInput.__dict__
+
+
+@pytest.mark.parametrize("call", [0, 1, 2, 7, 25])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, KeyError])
+def test_everything_is_left_as_it_was_when_the_forward_is_broken_off(call, error):
+    model = net(LayerNormFn, WrongForItsInput)
+    before = everything(model)
+    count = 0
+
+    def loss(model, batch):
+        nonlocal count
+        count += 1
+        torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002
+        value = squares(model, batch)
+        model.eval()
+        torch.set_default_dtype(torch.float16)
+        torch.use_deterministic_algorithms(True)
+        if count == call + 1:
+            raise error("on purpose")
+        return value
+
+    with contextlib.suppress(KeyboardInterrupt, gradproof.GradproofError):
+        check_module(model, loss, BATCH, rng=0)
+    assert_as_before(model, before)
+
+
+def test_a_loss_that_leaves_its_mark_is_put_right():
+    """Hooks, `requires_grad`, `.grad` and buffers put in place of others."""
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double()
+    before = everything(model)
+
+    def loss(model, batch):
+        model.register_forward_hook(lambda *_: None)
+        model[1].running_mean = torch.ones(2, dtype=DOUBLE)
+        return model(batch).square().mean()
+
+    report = check_module(model, loss, tensor(5, 3), rng=0)
+
+    assert report.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
+    assert_as_before(model, before)
+
+
+def as_closure(model):
+    return lambda x: model(x).square().sum()
+
+
+def as_partial(model):
+    return ft.partial(lambda x, model: model(x).square().sum(), model=model)
+
+
+class Owner:
+    def __init__(self, model):
+        self.model = model
+
+    def loss(self, x):
+        return self.model(x).square().sum()
+
+
+@pytest.mark.parametrize("build", [as_closure, as_partial, lambda model: Owner(model).loss, lambda model: model])
+def test_modules_that_a_function_uses_are_left_as_they_were(build):
+    """Batch normalisation in train mode: every evaluation starts from the same statistics."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, momentum=None), nn.Dropout(0.5)).double()
+    model(tensor(5, 3)).sum().backward()
+    before = everything(model)
+
+    report = gradproof.check(build(model), tensor(5, 3, seed=1), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert "GP408" in ids(report)
+    assert_as_before(model, before)
+
+
+class Counts(torch.autograd.Function):
+    """Adds 1 to a buffer on the way back."""
+
+    @staticmethod
+    def forward(ctx, x, buffer):
+        ctx.buffer = buffer
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        ctx.buffer += 1  # wrong on purpose
+        return cotangent, None
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return Counts.apply(x * self.weight, self.count).sum()
+
+
+def test_a_backward_that_changes_buffers_is_an_error():
+    model = Counter().double()
+
+    report = check_module(model, lambda model, x: model(x), 0.01 * tensor(4, 3), rng=0)
+
+    assert "GP212" in ids(report, Severity.ERROR)
+    assert next(one for one in report.findings if one.id == "GP212").path == "model.count"
+    assert model.count == 0
+
+
+# ---------------------------------------------------------------------------------------- which part is wrong
+
+
+@pytest.mark.parametrize("rule", [WrongForItsWeight, WrongForItsInput])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_deepest_wrong_module_and_its_rule_are_named(rule, training):
+    """Its neighbours of the same class with a right rule are not."""
+    model = net(LayerNormFn, rule, LayerNormFn).train(training)
+
+    report = check_module(model, squares, BATCH, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    (finding,) = [one for one in report.findings if one.id == "GP120"]
+    assert finding is report.findings[0]
+    assert finding.path == "model.encoder[1].norm"
+    assert finding.kind.startswith(f"in `model.encoder[1].norm` ({rule.__name__}): claimed ")
+    assert finding.factor == pytest.approx(1.001)
+    wrong = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG]
+    if rule is WrongForItsWeight:
+        assert wrong == ["model.encoder[1].norm.weight"]
+    else:
+        assert all(path.startswith("model.encoder[0]") for path in wrong)
+
+
+class Twice(torch.autograd.Function):
+    """Two inputs, two outputs; the second gradient is wrong."""
+
+    @staticmethod
+    def forward(x, y):
+        return x * y, x + y
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, u, w):
+        x, y = ctx.saved_tensors
+        return u * y + w, u * x - w  # wrong on purpose
+
+
+class TwoInTwoOut(nn.Module):
+    def forward(self, pair, *, scale):
+        product, total = Twice.apply(pair["x"] * scale, pair["y"])
+        return {"product": product, "total": total}
+
+
+class UsesItTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.shared = nn.Linear(3, 3), nn.Linear(3, 3), TwoInTwoOut()
+
+    def forward(self, x):
+        out = self.shared({"x": self.first(x), "y": self.second(x)}, scale=2.0)
+        return self.shared({"x": out["product"], "y": out["total"]}, scale=0.5)["total"]
+
+
+def test_a_module_with_several_inputs_and_outputs_that_is_used_twice_is_named_once():
+    """Structures and keyword arguments are passed on; a rule in the style of `setup_context`."""
+    torch.manual_seed(0)
+    report = check_module(UsesItTwice().double(), squares, (tensor(4, 3), tensor(4, 3)), rng=0)
+
+    (finding,) = [one for one in report.findings if one.id == "GP120"]
+    assert finding.path == "model.shared"
+    assert "(Twice)" in finding.kind
+    assert Twice.__dict__["setup_context"].__name__ == "setup_context"
+
+
+def test_a_loss_that_is_wrong_by_itself_is_named():
+    def loss(model, batch):
+        return LayerNormFn.apply(model(batch[0]), *WEIGHTS).square().mean() + squares(model, batch).detach()
+
+    report = check_module(net(LayerNormFn), loss, BATCH, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert not [one for one in report.findings if one.id == "GP120" and one.path.startswith("model")]
+
+
+WEIGHTS = torch.ones(1, dtype=DOUBLE), torch.zeros(1, dtype=DOUBLE)
+
+
+def test_a_module_that_detaches_is_named():
+    """Without any rule of its own: what it does besides calling its parts."""
+
+    class Detaching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.inner(x) * self.inner(x).detach()  # wrong on purpose
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), Detaching(), nn.Linear(3, 1)).double()
+    report = check_module(model, squares, (tensor(4, 3), tensor(4, 1)), rng=0)
+
+    (finding,) = [one for one in report.findings if one.id == "GP120"]
+    assert finding.path == "model[1]"
+    assert "parts, which are right" in finding.advice
+
+
+def test_a_float32_model_is_checked_against_its_float64_copy():
+    """A factor that the rounding of float32 would hide; the model itself stays in float32."""
+    model = net(LayerNormFn, WrongForItsWeight).float()
+
+    report = check_module(model, squares, tuple(part.float() for part in BATCH), rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert "model.encoder[1].norm.weight" in [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG]
+    assert "float64 copy" in report.modes[0].note
+    assert all(p.dtype is torch.float32 for p in model.parameters())
+    right = check_module(net(LayerNormFn).float(), squares, tuple(part.float() for part in BATCH), rng=0)
+    assert right.verdict is Verdict.CORRECT
