@@ -675,9 +675,16 @@ def small_ripple(draw: Draw) -> Made:
 
 @family("oscillating", "float64")
 def ripple_at_the_fine_steps(draw: Draw) -> Made:
-    """Wavelength near the finest first steps, amplitude 1e-13 .. 1e-10: easily taken for noise."""
-    amplitude, frequency = draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e6, 1e7)
-    return plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+    """Wavelength near the finest first steps, amplitude 1e-13 .. 1e-10 of f: easily taken for noise."""
+    return _rippled(draw, draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e6, 1e7))
+
+
+def _rippled(draw: Draw, amplitude: np.ndarray, frequency: np.ndarray) -> Made:
+    """A ripple that is small beside f, but not beside the rounding of f."""
+    made = plus(draw, lambda x, a, w: a * sin(x * w).sum(), amplitude, frequency)
+    size = abs(float(made.smooth(made.x, *made.data)))
+    made.data = (*made.data[:-2], amplitude * max(size, 1.0), frequency)
+    return made
 
 
 @family("oscillating", UPPER)
@@ -1416,6 +1423,541 @@ def triplet_and_ranking(draw: Draw) -> Made:
         return maximum(near - far + 1, near * 0).sum()
 
     return Made(f, draw.normal(n), (draw.normal(8, n), draw.normal(8, n)))
+
+
+# -------------------------------------------------------------------------------------- later additions: smooth
+
+
+@family("smooth")
+def kalman_filter(draw: Draw) -> Made:
+    """Negative log likelihood of a random walk seen through noise; x: log variances and the first state."""
+
+    def f(x: Generic, seen: Generic) -> Generic:
+        mean, variance, total = x[2], exp(x[0]) * 2, 0
+        for k in range(8):
+            innovation, spread = seen[k] - mean, variance + exp(x[1])
+            total = total + log(spread) * 0.5 + innovation * innovation / spread * 0.5
+            gain = variance / spread
+            mean, variance = mean + gain * innovation, variance * (1 - gain) + exp(x[0])
+        return total
+
+    return Made(f, draw.normal(3, size=0.7), (draw.normal(8),))
+
+
+@family("smooth")
+def hidden_markov(draw: Draw) -> Made:
+    """The forward algorithm of three states and six symbols, from logits."""
+
+    def f(x: Generic, emission: Generic) -> Generic:
+        moves = softmax_rows(x.reshape(3, 3))
+        forward = emission[0] / 3
+        total = 0
+        for k in range(1, 6):
+            forward = (forward @ moves) * emission[k]
+            size = forward.sum()
+            total, forward = total + log(size), forward / size
+        return total
+
+    return Made(f, draw.normal(9), (draw.uniform(0.1, 1, 6, 3),))
+
+
+@family("smooth")
+def robot_arm(draw: Draw) -> Made:
+    """Squared distance of the tip of a planar arm from a target."""
+    n = draw.integer(2, 8)
+
+    def f(x: Generic, target: Generic) -> Generic:
+        angle, across, along = x[0] * 0, 0, 0
+        for i in range(n):
+            angle = angle + x[i]
+            across, along = across + cos(angle) / n, along + sin(angle) / n
+        return (across - target[0]) ** 2 + (along - target[1]) ** 2
+
+    return Made(f, draw.normal(n), (draw.normal(2),))
+
+
+@family("smooth")
+def soft_time_warping(draw: Draw) -> Made:
+    """Soft dynamic time warping of two short series."""
+    n = 4
+
+    def f(x: Generic, other: Generic) -> Generic:
+        cost = {(i, j): (x[i] - other[j]) ** 2 for i in range(n) for j in range(n)}
+        total = {(0, 0): cost[0, 0]}
+        for i in range(n):
+            for j in range(n):
+                before = [total[p] for p in ((i - 1, j), (i, j - 1), (i - 1, j - 1)) if p in total]
+                if before:
+                    total[i, j] = cost[i, j] - log_sum_exp(gather(before) * -2) * 0.5
+        return total[n - 1, n - 1]
+
+    return Made(f, draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth", UPPER)
+def gaussian_process(draw: Draw) -> Made:
+    """Marginal likelihood of five points; x: log length, log amplitude, log noise."""
+    n = 5
+
+    def f(x: Generic, place: Generic, y: Generic) -> Generic:
+        length, noise = exp(x[0]), exp(x[2]) * 0.1
+        a = [
+            [
+                exp(x[1] - (place[i] - place[j]) ** 2 / (length * length) * 0.5) + (noise if i == j else 0)
+                for j in range(n)
+            ]
+            for i in range(n)
+        ]
+        b = [y[i] + 0 * length for i in range(n)]
+        total = 0
+        for i in range(n):
+            total = total + log(a[i][i]) + b[i] * b[i] / a[i][i]
+            for j in range(i + 1, n):
+                ratio = a[j][i] / a[i][i]
+                a[j] = [p - ratio * q for p, q in zip(a[j], a[i], strict=True)]
+                b[j] = b[j] - ratio * b[i]
+        return total * 0.5
+
+    return Made(
+        f, draw.normal(3, size=0.5), (draw.stored(np.arange(n) + 0.2 * draw.rng.standard_normal(n)), draw.normal(n))
+    )
+
+
+@family("smooth")
+def coupling_flow(draw: Draw) -> Made:
+    """Log density under two affine couplings; x: their parameters."""
+
+    def f(x: Generic, points: Generic) -> Generic:
+        total = 0
+        for k in range(4):
+            a, b = points[k, 0], points[k, 1]
+            for layer in range(2):
+                p = x[4 * layer : 4 * layer + 4]
+                scale = tanh(p[0] * a + p[1])
+                a, b = b * exp(scale) + p[2] * a + p[3], a
+                total = total - scale
+            total = total + (a * a + b * b) * 0.5
+        return total / 4
+
+    return Made(f, draw.normal(8), (draw.normal(4, 2),))
+
+
+@family("smooth")
+def batch_norm(draw: Draw) -> Made:
+    def f(x: Generic, data: Generic, c: Generic) -> Generic:
+        z = data @ x.reshape(3, 2)
+        centred = z - z.sum(axis=0) / 6
+        return (tanh(centred / sqrt((centred * centred).sum(axis=0) / 6 + 1e-3)) * c).sum()
+
+    return Made(f, draw.normal(6), (draw.normal(6, 3), draw.normal(6, 2)))
+
+
+@family("smooth")
+def convolution(draw: Draw) -> Made:
+    """A convolution, a smooth unit, a mean; x: the kernel."""
+
+    def f(x: Generic, windows: Generic, target: Generic) -> Generic:
+        z = windows @ x
+        return ((z * sigmoid(z * 1.75) - target) ** 2).sum() / len(target)
+
+    signal = draw.normal(14)
+    windows = np.stack([signal[i : i + 5] for i in range(10)])
+    return Made(f, draw.normal(5), (windows, draw.normal(10)))
+
+
+@family("smooth", UPPER)
+def continued_fraction(draw: Draw) -> Made:
+    n = draw.integer(2, 9)
+
+    def f(x: Generic) -> Generic:
+        value = x[n - 1]
+        for i in reversed(range(n - 1)):
+            value = x[i] + 1 / value
+        return log(value)
+
+    return Made(f, draw.uniform(0.2, 3, n))
+
+
+@family("smooth", UPPER)
+def chebyshev_series(draw: Draw) -> Made:
+    """Degree 12 in each entry: derivatives grow with the square of the degree."""
+    n = draw.integer(1, 6)
+
+    def f(x: Generic, c: Generic) -> Generic:
+        before, now, total = x * 0 + 1, x, 0
+        for k in range(12):
+            total = total + c[k] * now
+            before, now = now, x * now * 2 - before
+        return total.sum()
+
+    return Made(f, draw.uniform(-0.95, 0.95, n), (draw.normal(12),))
+
+
+@family("smooth")
+def leapfrog_pendulum(draw: Draw) -> Made:
+    """Twenty symplectic steps; x: angle, speed, gravity, step."""
+
+    def f(x: Generic) -> Generic:
+        angle, speed, h = x[0], x[1], x[3] * 0.2
+        for _ in range(20):
+            speed = speed - h * 0.5 * x[2] * sin(angle)
+            angle = angle + h * speed
+            speed = speed - h * 0.5 * x[2] * sin(angle)
+        return angle + speed * speed
+
+    return Made(f, draw.uniform(0.3, 1.5, 4))
+
+
+@family("smooth")
+def sinkhorn(draw: Draw) -> Made:
+    """Transport cost after eight rounds of scaling."""
+    n = 3
+
+    def f(x: Generic, place: Generic) -> Generic:
+        cost = (x.reshape(n, 1) - place) ** 2
+        kernel = exp(-cost)
+        a = kernel[:, 0] * 0 + 1
+        for _ in range(8):
+            b = (kernel.T @ a) ** -1 / n
+            a = (kernel @ b) ** -1 / n
+        return (kernel * cost * a.reshape(n, 1) * b).sum()
+
+    return Made(f, draw.normal(n), (draw.normal(n),))
+
+
+@family("smooth", UPPER)
+def planets(draw: Draw) -> Made:
+    """Potential energy of four bodies that do not come near each other."""
+
+    def f(x: Generic, mass: Generic) -> Generic:
+        energy = 0
+        for i in range(4):
+            for j in range(i):
+                square = ((x[3 * i : 3 * i + 3] - x[3 * j : 3 * j + 3]) ** 2).sum()
+                energy = energy - mass[i] * mass[j] / sqrt(square + 0.01)
+        return energy
+
+    return Made(f, draw.normal(12), (draw.uniform(0.5, 2, 4),))
+
+
+@family("smooth", UPPER)
+def simplex_entropy(draw: Draw) -> Made:
+    n = draw.integer(2, 10)
+
+    def f(x: Generic, prior: Generic) -> Generic:
+        e = exp(x - largest(x))
+        p = e / e.sum()
+        return (p * (log(p) - log(prior))).sum()
+
+    return Made(f, draw.normal(n, size=2), (draw.uniform(0.05, 1, n),))
+
+
+@family("smooth", UPPER)
+def root_of_a_difference(draw: Draw) -> Made:
+    """sqrt(1 + z**2) - 1: rounding above that of the result where z is small."""
+    n = draw.integer(1, 6)
+    return Made(
+        lambda x, c: (c * (sqrt(1 + x * x) - 1)).sum(), draw.log_uniform(1e-3, 1, n), (draw.uniform(0.3, 1, n),)
+    )
+
+
+# ---------------------------------------------------------------------------------- later additions: not smooth
+
+
+@family("oscillating", "float64")
+def logistic_map(draw: Draw) -> Made:
+    """Twelve rounds of a chaotic map: derivatives of order k grow like 2**(12 k)."""
+    n = draw.integer(1, 4)
+
+    def f(x: Generic) -> Generic:
+        z = sigmoid(x)
+        for _ in range(12):
+            z = z * (1 - z) * 3.9375
+        return z.sum()
+
+    return Made(f, draw.normal(n))
+
+
+@family("oscillating", "float64")
+def two_ripples(draw: Draw) -> Made:
+    """Two ripples of different wavelengths, both small."""
+    a, b = draw.log_uniform(1e-12, 1e-8, 2), draw.log_uniform(300, 3e6, 2)
+    return plus(draw, lambda x, a, b: a[0] * sin(x * b[0]).sum() + a[1] * cos(x * b[1]).sum(), a, b)
+
+
+@family("oscillating", "float64")
+def ripple_below_the_steps(draw: Draw) -> Made:
+    """Wavelength below the finest first steps, amplitude 1e-13 .. 1e-10 of f."""
+    return _rippled(draw, draw.log_uniform(1e-13, 1e-10), draw.log_uniform(1e7, 1e8))
+
+
+@family("oscillating", "float64")
+def wave_packet(draw: Draw) -> Made:
+    """A short train of waves, in which x lies."""
+    n = draw.integer(2, 6)
+    x0, width = float(draw.normal()), float(draw.log_uniform(1e-5, 1e-2))
+    place = np.array([x0 + width * float(draw.uniform(-1, 1)), width, float(draw.log_uniform(1e-6, 1e-2))])
+    made = plus(
+        draw, lambda x, p: p[2] * exp(-(((x[0] - p[0]) / p[1]) ** 2)) * sin((x[0] - p[0]) * 5 / p[1] + 0.5), place, n=n
+    )
+    made.x[0] = x0
+    return made
+
+
+@family("quantised", "float64")
+def coarse_table(draw: Draw) -> Made:
+    """f between the points of a coarse table (piecewise linear, step 1e-2): the slope is that of the chord."""
+    c = float(draw.normal())
+
+    def f(x: Generic) -> Generic:
+        place = np.floor(np.asarray(ex.value_of(x), dtype=float) * 64) / 64
+        low, high = np.sin(place + c), np.sin(place + 1 / 64 + c)
+        return (low + (high - low) * (x - place) * 64).sum()
+
+    return Made(f, draw.normal(3))
+
+
+@family("near_kink", "float64")
+def hermite_table(draw: Draw) -> Made:
+    """Cubic pieces between the points of a table: continuous slopes, jumps of the second derivative every 1/256."""
+    c = float(draw.normal())
+
+    def f(x: Generic) -> Generic:
+        low = np.floor(np.asarray(ex.value_of(x), dtype=float) * 256) / 256
+        t, step = (x - low) * 256, 1 / 256
+        a, b, p, q = (
+            np.sin(3 * low + c),
+            np.sin(3 * (low + step) + c),
+            np.cos(3 * low + c),
+            np.cos(3 * (low + step) + c),
+        )
+        p, q = 3 * step * p, 3 * step * q
+        return (a + p * t + (3 * (b - a) - 2 * p - q) * t**2 + (p + q - 2 * (b - a)) * t**3).sum()
+
+    return Made(f, draw.normal(draw.integer(1, 5)))
+
+
+@family("one_sided", UPPER)
+def reciprocal_barrier(draw: Draw) -> Made:
+    """mu / (b - x): infinite at the edge, and not defined beyond it."""
+    n = draw.integer(1, 6)
+    x = draw.uniform(0.5, 2, n)
+    bound = draw.stored(x + draw.log_uniform(1e-5, 1e-1, n) + 1e-5 * (draw.dtype != "float64"))
+    return Made(lambda x, b: (x * x).sum() + (1e-3 / (b - x) + 0 * log(b - x)).sum(), x, (bound,))
+
+
+@family("one_sided", UPPER)
+def fourth_root(draw: Draw) -> Made:
+    n = draw.integer(1, 6)
+    return Made(lambda x, c: (c * sqrt(sqrt(x))).sum(), draw.log_uniform(1e-5, 1, n), (draw.uniform(0.2, 1, n),))
+
+
+@family("one_sided", UPPER)
+def logit_near_its_edges(draw: Draw) -> Made:
+    """log(x / (1 - x)), some x next to 0 or 1, even nearer than the smallest steps."""
+    n = draw.integer(1, 8)
+    near = draw.log_uniform(1e-6, 0.3, n)
+    x = draw.stored(np.where(draw.rng.random(n) < 0.5, near, 1 - near))
+    return Made(lambda x, c: (c * log(x / (1 - x))).sum(), x, (draw.uniform(0.2, 1, n),))
+
+
+@family("one_sided", UPPER)
+def edge_of_a_ball(draw: Draw) -> Made:
+    """-log(1 - |x|**2) next to the surface of the ball."""
+    n = draw.integer(2, 8)
+    x = draw.rng.standard_normal(n)
+    x = draw.stored(x / np.linalg.norm(x) * math.sqrt(1 - float(draw.log_uniform(3e-5, 0.3))))
+    return Made(lambda x, c: (c * x).sum() - log(1 - (x * x).sum()), x, (draw.normal(n),))
+
+
+@family("noisy", "float64")
+def noise_in_cells(draw: Draw) -> Made:
+    """Noise that is constant within cells of 1e-9 .. 1e-5: the slope is that of the smooth part within a cell."""
+    amplitude, cells = float(draw.log_uniform(1e-11, 1e-7)), float(draw.log_uniform(1e5, 1e9))
+    return seen_through(draw, lambda y, x, typical: y + amplitude * typical * hash_noise(np.floor(x * cells)))
+
+
+@family("noisy", UPPER)
+def heavy_tailed_noise(draw: Draw) -> Made:
+    """Noise whose largest values are many times the typical one."""
+    size = 1e-9 if draw.dtype == "float64" else 1e-5
+
+    def change(y: float, x: np.ndarray, typical: float) -> float:
+        u = hash_noise(x)
+        return y + size * typical * math.tan(1.45 * u)
+
+    return seen_through(draw, change)
+
+
+@family("quantised noisy", "float64")
+def low_bits_dropped(draw: Draw) -> Made:
+    """The last 9 to 29 of 53 bits of the result are lost."""
+    bits = draw.integer(24, 45)
+
+    def change(y: float, x: np.ndarray, typical: float) -> float:
+        mantissa, exponent = math.frexp(float(y))
+        return math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits)
+
+    return seen_through(draw, change)
+
+
+@family("float32_inside", "float64")
+def inputs_in_float32(draw: Draw) -> Made:
+    """x is stored in float32 before it is used in float64."""
+    n = draw.integer(2, 8)
+    f, data = piece(draw, n)
+    x = draw.normal(n).astype(np.float32).astype(float)
+    return Made(f, x, data, lambda x, *d: f(x.astype(np.float32).astype(float), *d))
+
+
+@family("nondeterministic quantised", "float64")
+def stochastic_rounding(draw: Draw) -> Made:
+    """Rounded up or down to a lattice at random, without bias."""
+    rng = np.random.default_rng(draw.integer(0, 2**31))
+    step = float(draw.log_uniform(1e-9, 1e-4))
+    return seen_through(draw, lambda y, x, typical: step * math.floor(float(y) / step + rng.random()))
+
+
+@family("quantised", "float64")
+def quantised_inside(draw: Draw) -> Made:
+    """The first layer's values are rounded to 7 .. 11 decimals."""
+    n, decimals = draw.integer(2, 8), draw.integer(7, 12)
+    w, c = dense(draw, 8, n), draw.normal(8)
+    return Made(
+        lambda x, w, c: (tanh(w @ x) * c).sum(),
+        draw.normal(n),
+        (w, c),
+        lambda x, w, c: float((np.round(np.tanh(w @ x), decimals) * c).sum()),
+    )
+
+
+@family("offset", "float64")
+def drifting_offset(draw: Draw) -> Made:
+    """One entry carries a linear trend 1e5 times as steep as the rest."""
+    return plus(draw, lambda x: x[0] * 1e5, n=5)
+
+
+@family("kink", UPPER)
+def median_and_range(draw: Draw) -> Made:
+    """Order statistics of linear functions."""
+    n = draw.integer(2, 8)
+
+    def f(x: Generic, a: Generic) -> Generic:
+        z = a @ x
+        order = np.argsort(np.asarray(ex.value_of(z), dtype=float))
+        return z[int(order[4])] + (z[int(order[8])] - z[int(order[0])]) * 0.5 + (z * z).sum() * 0.05
+
+    return Made(f, draw.normal(n), (dense(draw, 9, n),))
+
+
+@family("kink", UPPER)
+def maxout_net(draw: Draw) -> Made:
+    n = draw.integer(2, 8)
+
+    def f(x: Generic, w: Generic, c: Generic) -> Generic:
+        z = w @ x
+        return ((maximum(maximum(z[0::3], z[1::3]), z[2::3]) * c).sum() - 1) ** 2
+
+    return Made(f, draw.normal(n), (dense(draw, 18, n, size=1.5), draw.normal(6)))
+
+
+@family("kink", UPPER)
+def total_variation(draw: Draw) -> Made:
+    n = draw.integer(3, 16)
+    return Made(
+        lambda x, y: ((x - y) ** 2).sum() * 0.5 + absolute(x[1:] - x[:-1]).sum() * 0.3,
+        draw.normal(n),
+        (draw.normal(n),),
+    )
+
+
+@family("near_kink", "float64")
+def tent_map(draw: Draw) -> Made:
+    """Six rounds of the tent map: kinks everywhere, slopes of plus or minus 64."""
+    n = draw.integer(1, 4)
+
+    def f(x: Generic) -> Generic:
+        z = sigmoid(x)
+        for _ in range(6):
+            z = 1 - absolute(z * 2 - 1)
+        return z.sum()
+
+    return Made(f, draw.normal(n))
+
+
+@family("near_kink", UPPER)
+def absolute_sine(draw: Draw) -> Made:
+    n = draw.integer(1, 8)
+    return Made(lambda x, c: (c * absolute(sin(x * 4))).sum(), draw.normal(n), (draw.uniform(0.2, 1, n),))
+
+
+@family("kink", UPPER)
+def clipped_surrogate(draw: Draw) -> Made:
+    """The clipped ratio of policy optimisation."""
+
+    def f(x: Generic, features: Generic, old: Generic, gain: Generic) -> Generic:
+        ratio = exp(features @ x - old)
+        clipped = where(ratio > 1.25, ratio * 0 + 1.25, where(ratio < 0.75, ratio * 0 + 0.75, ratio))
+        return -where(ratio * gain < clipped * gain, ratio * gain, clipped * gain).sum()
+
+    features, x = draw.normal(10, 4), draw.normal(4)
+    old = draw.stored(features @ x + 0.3 * draw.rng.standard_normal(10))
+    return Made(f, x, (features, old, draw.normal(10)))
+
+
+@family("near_kink", "float64")
+def folded_kinks(draw: Draw) -> Made:
+    """A net of absolute values four layers deep."""
+    n = draw.integer(2, 6)
+    weights = np.stack([dense(draw, n, n, size=1.5) for _ in range(4)])
+
+    def f(x: Generic, w: Generic) -> Generic:
+        h = x
+        for layer in range(4):
+            h = absolute(w[layer] @ h - 0.3)
+        return (h * h).sum()
+
+    return Made(f, draw.normal(n), (weights,))
+
+
+@family("solver noisy", "float64")
+def newton_root(draw: Draw) -> Made:
+    """z**3 + a z = b by Newton's method, stopped below a step of 1e-9, which leaves an error of its square."""
+
+    def newton(x: Generic, steps: int, tolerance: float) -> Generic:
+        z = x[0] * 0 + 1
+        for _ in range(steps):
+            change = (z**3 + x[0] * z - x[1]) / (z * z * 3 + x[0])
+            z = z - change
+            if tolerance and abs(float(change)) < tolerance:
+                break
+        return z * z + x[0] * z
+
+    return Made(lambda x: newton(x, 14, 0.0), draw.uniform(0.5, 2, 2), (), lambda x: newton(x, 60, 1e-9))
+
+
+@family("solver noisy", "float64")
+def power_iteration(draw: Draw) -> Made:
+    """The largest eigenvalue of a symmetric matrix of 3 by 3, iterated to 1e-14; truth by 400 rounds."""
+    half = dense(draw, 3, 3)
+    a = half @ half.T
+
+    def rounds(x: Generic, a: Generic, steps: int, tolerance: float) -> Generic:
+        m = gather([a[i, j] + (x[i] * x[i] if i == j else x[i] * x[j]) for i in range(3) for j in range(3)])
+        m = m.reshape(3, 3)
+        z, value = m[0] * 0 + 1, 0.0
+        for _ in range(steps):
+            y = m @ z
+            size = sqrt((y * y).sum())
+            z = y / size
+            if tolerance and abs(float(size) - value) < tolerance:
+                break
+            value = float(size) if tolerance else 0.0
+        return (z * (m @ z)).sum()
+
+    return Made(
+        lambda x, a: rounds(x, a, 150, 0.0), draw.uniform(0.5, 1.5, 3), (a,), lambda x, a: rounds(x, a, 500, 1e-14)
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- checking

@@ -13,7 +13,7 @@ import pytest
 
 import gradproof
 from gradproof import Verdict, _pieces, check
-from gradproof._leaf import slices
+from gradproof._leaf import Leaf
 from gradproof._pieces import LeafSizes, Pieces, joined
 from gradproof._prove._directions import Coin, Direction, Directions, Spans
 
@@ -29,6 +29,15 @@ def _everything_is_large(monkeypatch):
 def parts(*sizes, seed=0):
     rng = np.random.default_rng(seed)
     return [rng.standard_normal(size) for size in sizes]
+
+
+def laid(*sizes):
+    """Leaves of these sizes, one after the other."""
+    stops = np.cumsum(sizes).tolist()
+    return tuple(
+        Leaf(path=f"x[{i}]", shape=(size,), dtype="float64", start=stop - size, stop=stop)
+        for i, (size, stop) in enumerate(zip(sizes, stops, strict=True))
+    )
 
 
 def test_pieces_give_what_an_array_gives():
@@ -56,7 +65,7 @@ def test_small_vectors_stay_arrays():
 def test_directions_are_the_same_in_pieces(monkeypatch):
     """Bit for bit, with parts and floors: a report does not depend on where the vectors lie."""
     sizes = (150, 1, 70)
-    leaves = slices((f"x[{i}]", (size,), "float64", size) for i, size in enumerate(sizes))
+    leaves = laid(*sizes)
     points, claims = parts(*sizes), parts(*sizes, seed=1)
     points[2] *= np.logspace(-3, 3, 70)  # natural sizes of its own for every entry
     pieces = Directions(leaves, joined(points), joined(claims), 5)
@@ -74,8 +83,7 @@ def test_directions_are_the_same_in_pieces(monkeypatch):
 
 
 def test_sizes_are_found_by_leaf():
-    leaves = slices((name, (size,), "float64", size) for name, size in (("a", 2), ("b", 0), ("c", 3)))
-    sizes = LeafSizes(leaves, [2.0, 1.0, np.array([3.0, 4.0, 5.0])])
+    sizes = LeafSizes(laid(2, 0, 3), [2.0, 1.0, np.array([3.0, 4.0, 5.0])])
     assert [float(sizes[i]) for i in range(5)] == [2, 2, 3, 4, 5]
     assert sizes[0:2] == 2.0
     assert sizes[3:5].tolist() == [4, 5]

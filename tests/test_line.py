@@ -211,7 +211,7 @@ def many_kinks(t):
 @pytest.mark.parametrize("deviation", [1e-6, 1e-5, 1e-4])
 def test_smooth_lines_are_recognised(phi, deviation):
     """A small deviation is the claim's fault on a smooth line, and the polynomial gives a second slope."""
-    shape, _ = run(shape_near(deviation, 1e-16, far=True), phi)
+    shape, _ = run(shape_near(deviation, phi(0.0), 1e-16, far=True), phi)
 
     assert shape.kind is ShapeKind.SMOOTH
     assert abs(shape.slope - measure(phi)[0].value[0]) < 0.1 * deviation
@@ -219,14 +219,14 @@ def test_smooth_lines_are_recognised(phi, deviation):
 
 def test_jumps_are_recognised():
     """The look-alike: where f jumps from piece to piece, a small deviation may be f's own."""
-    shape, _ = run(shape_near(1e-6, 1e-16, far=True), stopped_early)
+    shape, _ = run(shape_near(1e-6, stopped_early(0.0), 1e-16, far=True), stopped_early)
 
     assert shape.kind is ShapeKind.JUMPS
 
 
 def test_kinks_are_no_jumps():
     """Kinks are continuous: they explain no deviation."""
-    shape, _ = run(shape_near(1e-4, 1e-16), many_kinks)
+    shape, _ = run(shape_near(1e-4, many_kinks(0.0), 1e-16), many_kinks)
 
     assert shape.kind is not ShapeKind.JUMPS
 
@@ -250,3 +250,112 @@ def test_every_look_knows_how_far_rounding_moves_f():
 
     assert tier.scale < 10
     assert measured.slope.unit[0] >= 0.3 * 2.0**-52 * np.linalg.norm(claim * x)
+
+
+def test_a_ripple_as_short_as_the_finest_steps_is_no_noise():
+    """Its slope belongs to the slope: averaging over it, as one may over noise, is not honest."""
+    for seed in range(25):
+        amplitude, frequency = 10.0 ** -(10 + seed % 4), 1.3 ** (seed % 5) * 3e7
+
+        def phi(t, a=amplitude, w=frequency):
+            return math.sin(1 + t) + a * math.sin(w * t)
+
+        found, _ = measure(phi, seed, scale=1.0)
+
+        assert abs(found.value[0] - math.cos(1.0) - amplitude * frequency) <= found.bar[0]
+
+
+def test_ripples_are_in_later_slopes_too():
+    """What the first direction took for noise is not averaged away by the ones after it."""
+    for seed in range(25):
+        first, _ = measure(lambda t: math.sin(1 + t) + 1e-11 * math.sin(3e7 * t), seed, scale=1.0)
+        known = learn(first, float(first.bar[0]), 1.0)
+
+        found, _ = measure(lambda t: math.sin(1 + t) + 1e-11 * math.sin(5e7 * t), seed, scale=1.0, known=known)
+
+        assert abs(found.value[0] - math.cos(1.0) - 5e-4) <= found.bar[0]
+
+
+def test_inputs_rounded_to_float32_hide_at_fine_steps():
+    """Entries of x that stay where they are at the finest steps may hide more than the one that moves."""
+    x = np.array([0.7, 0.011, 1.9, -1.3]).astype(np.float32).astype(float)
+    v = np.array([0.8, -1.1, 1.3, 0.4])
+
+    def phi(t):
+        z = (x + t * v).astype(np.float32).astype(float)
+        return float(np.sum(np.sin(z) + z * z))
+
+    true = float(np.sum((np.cos(x) + 2 * x) * v))
+    for seed in range(25):
+        found, _ = measure(phi, seed, scale=5.0)
+
+        assert abs(found.value[0] - true) <= found.bar[0]
+
+
+def test_values_lost_in_rounding_are_not_flat():
+    """sqrt(1 + z**2) - 1 in float32 stays as it is for steps of a hundredth: that says nothing about its slope."""
+
+    def phi(t):
+        z = np.float32(np.float32(1.5e-3) * np.float32(1 + t))
+        # Corrected to first order of where x + t v was rounded, as a check does.
+        visited = float(z) - 1.5e-3 * (1 + t)
+        return 3e2 * float(np.sqrt(1 + z * z) - np.float32(1)) - 3e2 * 1.5e-3 * visited
+
+    for seed in range(25):
+        found, _ = measure(phi, seed, eps=2.0**-23, scale=3e2 * 1.5e-3**2)
+
+        assert abs(found.value[0] - 3e2 * 1.5e-3**2) <= found.bar[0]
+
+
+@pytest.mark.parametrize("gap", [1e-6, 3e-6, 1e-5])
+def test_an_edge_nearer_than_the_smallest_step_gives_no_slope(gap):
+    """From one side log(gap + t) looks alike at all steps above the gap: there is no bar, and it says why."""
+    for seed in range(25):
+
+        def phi(t):
+            return float(np.float32(math.log(gap + t))) if gap + t > 0 else math.nan
+
+        found, _ = measure(phi, seed, eps=2.0**-23, scale=1 / gap)
+
+        covered = abs(found.value[0] - 1 / gap) <= found.bar[0]
+        assert covered
+        assert math.isfinite(found.bar[0]) or found.trouble == "domain"
+
+
+def test_tiny_values_keep_their_noise():
+    """Squares of values below 1e-160 vanish, their noise must not: the bar scales with f."""
+    plain, _ = measure(lambda t: math.sin(1 + t) + hashed(t, 1e-9), 3)
+    tiny, _ = measure(lambda t: 1e-200 * (math.sin(1 + t) + hashed(t, 1e-9)), 3)
+
+    assert tiny.bar[0] == pytest.approx(1e-200 * plain.bar[0], rel=1e-6)
+
+
+def test_two_point_questions_allow_for_more_bending_than_seen():
+    """A part of a direction that bends f more than the whole did has a wider bar, or none."""
+    first, _ = measure(SMOOTH["exp"][0], scale=0.7)
+    known = learn(first, float(first.bar[0]) / 0.7, 0.7)
+    step, width = known.question_step, 0.02
+    plus, minus = (0.1 * math.tanh(1 + t / width) + 0.7 * t for t in (step, -step))
+    even = abs((plus + minus) / 2 - 0.1 * math.tanh(1))
+    true = 0.1 / width / math.cosh(1) ** 2 + 0.7
+
+    plain = known.question_bar(step, 0.0, 0.7)
+
+    assert plain < 1e-8
+    assert known.question_bar(step, even, 0.7) >= abs((plus - minus) / (2 * step) - true)
+    assert math.isinf(known.question_bar(step, 1e6 * step**2, 0.7))
+
+
+def test_a_ripple_below_the_levels_of_later_directions_stays_in_their_bars():
+    """Two levels cannot see what the first direction saw far below them: it hands on how steep that may be."""
+
+    def rippled(slope, frequency):
+        return lambda t: 600 + slope * t + 900 * t * t + 500 * t**3 + 5.4e-10 * math.sin(0.7 + frequency * t)
+
+    for seed in range(25):
+        first, _ = measure(rippled(1e3, 2e8), seed, scale=750.0)
+        known = learn(first, float(first.bar[0]) / 1e3, 750.0)
+
+        found, _ = measure(rippled(-1e3, 4e8), seed + 1, scale=750.0, known=known)
+
+        assert abs(found.value[0] + 1e3 - 0.216 * math.cos(0.7)) <= found.bar[0]

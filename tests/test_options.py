@@ -162,11 +162,266 @@ def test_a_cast_in_the_way_of_the_complex_step_is_no_warning():
     assert report.reason is Reason.NOISE
 
 
-@pytest.mark.parametrize("option", [{"level": "entries"}, {"domain": (0, 2)}, {"reference": np.sin}])
-def test_options_for_gradients_alone(option):
-    """What is not supported yet is refused, never ignored."""
-    with pytest.raises(gradproof.UsageError, match="with `grad` alone"):
-        gradproof.check(np.sin, np.ones(3), jac=lambda x: np.diag(np.cos(x)), **option)
+# ---------------------------------------------------------------------------------------- claims of all other kinds
+
+MIX = np.random.default_rng(3).normal(size=(9, 6))
+LONG = np.linspace(0, 1, 80)
+LONG_MIX = np.random.default_rng(4).normal(size=(9, 80))
+
+
+def mixed(x):
+    """Nine outputs, called inside [0, 1] only."""
+    assert np.all(x >= 0), x
+    assert np.all(x <= 1), x
+    return (MIX if x.size == 6 else LONG_MIX) @ np.sqrt(1 + x) + x[0] * x[1]
+
+
+def mixed_jac(x):
+    jac = (MIX if x.size == 6 else LONG_MIX) * (0.5 / np.sqrt(1 + x))
+    jac[:, 0] += x[1]
+    jac[:, 1] += x[0]
+    return jac
+
+
+def coupled(x):
+    """The same for a scalar."""
+    return only_inside(x) + float(x[0] * x[1])
+
+
+def coupled_gradient(x):
+    gradient = inside_gradient(x)
+    gradient[0] += x[1]
+    gradient[1] += x[0]
+    return gradient
+
+
+def coupled_hessian(x):
+    hessian = np.diag(-0.25 * (1 + x) ** -1.5 * np.arange(1, x.size + 1) + 2)
+    hessian[0, 1] = hessian[1, 0] = 1
+    return hessian
+
+
+def one_wrong(derivative):
+    """A matrix with one wrong entry, and its mirror image where it is symmetric."""
+
+    def wrong(x):
+        matrix = derivative(x)
+        matrix[2, 3] += 0.3
+        if derivative is coupled_hessian:
+            matrix[3, 2] += 0.3
+        return matrix
+
+    return wrong
+
+
+def all_claims(matrix):
+    """Keyword, function, point and claim for every kind that a matrix function can be claimed in."""
+    if matrix.__name__ == "coupled_hessian" or matrix is WRONG_HESSIAN:
+        return [
+            (coupled, POINT, {"hess": matrix}),
+            (coupled, POINT, {"hvp": lambda v, x: matrix(x) @ v}),
+            (coupled, POINT, {"grad": coupled_gradient, "hess": matrix}),
+            (coupled, POINT, {"grad": coupled_gradient, "hvp": lambda v, x: matrix(x) @ v}),
+        ]
+    return [
+        (mixed, x, claim)
+        for x in (POINT, LONG)
+        for claim in (
+            {"jac": matrix},
+            {"vjp": lambda u, x: u @ matrix(x)},
+            {"jvp": lambda v, x: matrix(x) @ v},
+        )
+    ]
+
+
+WRONG_HESSIAN = one_wrong(coupled_hessian)
+RIGHT = all_claims(mixed_jac) + all_claims(coupled_hessian)
+WRONG = all_claims(one_wrong(mixed_jac)) + all_claims(WRONG_HESSIAN)
+
+
+@pytest.mark.parametrize("level", ["certificate", "entries"])
+@pytest.mark.parametrize(("f", "x", "claim"), RIGHT)
+def test_right_claims_of_every_kind_within_a_domain(f, x, claim, level):
+    """CORRECT, with entries on both bounds, f never called outside them, and the level in the report."""
+    for seed in range(2):
+        report = gradproof.check(f, x, **claim, domain=(0, 1), level=level, rng=seed)
+
+        assert report.correct, str(report)
+        assert report.level == level
+        assert all(leaf.bound < 1e-2 for leaf in report.leaves)
+
+
+@pytest.mark.parametrize("level", ["certificate", "entries"])
+@pytest.mark.parametrize(("f", "x", "claim"), WRONG)
+def test_wrong_claims_of_every_kind_within_a_domain(f, x, claim, level):
+    """The entry is found in every kind; by its index where the claim has entries."""
+    report = gradproof.check(f, x, **claim, domain=(0, 1), level=level, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    found = [finding for finding in report.findings if finding.id == "GP101"]
+    if set(claim) & {"jac", "hess"}:
+        assert {finding.path.partition("[")[2] for finding in found} <= {"2, 3]", "3, 2]"}
+    elif x is POINT or "vjp" in claim:
+        assert {finding.path for finding in found} <= {"x[2]", "x[3]"}
+    assert all("domain=domain" in finding.reproducer for finding in found)
+
+
+def test_a_domain_that_does_not_fit_any_claim():
+    """It is refused for all kinds of claims."""
+    for f, x, claim in RIGHT:
+        with pytest.raises(gradproof.UsageError, match="must lie in the domain"):
+            gradproof.check(f, x, **claim, domain=(0, 0.9))
+
+
+def test_every_entry_of_a_matrix():
+    """An error that no direction shows is named, with its own bar; so are several; the bound is that of entries."""
+    rng = np.random.default_rng(5)
+    weights, x = rng.normal(size=(40, 30)) / 5, rng.normal(size=30)
+
+    def f(x):
+        return np.tanh(weights @ x)
+
+    right = (1 - np.tanh(weights @ x) ** 2)[:, None] * weights
+    for seed in range(3):
+        report = gradproof.check(f, x, jac=right, level="entries", rng=seed)
+        assert report.correct
+        assert report.level == "entries"
+        assert report.leaves[0].bound < 1e-6
+        assert report.cost.evaluations < 5 * 30
+        wrong = right.copy()
+        wrong[7, 5] += 1e-4 * np.abs(right[7]).mean()  # wrong on purpose
+        wrong[30, 29] *= 1.01
+        report = gradproof.check(f, x, jac=wrong, level="entries", rng=seed)
+        assert [finding.path for finding in report.findings] == ["jac[7, 5]", "jac[30, 29]"]
+        for finding in report.findings:
+            i, j = finding.entries[0]
+            assert abs(finding.reference - right[i, j]) <= finding.error_bar < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "kind"),
+    [  # all wrong on purpose
+        (lambda matrix: 2 * matrix, "jac", "claimed 2 times the true derivative"),
+        (lambda matrix: matrix[::-1], "jac", "rows in reverse order"),
+        (lambda matrix: matrix * np.where(np.arange(30) == 4, -1, 1), "jac[:, 4]", "claimed with the wrong sign"),
+        (lambda matrix: matrix * np.where(np.arange(40) == 4, 0, 1)[:, None], "jac[4]", "claimed zero"),
+    ],
+)
+def test_mistakes_found_entry_by_entry(change, path, kind):
+    """They are told in one finding as ever."""
+    rng = np.random.default_rng(5)
+    weights, x = rng.normal(size=(40, 30)) / 5, rng.normal(size=30)
+    claim = change(np.cos(weights @ x)[:, None] * weights)
+
+    report = gradproof.check(lambda x: np.sin(weights @ x), x, jac=claim, level="entries", rng=0)
+
+    (found,) = report.findings
+    assert found.path == path
+    assert found.kind.startswith(kind)
+
+
+def test_entries_at_kinks_are_not_wrong():
+    """A valid subgradient stays one, entry by entry, too."""
+    x = np.array([1.0, 0.0, 2.0, 3.0, -1.0, 4.0])
+    jac = np.diag(np.sign(x))
+
+    report = gradproof.check(np.abs, x, jac=jac, level="entries", rng=0)
+    jac[3, 3] = 2  # wrong on purpose
+    wrong = gradproof.check(np.abs, x, jac=jac, level="entries", rng=0)
+
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+    assert [finding.path for finding in wrong.findings if finding.severity == "error"] == ["jac[3, 3]"]
+
+
+FINE = np.random.default_rng(6).normal(size=(50, 60)) / 8
+LOW_POINT = np.random.default_rng(7).normal(size=60).astype(np.float32)
+
+
+def low(x):
+    """float32 arithmetic with a large offset: the slopes drown."""
+    return np.tanh(FINE.astype(np.float32) @ x) + np.float32(30)
+
+
+def high(x):
+    return np.tanh(FINE @ x) + 30
+
+
+def low_jac(x, factor=1.0):
+    return (factor * (1 - np.tanh(FINE @ x.astype(float)) ** 2)[:, None] * FINE).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", ["certificate", "entries"])
+@pytest.mark.parametrize("kind", ["jac", "vjp", "jvp"])
+def test_a_reference_for_claims_of_every_kind(kind, level):
+    """It narrows the bars of a float32 f, makes nothing WRONG, lets nothing wrong be CORRECT, and may be refused."""
+
+    def claim(factor):
+        return {
+            "jac": lambda x: low_jac(x, factor),
+            "vjp": lambda u, x: u @ low_jac(x, factor),
+            "jvp": lambda v, x: low_jac(x, factor) @ v,
+        }[kind]
+
+    alone = gradproof.check(low, LOW_POINT, **{kind: claim(1)}, level=level, rng=0)
+    helped = gradproof.check(low, LOW_POINT, **{kind: claim(1)}, reference=high, level=level, rng=0)
+    slightly = gradproof.check(low, LOW_POINT, **{kind: claim(1.003)}, reference=high, level=level, rng=0)
+    grossly = gradproof.check(low, LOW_POINT, **{kind: claim(-1)}, reference=high, level=level, rng=0)
+    another = gradproof.check(low, LOW_POINT, **{kind: claim(1)}, reference=lambda x: 3 * high(x), level=level, rng=0)
+
+    assert alone.verdict is Verdict.INCONCLUSIVE or level == "entries"
+    assert helped.correct
+    assert alone.leaves[0].bound is None or helped.leaves[0].bound < alone.leaves[0].bound
+    assert slightly.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
+    assert not slightly.correct or slightly.leaves[0].bound > 0.003
+    assert grossly.verdict is Verdict.WRONG
+    assert another.verdict is not Verdict.CORRECT
+    with pytest.raises(gradproof.FunctionError, match="50 numbers"):
+        gradproof.check(low, LOW_POINT, **{kind: claim(1)}, reference=lambda x: high(x)[:3], level=level)
+
+
+def test_a_reference_for_second_differences():
+    """A Hessian alone, of a float32 f, is CORRECT with the help of a double one, and only if the two agree."""
+    x = np.linspace(-1, 1, 4).astype(np.float32)
+
+    def hessian(x):
+        return np.diag(-np.sin(x.astype(float))).astype(np.float32)
+
+    def f(x):
+        return np.float32(np.sum(np.sin(x)) + np.float32(50))
+
+    def reference(x):
+        return float(np.sum(np.sin(x)) + 50)
+
+    assert gradproof.check(f, x, hess=hessian, rng=0).verdict is Verdict.INCONCLUSIVE
+    assert gradproof.check(f, x, hess=hessian, reference=reference, rng=0).correct
+    wrong = gradproof.check(f, x, hess=lambda x: 1.5 * hessian(x), reference=reference, rng=0)  # wrong on purpose
+    assert not wrong.correct
+
+
+def drowned_outputs(x):
+    return 1e9 + 1e-4 * np.sin(MIX @ x)
+
+
+@pytest.mark.parametrize("kind", ["jac", "vjp", "jvp"])
+def test_the_complex_step_for_claims_of_every_kind(kind):
+    """Outputs whose slopes drown in rounding are CORRECT by the complex step, and never by it WRONG."""
+    x = np.linspace(0.2, 1, 6)
+
+    def claim(factor):
+        def jac(x):
+            return factor * 1e-4 * np.cos(MIX @ x)[:, None] * MIX
+
+        return {"jac": jac, "vjp": lambda u, x: u @ jac(x), "jvp": lambda v, x: jac(x) @ v}[kind]
+
+    assert gradproof.check(drowned_outputs, x, **{kind: claim(1)}, rng=0).correct
+    assert not gradproof.check(drowned_outputs, x, **{kind: claim(1.02)}, rng=0).correct  # wrong on purpose
+    assert gradproof.check(drowned_outputs, x, **{kind: claim(3)}, rng=0).verdict is Verdict.WRONG  # wrong on purpose
+    real = gradproof.check(lambda x: drowned_outputs(np.asarray(x, dtype=float)), x, **{kind: claim(1)}, rng=0)
+    assert real.verdict is Verdict.INCONCLUSIVE
+
+
+def test_levels_that_do_not_exist():
+    """They are refused."""
     with pytest.raises(gradproof.UsageError):
         gradproof.check(np.sum, np.ones(3), grad=np.ones_like, level="everything")
 

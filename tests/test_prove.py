@@ -212,6 +212,84 @@ def test_flat_leaves_are_correct_and_noted():
     assert [str(leaf.verdict) for leaf in report.leaves] == ["CORRECT", "WRONG"]
 
 
+def centred(x):
+    return x - x.mean(axis=0)
+
+
+class Transformer:
+    """One block: attention with separate biases for q, k and v, then linear with bias, batch norm, tanh, mean.
+
+    The bias of k adds the same number to all scores of a query; that before the batch norm is subtracted with the mean.
+    """
+
+    def __init__(self, tokens=6, width=4):
+        rng = np.random.default_rng(3)
+        self.data, self.weight = rng.normal(size=(tokens, width)), rng.normal(size=(tokens, width))
+        square, vector = (width, width), (width,)
+        shapes = {f"{kind}{name}": square if kind == "W" else vector for name in "qkv" for kind in "Wb"}
+        shapes |= {"W": square, "b": vector, "gamma": vector, "beta": vector}
+        self.point = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+    def forward(self, p):
+        q, k, v = (self.data @ p[f"W{name}"] + p[f"b{name}"] for name in "qkv")
+        scores = q @ k.T / np.sqrt(q.shape[1])
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        mixed = weights @ v
+        hidden = centred(mixed @ p["W"] + p["b"])
+        deviation = np.sqrt((hidden**2).mean(axis=0) + 1e-5)
+        normal = hidden / deviation
+        return q, k, v, weights, mixed, normal, deviation, np.tanh(normal * p["gamma"] + p["beta"])
+
+    def loss(self, p):
+        return float((self.weight * self.forward(p)[-1]).mean())
+
+    def gradient(self, p):
+        q, k, v, weights, mixed, normal, deviation, out = self.forward(p)
+        d = self.weight / self.weight.size * (1 - out**2)
+        dnormal = d * p["gamma"]
+        dhidden = (centred(dnormal) - normal * (dnormal * normal).mean(axis=0)) / deviation
+        dmixed = dhidden @ p["W"].T
+        dweights = dmixed @ v.T
+        dscores = weights * (dweights - (dweights * weights).sum(axis=1, keepdims=True)) / np.sqrt(q.shape[1])
+        found = {"W": mixed.T @ dhidden, "b": dhidden.sum(axis=0)}
+        for name, delta in (("q", dscores @ k), ("k", dscores.T @ q), ("v", weights.T @ dmixed)):
+            found |= {f"W{name}": self.data.T @ delta, f"b{name}": delta.sum(axis=0)}
+        return found | {"gamma": (d * normal).sum(axis=0), "beta": d.sum(axis=0)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flat_biases_of_a_transformer(seed):
+    """The bias of k and one before a batch norm change nothing: noted, and no reason to doubt the other leaves.
+
+    (bv, too: it adds one vector to all tokens, which the batch norm takes off.)
+    """
+    model = Transformer()
+    gradient = model.gradient(model.point)
+
+    report = gradproof.check(model.loss, model.point, grad=gradient, rng=seed)
+
+    assert report.correct
+    assert report.cost.evaluations <= 42
+    flat = {leaf.path for leaf in report.leaves if leaf.note == "flat: f does not change"}
+    assert flat == {"p['bk']", "p['bv']", "p['b']"}
+
+
+@pytest.mark.parametrize(("name", "neighbour"), [("bk", "bq"), ("bv", "beta"), ("b", "beta")])
+def test_flat_leaves_with_a_gradient_are_wrong(name, neighbour):
+    """Where a flat leaf claims a thousandth of its neighbour's gradient, it is accused, and it alone."""
+    model = Transformer()
+    gradient = model.gradient(model.point)
+    claim = {**gradient, name: 1e-3 * gradient[neighbour]}  # wrong on purpose
+
+    for seed in range(5):
+        report = gradproof.check(model.loss, model.point, grad=claim, rng=seed)
+
+        wrong = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG]
+        assert wrong == [f"p['{name}']"]
+        assert all(leaf.verdict is Verdict.CORRECT for leaf in report.leaves if leaf.path not in wrong)
+
+
 def test_a_leaf_claimed_zero_is_not_flat():
     """A zeroed gradient is found, and named."""
     report = gradproof.check(

@@ -99,10 +99,10 @@ def test_a_function_of_nested_tensors_with_everything_around_them_is_correct():
     report = check(nested, (params, 3), rng=0)
 
     assert report.verdict is Verdict.CORRECT
-    assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT}
+    assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT, "vmap": Verdict.CORRECT}
     assert [leaf.path for leaf in report.leaves[:2]] == ["params['w']", "params['b']"]
     assert Report.from_json(report.to_json()) == report
-    assert "Modes: rev CORRECT, fwd CORRECT." in str(report)
+    assert "Modes: rev CORRECT, fwd CORRECT, vmap CORRECT." in str(report)
 
 
 def test_only_tensors_that_require_grad_are_differentiated_where_there_are_any():
@@ -120,14 +120,14 @@ def test_only_tensors_that_require_grad_are_differentiated_where_there_are_any()
 
 @pytest.mark.parametrize("rule", [Sine, lambda x: Sine.apply(x)])
 def test_a_right_rule_is_correct_in_both_modes(rule):
-    report = check(rule, tensor(4, 5), rng=0)
+    report = check(rule, tensor(4, 5), modes=("rev", "fwd"), rng=0)
 
     assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT}
 
 
 @pytest.mark.parametrize(("rule", "wrong", "right"), [(SineBackwardOff, "rev", "fwd"), (SineForwardOff, "fwd", "rev")])
 def test_of_two_modes_that_disagree_the_wrong_one_is_named(rule, wrong, right):
-    report = check(rule, tensor(4, 5), rng=0)
+    report = check(rule, tensor(4, 5), modes=("rev", "fwd"), rng=0)
 
     assert modes(report) == {wrong: Verdict.WRONG, right: Verdict.CORRECT}
     assert report.verdict is Verdict.WRONG
@@ -153,7 +153,7 @@ def test_second_order_is_checked_in_four_compositions():
     report = check(f, (tensor(2, 3), tensor(3, 2)), order=2, rng=0)
 
     assert report.verdict is Verdict.CORRECT
-    assert [one.mode for one in report.modes] == ["rev", "fwd", "rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd"]
+    assert [one.mode for one in report.modes] == ["rev", "fwd", "vmap", "rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd"]
 
 
 def test_a_rule_that_forgets_a_dependence_is_wrong_to_second_order_only():
@@ -220,9 +220,9 @@ def test_the_forward_rule_of_cholesky_inverse_is_wrong_to_first_order():
         return torch.cholesky_inverse(torch.stack([torch.stack([t, 0 * t]), torch.stack([corner * t, 2 * t + 3])]))
 
     t = torch.tensor(0.7, dtype=DOUBLE)
-    report = check(lambda t: inverse(t, 0.0), t, rng=0)
+    report = check(lambda t: inverse(t, 0.0), t, modes=("rev", "fwd"), rng=0)
     assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.CORRECT}
-    report = check(lambda t: inverse(t, 1.0), t, rng=0)
+    report = check(lambda t: inverse(t, 1.0), t, modes=("rev", "fwd"), rng=0)
     assert modes(report) == {"rev": Verdict.CORRECT, "fwd": Verdict.WRONG}
 
 
@@ -406,3 +406,62 @@ def test_a_forward_that_does_not_run_in_float64_is_differenced_as_it_is():
 
     assert report.verdict is Verdict.CORRECT
     assert report.modes[0].note == ""
+
+
+class SineBatchedOff(Sine):
+    """Right alone, wrong under vmap: a sum over all axes swallows that of the batch."""
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return ScaleByFirst.apply(cotangent, x.cos())
+
+
+class ScaleByFirst(torch.autograd.Function):
+    @staticmethod
+    def forward(cotangent, slope):
+        return cotangent * slope
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def vmap(info, in_dims, cotangent, slope):
+        return cotangent * slope * info.batch_size, 0  # wrong on purpose
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        raise NotImplementedError
+
+
+def test_a_backward_that_is_wrong_under_vmap_alone_is_found():
+    report = check(SineBatchedOff, tensor(4, 5), modes=("rev", "vmap"), rng=0)
+
+    assert modes(report) == {"rev": Verdict.CORRECT, "vmap": Verdict.WRONG}
+    assert report.findings[0].kind.startswith("vmap: ")
+    right = check(lambda x: x.sin(), tensor(4, 5), modes=("rev", "vmap"), rng=0)
+    assert modes(right) == {"rev": Verdict.CORRECT, "vmap": Verdict.CORRECT}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_function_is_checked_when_asked_for():
+    report = check(lambda x: (x.sin() * x).sum(), tensor(4, 5), modes=("rev", "compile"), rng=0)
+
+    assert modes(report) == {"rev": Verdict.CORRECT, "compile": Verdict.CORRECT}
+
+
+def test_modes_that_agree_with_a_proved_one_need_no_evaluations_of_f():
+    """Forward mode and the outer forward modes rest on <u, J v> = <J^T u, v>."""
+
+    def f(x, y):
+        return (x @ y).tanh()
+
+    args = tensor(2, 3), tensor(3, 2)
+    alone = check(f, args, modes=("rev",), rng=0).cost.evaluations
+    both = check(f, args, modes=("rev", "fwd", "vmap"), rng=0)
+
+    assert both.verdict is Verdict.CORRECT
+    assert both.cost.evaluations <= alone + 2  # one look at f's outputs for each
+    assert all(leaf.bound < 1e-2 for leaf in both.leaves)

@@ -16,6 +16,7 @@ from gradproof._report import (
 )
 
 if TYPE_CHECKING:
+    from gradproof import compat as compat
     from gradproof import course as course
     from gradproof import torch as torch
 
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "assert_grad",
     "check",
+    "compat",
     "course",
 ]
 
@@ -49,7 +51,7 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
-    if name in ("course", "torch"):
+    if name in ("compat", "course", "torch"):
         import importlib
 
         return importlib.import_module(f"gradproof.{name}")

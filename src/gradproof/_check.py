@@ -66,7 +66,7 @@ def check(
     f is evaluated around the point along random directions v through all differentiated arrays; the slopes of
     ``phi(t) = f(x + t v)``, each with an error bar, are compared with ``<grad, v>``. The number of evaluations does
     not grow with the number of parameters. Every other claim is reduced to such proofs: `jac`, `vjp` and `jvp` to
-    those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``<u, grad(x)>``.
+    the slopes of all outputs, or those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``grad(x)``.
 
     Without a claim, `args` must hold tensors of PyTorch, and what its own autodiff returns for f is the claim: a
     function, a module, an `autograd.Function` or a custom operator, with outputs of any structure.
@@ -122,16 +122,17 @@ def check(
     confidence : float
         Of the bounds, over the choice of directions, given honest error bars.
     level : {"certificate", "entries"}
-        "entries" measures every entry by itself, each with its own bar: two evaluations or more for each. By default
-        this is done only where the entries are few. With `grad` alone.
+        "entries" measures every entry by itself, each with its own bar. For a gradient, and every column of a Jacobian,
+        that takes two evaluations or more, for an entry of a `hess` or `hvp` alone some 14. A `vjp` is called once for
+        every output then, a `jvp` once for every input. By default only few entries are measured so.
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
-        argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the inside.
-        With `grad` alone.
+        argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the
+        inside.
     reference : callable, optional
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
-        on f itself. With `grad` alone.
+        on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim: these rest on the latter.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -194,7 +195,7 @@ def check(
     [('jac[2, 1]', 15.0, 75.0)]
     """
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
-    options = _Options(
+    options = Options(
         wrt=wrt,
         order=order,
         modes=modes,
@@ -337,7 +338,7 @@ class Case:
         merged: dict[str, Any] = {**self.options, **overrides}
         _require_options(merged, self.args)
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
-        return _check(self.f, self.args, _given(**claims), _Options(**merged), self.name)
+        return _check(self.f, self.args, _given(**claims), Options(**merged), self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _case, (self.f, self.args, self.name, dict(self.options))
@@ -375,7 +376,7 @@ _PARAMETERS = inspect.signature(check).parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Options:
+class Options:
     """What `check` was asked besides f, args and the claim."""
 
     wrt: int | tuple[int, ...] | None = None
@@ -400,14 +401,6 @@ class _Options:
             raise UsageError(f'`level` must be "certificate" or "entries", got {self.level!r}.')
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
-
-    def require_gradient(self, claims: Mapping[str, Any]) -> None:
-        """Raise UsageError where an option is set that only `grad` takes."""
-        asked = {"level": self.level != "certificate", "domain": self.domain is not None}
-        asked["reference"] = self.reference is not None
-        names = [f"`{name}`" for name, is_set in asked.items() if is_set]
-        if names and set(claims) != {"grad"}:
-            raise UsageError(f"{' and '.join(names)} can be used with `grad` alone so far.")
 
     def require_no_modes(self) -> None:
         """Raise UsageError where an option is set that only a framework's autodiff takes."""
@@ -449,12 +442,18 @@ def _draw_seed(rng: Any) -> int:
     raise UsageError(f"`rng` must be a seed (an int, not negative), a numpy.random.Generator or None, got {rng!r}.")
 
 
-def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: _Options, name: str | None) -> Report:
+def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
-        return _check_autodiff(f, _backends.autodiff(f, args, options.wrt), options, name, started)
+        f_name = str(getattr(f, "__name__", type(f).__name__))
+        return check_autodiff(
+            _backends.autodiff(f, args, options.wrt),
+            options,
+            name=name or f_name,
+            called=f"gradproof.check({_identifier(f_name, 'f')}, args",
+            started=started,
+        )
     _claims.require_claims(claims)
-    options.require_gradient(claims)
     options.require_no_modes()
     seed = _draw_seed(options.rng)
 
@@ -480,46 +479,30 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 
-def _check_autodiff(
-    f: Callable[..., Any], autodiff: Any, options: _Options, name: str | None, started: float
-) -> Report:
-    """Check what a framework's own autodiff claims about f."""
-    short_name = str(getattr(f, "__name__", type(f).__name__))
-    called = f"gradproof.check({_identifier(short_name, 'f')}, args"
-    called += options.written()
-    return _prove_autodiff(autodiff, options, name=name or short_name, called=called, started=started)
-
-
 def check_autodiff(
     autodiff: Any,
-    options: Mapping[str, Any],
+    options: Options,
     *,
     name: str,
     called: str,
-    modes: tuple[str, ...] | None,
     started: float,
+    modes: tuple[str, ...] | None = None,
 ) -> Report:
-    """Check what a framework's own autodiff claims, for its own entry points.
+    """Check what a framework's own autodiff claims.
 
     Parameters
     ----------
     autodiff : Autodiff
-    options : mapping of str to object
-        Those of `check`.
+    options : Options
     name : str
         In the report.
     called : str
         The call that runs the check again, up to its options.
-    modes : tuple of str or None
-        The entry point's default.
     started : float
         When it began, by `time.perf_counter`.
+    modes : tuple of str or None
+        The entry point's default, which need not be written.
     """
-    asked = _Options(**options)
-    return _prove_autodiff(autodiff, asked, name=name, called=called + asked.written(modes), started=started)
-
-
-def _prove_autodiff(autodiff: Any, options: _Options, *, name: str, called: str, started: float) -> Report:
     from gradproof._claims._modes import prove_modes
 
     seed = _draw_seed(options.rng)
@@ -531,14 +514,14 @@ def _prove_autodiff(autodiff: Any, options: _Options, *, name: str, called: str,
             order=options.order,
             options=options.engine(seed),
             surroundings=_claims.Surroundings(),
-            reproducer=f"{called}, rng={seed})",
+            reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
     return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 
 
 def _report(
     result: _claims.Result,
-    options: _Options,
+    options: Options,
     *,
     seed: int,
     claim: str,

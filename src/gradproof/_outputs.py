@@ -63,7 +63,10 @@ class Outputs:
             raise FunctionError(f"`{name}` returned no number: there is nothing to differentiate.")
         self.eps = max(leaf.eps for leaf in self.leaves)
         self._makers = self.layout.makers([leaf.start for leaf in self.leaves])
-        self._lone = self.leaves[0].shape if len(self.leaves) == 1 and len(self.keys[0]) == 1 else None
+        self._is_lone = len(flat.leaves) == 1 and len(self.keys[0]) == 1
+        self._kinds = [_kind(value) for value in floats]
+        is_plain = self._is_lone or (type(returned) is tuple and all(len(leaf.keys) == 2 for leaf in flat.leaves))
+        self._is_plain = is_plain and all(map(_backends.is_array, floats))
 
     def read(self, returned: Any) -> Vector:
         """Return the numbers that f returned as a private flat vector (m,).
@@ -73,10 +76,12 @@ class Outputs:
         FunctionError
             If they have another structure or other shapes than at the point.
         """
-        if self._lone is not None and type(returned) is np.ndarray and returned.dtype.kind == "f":
-            if returned.shape != self._lone:
-                raise FunctionError(self._differs(f"shape {returned.shape}", f"shape {self._lone}"))
-            return _backends.of(returned).to_vector(returned)
+        if self._is_plain:
+            given = cast("tuple[Any, ...]", (returned,) if self._is_lone else returned)
+            if type(given) is tuple and [_kind(value) for value in given] == self._kinds:
+                pairs = zip(given, self.origins, strict=True)
+                pieces = [piece for value, origin in pairs for piece in origin.vectors(value)]
+                return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         flat = _tree.flatten((returned,), ("output",), none_is_leaf=True)
         if tuple(leaf.keys for leaf in flat.leaves) != self.keys:
             by_keys = {leaf.keys: leaf for leaf in flat.leaves}
@@ -85,7 +90,7 @@ class Outputs:
             found = [by_keys[key] for key in self.keys]
         else:
             found = list(flat.leaves)
-        pieces: list[Vector] = []
+        pieces = list[Vector]()
         for leaf, at_point in zip(found, self.origins, strict=True):
             _require_number(leaf.value, leaf.path, self._name)
             if np.shape(leaf.value) != at_point.shape:
@@ -119,6 +124,10 @@ class Outputs:
         """Output i as Python source, such as ``output[3]``; ``output`` for a lone number."""
         leaf, index = self.leaf_of(i)
         return leaf.path + (str(list(index)) if index else "")
+
+
+def _kind(value: Any) -> tuple[Any, ...]:
+    return cast("Any", type(value)), np.shape(value), getattr(value, "dtype", None)
 
 
 def _as_float(value: Any) -> Any:

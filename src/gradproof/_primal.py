@@ -44,13 +44,15 @@ class Primal:
         What f returns; only where `is_vector`, and known once f has been evaluated at the point.
     layout : Layout
         The differentiated arrays and their leaves; `origins` are the former.
+    is_vector : bool
+        As passed.
     leaves : tuple of Leaf
         All differentiated leaves in the user's order, empty ones too; `keys` are the ways to them from the top, the
         same for both parts of a complex array.
     point : ndarray of float64, shape (n,)
     given, given_wrt : args and `wrt` as they were passed.
-    roots : tuple of str
-        Names of the differentiated arguments.
+    names : list of str
+        Of all arguments; `roots` are those of the differentiated ones.
     is_tuple : bool
         Whether the claim is a tuple with one member per differentiated argument.
     changed : list of str
@@ -84,8 +86,8 @@ class Primal:
         self.name = name if name is not None else _name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
-        self._names = _argument_names(f, len(positional)) if names is None else list(names)
-        self.roots = tuple(self._names[i] for i in self.wrt)
+        self.names = _argument_names(f, len(positional)) if names is None else list(names)
+        self.roots = tuple(self.names[i] for i in self.wrt)
         self.evaluations = 0
         self.calls = 0
         self.changed: list[str] = []
@@ -108,7 +110,7 @@ class Primal:
 
         self._passive = [i for i in range(len(positional)) if i not in self.wrt]
         passive = _tree.flatten(
-            tuple(positional[i] for i in self._passive), [self._names[i] for i in self._passive], none_is_leaf=True
+            tuple(positional[i] for i in self._passive), [self.names[i] for i in self._passive], none_is_leaf=True
         )
         self._passive_structure = passive.structure
         self._passive_leaves = sorted(passive.leaves, key=lambda leaf: leaf.slot)
@@ -117,7 +119,7 @@ class Primal:
         self._restore_passive()
 
         self._buffer: Vector | None = None
-        self._is_vector = is_vector
+        self.is_vector = is_vector
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
@@ -205,7 +207,7 @@ class Primal:
         FunctionError
             If it is not what f should return.
         """
-        if not self._is_vector:
+        if not self.is_vector:
             value = _scalar(returned, self.short_name)
             return np.array([value if math.isfinite(value) else math.nan])
         if self._outputs is None:
@@ -277,7 +279,7 @@ class Primal:
         ]
         handed = tuple(self._arguments[i] for i in self._passive)
         changed = _tree.changed_members(handed, self._passive_structure, self._passive_copies, _backends.same_leaf)
-        paths += [self._names[self._passive[i]] for i in changed]
+        paths += [self.names[self._passive[i]] for i in changed]
         self._must_restore = self._must_restore or bool(paths)
         return paths
 

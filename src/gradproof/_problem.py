@@ -185,7 +185,7 @@ class Problem:
             try:
                 returned = primal.f(*primal.arguments(values))
             except (ValueError, ArithmeticError):
-                size = 1 if self._cotangent is None else self._cotangent.size
+                size = primal.outputs.size if primal.is_vector else 1
                 return np.full(size, math.nan), beside
             except Exception as error:
                 raise FunctionError(raised(primal.short_name, error, f"at the point + {step:.3g} v")) from error

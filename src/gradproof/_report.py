@@ -155,7 +155,7 @@ class ModeResult:
     verdict : Verdict or None
         None where the mode was not checked.
     note : str
-        Why not, such as ``"not available: ..."`` with the framework's own words.
+        Why not, such as ``"not available: ..."`` with the framework's own words; or what was left out.
     """
 
     mode: str

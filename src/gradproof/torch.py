@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from gradproof._backends._torch_module import WRT, TorchModule
-from gradproof._check import Seed, check_autodiff
+from gradproof._check import Options, Seed, check_autodiff
 from gradproof._errors import UsageError
 from gradproof._report import Report
 
@@ -97,15 +97,15 @@ def check_module(
         raise UsageError(f"`loss` must be callable, `loss(model, batch)`, got {type(loss).__name__}.")
     if wrt not in WRT:
         raise UsageError(f"`wrt` must be one of {', '.join(map(repr, WRT))}, got {wrt!r}.")
-    options = {
-        "order": order,
-        "modes": modes,
-        "rtol": rtol,
-        "max_bound": max_bound,
-        "confidence": confidence,
-        "level": level,
-        "rng": rng,
-    }
+    options = Options(
+        order=order,
+        modes=modes,
+        rtol=rtol,
+        max_bound=max_bound,
+        confidence=confidence,
+        level=level,
+        rng=rng,
+    )
     written = "" if wrt == "parameters" else f", wrt={wrt!r}"
     return check_autodiff(
         TorchModule(model, loss, batch, wrt),

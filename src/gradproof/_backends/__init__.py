@@ -5,6 +5,7 @@ One module for each library, all with the functions of `Backend`; `of` picks the
 
 from __future__ import annotations
 
+import functools as ft
 import importlib
 import sys
 from typing import Any, Protocol, cast
@@ -81,8 +82,13 @@ def of(value: object) -> Backend:
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
-        return cast("Backend", importlib.import_module("gradproof._backends._torch"))
+        return _torch_backend()
     return _NUMPY
+
+
+@ft.cache
+def _torch_backend() -> Backend:
+    return cast("Backend", importlib.import_module("gradproof._backends._torch"))
 
 
 def is_array(value: object) -> bool:

@@ -52,7 +52,12 @@ def dtype_of(value: Any) -> str:
 
 def to_vector(value: Any) -> Vector:
     """Return a private float64 copy, flat in C order."""
-    tensor = value.detach().to(device="cpu", dtype=torch.float64, copy=True)
+    tensor = value.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.dtype is torch.float64 and tensor.device.type == "cpu" and not tensor.is_neg():
+        return np.array(tensor.numpy(), order="C").reshape(-1)
+    tensor = tensor.to(device="cpu", dtype=torch.float64, copy=True)
     return np.asarray(tensor.contiguous().numpy(force=True)).reshape(-1)
 
 

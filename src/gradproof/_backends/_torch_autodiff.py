@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools as ft
 import importlib
 import inspect
@@ -66,6 +67,8 @@ class TorchAutodiff:
         How many are differentiated.
     is_scalar : bool
         Whether f returns one real number.
+    left_out : tuple of str
+        Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
     undefined : set of str
         Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
     updated, spoilt : list of str
@@ -108,8 +111,10 @@ class TorchAutodiff:
         self.updated: list[str] = []
         self.spoilt: list[str] = []
         self._records = False
-        self._outputs: list[int] | None = None
+        self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
+        self._kept: list[int] | None = None
         self.is_scalar = False
+        self.left_out: tuple[str, ...] = ()
         self._learn()
 
     def value(self, *arguments: Any) -> Any:
@@ -138,6 +143,36 @@ class TorchAutodiff:
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
+    def rows(self, *arguments: Any) -> list[Tensor] | None:
+        """The rows of J in reverse mode from one recorded graph, ``(m, *leaf.shape)`` by each differentiated tensor.
+
+        None where there are complex tensors, or the graph does not allow it.
+        """
+        if any(leaf.is_complex() for leaf in arguments[: self.count]):
+            return None
+        with torch.enable_grad():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            if any(output.is_complex() for output in outputs):
+                return None
+            rows: list[Tensors] = []
+            try:
+                for output in outputs:
+                    for unit in _units(output):
+                        if not output.requires_grad:
+                            rows.append(tuple(torch.zeros_like(leaf) for leaf in leaves))
+                            continue
+                        found = _grad([output], leaves, [unit], retain_graph=True)
+                        rows.append(
+                            tuple(
+                                torch.zeros_like(leaf) if gradient is None else gradient
+                                for leaf, gradient in zip(leaves, found, strict=True)
+                            )
+                        )
+            except RuntimeError:
+                return None
+            return [torch.stack(columns) for columns in zip(*rows, strict=True)]
+
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """J v in forward mode, in the structure of `value`.
 
@@ -153,6 +188,34 @@ class TorchAutodiff:
                 for leaf, tangent in zip(arguments[: self.count], tangents, strict=True)
             )
             return self._pick(self._call([*duals, *arguments[self.count :]]), _tangent)
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Tensors]:
+        """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` compiles f first.
+
+        Raises
+        ------
+        NotAvailableError
+            If torch has no rule for it, or cannot compile f.
+        """
+        if mode == "compile":
+            compiled = self._compiled()
+            return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
+        with torch.enable_grad(), _refusals():
+            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+            outputs = self.outputs(leaves, arguments[self.count :])
+            rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
+            together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
+            with warnings.catch_warnings():
+                # How fast torch is here is no concern of the check.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
+            return [tuple(gradient[k] for gradient in found) for k in range(len(rows))]
+
+    def _compiled(self) -> TorchAutodiff:
+        """The same function, compiled by `torch.compile` at its first call."""
+        compiled = copy.copy(self)
+        compiled._f = torch.compile(self._f)
+        return compiled
 
     def outputs(self, leaves: Sequence[Tensor], others: Sequence[Any]) -> list[Tensor]:
         """All floating outputs of f, as torch records them."""
@@ -190,17 +253,36 @@ class TorchAutodiff:
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
+            self.state.learn()
             self.state.restore()
         outputs = self._floating(returned)
+        if len(outputs) > 1:
+            outputs = self._leave_out(outputs)
         if not outputs:
             raise FunctionError(
                 "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
+    def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
+        with torch.enable_grad():
+            ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
+            returned = self._call([*ready, *self.arguments[self.count :]])
+        self.state.rewind()
+        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+        floating = [leaf for leaf in leaves if is_floating(leaf.value)]
+        kept = [i for i, leaf in enumerate(floating) if leaf.value.requires_grad]
+        if not kept or len(kept) == len(outputs) or len(floating) != len(outputs):
+            return outputs
+        self._kept = kept
+        self.left_out = tuple(leaf.path for i, leaf in enumerate(floating) if i not in set(kept))
+        return [outputs[i] for i in kept]
+
     def _call(self, arguments: Sequence[Any]) -> Any:
         self.state.rewind()
-        return self._f(*self._structure.unflatten(self._ordered(arguments)))
+        ordered = self._ordered(arguments)
+        return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
@@ -210,9 +292,16 @@ class TorchAutodiff:
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
-        leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-        found = [leaf.value for leaf in leaves if is_floating(leaf.value)]
-        return [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+        if type(returned) is Tensor:
+            values = [returned]
+        elif type(returned) in (tuple, list) and all(type(one) is Tensor for one in returned):
+            values = list(returned)
+        else:
+            leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
+            values = [leaf.value for leaf in leaves]
+        found = [value for value in values if is_floating(value)]
+        found = [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
+        return found if self._kept is None else [found[i] for i in self._kept]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""
@@ -227,11 +316,31 @@ class Derivative:
 
     For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
     is random and `fixed`. It is real, and has the attributes of `TorchAutodiff`.
+
+    Parameters
+    ----------
+    base : TorchAutodiff
+    inner : {"rev", "fwd"}
+    seed : int
+    cotangents : sequence of tensors, optional
+        The point in u for ``inner="rev"``, one for each output; those that do not require grad are constants there.
+        Random ones by default.
+    is_gappy : bool
+        Whether f' gets cotangents that are not contiguous.
     """
 
     is_scalar = True
+    left_out: tuple[str, ...] = ()
 
-    def __init__(self, base: TorchAutodiff, inner: str, seed: int) -> None:
+    def __init__(
+        self,
+        base: TorchAutodiff,
+        inner: str,
+        seed: int,
+        *,
+        cotangents: Sequence[Tensor] | None = None,
+        is_gappy: bool = False,
+    ) -> None:
         self._base = base
         self._inner = inner
         generator = np.random.default_rng((seed, 4))
@@ -240,11 +349,18 @@ class Derivative:
         with torch.no_grad():
             outputs = [tensor.detach() for tensor in base.outputs(leaves, base.arguments[base.count :])]
         base.state.rewind()
-        cotangents = tuple(normal_like(tensor, generator) for tensor in outputs)
+        drawn = tuple(normal_like(tensor, generator) for tensor in outputs)
         tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
         _load_forward_rules()
-        second, name = (cotangents, "cotangent") if inner == "rev" else (tangents, "tangent")
-        self.fixed = tangents if inner == "rev" else cotangents
+        second, name = (drawn if cotangents is None else tuple(cotangents), "cotangent")
+        self._constants: list[Tensor | None] = [None] * len(second)
+        if inner == "fwd":
+            second, name = tangents, "tangent"
+        elif cotangents is not None:
+            self._constants = [None if u.requires_grad else u for u in second]
+            second = tuple(u.detach() for u in second if u.requires_grad)
+        self._is_gappy = is_gappy
+        self.fixed = tangents if inner == "rev" else drawn
         self._first = len(leaves)
         self.count = len(leaves) + len(second)
         self.arguments = (*leaves, *second, *base.arguments[base.count :])
@@ -288,7 +404,10 @@ class Derivative:
     ) -> Tensor:
         if self._inner == "rev":
             outputs = self._base.outputs(leaves, others)
-            return inner_product(self.fixed, pull(outputs, leaves, second, create_graph=create_graph))
+            differentiated = iter(second)
+            us = [next(differentiated) if u is None else u for u in self._constants]
+            us = [with_gaps(u) for u in us] if self._is_gappy else us
+            return inner_product(self.fixed, pull(outputs, leaves, us, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
             return inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
@@ -334,19 +453,23 @@ def pull(
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
     ys, us = zip(*recorded, strict=True)
     # A cotangent may come as a number, for an output of shape (1,) too.
-    us = tuple(_like(u, y) for y, u in zip(ys, us, strict=True))
-    found: list[Tensor | None] = list(
-        torch.autograd.grad(ys, tuple(leaves), us, create_graph=create_graph, allow_unused=True)
-    )
+    us = tuple(torch.as_tensor(u, dtype=y.dtype, device=y.device).reshape(y.shape) for y, u in zip(ys, us, strict=True))
+    found: list[Tensor | None] = list(_grad(ys, leaves, us, create_graph=create_graph))
     if not create_graph:
         # One after the other, so that no two copies of all gradients are there at a time.
         for i, gradient in enumerate(found):
-            found[i] = None if gradient is None else gradient.contiguous()
+            if gradient is not None and gradient.layout is torch.strided:
+                found[i] = gradient.contiguous()
     if undefined is not None:
         undefined.update(name for name, gradient in zip(names, found, strict=False) if gradient is None)
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
+
+
+def with_gaps(tensor: Tensor) -> Tensor:
+    """The same values, not contiguous where there is more than one of them along the last axis."""
+    return tensor.repeat_interleave(2, -1)[..., ::2] if tensor.dim() else tensor
 
 
 @ft.cache
@@ -375,8 +498,18 @@ def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
 
 
-def _like(value: Any, tensor: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=tensor.dtype, device=tensor.device).reshape(tensor.shape)
+def _units(tensor: Tensor) -> Generator[Tensor]:
+    """All tensors like this one that are 1 in one entry and 0 in all others."""
+    for i in range(tensor.numel()):
+        unit = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+        unit[i] = 1.0
+        yield unit.reshape(tensor.shape)
+
+
+def _grad(
+    ys: Sequence[Tensor], leaves: Sequence[Tensor], us: Sequence[Tensor], **options: bool
+) -> Sequence[Tensor | None]:
+    return torch.autograd.grad(ys, tuple(leaves), us, allow_unused=True, **options)
 
 
 def _tangent(tensor: Tensor) -> Tensor:

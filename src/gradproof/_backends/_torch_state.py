@@ -25,21 +25,41 @@ _DEPTH = 4
 
 
 class RandomState:
-    """The states of all generators that a function may draw from, taken now and put back at every `rewind`."""
+    """The states of all generators that a function may draw from, taken now and put back at every `rewind`.
+
+    Putting back NumPy's takes longer than most functions: `learn` sees which generators the function draws from.
+    """
 
     def __init__(self) -> None:
         self._python = random.getstate()
-        self._numpy = np.random.get_state()  # noqa: NPY002  (the user's function may draw from it)
+        self._numpy: Any = np.random.get_state()  # noqa: NPY002  (the user's function may draw from it)
         self._cpu = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        self._draws_python = self._draws_numpy = self._draws_cuda = True
+
+    def learn(self) -> None:
+        """See which generators have moved since their states were taken; only those go on being put back."""
+        self._draws_python = random.getstate() != self._python
+        now: Any = np.random.get_state()  # noqa: NPY002
+        self._draws_numpy = now[2:] != self._numpy[2:] or not np.array_equal(now[1], self._numpy[1])
+        self._draws_cuda = bool(self._cuda) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), self._cuda))
 
     def rewind(self) -> None:
-        """Put all states back."""
-        random.setstate(self._python)
-        np.random.set_state(self._numpy)  # noqa: NPY002
+        """Put back the states of the generators that the function draws from, as far as is known."""
         torch.set_rng_state(self._cpu)
-        if self._cuda:
+        if self._draws_python:
+            random.setstate(self._python)
+        if self._draws_numpy:
+            np.random.set_state(self._numpy)  # noqa: NPY002
+        if self._draws_cuda and self._cuda:
             torch.cuda.set_rng_state_all(self._cuda)
+
+    def restore(self) -> None:
+        """Put back all states."""
+        draws = self._draws_python, self._draws_numpy, self._draws_cuda
+        self._draws_python = self._draws_numpy = self._draws_cuda = True
+        self.rewind()
+        self._draws_python, self._draws_numpy, self._draws_cuda = draws
 
 
 class State:
@@ -69,6 +89,10 @@ class State:
             for name, part in module.named_modules()
         ]
 
+    def learn(self) -> None:
+        """See which generators the call that has just ended has drawn from."""
+        self._random.learn()
+
     def rewind(self) -> None:
         """Give the next evaluation what the first one found: random states, switches, modes, buffers."""
         self._random.rewind()
@@ -81,6 +105,7 @@ class State:
     def restore(self) -> None:
         """Leave everything as it was found."""
         self.rewind()
+        self._random.restore()
         if not self._within:
             # Not at every evaluation: most of them run without recording.
             torch.set_grad_enabled(self._records)

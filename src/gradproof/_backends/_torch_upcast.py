@@ -41,15 +41,23 @@ class Torch:
 
     not_available = NotAvailableError
 
-    def __init__(self, low: TorchAutodiff, high: TorchAutodiff | None) -> None:
+    def __init__(
+        self,
+        low: TorchAutodiff,
+        high: TorchAutodiff | None,
+        *,
+        cotangents: Sequence[Tensor] | None = None,
+        is_gappy: bool = False,
+    ) -> None:
         self._low, self._high = low, high
+        self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
         self.claim_eps = 0.0 if high is None else claim_precision(low, high)
         self.note = "" if high is None else "against differences of a float64 copy of f"
 
     def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        derivative = Derivative(self._low, inner, seed)
+        derivative = Derivative(self._low, inner, seed, cotangents=self._cotangents, is_gappy=self._is_gappy)
         if self._high is None:
             return derivative
         copied = Derivative(self._high, inner, seed)
@@ -104,7 +112,7 @@ class Upcast:
         self._low, self._high = low, high
         self.names, self.count = low.names, low.count
         self.arguments = (*widened(low.arguments[: low.count]), *high.arguments[low.count :])
-        self.is_scalar = low.is_scalar
+        self.is_scalar, self.left_out = low.is_scalar, low.left_out
 
     def value(self, *arguments: Any) -> Any:
         """What the copy returns."""
@@ -121,6 +129,11 @@ class Upcast:
             for tangent, own in zip(tangents, self._low.arguments[: self.count], strict=True)
         ]
         return widened(self._low.jvp(tuple(narrow), *self._narrowed(arguments)))
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> Any:
+        """Batched or compiled reverse mode of the original."""
+        assert isinstance(self._low, TorchAutodiff)
+        return [widened(one) for one in self._low.vjps(mode, cotangents, *self._narrowed(arguments))]
 
     def _narrowed(self, arguments: Sequence[Any]) -> list[Any]:
         """The original's own arguments, the differentiated ones at the point asked for."""

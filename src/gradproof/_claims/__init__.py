@@ -1,8 +1,8 @@
 """What a claim of any kind says about f, proved: `prove_claims`."""
 
+from gradproof._claims._around import Surroundings as Surroundings
 from gradproof._claims._dispatch import KEYWORDS as KEYWORDS
 from gradproof._claims._dispatch import prove_claims as prove_claims
 from gradproof._claims._dispatch import require_claims as require_claims
 from gradproof._claims._dispatch import shown_name as shown_name
-from gradproof._claims._gradient import Surroundings as Surroundings
 from gradproof._claims._result import Result as Result

@@ -98,10 +98,10 @@ class Claimed:
         """A vector (n,) leaf by leaf, by index in ``primal.leaves``."""
         return {i: gradient[leaf.start : leaf.stop] for i, leaf in zip(self.measured, self.leaves, strict=True)}
 
-    def densify(self) -> bool:
-        """Ask for every row where that is affordable; whether the matrix is known now."""
+    def densify(self, *, everything: bool = False) -> bool:
+        """Ask for every row where that is affordable, or `everything` is wanted; whether the matrix is known now."""
         m, n = self.primal.outputs.size, self.columns
-        if self.matrix is None and (m <= 64 or m * n <= 4096) and m * n <= DENSE:
+        if self.matrix is None and (everything or ((m <= 64 or m * n <= 4096) and m * n <= DENSE)):
             self.matrix = np.array([self.pull(_unit(m, i)) for i in range(m)])
         return self.matrix is not None
 

@@ -55,17 +55,30 @@ class Cotangents:
 
     def __init__(self, outputs: Sequence[Leaf], values: Vector, rows: Vector, seed: int) -> None:
         self.size = len(values)
-        moving = rows > 1e-13 * float(rows.max(initial=0.0))
-        typical = float(np.median(rows[moving])) if moving.any() else 1.0
-        still = np.where(values != 0, np.abs(values), typical)
-        self.weights = 1 / np.where(moving, np.where(rows > 0, rows, 1.0), still)
-        ratio = np.where(moving, np.abs(values) * self.weights, 0.0)
-        limit = STEADY * max(float(np.median(ratio[moving])) if moving.any() else 1.0, 1.0)
-        steady = ratio > limit
-        self.groups = [~steady, steady] if steady.any() and not steady.all() else [np.ones(self.size, dtype=bool)]
+        self.weights, self.groups = self.weigh(values, rows)
         named = [dataclasses.replace(leaf, path=f"cotangent of {leaf.path}") for leaf in outputs if leaf.size]
         self._directions = Directions(named, np.zeros(self.size), np.zeros(self.size), seed)
         self._all = tuple(range(len(named)))
+
+    @staticmethod
+    def weigh(values: Vector, rows: Vector) -> tuple[Vector, list[NDArray[np.bool_]]]:
+        """Weights and groups of outputs: see the attributes."""
+        largest = float(rows.max(initial=0.0))
+        moving = rows > 1e-13 * largest
+        if moving.all() and largest > 0:
+            weights = 1 / rows
+            ratio = np.abs(values) * weights
+            # Below this none can be far above the median (which takes longer to find).
+            typical = 1.0 if ratio.max() <= STEADY else float(np.median(ratio))
+        else:
+            usual = float(np.median(rows[moving])) if moving.any() else 1.0
+            still = np.where(values != 0, np.abs(values), usual)
+            weights = 1 / np.where(moving, np.where(rows > 0, rows, 1.0), still)
+            ratio = np.where(moving, np.abs(values) * weights, 0.0)
+            typical = float(np.median(ratio[moving])) if moving.any() else 1.0
+        steady = ratio > STEADY * max(typical, 1.0)
+        everything = np.ones(len(values), dtype=bool)
+        return weights, [~steady, steady] if steady.any() and not steady.all() else [everything]
 
     def draw(self, k: int, group: NDArray[np.bool_]) -> Vector:
         """The k-th cotangent (m,) for a group of outputs, 0 on all others."""
@@ -75,20 +88,35 @@ class Cotangents:
         return g * self.weights * math.sqrt(count) / float(np.linalg.norm(g))
 
 
-def spread(count: int, outputs: int, confidence: float) -> float:
-    """How much wider the bound on all of f' is than the widest one on f'^T u.
+def spread(count: int, size: int, confidence: float, *, folded: bool = False) -> float:
+    """How much wider the bound on a matrix is than the widest one on its products with random vectors.
 
-    Let E be the error of f', row by row relative to the weights of the cotangents, and let ``norm(E.T @ g_k) <= b`` for
-    `count` cotangents g_k, uniform on the sphere of radius sqrt(outputs). Then ``norm(E) <= spread * b`` in the
-    Frobenius norm, with the given confidence.
+    Let ``norm(E @ v_k) <= b`` for `count` vectors v_k, uniform on the sphere of radius sqrt(size). Then
+    ``norm(E) <= spread * b`` in the Frobenius norm, with the given confidence, for any E with `size` columns. (Rows
+    instead of columns for cotangents; `folded` as in `error_bound`.)
 
     Notes
     -----
-    P(norm(E.T g) <= t norm(E)) is largest for an E of rank one, for t well below 1 (for quadratic forms in normal
-    variables: G. J. Szekely and N. K. Bakirov, "Extremal probabilities for Gaussian quadratic forms", Probab. Theory
-    Relat. Fields 126, 2003). For such an E it is the law of <D, g> that `error_bound` uses.
+    For one row this is `error_bound`. For more, with the singular values and right vectors s_i, d_i of E, its norm
+    being 1: ``norm(E v)**2 = sum(p_i z_i**2)``, ``p_i = s_i**2`` of sum 1 and ``z_i = <d_i, v>``, which depend on each
+    other but have one law each. Take ``phi(x) = max(0, (3 t**2 - x) / (2 t**2))``: it is convex, and at least 1 for
+    ``x <= t**2``. By Markov's and Jensen's inequalities
+
+    ``P(norm(E v) <= t) <= E phi(sum(p_i z_i**2)) <= sum(p_i E phi(z_i**2)) = E phi(z_1**2)``
+
+    and as abs(z_1) has at most the density kappa (see `error_bound`), the right-hand side is at most
+    ``kappa * integral of phi(x**2) over x > 0 = sqrt(3) kappa t``: sqrt(3) times what holds for one row. The constant
+    is that of the best piecewise linear phi; with Gaussian v the extremal law is known (G. J. Szekely and
+    N. K. Bakirov, "Extremal probabilities for Gaussian quadratic forms", Probab. Theory Relat. Fields 126, 2003), and
+    numerically one row is the worst case on the sphere, too, but this we can prove. For two columns the density of
+    abs(z_1) = sqrt(2) abs(cos(angle)) grows, but stays below 2/pi up to z = 1, beyond which t = 1/sqrt(3) does not go.
     """
-    return error_bound(1.0, count, outputs, confidence)
+    if size == 1:
+        return 1.0
+    if size == 2:
+        missed = ((1 - confidence) / LOOKS) ** (1 / count)
+        return (2.0 if folded else 1.0) * math.sqrt(3) * max(2 / (math.pi * missed), 1.0)
+    return math.sqrt(3) * error_bound(1.0, count, size, confidence, folded=folded)
 
 
 def _slack(confidence: float, count: int) -> float:
@@ -109,5 +137,5 @@ def spread_apart(count: int, outputs: int, confidence: float) -> float:
     left = _slack(confidence, count) - _slack(confidence, FIRST) / 2
     if left <= 0:
         return math.inf
-    # error_bound divides 1 - confidence by its looks.
-    return error_bound(1.0, 1, outputs, 1 - min(left, 0.999) * LOOKS)
+    # It divides 1 - confidence by its looks.
+    return spread(1, outputs, 1 - min(left, 0.999) * LOOKS)

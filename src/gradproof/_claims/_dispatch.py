@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradproof import _contracts, _prove
-from gradproof._claims._gradient import Surroundings, prove_gradient
+from gradproof._claims._around import Surroundings
+from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._result import Result
 from gradproof._errors import UsageError
 from gradproof._primal import Primal
@@ -37,7 +38,7 @@ def prove_claims(
         By keyword, one of each order at most.
     options : Options
     surroundings : Surroundings
-        For `grad` alone.
+        Domain and reference.
     reproduce : callable
         Writes the line that runs the check again, from f and from which claims are values.
     """
@@ -51,7 +52,7 @@ def prove_claims(
             is_value=is_value,
             keyword="grad",
             options=options,
-            surroundings=surroundings,
+            around=surroundings.of(primal),
             reproducer=reproducer,
         )
         return Result(
@@ -65,7 +66,9 @@ def prove_claims(
     # Imported here: a third of our import time, which checks of gradients need not pay.
     from gradproof._claims._others import prove_others
 
-    return prove_others(f, args, claims, wrt=wrt, name=name, options=options, reproduce=reproduce)
+    return prove_others(
+        f, args, claims, wrt=wrt, name=name, options=options, surroundings=surroundings, reproduce=reproduce
+    )
 
 
 def shown_name(claims: Mapping[str, Any]) -> str:

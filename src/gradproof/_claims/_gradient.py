@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gradproof import _contracts, _prove, _run
-from gradproof._bounds import flat_bounds
+from gradproof._claims._around import Around, as_runners
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
-from gradproof._reference import ComplexStep, Trusted
 from gradproof._report import Reason, Verdict
 
-EPS64 = 2.0**-52
 # Findings that say nothing was tested here, or that f has a kink.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What else is known of f: its domain, and a trusted f of higher precision."""
-
-    domain: Any = None
-    reference: Callable[..., Any] | None = None
 
 
 def prove_gradient(
@@ -38,11 +28,10 @@ def prove_gradient(
     is_value: bool,
     keyword: str,
     options: _prove.Options,
-    surroundings: Surroundings,
+    around: Around,
     reproducer: str,
 ) -> Proved:
     """Prove or refute a claimed gradient of a scalar f."""
-    bounds = None if surroundings.domain is None else flat_bounds(primal, surroundings.domain)
     findings = _contracts.find_aliases(primal.origins)
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
@@ -57,15 +46,11 @@ def prove_gradient(
     if judged.gradients:
         problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=int(not is_value))
         measured = sorted(judged.gradients)
-        lower, upper = (None, None) if bounds is None else (_of_leaves(primal, side, measured) for side in bounds)
+        lower, upper = around.sides(primal, measured)
         directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
-        witnesses: dict[str, _run.Witness] = {}
-        if surroundings.reference is not None:
-            witnesses["reference"] = Trusted(primal, surroundings.reference, judged.gradients)
-        if eps == EPS64 and not primal.layout.is_complex and not is_large(primal.point):
-            witnesses["complex"] = ComplexStep(primal, measured, problem.leaves)
+        witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
         options = dataclasses.replace(options, witnesses=tuple(witnesses), sparing=is_large(primal.point))
-        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, witnesses)
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
         findings += outcome.findings
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
         primal.look_again()
@@ -86,7 +71,7 @@ def prove_gradient(
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
         proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
     if any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings):
-        return dataclasses.replace(proved, suggestion=_another_point(primal, options.seed, bounds))
+        return dataclasses.replace(proved, suggestion=_another_point(primal, options.seed, around.bounds))
     return proved
 
 
@@ -136,11 +121,6 @@ def _another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) ->
                 return moved[0]
             return tuple(moved[i] if i in primal.wrt else argument for i, argument in enumerate(primal.positional))
     return None
-
-
-def _of_leaves(primal: Primal, flat: Any, indices: list[int]) -> Any:
-    """The parts of a flat vector that belong to some of the leaves."""
-    return np.concatenate([flat[primal.leaves[i].start : primal.leaves[i].stop] for i in indices])
 
 
 def undefined(primal: Primal, options: _prove.Options, *, findings: list[Any], keyword: str) -> Proved:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts, _prove
+from gradproof import _backends, _contracts, _prove
+from gradproof._claims._around import Around
 from gradproof._claims._claimed import (
     COLUMNS,
+    DENSE,
     Claimed,
     ask_hvp,
     ask_jvp,
@@ -24,12 +26,13 @@ from gradproof._claims._claimed import (
 )
 from gradproof._claims._cotangents import Cotangents, spread
 from gradproof._claims._gradient import undefined
-from gradproof._claims._linear import LinearProof, Probe, natural_sizes
+from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._errors import UsageError
 from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
 from gradproof._primal import Primal
+from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
 
 Vector = NDArray[np.float64]
@@ -37,15 +40,26 @@ Function = Callable[..., Any]
 
 # Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
 TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
+# Outputs up to which a vjp that can do so is asked for all rows at once.
+ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What all kinds of claims need: f at its point, options, and the line that runs the check again."""
+    """What all kinds of claims need: f at its point and around it, options, and the line that runs the check again.
+
+    `values` says by keyword which claims are the derivative itself and not a function that computes it.
+    """
 
     primal: Primal
     options: _prove.Options
+    around: Around
+    values: Mapping[str, bool]
     reproducer: str
+
+    def precision(self, probe: Probe) -> float:
+        """What products of the claim may be off by in rounding, relative."""
+        return max(probe.eps, self.options.claim_eps)
 
 
 def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
@@ -75,31 +89,59 @@ def prove_hess(task: Task, claim: Any, base: Primal) -> Proved:
 def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = None) -> Proved:
     primal = task.primal
     calls, changed = 0, list[str]()
-    if not is_value(claim, primal, keyword):
+    if not task.values[keyword]:
         calls = 1
         claim, changed = primal.claim(claim, keyword)
     claimed = read_jacobian(primal, claim, keyword, base)
     claimed.calls += calls
     claimed.changed += changed
-    probe = Probe(primal, claimed.measured, task.options.seed) if claimed.measured else None
+    probe = Probe(primal, claimed.measured, task.options.seed, around=task.around) if claimed.measured else None
     if keyword == "hess" and claimed.matrix is not None and probe is not None and not claimed.judged.set_aside:
         size = natural_sizes(primal, claimed.measured)
         broken = _contracts.check_symmetric(
-            keyword, claimed.matrix, size, probe.eps, lambda i, j: claimed.place(i, j)[0]
+            keyword, claimed.matrix, size, task.precision(probe), lambda i, j: claimed.place(i, j)[0]
         )
         claimed.note([] if broken is None else [broken])
     return _finish(task, claimed, probe)
 
 
-def prove_vjp(task: Task, vjp: Function) -> Proved:
-    """Prove or refute a vjp, and that it is linear in its cotangent."""
+def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved:
+    """Prove or refute a vjp, and that it is linear in its cotangent.
+
+    `rows` may say ``rows(*args) -> [array (m, *shape) for each leaf]``: the same for all unit cotangents at once, or
+    None where it cannot.
+    """
     primal = task.primal
     if not np.isfinite(primal.output_values()).all():
         return undefined(primal, task.options, findings=_aliases(primal), keyword="vjp")
+    if rows is not None and 1 < primal.outputs.size <= ROWS:
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
+        u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
+        claimed = ask_vjp(primal, vjp, u)
+        if _learn_rows(claimed, rows, u):
+            return _finish(task, claimed, None)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first)
-    _check_linear(claimed, first, second, probe)
+    _check_linear(task, claimed, first, second, probe)
     return _finish(task, claimed, probe)
+
+
+def _learn_rows(claimed: Claimed, rows: Function, u: Vector) -> bool:
+    """Ask for the whole matrix; take it if it agrees with what the vjp says of one cotangent, which shows it linear."""
+    primal = claimed.primal
+    if claimed.judged.set_aside or not claimed.measured or primal.outputs.size * claimed.columns > DENSE:
+        return False
+    arrays = claimed.call(rows, claimed.keyword)
+    if arrays is None:
+        return False
+    parts = [np.asarray(_backends.of(arrays[i]).as_numpy(arrays[i]), dtype=np.float64) for i in claimed.measured]
+    matrix = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    eps = max(leaf.eps for leaf in (*claimed.leaves, *primal.outputs.leaves))
+    allowed = 64 * eps * (np.abs(u) @ np.abs(matrix)) + 1e-300
+    if not (np.abs(claimed.pull(u) - u @ matrix) <= allowed).all():
+        return False
+    claimed.use_matrix(matrix)
+    return True
 
 
 def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
@@ -107,10 +149,10 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
     primal = task.primal
     first, second, probe = _first_cotangents(task)
     claimed = ask_hvp(primal, base, hvp, first)
-    if _check_linear(claimed, first, second, probe):
+    if _check_linear(task, claimed, first, second, probe):
         size = natural_sizes(primal, claimed.measured)
         pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
-        broken = _contracts.check_symmetric_product("hvp", pairs, size, probe.eps)
+        broken = _contracts.check_symmetric_product("hvp", pairs, size, task.precision(probe))
         claimed.note([] if broken is None else [broken])
     return _finish(task, claimed, probe)
 
@@ -120,7 +162,7 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
     primal = task.primal
     m = primal.outputs.size
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
-    probe = Probe(primal, everything, task.options.seed)
+    probe = Probe(primal, everything, task.options.seed, around=task.around)
     if m <= 4:
         units = np.eye(m)
         return units[0], units[1 % m], probe
@@ -130,13 +172,13 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
     return first, second, probe
 
 
-def _check_linear(claimed: Claimed, first: Vector, second: Vector, probe: Probe) -> bool:
+def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, probe: Probe) -> bool:
     """Hold a product against linearity; whether it has passed."""
     if not claimed.measured or claimed.judged.set_aside:
         return False
     size = natural_sizes(claimed.primal, claimed.measured)
     known = [(u, claimed.pull(u)) for u in (first, second)]
-    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, probe.eps)
+    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, task.precision(probe))
     if broken is not None:
         claimed.give_up(broken)
     return broken is None
@@ -149,29 +191,30 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
         return undefined(primal, task.options, findings=_aliases(primal), keyword="jvp")
     n = len(primal.point)
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
-    probe = Probe(primal, everything, task.options.seed)
-    size = natural_sizes(primal, tuple(range(len(primal.leaves))))
+    probe = Probe(primal, everything, task.options.seed, around=task.around)
+    size, inward = sizes_and_sides(primal, tuple(range(len(primal.leaves))), task.around)
     wider: dict[int, float] = {}
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 3))))
     draws = generator.standard_normal((TANGENTS, n))
-    if n <= COLUMNS:
+    if n <= COLUMNS or task.options.level == "entries":
         claimed = ask_jvp(primal, jvp, np.eye(n))
         tangents = np.eye(n)
     else:
         per_leaf = min(TANGENTS, max(LEAST_TANGENTS, ALL_TANGENTS // len(everything)))
-        tangents, counts = random_tangents(primal.leaves, size, draws, per_leaf)
-        reduced = _along_tangents(primal, tangents, counts)
+        tangents, counts = random_tangents(primal.leaves, size, np.where(inward, np.abs(draws), draws), per_leaf)
+        reduced, around = _along_tangents(primal, tangents, counts, task.around, inward)
         claimed = ask_jvp(primal, jvp, tangents, reduced=reduced)
         delta = 1 - task.options.confidence
-        task = dataclasses.replace(task, options=dataclasses.replace(task.options, confidence=1 - delta / 2))
+        options = dataclasses.replace(task.options, confidence=1 - delta / 2)
+        task = dataclasses.replace(task, options=options, around=around)
         wider = {
-            i: spread(count, leaf.size, 1 - delta / 2)
+            i: spread(count, leaf.size, 1 - delta / 2, folded=bool(inward[leaf.start : leaf.stop].any()))
             for i, (leaf, count) in enumerate(zip(primal.leaves, counts, strict=True))
             if leaf.size > count
         }
-        probe = Probe(reduced, everything, task.options.seed, eps=probe.eps)
+        probe = Probe(reduced, everything, task.options.seed, around=around, eps=probe.eps)
     if claimed.matrix is not None:
-        _check_linear_tangent(claimed, primal, jvp, tangents, probe)
+        _check_linear_tangent(task, claimed, jvp, tangents, probe)
     proved = _finish(task, claimed, probe, wider=wider)
     if not claimed.reduced:
         return proved
@@ -184,7 +227,7 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     )
 
 
-def _check_linear_tangent(claimed: Claimed, primal: Primal, jvp: Function, tangents: Vector, probe: Probe) -> None:
+def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents: Vector, probe: Probe) -> None:
     """Jvp of a sum of tangents against the sum of the answers."""
     matrix = claimed.matrix
     assert matrix is not None
@@ -193,25 +236,44 @@ def _check_linear_tangent(claimed: Claimed, primal: Primal, jvp: Function, tange
     rows = np.linalg.norm(matrix, axis=1)
     broken = _contracts.check_linear(
         "jvp",
-        lambda v: push(claimed, primal, jvp, v),
+        lambda v: push(claimed, task.primal, jvp, v),
         (tangents @ one, matrix @ one),
         (tangents @ other, matrix @ other),
         1 / np.where(rows > 0, rows, 1.0),
-        probe.eps,
+        task.precision(probe),
     )
     if broken is not None:
         claimed.give_up(broken)
 
 
-def _along_tangents(primal: Primal, tangents: Vector, counts: list[int]) -> Primal:
-    """F as a function of the weights of tangents, one vector of weights for each leaf."""
-    point = primal.point
+def _along_tangents(
+    primal: Primal, tangents: Vector, counts: list[int], around: Around, inward: NDArray[np.int8]
+) -> tuple[Primal, Around]:
+    """F as a function of the weights of tangents, one vector of weights for each leaf, and what is around it."""
+    point, bounds, reference = primal.point, around.bounds, around.reference
+
+    def moved(weights: tuple[Any, ...]) -> Vector:
+        moved = point + tangents @ np.concatenate(weights)
+        if bounds is not None and not ((bounds[0] <= moved) & (moved <= bounds[1])).all():
+            raise ArithmeticError("outside the domain")
+        return moved
 
     def along(*weights: Any) -> Any:
-        moved = point + tangents @ np.concatenate(weights)
+        if any(np.iscomplexobj(part) for part in weights):
+            # The complex step, which counts for two.
+            primal.evaluations += 2
+            values = complex_leaves(primal, (point + tangents @ np.concatenate(weights)).astype(np.complex128))
+        else:
+            values = primal.make(moved(weights))
+            primal.evaluations += 1
+        primal.calls += 1
+        return primal.f(*primal.arguments(values))
+
+    def reference_along(*weights: Any) -> Any:
+        assert reference is not None
         primal.evaluations += 1
         primal.calls += 1
-        return primal.f(*primal.arguments(primal.make(moved)))
+        return reference(*primal.arguments(double_leaves(primal, moved(weights))))
 
     reduced = Primal(
         along,
@@ -225,17 +287,29 @@ def _along_tangents(primal: Primal, tangents: Vector, counts: list[int]) -> Prim
         Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)
         for leaf, own, count in zip(primal.leaves, reduced.leaves, counts, strict=True)
     )
-    return reduced
+    if reference is not None:
+        reference_along.__name__ = primal.short_name
+    sides = None
+    if bounds is not None:
+        # Where an entry can move one way only, its tangents go there, and so must their weights.
+        least = np.full(len(reduced.point), -np.inf)
+        for leaf, own in zip(primal.leaves, reduced.leaves, strict=True):
+            if inward[leaf.start : leaf.stop].any():
+                least[own.start : own.stop] = 0.0
+        sides = least, np.full(len(reduced.point), np.inf)
+    return reduced, Around(
+        bounds=sides, reference=None if reference is None else reference_along, has_witnesses=around.has_witnesses
+    )
 
 
 def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, float] | None = None) -> Proved:
     primal = task.primal
     findings: list[Finding] = _aliases(primal)
     if probe is None:
-        probe = Probe(primal, tuple(range(len(primal.leaves))), task.options.seed)
+        probe = Probe(primal, tuple(range(len(primal.leaves))), task.options.seed, around=task.around)
     elif probe.measured != claimed.measured and claimed.measured:
-        probe = Probe(claimed.primal, claimed.measured, task.options.seed, eps=probe.eps)
-    proof = LinearProof(claimed, task.options, task.reproducer, probe=probe, wider=wider)
+        probe = Probe(claimed.primal, claimed.measured, task.options.seed, around=task.around, eps=probe.declared)
+    proof = LinearProof(claimed, task.options, task.reproducer, probe=probe, around=task.around, wider=wider)
     proved = proof.run()
     if proved.verdict is Verdict.WRONG and (primal.layout.is_complex or primal.outputs.layout.is_complex):
         proved = _as_complex(task, proof, proved)

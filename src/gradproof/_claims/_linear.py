@@ -1,4 +1,7 @@
-"""Prove a derivative that is a linear map: every cotangent u makes a scalar proof, that of <u, f>.
+"""Prove a derivative that is a linear map: all outputs at once, or by cotangents u, each a scalar proof of <u, f>.
+
+A matrix is held against the slopes of all outputs first (`Rows`, or `Entries` where every entry is asked for); what
+these do not settle, and what is known as products J^T u only, is proved by cotangents.
 
 The bound. With m <= 4 outputs each is proved by itself, at confidence 1 - delta/m, and a leaf's bound is the largest.
 With more outputs, u is drawn uniformly from the sphere, row i of f' weighted with the inverse of its norm, K times.
@@ -22,12 +25,14 @@ error once more by the same law.
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
+from gradproof._claims._around import Around, as_runners, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import (
     ALONE,
@@ -40,8 +45,11 @@ from gradproof._claims._cotangents import (
     spread,
     spread_apart,
 )
-from gradproof._claims._locate import Scene, locate
-from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._entrywise import Entries
+from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
+from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
+from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
+from gradproof._leaf import relaid
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
@@ -53,6 +61,8 @@ Vector = NDArray[np.float64]
 EPS32 = 2.0**-23
 # Leaves that are proved one by one, in float64 and in lower precision.
 FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
+# In place of a group: outputs that are proved by themselves, whose bounds say nothing of the others.
+SUSPECT = -1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +84,9 @@ class LinearProof:
     claimed : Claimed
     options : Options
     reproducer : str
-    tangents_bound : mapping of int to float
+    around : Around
+    probe : Probe
+    wider : mapping of int to float
         How much wider the bound of a leaf is because only some tangents of it were looked at; 1 by default.
     """
 
@@ -85,8 +97,10 @@ class LinearProof:
         reproducer: str,
         *,
         probe: Probe,
+        around: Around,
         wider: dict[int, float] | None = None,
     ) -> None:
+        self.around = around
         self.claimed = claimed
         self.primal = claimed.primal
         self.options = options
@@ -94,14 +108,26 @@ class LinearProof:
         self.probe = probe
         self.wider = wider or {}
         self.limits = options.limits
-        self.size = natural_sizes(claimed.primal, claimed.measured)
         self.m = self.primal.outputs.size
-        few = FEW_LEAVES if probe.eps < 1e-12 else FEW_LEAVES_LOW
-        self.apart = self.m > ALONE and len(claimed.measured) > few
-        self.most = MOST if probe.eps < 1e-12 or self.apart else MOST_LOW
         self.shots: list[Shot] = []
         self.samples = probe.samples if claimed.measured == probe.measured else Samples()
         self.findings: list[Finding] = []
+
+    @ft.cached_property
+    def size(self) -> Vector:
+        """How far each measured entry may move; negative where only that way leads into the domain."""
+        return sizes_and_sides(self.primal, self.claimed.measured, self.around)[0]
+
+    @ft.cached_property
+    def apart(self) -> bool:
+        """Whether proofs draw directions of their own: where there are too many leaves to prove one by one."""
+        few = FEW_LEAVES if self.probe.eps < 1e-12 else FEW_LEAVES_LOW
+        return self.m > ALONE and len(self.claimed.measured) > few
+
+    @ft.cached_property
+    def most(self) -> int:
+        """How many cotangents at most."""
+        return MOST if self.probe.eps < 1e-12 or self.apart else MOST_LOW
 
     def run(self) -> Proved:
         """Prove, locate what is wrong, and put it all together."""
@@ -109,12 +135,23 @@ class LinearProof:
         results = unmeasured(primal, claimed.judged)
         reason: Reason | None = None
         verdict: Verdict | None = None
+        rtol, max_bound, level = None, None, "certificate"
         if claimed.measured:
-            self._shoot()
-            merged = self._merge()
+            found = self._at_once()
+            if isinstance(found, Doubt):
+                self._shoot(found.rows)
+                merged = self._merge()
+                reason = next((shot.outcome.reason for shot in self.shots if shot.outcome.reason), Reason.NOISE)
+                rtol = max((shot.outcome.rtol for shot in self.shots), default=None)
+                max_bound = self._max_bound() if self.shots else None
+                if self.m <= ALONE and all(shot.outcome.level == "entries" for shot in self.shots):
+                    level = "entries"
+            else:
+                merged, reason, rtol, level = found.results, found.reason, found.rtol, found.level
+                max_bound = self.limits.largest_bound(found.eps)
+                self.findings += found.findings
             results.update(merged)
             verdict = worst(leaf.verdict for leaf in merged.values())
-            reason = next((shot.outcome.reason for shot in self.shots if shot.outcome.reason), Reason.NOISE)
             primal.look_again()
         findings = claimed.judged.findings + self.findings
         return conclude(
@@ -123,13 +160,49 @@ class LinearProof:
             measured=verdict,
             reason=reason,
             options=self.options,
-            eps=self.probe.eps,
-            rtol=max((shot.outcome.rtol for shot in self.shots), default=None),
-            max_bound=self._max_bound() if self.shots else None,
+            eps=self.probe.declared,
+            rtol=rtol,
+            max_bound=max_bound,
             claim_calls=claimed.calls,
+            level=level,
         )
 
-    def _shoot(self) -> None:
+    def _at_once(self) -> Measurement | Doubt:
+        """Hold a matrix against all outputs at once."""
+        if self.m == 1:
+            return Doubt()
+        everything = self.options.level == "entries" and not self.claimed.reduced
+        eps = self.probe.declared
+        if everything:
+            self.claimed.densify(everything=True)
+            entries = Entries(self.claimed, self.options, eps=eps, around=self.around)
+            found = entries.run()
+            if isinstance(found, Doubt) or entries.wrong is None:
+                return found
+            scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
+            located = locate_entries(scene, entries.wrong)
+            return dataclasses.replace(found, findings=(*located, *found.findings))
+        if self.claimed.matrix is None and eps > 1e-12 and self.m > ALONE:
+            self.claimed.densify()
+        if self.claimed.matrix is None or not ALONE < self.m <= ELEMENTWISE:
+            return Doubt()
+        return Rows(self.claimed, self.options, eps=eps, around=self.around, wider=self.wider).run()
+
+    def _scene(self, samples: Samples, eps: float, rtol: float, rows: Vector | None = None) -> Scene:
+        return Scene(
+            claimed=self.claimed,
+            samples=samples,
+            size=self.size,
+            rows=self.rows() if rows is None else rows,
+            eps=eps,
+            rtol=rtol,
+            options=self.options,
+            around=self.around,
+            reproducer=self.reproducer,
+        )
+
+    def _shoot(self, suspects: tuple[int, ...]) -> None:
+        """Prove cotangents; outputs that lines have shown to deviate are proved by themselves if that finds nothing."""
         rows = self.rows()
         cotangents = Cotangents(self.primal.outputs.leaves, self.primal_values(), rows, self.options.seed)
         wrong: set[int] = set()
@@ -146,6 +219,12 @@ class LinearProof:
             samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
             for g, group in enumerate(cotangents.groups):
                 self._certify(g, group, cotangents, confidence, unit, samples, wrong)
+        if wrong or self.findings:
+            return
+        for i in suspects[:ROWS]:
+            unit_vector = np.eye(1, self.m, i)[0]
+            samples = Samples(self.samples.at_point)
+            self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
 
     def _certify(
         self,
@@ -203,9 +282,19 @@ class LinearProof:
             samples=samples if len(pieces) == len(unit) else Samples(samples.at_point),
         )
         seed = self.options.seed if number is None else _own_seed(self.options.seed, number)
-        directions = Directions(problem.leaves, problem.point, problem.claim, seed)
-        options = dataclasses.replace(self.options, confidence=confidence, seed=seed, max_bound=self._part_bound())
-        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions)
+        lower, upper = self.around.sides(self.primal, sorted(pieces))
+        directions = Directions(problem.leaves, problem.point, problem.claim, seed, lower, upper)
+        witnesses = self.around.witnesses(self.primal, pieces, problem.leaves, self.probe.eps, cotangent=u)
+        options = dataclasses.replace(
+            self.options,
+            confidence=confidence,
+            seed=seed,
+            max_bound=self._part_bound(),
+            # Entries of a mixture of outputs are no entries of the claim.
+            level=self.options.level if self.m <= ALONE else "certificate",
+            witnesses=tuple(witnesses),
+        )
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
         norms = {
             i: float(np.linalg.norm(problem.claim[leaf.start : leaf.stop] * directions.natural[leaf.start : leaf.stop]))
             for i, leaf in zip(sorted(pieces), problem.leaves, strict=True)
@@ -215,16 +304,8 @@ class LinearProof:
         self.shots.append(shot)
         accused = {i for i, leaf in zip(measured, outcome.leaves, strict=True) if leaf.verdict is Verdict.WRONG}
         if accused or outcome.verdict is Verdict.WRONG:
-            scene = Scene(
-                claimed=self.claimed,
-                samples=self.samples if unit == self.claimed.measured else Samples(self.samples.at_point),
-                size=self.size,
-                rows=self.rows(),
-                eps=self.probe.eps,
-                rtol=outcome.rtol,
-                options=self.options,
-                reproducer=self.reproducer,
-            )
+            own = self.samples if unit == self.claimed.measured else Samples(self.samples.at_point)
+            scene = self._scene(own, self.probe.eps, outcome.rtol)
             located = locate(scene, u, outcome)
             self._add(located)
             if self.m > 1:
@@ -311,7 +392,7 @@ class LinearProof:
         return int(np.count_nonzero(shot.cotangent))
 
     def _merge(self) -> dict[int, LeafResult]:
-        groups = sorted({shot.group for shot in self.shots})
+        groups = sorted({shot.group for shot in self.shots if shot.group != SUSPECT})
         merged = {i: self._merge_leaf(i, groups) for i in self.claimed.measured}
         if any(leaf.bound is not None or leaf.verdict is Verdict.WRONG for leaf in merged.values()):
             for i in merged:
@@ -386,12 +467,24 @@ def _identity(finding: Finding) -> tuple[str, ...]:
 
 
 def natural_sizes(primal: Primal, measured: tuple[int, ...]) -> Vector:
-    """How far each entry of some leaves may reasonably move."""
-    pieces: list[Vector] = []
-    for i in measured:
-        leaf = primal.leaves[i]
-        pieces.append(np.broadcast_to(leaf_size(leaf, primal.point), (leaf.size,)))
+    """How far each entry of some leaves may reasonably move, whatever the domain."""
+    pieces = [
+        np.broadcast_to(leaf_size(leaf, primal.point), (leaf.size,)) for leaf in (primal.leaves[i] for i in measured)
+    ]
     return np.concatenate(pieces) if pieces else np.zeros(0)
+
+
+def sizes_and_sides(primal: Primal, measured: tuple[int, ...], around: Around) -> tuple[Vector, NDArray[np.int8]]:
+    """How far each entry may move within the domain, signed where one side only lies in it: that side, else 0."""
+    if around.bounds is None or not measured:
+        size = natural_sizes(primal, measured)
+        return size, np.zeros(len(size), dtype=np.int8)
+    lower, upper = around.sides(primal, measured)
+    chosen = [primal.leaves[i] for i in measured]
+    leaves = relaid(chosen)
+    point = np.concatenate([primal.point[leaf.start : leaf.stop] for leaf in chosen])
+    directions = Directions(leaves, point, np.zeros(len(point)), 0, lower, upper)
+    return directions.natural * np.where(directions.inward < 0, -1.0, 1.0), directions.inward
 
 
 class Probe:
@@ -400,38 +493,70 @@ class Probe:
     Two random directions, a pair of steps along each; one evaluation where the claim's rows say how much.
     """
 
-    def __init__(self, primal: Primal, measured: tuple[int, ...], seed: int, *, eps: float | None = None) -> None:
+    def __init__(
+        self,
+        primal: Primal,
+        measured: tuple[int, ...],
+        seed: int,
+        *,
+        around: Around,
+        eps: float | None = None,
+    ) -> None:
         self.primal = primal
         self.measured = measured
         self.samples = Samples()
-        self._problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in measured}, samples=self.samples)
-        self._directions = Directions(self._problem.leaves, self._problem.point, self._problem.claim, seed)
         self.at_point = primal.output_values()
-        self.eps = max(coarsest_eps(self._problem.leaves), primal.outputs.eps, eps or 0.0)
-        self.step = 0.03 if self.eps < 1e-12 else min(10 * self.eps**0.5, 0.3)
-        if self.eps < 1e-12 and primal.outputs.size > ALONE:
-            values, _ = self._problem.outputs(self._direction(0), self.step)
-            if _looks_float32(values):
-                self.eps = EPS32
-        self._rows: Vector | None = None
+        self.declared = max(coarsest_eps([primal.leaves[i] for i in measured]), primal.outputs.eps, eps or 0.0)
+        self._seed = seed
+        self._around = around
 
-    def _direction(self, k: int) -> Vector:
+    @ft.cached_property
+    def eps(self) -> float:
+        """Relative precision of f: as declared, or float32 behind a float64 interface."""
+        if self.declared < 1e-12 and self.primal.outputs.size > ALONE:
+            values = self._values(0, self.step)
+            if _looks_float32(values):
+                return EPS32
+        return self.declared
+
+    @property
+    def step(self) -> float:
+        return 0.03 if self.declared < 1e-12 else min(10 * self.declared**0.5, 0.3)
+
+    @ft.cached_property
+    def _problem(self) -> Problem:
+        zeros = {i: np.zeros(self.primal.leaves[i].size) for i in self.measured}
+        return Problem(self.primal, zeros, samples=self.samples)
+
+    @ft.cached_property
+    def _directions(self) -> Directions:
+        lower, upper = self._around.sides(self.primal, self.measured)
+        problem = self._problem
+        return Directions(problem.leaves, problem.point, problem.claim, self._seed, lower, upper)
+
+    def _values(self, k: int, step: float) -> Vector:
+        """Values beside the point, or at it where the domain ends before."""
+        v = self._vector(k)
+        first, last = reach(self._problem.point, v, self._directions.lower, self._directions.upper)
+        return self._problem.outputs(v, step)[0] if first <= step <= last else self.at_point
+
+    def _vector(self, k: int) -> Vector:
         group = tuple(range(len(self._problem.leaves)))
         return self._directions.vector(Direction(STREAM + k, group, (1.0,) * len(group))) / math.sqrt(
             max(1, len(self._problem.point))
         )
 
+    @ft.cached_property
+    def _rows(self) -> Vector:
+        squares: list[Vector] = []
+        for k in range(2):
+            plus, minus = self._values(k, self.step), self._values(k, -self.step)
+            squares.append(((plus - minus) / (2 * self.step)) ** 2 * self._directions.size)
+        mean = np.mean(squares, axis=0)
+        return np.sqrt(np.where(np.isfinite(mean), mean, 0.0))
+
     def rows(self) -> Vector:
         """Norm of each row of f' in natural sizes, roughly."""
-        if self._rows is None:
-            squares: list[Vector] = []
-            for k in range(2):
-                v = self._direction(k)
-                plus, _ = self._problem.outputs(v, self.step)
-                minus, _ = self._problem.outputs(v, -self.step)
-                squares.append(((plus - minus) / (2 * self.step)) ** 2 * len(v))
-            mean = np.mean(squares, axis=0)
-            self._rows = np.sqrt(np.where(np.isfinite(mean), mean, 0.0))
         return self._rows
 
 

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
+from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM
+from gradproof._claims._entrywise import EntryErrors
+from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import explain, factor_words
-from gradproof._line import slope
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._report import Finding, Severity, Verdict
@@ -24,6 +26,8 @@ Vector = NDArray[np.float64]
 ROWS, SHOWN = 8, 20
 # Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
 FEW = 2
+# Outputs up to which a slope of every one is measured: 40 values of each fit into 64 MB.
+ELEMENTWISE = 200_000
 # Inputs up to which every column is measured when nothing else says where a matrix is wrong.
 COLUMNS = 64
 
@@ -32,8 +36,8 @@ COLUMNS = 64
 class Scene:
     """What is known when a proof fails.
 
-    claimed, samples, eps, options, reproducer : as in the proof.
-    size : (n,), natural size of the entries of the measured leaves.
+    claimed, samples, eps, options, around, reproducer : as in the proof.
+    size : (n,), natural size of the entries of the measured leaves; negative where the domain lies on that side.
     rows : (m,), norm of the rows in natural sizes.
     rtol : the smallest relative error worth an accusation.
     """
@@ -45,16 +49,8 @@ class Scene:
     eps: float
     rtol: float
     options: _prove.Options
+    around: Around
     reproducer: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Slopes:
-    """Slopes of all outputs along v, each with its bar (m,)."""
-
-    v: Vector
-    value: Vector
-    bar: Vector
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:
@@ -62,17 +58,23 @@ def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:
     return _Search(scene, u, outcome).run()
 
 
+def locate_entries(scene: Scene, wrong: EntryErrors) -> list[Finding]:
+    """Say in few words which entries are wrong, given all of them."""
+    return _Search(scene, np.zeros(scene.claimed.primal.outputs.size), None).name(wrong)
+
+
 class _Search:
-    def __init__(self, scene: Scene, u: Vector, outcome: Outcome) -> None:
+    def __init__(self, scene: Scene, u: Vector, outcome: Outcome | None) -> None:
         self.scene = scene
         self.claimed = scene.claimed
         self.u = u
-        self.outcome = outcome
         self.m = self.claimed.primal.outputs.size
-        self.errors = [one for one in outcome.findings if one.severity is Severity.ERROR]
-        self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((scene.options.seed, 2))))
-        zeros = {i: np.zeros(leaf.size) for i, leaf in zip(self.claimed.measured, self.claimed.leaves, strict=True)}
-        self.problem = Problem(self.claimed.primal, zeros, samples=scene.samples, eps=scene.eps)
+        findings = () if outcome is None else outcome.findings
+        self.errors = [one for one in findings if one.severity is Severity.ERROR]
+        self.lines = Lines(
+            scene.claimed, eps=scene.eps, seed=scene.options.seed, around=scene.around, samples=scene.samples
+        )
+        self.problem = self.lines.problem
         # A row that is claimed to be zero is measured by the size of its output.
         values = np.abs(self.claimed.primal.output_values())
         self.tolerance = 5 * max(scene.rtol, 1e-7) * np.where(scene.rows > 0, scene.rows, values)
@@ -80,6 +82,11 @@ class _Search:
     def run(self) -> list[Finding]:
         if self.m == 1:
             return [self._translate(one, 0) for one in self.errors]
+        if self.m > ELEMENTWISE:
+            place = "through a random combination of all outputs"
+            return [
+                dataclasses.replace(one, place=f"{one.place}, {place}" if one.place else place) for one in self.errors
+            ]
         self.claimed.densify()
         columns = self._accused_columns()
         if columns is not None and len(columns) <= FEW:
@@ -111,12 +118,28 @@ class _Search:
                 return found
         return [self._summary(lines, rows)]
 
+    def name(self, wrong: EntryErrors) -> list[Finding]:
+        """One mistake of the whole matrix, or the entries one by one: the clearest where they are many."""
+        columns, rows = np.unique(wrong.columns), np.unique(wrong.rows)
+        if len(rows) > 1 and len(wrong.rows) > SHOWN:
+            whole = self._whole([self._measure(self._random(k)) for k in range(2)])
+            if whole is not None:
+                return [whole]
+        if len(columns) > SHOWN and len(rows) <= ROWS:
+            found = [one for i in rows.tolist() for one in self._row(i)]
+            if found:
+                return found
+        clearest = sorted({int(j): None for j in wrong.columns[np.argsort(-wrong.sizes, kind="stable")]}, key=int)
+        found = self._columns(clearest if len(columns) <= SHOWN else wrong.columns[:SHOWN].tolist())
+        return found or [self._summary([self._measure(self._random(0))], rows)]
+
     # ------------------------------------------------------------------------------------------------- measuring
 
     def _random(self, k: int) -> Vector:
         """A direction through all leaves; each contributes alike as far as the claim tells."""
         zero = np.zeros(len(self.problem.point))
-        directions = Directions(self.problem.leaves, self.problem.point, zero, self.scene.options.seed)
+        seed, lower, upper = self.scene.options.seed, self.lines.lower, self.lines.upper
+        directions = Directions(self.problem.leaves, self.problem.point, zero, seed, lower, upper)
         group = tuple(range(len(self.problem.leaves)))
         scales = [1.0] * len(group)
         if self.claimed.matrix is not None:
@@ -126,38 +149,17 @@ class _Search:
             scales = [min(1.0, least / norm) if norm > 0 else 1.0 for norm in norms]
         return directions.vector(Direction(STREAM + 8 + k, group, tuple(scales))).copy()
 
-    def _measure(self, v: Vector) -> Slopes:
-        line = slope(self.jitter, eps=self.scene.eps, scale=self.scene.rows)
-        try:
-            steps = next(line)
-            while True:
-                steps = line.send(np.array([self._values(v, step) for step in steps.tolist()]))
-        except StopIteration as finished:
-            found = finished.value
-        bar = np.where(np.isfinite(found.bar), found.bar, np.inf)
-        if len(found.h):
-            # An output that keeps its bits at every step, the coarsest too, beside others that move: it is constant.
-            still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
-            bar = np.where(still & ~still.all(), 2 * self.scene.eps * np.abs(found.f0) / found.h[0], bar)
-        return Slopes(v=v, value=found.value, bar=bar)
+    def _measure(self, v: Vector) -> Line:
+        return self.lines.measure(v, self.scene.rows)
 
-    def _values(self, v: Vector, step: float) -> Vector:
-        values, moved = self.problem.outputs(v, step)
-        if moved and self.claimed.matrix is not None:
-            values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
-        return values if len(values) == self.m else np.full(self.m, math.nan)
-
-    def _off(self, line: Slopes) -> NDArray[np.bool_]:
+    def _off(self, line: Line) -> NDArray[np.bool_]:
         """Outputs whose slope along a line the claim does not have."""
-        if self.claimed.matrix is not None:
-            residual = line.value - self.claimed.matrix @ line.v
-            # Each of the n terms of the claim's own inner product is rounded.
-            rounding = 8 * 2.0**-52 * (np.abs(self.claimed.matrix) @ np.abs(line.v))
+        if line.claimed is not None:
             with np.errstate(invalid="ignore"):
-                return np.abs(residual) > line.bar + rounding + self.tolerance
+                return line.deviation > line.bar + self.tolerance
         return self._halve(line)
 
-    def _halve(self, line: Slopes) -> NDArray[np.bool_]:
+    def _halve(self, line: Line) -> NDArray[np.bool_]:
         """The same where only J^T u can be had: halve the outputs until single ones are left, at most `SHOWN`."""
         off = np.zeros(self.m, dtype=bool)
         signs = np.where(self.u < 0, -1.0, 1.0) / np.where(self.scene.rows > 0, self.scene.rows, 1.0)
@@ -203,7 +205,7 @@ class _Search:
     def _columns(self, columns: Sequence[int]) -> list[Finding]:
         """Measure whole columns of f', one unit direction each, and name the wrong entries."""
         findings: list[Finding] = []
-        wrong: list[tuple[float, int, int, Slopes]] = []
+        wrong: list[tuple[float, int, int, Line]] = []
         count = 0
         for j in columns:
             v = np.zeros(len(self.scene.size))
@@ -223,19 +225,19 @@ class _Search:
             found[0] = dataclasses.replace(found[0], advice=f"{found[0].advice} {more}")
         return found
 
-    def _is_column(self, j: int, line: Slopes, rows: NDArray[np.intp]) -> bool:
+    def _is_column(self, j: int, line: Line, rows: NDArray[np.intp]) -> bool:
         """Whether one input is wrong in most outputs, or in all that depend on it."""
         assert self.claimed.matrix is not None
         depend = (self.claimed.matrix[:, j] != 0) | (np.abs(line.value) > line.bar)
         return 2 * len(rows) > self.m or len(rows) == int(depend.sum())
 
-    def _entry(self, i: int, line: Slopes) -> float:
+    def _entry(self, i: int, line: Line) -> float:
         """Claimed slope of output i along a line."""
         if self.claimed.matrix is not None:
             return float(self.claimed.matrix[i] @ line.v)
         return float(self.claimed.pull(_unit(self.m, i)) @ line.v)
 
-    def _one_entry(self, i: int, j: int, line: Slopes) -> Finding:
+    def _one_entry(self, i: int, j: int, line: Line) -> Finding:
         step = float(line.v[j])
         claimed, reference, bar = self._entry(i, line) / step, line.value[i] / step, line.bar[i] / abs(step)
         path, index, place = self.claimed.place(i, j)
@@ -257,7 +259,7 @@ class _Search:
             advice=advice,
         )
 
-    def _column(self, j: int, line: Slopes, rows: NDArray[np.intp]) -> Finding:
+    def _column(self, j: int, line: Line, rows: NDArray[np.intp]) -> Finding:
         assert self.claimed.matrix is not None
         claimed = self.claimed.matrix @ line.v
         i = int(rows[np.argmax(np.abs(claimed - line.value)[rows])])
@@ -295,7 +297,8 @@ class _Search:
             eps=self.scene.eps,
             samples=self.scene.samples,
         )
-        directions = Directions(problem.leaves, problem.point, problem.claim, self.scene.options.seed)
+        seed, lower, upper = self.scene.options.seed, self.lines.lower, self.lines.upper
+        directions = Directions(problem.leaves, problem.point, problem.claim, seed, lower, upper)
         outcome = _run.answer(_prove.prove(problem, self.scene.options, directions), problem, directions)
         if outcome.verdict is not Verdict.WRONG:
             return []
@@ -340,7 +343,7 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------------- the whole
 
-    def _whole(self, lines: list[Slopes]) -> Finding | None:
+    def _whole(self, lines: list[Line]) -> Finding | None:
         """One mistake that explains the slopes of all outputs along both directions."""
         assert self.claimed.matrix is not None
         cause = explain(
@@ -371,7 +374,7 @@ class _Search:
         paths = [leaf.path for leaf in self.claimed.leaves]
         return paths[0] if len(paths) == 1 and not self.claimed.by_index else self.claimed.keyword
 
-    def _summary(self, lines: list[Slopes], rows: NDArray[np.intp]) -> Finding:
+    def _summary(self, lines: list[Line], rows: NDArray[np.intp]) -> Finding:
         """What can be said when no single place or mistake was found."""
         first = self.errors[0] if self.errors else None
         leaves = sorted(

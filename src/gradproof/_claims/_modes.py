@@ -1,8 +1,10 @@
 """What a framework's own autodiff claims about f, mode by mode: each is proved against differences.
 
-First order: reverse and forward mode against differences of f. Second order, "outer-inner": the derivative in the inner
-mode, as a function of the point and of its cotangent or tangent, is differentiated in the outer mode and proved against
-differences of that function; so nothing is taken on trust but the inner mode, which has been proved before.
+First order: reverse mode against differences of f; forward mode, and reverse mode batched (vmap) or compiled, by
+identities with it where they hold (`_identities`), and against differences where they do not, so that the one that is
+wrong is named. Second order, "outer-inner": the derivative in the inner mode, as a function of the point and of its
+cotangent or tangent, is differentiated in the outer mode and proved against differences of that function; so nothing is
+taken on trust but the inner mode, which has been proved before.
 """
 
 from __future__ import annotations
@@ -11,9 +13,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from gradproof import _prove
-from gradproof._claims._gradient import Surroundings, prove_gradient
+from gradproof._claims._around import Surroundings
+from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
@@ -21,7 +28,11 @@ from gradproof._errors import ClaimError, GradproofError, UsageError
 from gradproof._primal import Primal
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
-FIRST = ("rev", "fwd")
+FIRST = ("rev", "fwd", "vmap", "compile")
+# Compilation takes seconds: only when asked for.
+BY_DEFAULT = ("rev", "fwd", "vmap")
+# Outputs from which on a vjp is held against a few combinations of them only.
+MANY = 1024
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
@@ -32,6 +43,7 @@ class Function(Protocol):
     names: tuple[str, ...]
     count: int
     is_scalar: bool
+    left_out: tuple[str, ...]
 
     def value(self, *arguments: Any) -> Any:
         """The function itself, with nothing recorded."""
@@ -43,6 +55,10 @@ class Function(Protocol):
 
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """Forward mode."""
+        ...
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> Sequence[Any]:
+        """Several vjps at once: ``"vmap"``, the backward on a batch; ``"compile"``, that of the compiled function."""
         ...
 
 
@@ -90,7 +106,7 @@ def asked_modes(modes: Sequence[str] | None, order: int) -> tuple[tuple[str, ...
     if order not in (1, 2):
         raise UsageError(f"`order` must be 1 or 2, got {order!r}.")
     if modes is None:
-        return FIRST + (SECOND if order == 2 else ()), False
+        return BY_DEFAULT + (SECOND if order == 2 else ()), False
     if isinstance(modes, str) or not all(mode in FIRST + SECOND for mode in modes) or not modes:
         raise UsageError(f"`modes` must be a tuple of names among {', '.join(FIRST + SECOND)}, got {modes!r}.")
     named = [mode for mode in FIRST if mode in modes]
@@ -122,6 +138,7 @@ def prove_modes(
     proofs: list[Proved] = []
     primals: list[Primal] = []
     results: list[ModeResult] = []
+    proved_in_reverse: dict[str, tuple[Function, Proved]] = {}
     calls = 0
     for mode in wanted:
         outer, _, inner = mode.partition("-")
@@ -130,8 +147,13 @@ def prove_modes(
             results.append(ModeResult(mode=mode, note=f"not checked: {inner} is {before.verdict_text}"))
             continue
         try:
-            function = autodiff.derivative(inner, options.seed) if inner else autodiff.function
-            primal, proved = prove_mode(function, outer, name, options, surroundings, reproducer)
+            if inner in proved_in_reverse:
+                function, known = proved_in_reverse[inner]
+            else:
+                function = autodiff.derivative(inner, options.seed) if inner else autodiff.function
+                known = None
+            asked = _Asked(function, outer, name, options, surroundings, reproducer)
+            primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
         except (autodiff.not_available, ClaimError) as error:
             refusal = error if isinstance(error, autodiff.not_available) else error.__cause__
             if not isinstance(refusal, autodiff.not_available):
@@ -140,13 +162,17 @@ def prove_modes(
                 raise ClaimError(f"mode {mode!r} is not available: {refusal}") from error
             results.append(ModeResult(mode=mode, note=f"not available: {refusal}"))
             continue
+        if outer == "rev":
+            proved_in_reverse[inner] = function, proved
         calls += proved.claim_calls
         if proved.suggestion is not None:
             values = [*proved.suggestion[: autodiff.function.count], *proved.suggestion[function.count :]]
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
         proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         primals.append(primal)
-        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note))
+        left_out = autodiff.function.left_out
+        note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
+        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
     if not proofs:
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
@@ -178,7 +204,7 @@ def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding 
 
     def refute(function: Function) -> Finding | None:
         try:
-            _, proved = prove_mode(function, "rev", name, options, Surroundings(), "")
+            _, proved = _Asked(function, "rev", name, options, Surroundings(), "").prove()
         except GradproofError:
             return None  # it cannot be run by itself, which is no evidence against it
         return next((one for one in proved.findings if one.severity is Severity.ERROR), None)
@@ -186,38 +212,70 @@ def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding 
     return refute
 
 
-def prove_mode(
-    function: Function,
-    mode: str,
-    name: str,
-    options: _prove.Options,
-    surroundings: Surroundings,
-    reproducer: str,
-) -> tuple[Primal, Proved]:
-    """Prove or refute one mode of a function; `primal` is what it was measured with."""
-    is_vector = mode == "fwd" or not function.is_scalar
-    primal = Primal(
-        function.value,
-        function.arguments,
-        tuple(range(function.count)),
-        name=name,
-        names=function.names,
-        is_vector=is_vector,
-    )
-    primal.short_name = name
-    task = Task(primal=primal, options=options, reproducer=reproducer)
-    if mode == "fwd":
-        return primal, prove_jvp(task, function.jvp)
-    if is_vector:
-        return primal, prove_vjp(task, function.vjp)
-    gradient: Callable[..., Any] = lambda *arguments: function.vjp(1.0, *arguments)  # noqa: E731
-    proved = prove_gradient(
-        primal,
-        gradient,
-        is_value=False,
-        keyword="grad",
-        options=options,
-        surroundings=surroundings,
-        reproducer=reproducer,
-    )
-    return primal, proved
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """One mode of one function."""
+
+    function: Function
+    mode: str
+    name: str
+    options: _prove.Options
+    surroundings: Surroundings
+    reproducer: str
+
+    def adopt(self, known: Proved) -> tuple[Primal, Proved] | None:
+        """Prove the mode by an identity with reverse mode, which has been proved; None where that is not enough."""
+        function = self.function
+        primal = self._primal(is_vector=True)
+        if self.mode == "fwd":
+            proved = adopt_by_adjoint(primal, known, function.vjp, function.jvp, self.options)
+        else:
+            proved = adopt_by_equality(primal, known, function.vjp, self._together, self.options)
+        return None if proved is None else (primal, proved)
+
+    def prove(self) -> tuple[Primal, Proved]:
+        """Prove or refute the mode against differences."""
+        function = self.function
+        is_vector = self.mode == "fwd" or not function.is_scalar
+        primal = self._primal(is_vector=is_vector)
+        around = self.surroundings.of(primal)
+        task = Task(primal=primal, options=self.options, around=around, values={}, reproducer=self.reproducer)
+        if self.mode == "fwd":
+            return primal, prove_jvp(task, function.jvp)
+        vjp = function.vjp if self.mode == "rev" else self._vjp
+        if is_vector and primal.outputs.size > MANY and np.isfinite(primal.output_values()).all():
+            return primal, prove_many(primal, vjp, self.options, self.reproducer)
+        if is_vector:
+            return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)
+        gradient: Callable[..., Any] = lambda *arguments: vjp(1.0, *arguments)  # noqa: E731
+        proved = prove_gradient(
+            primal,
+            gradient,
+            is_value=False,
+            keyword="grad",
+            options=self.options,
+            around=around,
+            reproducer=self.reproducer,
+        )
+        return primal, proved
+
+    def _together(self, cotangents: Sequence[Any], arguments: Sequence[Any]) -> Sequence[Any]:
+        """Several vjps at once, in a mode other than "rev"."""
+        return self.function.vjps(self.mode, cotangents, *arguments)
+
+    def _vjp(self, cotangent: Any, *arguments: Any) -> Any:
+        """One of two equal vjps."""
+        return self.function.vjps(self.mode, (cotangent, cotangent), *arguments)[0]
+
+    def _primal(self, *, is_vector: bool) -> Primal:
+        function = self.function
+        primal = Primal(
+            function.value,
+            function.arguments,
+            tuple(range(function.count)),
+            name=self.name,
+            names=function.names,
+            is_vector=is_vector,
+        )
+        primal.short_name = self.name
+        return primal

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradproof import _prove
-from gradproof._claims._gradient import Surroundings, prove_gradient
+from gradproof._claims._around import Surroundings
+from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._kinds import (
     Task,
     gradient_function,
@@ -35,6 +36,7 @@ def prove_others(
     wrt: int | tuple[int, ...] | None,
     name: str | None,
     options: _prove.Options,
+    surroundings: Surroundings,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
 ) -> Result:
     """Prove or refute claims as `prove_claims` does; the first order before the second."""
@@ -49,7 +51,8 @@ def prove_others(
             "its products with vectors as `hvp`."
         )
     values = {keyword: is_value(claim, primal, keyword) for keyword, claim in claims.items()}
-    task = Task(primal=primal, options=options, reproducer=reproduce(primal, values))
+    around = surroundings.of(primal)
+    task = Task(primal=primal, options=options, around=around, values=values, reproducer=reproduce(primal, values))
     proofs: list[Proved] = []
     extra = 0
     others: list[Primal] = []
@@ -61,7 +64,7 @@ def prove_others(
                 is_value=values[first],
                 keyword=first,
                 options=options,
-                surroundings=Surroundings(),
+                around=around,
                 reproducer=task.reproducer,
             )
         )
@@ -77,7 +80,9 @@ def prove_others(
         if gradient is not None and readable:
             derived = gradient_function(base, gradient)
             prove = prove_hess if second == "hess" else prove_hvp
-            proofs.append(prove(dataclasses.replace(task, primal=derived), claims[second], base))
+            # The witnesses know f, not its gradient.
+            second_task = dataclasses.replace(task, primal=derived, around=around.without_witnesses())
+            proofs.append(prove(second_task, claims[second], base))
             extra = derived.evaluations
         else:
             proofs.append(prove_second(dataclasses.replace(task, primal=base), claims[second], second))

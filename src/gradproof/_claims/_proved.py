@@ -29,6 +29,30 @@ class Proved:
     label: str = ""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Results of all measured leaves, with what was used to reach them."""
+
+    results: dict[int, LeafResult]
+    verdict: Verdict
+    reason: Reason | None
+    eps: float
+    rtol: float
+    level: str
+    findings: tuple[Finding, ...] = ()
+
+
+def random_note() -> Finding:
+    """What is said of an f that is not deterministic, in the words of the scalar proofs."""
+    return Finding(
+        id="GP303",
+        severity=Severity.NOTE,
+        path="",
+        kind="f is not deterministic: it gives different values at the same point",
+        advice="Fix the seed inside f; the error bars include the spread, which hides small errors.",
+    )
+
+
 def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
     """A leaf that was not measured."""
     leaf = primal.leaves[i]

@@ -13,26 +13,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts
+from gradproof._claims._around import EPS64, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._gradient import undefined
-from gradproof._claims._kinds import Task, gradient_function, is_value
-from gradproof._claims._linear import natural_sizes
+from gradproof._claims._kinds import Task, gradient_function
+from gradproof._claims._linear import natural_sizes, sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._line._estimate import extrapolate
-from gradproof._line._noise import noise
+from gradproof._line._noise import noise, one_sided_noise
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import error_bound
+from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
 Vector = NDArray[np.float64]
@@ -53,6 +55,7 @@ class Curvature:
     value: float
     bar: float
     variation: float
+    witnesses_agree: bool = True
 
     @property
     def deviation(self) -> float:
@@ -66,14 +69,15 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         return undefined(primal, task.options, findings=[], keyword=keyword)
     n = len(primal.point)
     shell = gradient_function(primal, lambda *_: primal.tangent(np.zeros(n)))
-    size = natural_sizes(primal, tuple(range(len(primal.leaves))))
-    eps = coarsest_eps(primal.leaves)
-    directions = Directions(primal.leaves, primal.point, np.zeros(n), task.options.seed)
     everything = tuple(range(len(primal.leaves)))
+    lower, upper = task.around.sides(primal, everything)
+    directions = Directions(primal.leaves, primal.point, np.zeros(n), task.options.seed, lower, upper)
+    size = natural_sizes(primal, everything)
+    eps = coarsest_eps(primal.leaves)
     draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
     if keyword == "hess":
         calls, changed = 0, list[str]()
-        if not is_value(claim, shell, keyword):
+        if not task.values[keyword]:
             calls = 1
             claim, changed = primal.claim(claim, keyword)
         claimed = read_jacobian(shell, claim, keyword, primal)
@@ -95,7 +99,8 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     reason: Reason | None = None
     rtol, max_bound = tolerances(task, eps)
     if claimed.measured and not claimed.judged.set_aside:
-        search = _Second(task, claimed, size, directions, eps, rtol, max_bound)
+        steps, _ = sizes_and_sides(primal, everything, task.around)
+        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound)
         verdict, reason, measured = search.run()
         results.update(measured)
         findings += search.findings
@@ -117,6 +122,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         rtol=rtol,
         max_bound=max_bound,
         claim_calls=claimed.calls,
+        level=task.options.level,
     )
 
 
@@ -143,14 +149,20 @@ class _Second:
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
         self.n = len(size)
-        zeros = {i: np.zeros(leaf.size) for i, leaf in enumerate(self.primal.leaves)}
+        everything = range(len(self.primal.leaves))
+        zeros = {i: np.zeros(self.primal.leaves[i].size) for i in everything}
         self.problem = Problem(self.primal, zeros)
+        given = task.around.reference
+        self.reference = None if given is None else Trusted(self.primal, given, zeros)
+        # From one side noise is larger, and the square of what random directions cost on top is too much.
+        few = LOCATE if directions.folded(everything) else ENTRIES
+        self.by_entries = self.n <= few or task.options.level == "entries"
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 4))))
         self.findings: list[Finding] = []
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
         """Measure, judge, locate; the same result for all leaves, which move together."""
-        vectors = list(self._entry_vectors() if self.n <= ENTRIES else self._random_vectors())
+        vectors = list(self._entry_vectors() if self.by_entries else self._random_vectors())
         seen: list[Curvature] = []
         for v in vectors:
             found = self._measure(v)
@@ -162,6 +174,8 @@ class _Second:
                 if not again.deviation <= again.bar + self.rtol * self._scale(seen):
                     return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self._results(Verdict.INCONCLUSIVE)
                 found = again
+            if not found.witnesses_agree:
+                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self._results(Verdict.INCONCLUSIVE)
             seen.append(found)
         if not all(math.isfinite(one.bar) for one in seen):
             reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
@@ -170,11 +184,13 @@ class _Second:
         if scale == 0:
             return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
         largest = max(one.deviation + one.bar for one in seen)
-        if self.n <= ENTRIES:
+        if self.by_entries:
             # Entries off the diagonal are halves of sums of three measurements.
             bound = 1.5 * largest * self.n / scale
         else:
-            bound = error_bound(1.0, len(seen), self.n, self.task.options.confidence) ** 2 * largest / scale
+            folded = self.directions.folded(range(len(self.claimed.leaves)))
+            confidence = self.task.options.confidence
+            bound = error_bound(1.0, len(seen), self.n, confidence, folded=folded) ** 2 * largest / scale
         deviation = max(one.deviation for one in seen) / scale
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
         reason = None if verdict is Verdict.CORRECT else Reason.NOISE
@@ -232,34 +248,88 @@ class _Second:
 
     def _measure(self, v: Vector, *, full: bool = False) -> Curvature:
         claimed = float(v @ self.claimed.pull(v))
-        coarse = 0.3 if self.eps < 1e-12 else 0.6
-        ratio = 2.2 if self.eps < 1e-12 else 1.6
+        value, bar, variation = self._curve(self.problem.evaluate, self.eps, v, claimed, full=full)
+        agree = True
+        if self.reference is not None and not bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
+            seen, seen_bar, _ = self._curve(self.reference.evaluate, EPS64, v, claimed, full=full)
+            tolerance = self.rtol * max(abs(claimed), abs(seen))
+            if math.isfinite(seen_bar) and math.isfinite(bar):
+                agree = abs(seen - value) <= bar + seen_bar + tolerance
+                # WRONG rests on f itself: what only the reference excludes keeps its wide bar.
+                if agree and seen_bar < bar and abs(claimed - seen) <= seen_bar + tolerance:
+                    value, bar = seen, seen_bar
+        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, witnesses_agree=agree)
+
+    def _curve(
+        self, evaluate: Callable[[Vector, float], float], eps: float, v: Vector, claimed: float, *, full: bool
+    ) -> tuple[float, float, float]:
+        """v^T H v of one function, its bar, and by how much the function varied on the way."""
+        coarse = 0.3 if eps < 1e-12 else 0.6
+        ratio = 2.2 if eps < 1e-12 else 1.6
         levels = (
             coarse * ratio ** -np.arange(10.0) * self.jitter.uniform(0.85, 1.15) * self.jitter.uniform(0.97, 1.03, 10)
         )
-        f0 = np.array([self.problem.evaluate(v, 0.0) for _ in range(2)])
+        first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
+        f0 = np.array([evaluate(v, 0.0) for _ in range(2)])
+        if min(-first, last) < levels[4]:
+            side, room = (1.0, last) if last >= -first else (-1.0, -first)
+            return self._one_sided(lambda step: evaluate(v, side * step), eps, room, f0)
+
+        def inside(step: float) -> float:
+            return evaluate(v, step) if first <= step <= last else math.nan
+
         h, plus, minus = levels[:0], levels[:0], levels[:0]
         value, bar = math.nan, math.inf
         for part in (levels[1:7], np.concatenate([levels[:1], levels[7:]])):
             h = np.concatenate([h, part])
-            plus = np.concatenate([plus, [self.problem.evaluate(v, step) for step in part.tolist()]])
-            minus = np.concatenate([minus, [self.problem.evaluate(v, -step) for step in part.tolist()]])
+            plus = np.concatenate([plus, [inside(step) for step in part.tolist()]])
+            minus = np.concatenate([minus, [inside(-step) for step in part.tolist()]])
             order = np.argsort(-h)
             h, plus, minus = h[order], plus[order], minus[order]
-            value, bar = self._extrapolate(h, plus, minus, f0)
+            value, bar = self._extrapolate(h, plus, minus, f0, eps)
             if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
                 break
-        variation = float(np.max(np.abs(np.concatenate([plus, minus]) - f0.mean())))
-        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation)
+        moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
+        outside = self.directions.bounded and bool(np.isfinite(moved).any())
+        return value, bar, float(np.nanmax(moved) if outside else np.max(moved))
 
-    def _extrapolate(self, h: Vector, plus: Vector, minus: Vector, f0: Vector) -> tuple[float, float]:
+    def _one_sided(
+        self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector
+    ) -> tuple[float, float, float]:
+        """The same from one side, where the domain ends at the point.
+
+        ``2 ((phi(2h) - phi(0)) / 2h - (phi(h) - phi(0)) / h) / h = phi'' + O(h)``, extrapolated with integer powers.
+        """
+        count = 11 if eps < 1e-12 else 7
+        h = min(0.6, 0.9 * room) * self.jitter.uniform(0.85, 1.0) * 2.0 ** -np.arange(float(count))
+        rise = np.array([evaluate(step) for step in h.tolist()]) - f0.mean()
+        variation = float(np.max(np.abs(rise)))
+        finite = np.isfinite(rise)
+        h, rise = h[finite], rise[finite]
+        if len(h) < 5 or not np.allclose(h[:-1], 2 * h[1:]):
+            return math.nan, math.inf, variation
+        largest = float(max(np.abs(rise).max(), 0.0) + abs(f0[0]))
+        sigma = max(2 * eps * largest, abs(float(f0[0] - f0[1])), float(one_sided_noise(h, rise[:, None])[0][0]))
+        fine = h[1:]
+        quotients = 2 * (rise[:-1] / h[:-1] - rise[1:] / fine) / fine
+        # Neighbouring quotients share a value: their noise adds up to sqrt(2) times that of independent ones.
+        own = math.sqrt(2) * 2 * sigma * math.sqrt(1.25) / fine**2
+        found = extrapolate(
+            fine,
+            quotients[:, None],
+            1,
+            lambda w: np.sqrt((w * w) @ own[:, None] ** 2) + sigma * np.abs(w @ fine**-2.0)[:, :, None],
+        )
+        return float(found.value[0]), 2 * CAUTION * float(found.bar[0]), variation
+
+    def _extrapolate(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float) -> tuple[float, float]:
         finite = np.isfinite(plus) & np.isfinite(minus)
         if finite.sum() < 4:
             return math.nan, math.inf
         h, plus, minus = h[finite], plus[finite][:, None], minus[finite][:, None]
         centre = np.array([f0.mean()])
         largest = float(max(np.abs(plus).max(), np.abs(minus).max(), abs(centre[0])))
-        unit = np.array([0.5 * self.eps * largest])
+        unit = np.array([0.5 * eps * largest])
         seen = noise(h, plus, minus, centre, np.maximum(4 * unit, np.abs(f0[0] - f0[1])), unit)
         column = h[:, None]
         quotients = ((plus - centre) + (minus - centre)) / column**2
@@ -289,6 +359,9 @@ class _Second:
 
     def _off(self, found: Curvature, seen: list[Curvature]) -> bool:
         scale = max(self._scale([*seen, found]), abs(found.claimed))
+        if self.by_entries:
+            # An entry's share of the whole.
+            scale = max(scale / self.n, abs(found.claimed))
         return math.isfinite(found.bar) and found.deviation > found.bar + 5 * self.rtol * scale
 
     # -------------------------------------------------------------------------------------------------- accusing
@@ -296,7 +369,7 @@ class _Second:
     def _accuse(self, seen: list[Curvature], failing: Curvature) -> None:
         findings: list[Finding] = []
         factor = self._factor(seen)
-        if factor is None and self.n <= LOCATE:
+        if factor is None and (self.n <= LOCATE or self.by_entries):
             findings = self._entries()
         if findings:
             self.findings += findings

@@ -66,13 +66,19 @@ def neville(h: Floats, quotients: Floats, power: int) -> tuple[Floats, Floats]:
     return table, weights
 
 
-def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[Floats], Floats]) -> Extrapolation:
+def extrapolate(
+    h: Floats,
+    quotients: Floats,
+    power: int,
+    deviation: Callable[[Floats], Floats],
+    structure: Floats | float = 0.0,
+) -> Extrapolation:
     """Choose the smallest bar whose value agrees with the best entry of every finer level.
 
-    ``bar = truncation + SIGMAS * deviation(weights)``. Truncation is the larger of the differences to the entry of one
-    order less and to the entry one level coarser. The latter measures the truncation of the *coarser* entry: with
-    ratio R of the two steps it is (4/R)**power times too large for wide gaps, and for R < 2 it is too small, because
-    nearly equal steps agree for nothing.
+    ``bar = truncation + SIGMAS * deviation(weights) + structure``, the last of them per level (see `Noise`).
+    Truncation is the larger of the differences to the entry of one order less and to the entry one level coarser. The
+    latter measures the truncation of the *coarser* entry: with ratio R of the two steps it is (4/R)**power times too
+    large for wide gaps, and for R < 2 it is too small, because nearly equal steps agree for nothing.
     """
     levels, outputs = quotients.shape
     table, weights = neville(h, quotients, power)
@@ -95,7 +101,7 @@ def extrapolate(h: Floats, quotients: Floats, power: int, deviation: Callable[[F
         )
     # The arithmetic here rounds, too: a few ulps of the value itself.
     noise_bar = SIGMAS * deviation(weights) + 4 * 2.0**-52 * np.abs(table)
-    bar += noise_bar
+    bar += noise_bar + np.broadcast_to(structure, quotients.shape)[:, None, :]
     bar[~np.isfinite(bar)] = np.inf
 
     best_column = np.argmin(bar, axis=1)[:, None, :]
@@ -155,19 +161,22 @@ def estimate(h: Floats, odd: Floats, even: Floats, noise: Noise, *, no_kink: boo
     assumes that the levels see the structure of phi, which no black-box method can prove.
     """
     column = h[:, None]
-    variance = (noise.sigma / column) ** 2
-    central = extrapolate(h, odd / column, 2, lambda w: np.sqrt(0.5 * ((w * w) @ variance)))
+    # Squares of what is below 1e-160 would vanish: values of any size are in units of their noise here.
+    one = max(float(np.max(noise.sigma)), 1e-300)
+    variance = (noise.sigma / one / column) ** 2
+    central = extrapolate(h, odd / column, 2, lambda w: one * np.sqrt(0.5 * ((w * w) @ variance)), noise.structure)
     if no_kink:
         weights = np.array([_lagrange_at_zero(h / h[0], i) for i in range(len(h))])
         jump = weights @ (2 * even / column)
-        jump_bar = SIGMAS * np.sqrt(2 * (weights**2) @ variance)
+        jump_bar = SIGMAS * one * np.sqrt(2 * (weights**2) @ variance)
     else:
         shared = 2 * noise.sigma[-1]
         side = extrapolate(
             h,
             2 * even / column,
             1,
-            lambda w: np.sqrt(2 * ((w * w) @ variance)) + shared * np.abs(w @ (1 / h))[:, :, None],
+            lambda w: one * np.sqrt(2 * ((w * w) @ variance)) + shared * np.abs(w @ (1 / h))[:, :, None],
+            noise.structure,
         )
         jump, jump_bar = side.value, side.bar
     bar = central.bar + 0.5 * (np.abs(jump) + jump_bar)
@@ -187,7 +196,7 @@ def _lagrange_at_zero(x: Floats, i: int) -> float:
     return math.prod(-x[j] / (x[i] - x[j]) for j in range(len(x)) if j != i)
 
 
-def one_sided(h: Floats, rise: Floats, sigma: Floats) -> Extrapolation:
+def one_sided(h: Floats, rise: Floats, sigma: Floats, structure: Floats | float = 0.0) -> Extrapolation:
     """Slope from one side only: rise = phi(h) - phi(0) on that side (already signed), (L, m).
 
     The noise of phi(0) is shared by all levels, so it enters with the sum of the weights. The bar is doubled: at the
@@ -200,5 +209,5 @@ def one_sided(h: Floats, rise: Floats, sigma: Floats) -> Extrapolation:
         shared = np.abs(weights @ (1 / h))
         return sigma * (own + shared)[:, :, None]
 
-    found = extrapolate(h, rise / column, 1, deviation)
+    found = extrapolate(h, rise / column, 1, deviation, structure)
     return dataclasses.replace(found, bar=2 * found.bar)

@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 def hiding_step(eps: float) -> float:
     """Steps relative to x below which rounding of x, or of what is subtracted from it, may hide every movement.
 
-    In float64 those of a cast to float32 inside; in lower precision the steps at which an intermediate result that is
-    a thousand times as large as its difference to a bound stays as it is.
+    In float64 those of a cast to float32 inside; in lower precision almost all: an intermediate result that is much
+    larger than what is made of it may stay as it is.
     """
-    return 1e-6 if eps < 1e-12 else 3e3 * eps
+    return 1e-6 if eps < 1e-12 else 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,14 @@ class Noise:
     """Standard deviation of one value of phi.
 
     sigma : (L, m), per level: fast but smooth structure at coarse levels does not enter that of the fine ones.
+    structure : (L, m), how steep what looks like noise at some finer level, but not at the finest, may be: that is
+        structure, whose slope belongs to the slope of phi, and steps that do not resolve it know nothing of it.
     finest : (m,), as seen at the finest levels.
     quantum : (m,), lattice step of the values, 0 where there is none.
     """
 
     sigma: Floats
+    structure: Floats
     finest: Floats
     quantum: Floats
 
@@ -42,7 +45,7 @@ def noise(
     known: Floats,
     unit: Floats,
     *,
-    hiding: float = 1e-6,
+    eps: float = 2.0**-52,
     continuous: bool = False,
 ) -> Noise:
     """Estimate the noise of phi.
@@ -54,7 +57,7 @@ def noise(
     f0 : (m,) value at 0.
     known : (m,) noise known from elsewhere (repeats, earlier directions): a lower bound.
     unit : (m,) half an ulp of phi, as an absolute number.
-    hiding : the steps below which rounding may hide every movement of x.
+    eps : relative precision of the values.
     continuous : whether f is known to take values on no lattice: then a phi that never changes is flat, and not the
         tread of a staircase.
     """
@@ -68,9 +71,9 @@ def noise(
     samples = _three_level(h, odd, even)
     sampled = [j for j in range(levels) if np.isfinite(samples[j]).all()]
     if len(sampled) >= 4:
-        both = 1.5 * np.sqrt(np.mean(samples[sampled[-2:]].reshape(-1, outputs) ** 2, axis=0))
+        both = 1.5 * _rms(samples[sampled[-2:]].reshape(-1, outputs))
         # A kink may sit in the coarser of the two triples: then the finest alone speaks.
-        finest_only = 4 * np.sqrt(np.mean(samples[sampled[-1]] ** 2, axis=0))
+        finest_only = 4 * _rms(samples[sampled[-1]])
         running = np.maximum(running, np.minimum(both, finest_only))
     quantum = np.zeros(outputs)
     if levels > 4 or bool((two_level > 8 * unit).any()):
@@ -81,7 +84,14 @@ def noise(
         if continuous:
             coarse &= (plus != f0).any(axis=0) | (minus != f0).any(axis=0)
         quantum = np.maximum(quantum, np.where(coarse, bit, 0.0))
-    running = np.maximum(running, 0.5 * np.maximum(quantum, unseen_change(h, plus - f0, minus - f0, hiding)))
+    unseen = unseen_change(h, plus - f0, minus - f0, unit, eps, quantum > 0)
+    running = np.maximum(running, 0.5 * np.maximum(quantum, unseen))
+    if unseen.any():
+        # What hides at the finest steps shows as noise at those just above.
+        moved = np.maximum(np.abs(plus - f0), np.abs(minus - f0)) > 4 * unit
+        least = np.min(np.where(moved, h[:, None], np.inf), axis=0)
+        near = np.isfinite(samples) & ((h[:, None] <= 300 * least) & (unseen > 0))[:, None, :]
+        running = np.maximum(running, 0.7 * np.max(np.where(near, samples, 0.0), axis=(0, 1)))
     finest = running
     sigma = np.empty((levels, outputs))
     for j in range(levels - 1, -1, -1):
@@ -93,37 +103,70 @@ def noise(
             truncation = (samples[j] > growth * np.maximum(finer, running)) & (coarser > growth * samples[j])
             running = np.maximum(running, 0.7 * np.max(np.where(truncation, 0.0, samples[j]), axis=0))
         sigma[j] = running
-    return Noise(sigma=sigma, finest=finest, quantum=quantum)
+    return Noise(sigma=sigma, structure=_structure(h, sigma, finest), finest=finest, quantum=quantum)
 
 
-def unseen_change(h: Floats, plus: Floats, minus: Floats, hiding: float) -> Floats:
+def _structure(h: Floats, sigma: Floats, finest: Floats) -> Floats:
+    """Steepness, per level, of what the finer levels see and the finest does not.
+
+    Amplitude s at step h that is gone at the next finer step (a quarter) is no steeper than 4 s / h; an estimate from
+    few samples may be a quarter of the true noise, so only what exceeds four times the finest counts.
+    """
+    steep = 4 * np.maximum(sigma - 4 * finest, 0.0) / h[:, None]
+    structure = np.zeros_like(steep)
+    structure[:-1] = np.maximum.accumulate(steep[:0:-1], axis=0)[::-1]
+    return structure
+
+
+def unseen_change(
+    h: Floats, plus: Floats, minus: Floats, unit: Floats, eps: float, on_lattice: NDArray[np.bool_]
+) -> Floats:
     """How much f could have changed without showing it, per output.
 
-    Where steps below `hiding` leave f as it is, bit for bit, rounding hides that x moves (a cast to float32, say), and
-    the smallest change seen at coarser steps is f's resolution. 0 where the finest step moves f, or nothing does; wider
+    Where steps below `hiding_step` leave f as it is, bit for bit (in low precision: but for the correction to first
+    order of where x + t v was rounded), rounding hides that x moves (a cast to float32, say). On a lattice the smallest
+    change seen is f's resolution. Elsewhere it may be that of one entry of x, while others hide more: it is the
+    largest change at the steps just above those that hide. 0 where the finest step moves f, or nothing does; wider
     steps that leave f as it is are taken at their word: it is flat there.
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
-    resolution = np.zeros(change.shape[1])
-    for output in np.flatnonzero(change[-1] == 0).tolist():
-        moved = np.flatnonzero(change[:, output] > 0)
-        if moved.size and h[moved[-1] + 1] < hiding:
-            resolution[output] = change[moved, output].min()
-    return resolution
+    still = change <= (0.0 if eps < 1e-12 else 4.0) * unit
+    if not still[-1].any():
+        return np.zeros_like(unit)
+    moved = ~still
+    # The finest level that moves an output; the next one must leave it as it is.
+    last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
+    hidden = moved.any(axis=0) & still[-1] & (h[np.minimum(last + 1, len(h) - 1)] < hiding_step(eps))
+    at_last: Floats = np.take_along_axis(change, last[None], axis=0)[0]
+    smallest: Floats = np.min(np.where(moved, change, np.inf), axis=0)
+    nearby: Floats = np.max(np.where(moved & (h[:, None] <= 20 * h[last]), change, 0.0), axis=0)
+    seen: Floats = np.where(on_lattice | (at_last <= 16 * unit), smallest, nearby)
+    return np.asarray(np.where(hidden, seen, 0.0))
 
 
-def one_sided_noise(h: Floats, rise: Floats) -> Floats:
-    """Noise of one value from neighbouring triples of one side, t and t**2 removed, (m,); 0 if there are none."""
-    samples: list[Floats] = [
-        np.abs(_eliminate(h[j - 2 : j + 1], rise[j - 2 : j + 1], (1, 2), 1.0, 1.0))
-        for j in range(2, len(h))
-        if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]
-    ]
-    if len(samples) < 3:
-        return np.zeros_like(rise[0])
-    first, second, third = samples[-3:]
-    mean: Floats = (first * first + second * second + third * third) / 3
-    return np.sqrt(2.25 * mean)
+def one_sided_noise(h: Floats, rise: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Noise of one value from neighbouring triples of one side, t and t**2 removed, (m,); 0 if there are none.
+
+    Also says whether it is noise, or settles: whether its share of the slope, sample / step, shrinks with the step, at
+    least like step**0.25. What does neither is a singularity nearer than the finest step: for log t the samples stay
+    the same, sign and size, while those of noise change both.
+    """
+    triples = [j for j in range(2, len(h)) if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]]
+    if len(triples) < 3:
+        none = np.zeros(rise.shape[1])
+        return none, none == 0
+    signed = np.stack([_eliminate(h[j - 2 : j + 1], rise[j - 2 : j + 1], (1, 2), 1.0, 1.0) for j in triples[-4:]])
+    samples = np.abs(signed[-3:])
+    settles = samples[-1] <= samples[0] * float(h[triples[-1]] / h[triples[-3]]) ** 1.25
+    size = np.abs(signed)
+    alike = (np.abs(signed.sum(axis=0)) == size.sum(axis=0)) & (size.max(axis=0) <= 3 * size.min(axis=0))
+    return 1.5 * _rms(samples), settles | ~alike
+
+
+def _rms(samples: Floats) -> Floats:
+    """Root mean square over the first axis, whose squares neither overflow nor vanish."""
+    top = np.maximum(np.max(samples, axis=0), 1e-300)
+    return np.asarray(top * np.sqrt(np.mean((samples / top) ** 2, axis=0)))
 
 
 def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:
@@ -137,7 +180,7 @@ def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:
     from_odd = np.minimum(np.abs(plain - cubic * (a**3 - ratio * b**3)), np.abs(plain))
     from_odd = from_odd / math.sqrt(0.5 * (1 + ratio**2))
     from_even = (even[-2] - ratio**2 * even[-1]) / math.sqrt(0.5 * (1 + ratio**4) + (1 - ratio**2) ** 2)
-    sample: Floats = np.sqrt((from_odd**2 + from_even**2) / 2)
+    sample: Floats = np.hypot(from_odd, from_even) / math.sqrt(2)
     if len(h) >= 3:
         # The even part of a smooth line is c t**2: compare with the next level too, where the line looks smooth.
         wide = (a / h[-3]) ** 2
@@ -186,7 +229,10 @@ def lattice(differences: Floats, unit: Floats) -> Floats:
         trial = smallest / divisor
         with np.errstate(invalid="ignore"):
             multiple = np.where(size < 3e3 * trial, size / trial, np.nan)
-            whole = np.isnan(multiple) | (np.abs(multiple - np.round(multiple)) < 1e-3)
+            # Rounding blurs both the multiple and the step that it is a multiple of.
+            blur = np.maximum(1e-3, 2 * (multiple + 1) * unit / trial)
+            whole = ~(blur < 0.25) | (np.abs(multiple - np.round(multiple)) < blur)
+            multiple = np.where(blur < 4e-3, multiple, np.nan)
         good = whole.all(0) & (np.isfinite(multiple).sum(0) >= 4) & enough
         # A divided step is a guess at the lattice: half as much again, to be safe.
         step = np.where(good, trial * (1.0 if divisor == 1 else 1.5), step)

@@ -12,21 +12,26 @@ import math
 from collections.abc import Generator
 
 import numpy as np
-from numpy.polynomial import Chebyshev
+from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Shape"]
 
-NODES = 12
-# Relative to the interval; they fall between the nodes.
-TEST_POINTS = (0.93, -0.77, 0.41)
-HALF_WIDTHS = (0.3, 0.06, 0.012)
+# Spacing of the first points, relative to the natural size of x: -4 .. 4 times this; the walk goes on from there.
+SPACINGS = (0.05, 0.01, 0.002)
+# Central difference of order 8 (Fornberg, Mathematics of Computation 51 (1988), table 1).
+ORDER8 = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
+# Points that the first polynomial goes through, and those that foretell on the way: fewer
+# where noise asks for that.
+FIRST, WINDOW, LEAST = 9, 13, 5
 # A jump of size d at distance t makes the slope within the piece uncertain by up to this many d / t.
-REACH = 300.0
-# How far out a jump is looked for, in natural sizes of x, and the points that predict the next one.
-FAR = 1.5
-WINDOW = 9
+REACH = 30.0
+# How far out a jump is looked for, in natural sizes of x: for deviations as small as those that a solver leaves, and
+# for others.
+FAR, NEAR = 2.5, 0.3
+# Steps grow by up to this factor; halvings that tell a jump from a kink; values at most.
+GROWTH, HALVINGS, BUDGET = 2.0, 12, 80
 
 
 class ShapeKind(enum.Enum):
@@ -45,107 +50,158 @@ class Shape:
     slope: float = math.nan
 
 
-def shape_near(deviation: float, noise: float, *, far: bool = False) -> Asking:
+def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) -> Asking:
     """Judge whether phi is smooth enough for `deviation` to be the claim's fault.
 
-    Chebyshev interpolation on shrinking intervals. Where phi is smooth at the widest, its polynomial gives a second,
-    independent slope. Where it is smooth only further in, the nearest break is looked for: a jump stays as large as it
-    is when it is approached, a kink shrinks.
+    A polynomial through nine points around 0 gives a second, independent slope, and foretells the next values. From
+    there a walk goes outwards on both sides, with steps that grow while phi is as foretold. Where it is not, the break
+    is closed in on: a polynomial that is merely too stiff gets better at once, a kink shrinks with the interval, and a
+    jump stays as large as it is.
 
     Parameters
     ----------
     deviation : |claim - slope| (absolute).
-    noise : standard deviation of one value of phi.
-    far : look for jumps up to the natural size of x, even where phi is smooth at the widest interval: for deviations as
-        small as those that a solver leaves.
+    f0, noise : phi(0) and the standard deviation of one value of phi.
+    far : look for jumps up to `FAR` natural sizes of x: for deviations as small as those that a solver leaves.
 
     Returns
     -------
     Shape
     """
-    misfits: list[float] = []
-    for half_width in HALF_WIDTHS:
-        nodes = np.cos(math.pi * (np.arange(NODES) + 0.5) / NODES)
-        t = half_width * np.concatenate([nodes, TEST_POINTS])
-        values = _scalars((yield t))
+    rough: list[float] = []
+    for spacing in SPACINGS:
+        t = spacing * np.arange(1.0, FIRST // 2 + 1)
+        values = _scalars((yield np.concatenate([t, -t])))
+        ahead, behind = values[: FIRST // 2], values[FIRST // 2 :]
         if not np.isfinite(values).all():
             continue
-        fit = Chebyshev.fit(t[:NODES], values[:NODES], NODES - 1, domain=[-half_width, half_width])
-        misfit = float(np.max(np.abs(fit(t[NODES:]) - values[NODES:])))
-        if misfit <= 1e-4 * deviation * half_width:
-            slope = float(fit.deriv()(0.0))
-            if misfits or far:
-                limit = FAR if far else HALF_WIDTHS[0]
-                if (yield from _jumps(fit, half_width, limit, deviation / REACH, noise)):
-                    return Shape(ShapeKind.JUMPS, slope)
-            return Shape(ShapeKind.SMOOTH, slope)
-        misfits.append(misfit)
-    # Rough all the way down: the misfit of dense kinks shrinks at least like the interval, that of jumps does not.
-    rough = len(misfits) == len(HALF_WIDTHS) and misfits[-1] > max(misfits) / 3
-    if rough and deviation <= REACH * misfits[-1] / HALF_WIDTHS[-1]:
-        return Shape(ShapeKind.JUMPS)
-    return Shape(ShapeKind.UNCLEAR)
+        slope = float(ORDER8 @ (ahead - behind)) / spacing
+        sides = [
+            _Side(sign, sign * np.concatenate([-t[::-1], [0.0], t]), np.concatenate([back[::-1], [f0], front]), spacing)
+            for sign, front, back in ((1, ahead, behind), (-1, behind, ahead))
+        ]
+        allowed = _Allowed(deviation / REACH, noise)
+        at = 5 * spacing
+        value = float(_scalars((yield np.array([at])))[0])
+        miss = sides[0].miss(at, value, allowed)
+        if miss <= 1:
+            sides[0].take(at, value)
+            jumps = yield from _outwards(sides, FAR if far else NEAR, allowed)
+            return Shape(ShapeKind.JUMPS if jumps else ShapeKind.SMOOTH, slope)
+        rough.append(_roughness(sides[0], at, value))
+    # Rough all the way down: what dense kinks leave of a low polynomial shrinks like the interval, jumps stay.
+    jumps = len(rough) == len(SPACINGS) and rough[-1] > rough[-2] / 3
+    jumps = jumps and deviation <= REACH * rough[-1] / (FIRST // 2 * SPACINGS[-1])
+    return Shape(ShapeKind.JUMPS if jumps else ShapeKind.UNCLEAR)
 
 
-def _jumps(
-    fit: Chebyshev, half_width: float, limit: float, steepness: float, noise: float
-) -> Generator[Floats, Floats, bool]:
-    """Walk outwards from |t| <= half_width, where `fit` holds, for a jump of `steepness` times its distance or more."""
-    spacing = half_width / 6
-    start = spacing * np.arange(WINDOW)
-    windows = {
-        side: (side * (start + half_width - start[-1]), fit(side * (start + half_width - start[-1])))
-        for side in (1, -1)
-    }
-    floor = 10 * 2**WINDOW * max(noise, 2.0**-52 * float(np.max(np.abs(windows[1][1]))))
-    reach = half_width
-    while windows and reach < limit:
-        # Steps grow with the distance: structure that far out matters less.
-        spacing = max(spacing, reach / 14)
-        reach += spacing
-        sides = list(windows)
-        values = _scalars((yield reach * np.array(sides, dtype=np.float64)))
-        for side, value in zip(sides, values.tolist(), strict=True):
-            t, seen = windows[side]
-            predicted, uncertain = _extrapolated(t, seen, side * reach)
-            anomaly = value - predicted
-            if not math.isfinite(anomaly):
-                del windows[side]
-                continue
-            if abs(anomaly) > 2 * uncertain + floor:
-                size, distance = yield from _approach(t, seen, side * reach, anomaly)
-                if size >= max(steepness * distance, floor):
-                    return True
-            windows[side] = np.append(t[1:], side * reach), np.append(seen[1:], value)
-    return False
+def _roughness(side: _Side, at: float, value: float) -> float:
+    """What a polynomial of degree 4 leaves of the first points."""
+    t, values = np.append(side.t, at) / at, np.append(side.values, value) - side.values[FIRST // 2]
+    fitted = Polynomial.fit(t, values, 4)
+    return float(np.max(np.abs(values - np.asarray(fitted(t), dtype=np.float64))))
 
 
-def _extrapolated(t: Floats, values: Floats, at: float) -> tuple[float, float]:
-    """The polynomial through a window, evaluated further out, and what its highest degree contributes there."""
-    column = values
-    lower = 0.0
-    for k in range(1, len(t)):
-        lower = float(column[-1])
-        column = ((at - t[:-k]) * column[1:] - (at - t[k:]) * column[:-1]) / (t[k:] - t[:-k])
-    return float(column[0]), abs(float(column[0]) - lower)
+@dataclasses.dataclass(frozen=True)
+class _Allowed:
+    """What phi may differ from what was foretold: `steepness` times the distance, if noise lets that be seen."""
+
+    steepness: float
+    noise: float
 
 
-def _approach(t: Floats, values: Floats, bad: float, anomaly: float) -> Generator[Floats, Floats, tuple[float, float]]:
-    """Bisect, from the end of a window, for the place where phi leaves its polynomial; size and place of the jump.
+@dataclasses.dataclass
+class _Side:
+    """One side of 0: the outermost points seen (t outwards, in natural sizes), and the next step."""
 
-    Each step keeps the half in which phi leaves it faster. A kink, and a polynomial that is merely too stiff, leave
-    hardly any difference between the ends of the last interval, 2**-12 of the first; a jump leaves all of it.
+    sign: int
+    t: Floats
+    values: Floats
+    spacing: float
+
+    @property
+    def reach(self) -> float:
+        return abs(float(self.t[-1]))
+
+    def miss(self, at: float, value: float, allowed: _Allowed) -> float:
+        """|value - foretold| at a place, as a multiple of what is allowed there; inf where noise hides that."""
+        limit = allowed.steepness * abs(at)
+        for points in range(len(self.t), LEAST - 1, -1):
+            t = self.t[-points:]
+            gaps = t[:, None] - t[None, :]
+            np.fill_diagonal(gaps, 1.0)
+            ahead = np.tile(at - t, (points, 1))
+            np.fill_diagonal(ahead, 1.0)
+            weights = np.prod(ahead / gaps, axis=1)
+            if 5 * allowed.noise * math.sqrt(float(weights @ weights) + 1) <= limit / 2:
+                return abs(value - float(weights @ self.values[-points:])) / limit if math.isfinite(value) else math.inf
+        return math.inf
+
+    def take(self, at: float, value: float) -> None:
+        self.spacing = abs(at) - self.reach
+        self.t, self.values = np.append(self.t, at)[-WINDOW:], np.append(self.values, value)[-WINDOW:]
+
+
+def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[Floats, Floats, bool]:
+    """Walk outwards on both sides for a jump; a side ends at the limit, at a kink, or where phi does.
+
+    Structure that the walk cannot get through counts as jumps, too: a solver's error may be as steep as that.
     """
-    good, at_good, at_bad = float(t[-1]), 0.0, anomaly
-    for _ in range(12):
-        middle = (good + bad) / 2
-        found = float(_scalars((yield np.array([middle])))[0]) - _extrapolated(t, values, middle)[0]
-        if abs(found - at_good) > abs(at_bad - found):
-            bad, at_bad = middle, found
+    asked = 0
+    while sides and asked < BUDGET:
+        side = min(sides, key=lambda side: side.reach)
+        if side.reach >= limit:
+            return False
+        at = side.sign * min(side.reach + side.spacing, limit)
+        value = float(_scalars((yield np.array([at])))[0])
+        asked += 1
+        miss = side.miss(at, value, allowed)
+        if miss <= 1:
+            side.take(at, value)
+            side.spacing *= min((0.3 / max(miss, 1e-12)) ** (1 / len(side.t)), GROWTH)
+        elif not math.isfinite(miss):
+            sides.remove(side)
         else:
-            good, at_good = middle, found
-    size = abs(at_bad - at_good)
-    return (size if size > 0.02 * abs(anomaly) else 0.0), abs(bad)
+            found = yield from _close_in(side, at, value, miss, allowed)
+            asked += found.asked
+            if found.jump:
+                return True
+            if found.ends:
+                sides.remove(side)
+    return bool(sides) and min(side.reach for side in sides) < min(limit, NEAR)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Break:
+    """What a break turned out to be: a jump, else a kink or an edge (where the side ends), else mere stiffness."""
+
+    asked: int
+    jump: bool = False
+    ends: bool = False
+
+
+def _close_in(
+    side: _Side, bad: float, value: float, miss: float, allowed: _Allowed
+) -> Generator[Floats, Floats, _Break]:
+    """Halve the step at whose end phi is not as foretold, until it is clear why."""
+    early = math.inf
+    for halving in range(HALVINGS):
+        middle = (float(side.t[-1]) + bad) / 2
+        found = float(_scalars((yield np.array([middle])))[0])
+        at_middle = side.miss(middle, found, allowed)
+        if not math.isfinite(at_middle):
+            return _Break(halving + 1, ends=True)
+        if at_middle > 1:
+            bad, value, miss = middle, found, at_middle
+        else:
+            side.take(middle, found)
+            miss = side.miss(bad, value, allowed)
+            if miss <= 1:
+                side.take(bad, value)
+                return _Break(halving + 1, ends=halving > 5)
+        if halving == 2:
+            early = miss
+    return _Break(HALVINGS, jump=math.isfinite(miss) and miss > early / 2, ends=True)
 
 
 def _scalars(values: Floats) -> Floats:

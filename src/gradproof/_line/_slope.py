@@ -18,6 +18,8 @@ TARGET64, TARGET_LOW = 3e-8, 3e-3
 LATER = 30.0
 # The t**3 term may be this much larger along a part of a direction than along the directions seen, where it cancels.
 TRUST = 100.0
+# ... and this many times what f would have if slope and curvature came from one length: f''**2 / f'.
+CURVED = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Slope:
     central_bar : the bar without the share that pays for an undetected kink.
     jump, jump_bar : phi'(0+) - phi'(0-) and its bar.
     noise : standard deviation of one value, at the finest levels.
+    structure : (L, m), what unresolved structure may add to the slope at each level (see `Noise`).
     quantum : step of the lattice that all values lie on; 0 where there is none.
     unit : half an ulp of phi.
     f0 : phi(0).
@@ -48,6 +51,7 @@ class Slope:
     jump: Floats
     jump_bar: Floats
     noise: Floats
+    structure: Floats
     quantum: Floats
     unit: Floats
     f0: Floats
@@ -79,6 +83,7 @@ class Known:
     finest : the finest step that was seen.
     size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
+    structure : how steep what the levels do not resolve may be: few levels cannot see it again.
     """
 
     eps: float
@@ -90,12 +95,18 @@ class Known:
     third: float
     finest: float
     size: float
+    structure: float | Floats
     smooth: bool
 
     @property
     def _cubic(self) -> float:
         # Natural sizes are those on which f changes: its third derivative is at least of the slope's own size.
-        return max(TRUST * self.third, self.size, 1e-300)
+        return max(TRUST * self.third, self.size, self._bent(self.curvature, self.size), 1e-300)
+
+    @staticmethod
+    def _bent(curvature: float, size: float) -> float:
+        """The t**3 term to allow for where the t**2 term is `curvature`: f changes on a length of size / curvature."""
+        return CURVED * curvature**2 / size if size > 0 else 0.0
 
     @property
     def question_step(self) -> float:
@@ -103,9 +114,19 @@ class Known:
         best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * self._cubic)) ** (1 / 3)
         return min(max(best, self.finest), float(self.levels[0]))
 
-    def question_bar(self, step: float) -> float:
-        """Bar of a two-point difference at `step`: noise, and the t**3 term with the allowance `TRUST`."""
-        return 5 * float(self.noise[0]) / (math.sqrt(2) * step) + self._cubic * step**2
+    def question_bar(self, step: float, even: float, scale: float) -> float:
+        """Bar of a two-point difference at `step`: noise, and a t**3 term.
+
+        even : the even part at `step`. Where it is larger than in the directions seen, so may be the t**3 term.
+        scale : natural size of the slope along this part of a direction.
+        inf where that leaves little of the question: more than ten times the bar that was expected.
+        """
+        noise = float(self.noise[0])
+        curvature = max(even - 8 * noise, 0.0) / step**2
+        size = min(self.size, scale) if scale > 0 else self.size
+        expected = 5 * noise / (math.sqrt(2) * step) + self._cubic * step**2
+        bar = expected + self._bent(curvature, size) * step**2
+        return bar if bar <= 10 * expected and even <= TRUST * self.curvature * step**2 + 8 * noise else math.inf
 
     def with_line(self, other: Slope) -> Known:
         """Know another direction, too: curvature and third derivative are the largest seen."""
@@ -123,7 +144,9 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     Two levels are enough where they would have given a good bar in the first direction, too.
     """
     h, level, column = first.h, int(first.level[0]), int(first.column[0])
-    pair = None if first.stage == 0 else _good_pair(first, scale)
+    # Where steps do not resolve some structure, what changes across a wide gap says nothing of what is left below it.
+    hidden = float(np.max(first.structure, initial=0.0)) > 30 * float(first.bar[0])
+    pair = None if first.stage == 0 or hidden else _good_pair(first, scale)
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
     elif pair is not None:
@@ -145,6 +168,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         third=third,
         finest=float(h[-1]),
         size=max(scale, abs(float(first.value[0]))),
+        # (It may be steeper in the next direction.)
+        structure=4 * float(first.structure[used[-1], 0]),
         smooth=first.stage < 2 and relative_bar < 1e-5,
     )
 
@@ -160,7 +185,7 @@ def _good_pair(first: Slope, scale: float) -> list[int] | None:
             if first.h[coarse] < 20 * first.h[fine]:
                 continue
             rows = [coarse, fine]
-            seen = Noise(sigma=np.tile(sigma, (2, 1)), finest=sigma, quantum=0 * sigma)
+            seen = Noise(sigma=np.tile(sigma, (2, 1)), structure=first.structure[rows], finest=sigma, quantum=0 * sigma)
             found = estimate(first.h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
             covers = abs(float(found.value[0] - first.value[0])) <= float(found.bar[0])
             if float(found.bar[0]) < wide and covers:

@@ -189,10 +189,13 @@ class Directions:
             )
         self.inward = np.zeros(self.size, dtype=np.int8)
         if self.bounded:
-            self.lower = np.full(self.size, -np.inf) if lower is None else lower
-            self.upper = np.full(self.size, np.inf) if upper is None else upper
-            self.bounded = bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
-            self._fit_into_domain()
+            lower = np.full(self.size, -np.inf) if lower is None else lower
+            upper = np.full(self.size, np.inf) if upper is None else upper
+        # Both or neither.
+        self.lower, self.upper = lower, upper
+        if lower is not None and upper is not None:
+            self.bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+            self._fit_into_domain(lower, upper)
         self.unit = _power_of_two(self.leaves, claim, self.natural)
         self.claim = claim if self.unit == 1 else claim * self.unit
         self._bits = np.random.Philox(key=0)
@@ -217,8 +220,8 @@ class Directions:
         self._latest = direction, v
         return v
 
-    def _fit_into_domain(self) -> None:
-        below, above = self.point - self.lower, self.upper - self.point
+    def _fit_into_domain(self, lower: Floats, upper: Floats) -> None:
+        below, above = self.point - lower, upper - self.point
         touching = 1e-8 * self.natural
         self.inward[below <= touching] = 1
         self.inward[above <= touching] = -1
@@ -233,7 +236,7 @@ class Directions:
 
     def reach(self, direction: Direction) -> tuple[float, float]:
         """The smallest and the largest t for which x + t v lies in the domain."""
-        if not self.bounded:
+        if not self.bounded or self.lower is None or self.upper is None:
             return -math.inf, math.inf
         v = self.vector(direction)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -287,9 +290,14 @@ class Directions:
             if direction.floor > 0:
                 low = 0
                 for claimed in self.claimed_steps(index):
-                    step = scale * claimed
-                    u[low : low + step.size] *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
-                    low += step.size
+                    start, stop = leaf.start + low, leaf.start + low + claimed.size
+                    part, size, step = u[low : low + claimed.size], scale * self.natural[start:stop], scale * claimed
+                    # No bound comes from here: what has a small claim moves by half its size or more, lest it be
+                    # missed.
+                    least = np.copysign(np.maximum(np.abs(part), size / 2), part)
+                    np.copyto(part, least, where=step <= direction.floor)
+                    part *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
+                    low += claimed.size
         # The failing direction is asked for again and again while a mistake is being located: keep two.
         while len(self._drawn) >= 2:
             del self._drawn[next(iter(self._drawn))]

@@ -5,25 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from gradproof._line import learn
 from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._diagnose import Cause, Evidence, factor_cause
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._locate import Place, WrongEntry
-from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Meter, Residual, Tier
 from gradproof._report import Reason, Verdict
-
-
-def first_look(meter: Meter, tier: Tier) -> Asking[Measured]:
-    """Measure a direction through the group, to learn noise and curvature before single entries are asked for."""
-    direction = tier.direction(meter.next_stream())
-    measured = yield from meter.slope(direction, tier.scale, known=meter.known)
-    if meter.known is None and measured.finite and measured.slope.side == 0:
-        scale = max(tier.scale, abs(measured.value), 1e-300)
-        meter.known = learn(measured.slope, measured.bar / scale, tier.scale)
-    return measured
 
 
 @dataclasses.dataclass(frozen=True)

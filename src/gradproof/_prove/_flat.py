@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradproof._prove._directions import Direction
-from gradproof._prove._judge import kinked
+from gradproof._line import learn
+from gradproof._prove._judge import kinked, plain
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
 from gradproof._report import Reason, Severity, Verdict
 
+Floats = NDArray[np.float64]
+
 # Steps, in natural sizes, at which a leaf that claims to be flat must leave f as it is.
-STEPS = (0.7, 0.1, 0.004)
+STEPS = (0.7, 0.1)
 
 
 def flat_tier(meter: Meter, group: tuple[int, ...]) -> Tier:
@@ -39,7 +42,16 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
         None if the leaves are settled; else the measurement that speaks against the claims, or shows a kink.
     """
     direction = tier.direction(meter.next_stream())
-    if not only and meter.known is not None and (yield from _stands_still(meter, direction)):
+    alone = only or meter.known is None
+    quick = yield from meter.slope(direction, tier.scale, known=meter.known, brief=True)
+    if quick.finite:
+        size = max(abs(quick.value), 1e-300)
+        known, meter.known = meter.known, meter.known or learn(quick.slope, quick.bar / size, size)
+        obvious = yield from plain(meter, quick, 1e-3 * size)
+        meter.known = known
+        if obvious:
+            return quick
+    if not alone and (yield from _stands_still(meter, quick)):
         _settle(ledger, tier, "flat: f does not change")
         return None
     known, meter.known = meter.known, None
@@ -72,18 +84,23 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
     return None
 
 
-def _stands_still(meter: Meter, direction: Direction) -> Asking[bool]:
+def _stands_still(meter: Meter, quick: Measured) -> Asking[bool]:
     """Whether f stays within its noise while these leaves move by up to their natural size, as their claims say."""
     known = meter.known
     assert known is not None
     f0 = float(known.f0[0])
     limit = max(10 * float(known.noise[0]), 8 * EPS64 * abs(f0))
-    claimed, _ = meter.directions.slope(direction)
+    if abs(quick.claimed) * max(STEPS) > limit or not _within(limit, f0, quick.slope.plus, quick.slope.minus):
+        return False
     for step in STEPS:
-        plus, minus = yield from meter.pair(direction, step)
-        if not max(abs(plus - f0), abs(minus - f0)) <= limit or abs(claimed) * step > limit:
+        pair = yield from meter.pair(quick.direction, step)
+        if not _within(limit, f0, np.array(pair)):
             return False
     return True
+
+
+def _within(limit: float, f0: float, *values: Floats) -> bool:
+    return all(bool((np.abs(some - f0) <= limit).all()) for some in values)
 
 
 def _settle(ledger: Ledger, tier: Tier, note: str) -> None:

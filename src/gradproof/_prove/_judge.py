@@ -25,6 +25,12 @@ EPS32 = 2.0**-23
 # The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
 RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
+# Relative bar that is good enough, if f's noise asks for it, for leaves that are small beside others.
+SMALL_TIER = 1e-6
+# A deviation of this share of the scale is more than f's own irregularity is suspected of.
+OBVIOUS = 2e-3
+# A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
+SOLVER = 2e-4
 
 
 class Kind(enum.Enum):
@@ -92,11 +98,26 @@ class Limits:
         return 1e-2 if max(eps, self.claim_eps) < 1e-12 else 5e-2
 
 
-def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
+def first_look(meter: Meter, tier: Tier) -> Asking[Measured]:
+    """Measure a direction through a group, and learn noise and curvature from it if nothing is known yet."""
+    direction = tier.direction(meter.next_stream())
+    known, target = meter.known, None
+    if known is not None and known.eps < 1e-12 and 0 < tier.scale < known.size:
+        # Beside larger leaves noise allows no bar as narrow as theirs: a whole ladder would find none.
+        target = min(SMALL_TIER, 3 * known.relative_bar * known.size / tier.scale)
+    measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
+    if known is None and measured.finite and measured.slope.side == 0:
+        size = tier.scale if tier.scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
+        meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
+    return measured
+
+
+def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = None) -> Asking[Judgement]:
     """Certify or exclude the claims of one group of leaves.
 
     Two random directions, one balanced where some claims are tiny, a third random one, and up to six more while the
-    bound is too wide. A deviation is measured again before it is believed.
+    bound is too wide. A deviation is measured again before it is believed. `looked` is the group's first look, if it
+    has been taken.
     """
     floor = _balanced_floor(meter, tier)
     plan = ["random"] if tier.size == 1 else ["random", "random", *(["balanced"] if floor else [])]
@@ -105,16 +126,20 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
     seen: list[Measured] = []
     agreed: list[float] = []
     deviation, kinks, extra = 0.0, 0, 0
+    measured: Measured
+    ready: list[Measured] = [] if looked is None else [looked]
+    pending: Measured | None = None
     rtol = limits.tolerance(meter.eps)
     while plan:
         balanced = plan.pop(0) == "balanced"
-        direction = tier.direction(meter.next_stream(), floor if balanced else 0.0)
         scale = meter.balanced_scale(tier, floor) if balanced else tier.scale
-        first = meter.known is None
         if balanced:
+            direction = tier.direction(meter.next_stream(), floor)
             measured = yield from meter.coarse_slope(direction, scale)
+        elif ready:
+            measured = ready.pop()
         else:
-            measured = yield from meter.slope(direction, scale, known=meter.known)
+            measured = yield from first_look(meter, tier)
         if not measured.finite:
             if balanced:
                 continue
@@ -122,8 +147,6 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
         size = scale if scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
         eps = measured.slope.eps
         rtol = max(rtol, limits.tolerance(eps))
-        if first and measured.slope.side == 0:
-            meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
         seen.append(measured)
         # What f's own jumps do to a slope does not shrink with the claims that move.
         tolerance = REACH * max(
@@ -147,6 +170,15 @@ def judge(meter: Meter, tier: Tier, limits: Limits) -> Asking[Judgement]:
                     continue
                 return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
             measured = again
+        if _worth_another(measured, tolerance) and pending is None and not balanced and tier.size > 1:
+            # Any other direction is more likely to speak clearly than this one is to be explained away.
+            pending = measured
+            plan.insert(0, "random")
+            continue
+        if pending is not None and not balanced and pending.deviation > measured.deviation:
+            if measured.deviation <= measured.bar + tolerance:
+                agreed.append(measured.deviation + measured.bar)
+            measured = pending
         if measured.deviation > measured.bar + tolerance:
             again = yield from confirm(meter, measured, tolerance)
             seen.append(again.measured)
@@ -276,17 +308,12 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     """
     scale, deviation = measured.scale, measured.deviation
     two_sided = measured.slope.side == 0
-    obvious = deviation > max(1000 * measured.bar, 2e-3 * scale) and not _staircase(measured)
-    if two_sided and meter.known is not None and obvious:
-        step = meter.known.question_step * float(meter.jitter.uniform(2.0, 4.0))
-        plus, minus = yield from meter.pair(measured.direction, step)
-        if abs((plus - minus) / (2 * step) - measured.value) <= 0.1 * deviation:
-            return SecondLook(Look.EXCLUDED, measured)
-    small = two_sided and measured.direction.floor == 0 and deviation <= 2e-3 * scale
+    if (yield from plain(meter, measured, OBVIOUS * scale)):
+        return SecondLook(Look.EXCLUDED, measured)
+    small = two_sided and measured.direction.floor == 0 and deviation <= OBVIOUS * scale
     shape = Shape(ShapeKind.UNCLEAR)
     if small:
-        unclear = deviation <= REACH * RTOL64_UNCLEAR * scale
-        shape = yield from meter.shape(measured.direction, deviation, far=unclear)
+        shape = yield from meter.shape(measured, far=deviation <= SOLVER * scale)
         if shape.kind is ShapeKind.JUMPS:
             return SecondLook(Look.IRREGULAR, measured)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
@@ -309,6 +336,22 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     if small and deviation <= REACH * RTOL64_UNCLEAR * scale:
         return SecondLook(Look.IRREGULAR, again)
     return SecondLook(Look.EXCLUDED, again)
+
+
+def plain(meter: Meter, measured: Measured, least: float) -> Asking[bool]:
+    """Whether a deviation of a thousand bars, and more than `least`, is borne out by another pair of values."""
+    obvious = measured.deviation > max(1000 * measured.bar, least) and not _staircase(measured)
+    if measured.slope.side != 0 or meter.known is None or not obvious:
+        return False
+    step = meter.known.question_step * float(meter.jitter.uniform(2.0, 4.0))
+    plus, minus = yield from meter.pair(measured.direction, step)
+    return abs((plus - minus) / (2 * step) - measured.value) <= 0.1 * measured.deviation
+
+
+def _worth_another(measured: Measured, tolerance: float) -> bool:
+    """Whether a deviation is small by accident, it seems: a tenth of what would be obvious, or more."""
+    seen = measured.deviation > measured.bar + tolerance and measured.slope.side == 0
+    return seen and 0.1 * OBVIOUS * measured.scale < measured.deviation <= OBVIOUS * measured.scale
 
 
 def _staircase(measured: Measured) -> bool:

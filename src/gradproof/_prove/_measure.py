@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import TRUST, Known, Shape, Slope, shape_near, slope
+from gradproof._line import Known, Shape, Slope, shape_near, slope
 from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
@@ -264,10 +264,11 @@ class Meter:
                 return value, bar
         return None
 
-    def shape(self, direction: Direction, deviation: float, *, far: bool) -> Asking[Shape]:
+    def shape(self, measured: Measured, *, far: bool) -> Asking[Shape]:
         """Judge whether f is smooth enough along a direction for a small deviation to be the claim's fault."""
-        noise = 0.0 if self.known is None else float(self.known.noise[0])
-        return (yield from _along(direction, shape_near(deviation, noise, far=far)))
+        noise = float(measured.slope.noise[0])
+        line = shape_near(measured.deviation, float(measured.slope.f0[0]), noise, far=far)
+        return (yield from _along(measured.direction, line))
 
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
         """Values at +step and -step."""
@@ -291,11 +292,7 @@ class Meter:
         return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
     def residual(self, direction: Direction, scale: float) -> Asking[Residual]:
-        """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd.
-
-        The directions so far have shown noise, curvature and third derivative; `TRUST` times the latter two allows for
-        parts of a direction on which these do not cancel.
-        """
+        """True minus claimed, from one calibrated pair; a whole slope where the pair looks odd (see `Known`)."""
         known = self.known
         if direction.floor > 0:
             return (yield from self.coarse_slope(direction, scale)).as_residual()
@@ -304,8 +301,8 @@ class Meter:
             plus, minus = yield from self.pair(direction, step)
             claimed, absolute = self.directions.slope(direction)
             even = abs((plus + minus) / 2 - float(known.f0[0]))
-            if math.isfinite(even) and even <= TRUST * known.curvature * step**2 + 8 * float(known.noise[0]):
-                bar = known.question_bar(step) + 8 * EPS64 * absolute
+            bar = known.question_bar(step, even, scale) + 8 * EPS64 * absolute
+            if math.isfinite(bar):
                 return Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
         return (yield from self.slope(direction, scale, known=known)).as_residual()
 

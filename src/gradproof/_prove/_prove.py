@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from gradproof._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._directions import Directions, Without
-from gradproof._prove._entries import first_look, judge_entries
+from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import certify_flat, flat_tier
-from gradproof._prove._judge import Judgement, Kind, Limits, judge, kinked
+from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
 from gradproof._prove._kinks import judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
@@ -104,14 +104,24 @@ class _Proof:
         self.asked_by_entries = self.by_entries
 
     def run(self) -> Asking[Outcome]:
-        flat: list[int] = []
-        for group in self._tiers(range(len(self.ledger.leaves)), SPARING_TIER if self.limits.sparing else TIER):
+        tiers = self._tiers(range(len(self.ledger.leaves)), SPARING_TIER if self.limits.sparing else TIER)
+        moving = [tier for tier in tiers if self.meter.norms[list(tier)].max() > self._negligible()]
+        flat = tuple(sorted(index for tier in tiers if tier not in moving for index in tier))
+        looked: Measured | None = None
+        if moving and flat:
+            # A zeroed gradient is found early: flat leaves come as soon as f's noise is known and all is well so far.
+            looked = yield from self._look(moving[0])
+            if looked.finite and looked.deviation <= looked.bar + tolerance_at(looked, self.rtol):
+                yield from self._certify_flat(flat, only=False)
+                flat = ()
+        for group in moving:
             if self.meter.norms[list(group)].max() <= self._negligible():
-                flat.extend(group)
+                flat = tuple(sorted((*flat, *group)))
             else:
-                yield from self._certify(group)
+                yield from self._certify(group, looked=looked)
+            looked = None
         if flat:
-            yield from self._certify_flat(tuple(sorted(flat)))
+            yield from self._certify_flat(flat, only=not self.ledger.results)
         self._note_randomness()
         results = self.ledger.results
         verdict = worst(result.verdict for result in results.values())
@@ -146,18 +156,26 @@ class _Proof:
         noise = 0.0 if known is None else 4 * float(known.noise[0])
         return max(noise, NEGLIGIBLE * float(self.meter.norms.max()))
 
-    def _certify(self, group: Sequence[int], *, last: bool = False) -> Asking[None]:
+    def _look(self, group: tuple[int, ...]) -> Asking[Measured]:
+        return (yield from first_look(self.meter, self.meter.tier(group)))
+
+    def _certify(self, group: Sequence[int], *, last: bool = False, looked: Measured | None = None) -> Asking[None]:
         """Judge a group; when it is wrong, find the wrong leaves and judge the rest.
 
-        `last` says that the leaves will not be divided further: a bound that is too wide is final.
+        `last` says that the leaves will not be divided further: a bound that is too wide is final. `looked` is the
+        group's first look, if it has been taken.
         """
         left: tuple[int, ...] = tuple(group)
-        if (yield from self._entries_suit(left)):
+        suit = self._entries_may_suit(left)
+        if suit and looked is None:
+            looked = yield from self._look(left)
+        if suit and looked is not None and self._entries_suit(looked):
             left = yield from judge_entries(self.meter, self.ledger, self.meter.tier(left), self.limits)
             self.rtol = max(self.rtol, self.limits.tolerance(self.meter.precision), self.meter.regularity)
         while left:
             tier = self.meter.tier(left)
-            judgement = yield from judge(self.meter, tier, self.limits)
+            judgement = yield from judge(self.meter, tier, self.limits, looked)
+            looked = None
             self.rtol = max(self.rtol, judgement.rtol)
             if judgement.kind is Kind.AGREES:
                 yield from self._accept(tier, judgement, last=last)
@@ -184,16 +202,17 @@ class _Proof:
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
 
-    def _entries_suit(self, group: tuple[int, ...]) -> Asking[bool]:
-        """Whether to go entry by entry: if asked to, or if few entries of a smooth f make that cheaper."""
+    def _entries_may_suit(self, group: tuple[int, ...]) -> bool:
+        """Whether going entry by entry is asked for, or cheaper if f is smooth: for few entries."""
         tier = self.meter.tier(group)
         few = 1 < tier.size <= FEW and len(group) == len(self.ledger.leaves)
-        if not (self.asked_by_entries or few) or tier.scale == 0:
-            return False
-        measured = yield from first_look(self.meter, tier)
+        return (self.asked_by_entries or few) and tier.scale > 0
+
+    def _entries_suit(self, looked: Measured) -> bool:
+        """Whether to go entry by entry after a first look."""
         if not self.meter.moved:
             return False
-        smooth = measured.finite and measured.slope.stage == 0 and measured.slope.side == 0
+        smooth = looked.finite and looked.slope.stage == 0 and looked.slope.side == 0
         self.by_entries = self.asked_by_entries or smooth
         return self.by_entries
 
@@ -299,12 +318,15 @@ class _Proof:
                 note=f"kink in {len(leaf.entries)} entries, the claim is a valid subgradient; bound of the others",
             )
 
-    def _certify_flat(self, group: tuple[int, ...]) -> Asking[None]:
-        """Leaves whose claim is 0 or below f's own noise; those that f feels are accused or have a kink."""
+    def _certify_flat(self, group: tuple[int, ...], *, only: bool = False) -> Asking[None]:
+        """Leaves whose claim is 0 or below f's own noise; those that f feels are accused or have a kink.
+
+        `only` says that there are no other leaves.
+        """
         left = group
         while left:
             tier = flat_tier(self.meter, left)
-            against = yield from certify_flat(self.meter, self.ledger, tier, only=not self.ledger.results)
+            against = yield from certify_flat(self.meter, self.ledger, tier, only=only)
             if against is None:
                 return
             if against.deviation <= against.bar:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._problem import Problem
-from gradproof._prove import Directions, Outcome, Question
+from gradproof._prove import Directions, Question
+
+Result = TypeVar("Result")
 
 
 class Witness(Protocol):
@@ -22,11 +24,11 @@ class Witness(Protocol):
 
 
 def answer(
-    proof: Generator[Question, NDArray[np.float64], Outcome],
+    proof: Generator[Question, NDArray[np.float64], Result],
     problem: Problem,
     directions: Directions,
     witnesses: Mapping[str, Witness] | None = None,
-) -> Outcome:
+) -> Result:
     """Evaluate f wherever the proof asks for it, until it returns; nan outside the domain, where f is never called.
 
     Raises

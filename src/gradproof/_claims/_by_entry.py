@@ -1,0 +1,162 @@
+"""A whole Jacobian by differences, entry by entry: where a tolerance is set so, or a certificate is too wide."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._claims._around import Around
+from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
+from gradproof._claims._linear import Probe, natural_sizes
+from gradproof._claims._modes import Function
+from gradproof._layout import Layout
+from gradproof._line import slope
+from gradproof._primal import Primal
+from gradproof._problem import Problem, Samples
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# Entries of a Jacobian that are held (80 MB each for claim, reference and bar).
+MOST = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entries:
+    """A Jacobian as claimed and as measured, entry by entry; all arrays (m, n).
+
+    Attributes
+    ----------
+    primal : Primal
+        Whose outputs are the rows and whose leaves are the columns.
+    claimed, reference, bar : ndarray
+        `bar` is absolute, and infinite where nothing could be measured.
+    size : ndarray (n,)
+        Natural size of every entry of the point.
+    """
+
+    primal: Primal
+    claimed: Matrix
+    reference: Matrix
+    bar: Matrix
+    size: Vector
+
+    def are_within(self, atol: float, rtol: float, mode: str) -> bool:
+        """Whether every entry agrees within a tolerance, as far as differences can tell.
+
+        ``bar <= allowed`` and ``|claimed - reference| <= allowed + bar`` with ``allowed = atol + rtol |reference|``
+        hold for each. Complex entries are compared as complex numbers: in reverse mode those of an input, in forward
+        mode those of an output, as torch does.
+        """
+        layout, axis = (self.primal.layout, 1) if mode == "rev" else (self.primal.outputs.layout, 0)
+        error, size, bar = (
+            _moduli(values, layout, axis) for values in (self.claimed - self.reference, self.reference, self.bar)
+        )
+        allowed = atol + rtol * size
+        return bool(((bar <= allowed) & (error <= allowed + bar)).all())
+
+    def agree(self, rtol: float) -> bool:
+        """Whether no entry lies outside its bar by more than `rtol` of its row's largest."""
+        largest = np.abs(self.claimed).max(axis=1, initial=0.0, keepdims=True)
+        return bool((np.abs(self.claimed - self.reference) <= self.bar + rtol * largest).all())
+
+    def bounds(self) -> list[float]:
+        """For each leaf, in order, a bound on the error of its block relative to the block's norm.
+
+        Each column is weighted with the natural size of its entry. Unlike that of a certificate it holds whatever
+        the error is like, given honest bars.
+        """
+        error = (np.abs(self.claimed - self.reference) + self.bar) * self.size
+        claimed = self.claimed * self.size
+        found: list[float] = []
+        for leaf in self.primal.leaves:
+            part = slice(leaf.start, leaf.stop)
+            off, norm = float(np.linalg.norm(error[:, part])), float(np.linalg.norm(claimed[:, part]))
+            found.append(off / norm if norm > 0 else (0.0 if off == 0 else np.inf))
+        return found
+
+
+def measure_entries(function: Function, mode: str, seed: int) -> Entries | None:
+    """Move every entry of the point by itself and measure all outputs along it; None where that cannot be done.
+
+    Parameters
+    ----------
+    function : Function
+    mode : {"rev", "fwd"}
+        In which the claim is asked for, entry by entry too.
+    seed : int
+    """
+    primal = Primal(
+        function.value,
+        function.arguments,
+        tuple(range(function.count)),
+        names=function.names,
+        is_vector=True,
+    )
+    m, n = primal.outputs.size, len(primal.point)
+    if m * n > MOST or not np.isfinite(primal.output_values()).all():
+        return None
+    if mode == "rev":
+        claimed = ask_vjp(primal, function.vjp, np.eye(1, m)[0])
+        matrix = np.array([_everywhere(claimed, claimed.pull(u)) for u in np.eye(m)]).reshape(m, n)
+    else:
+        claimed = ask_jvp(primal, function.jvp, np.eye(n))
+        matrix = claimed.matrix
+    if claimed.judged.set_aside or matrix is None:
+        return None
+    everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
+    size = natural_sizes(primal, everything)
+    reference, bar = _measure(primal, everything, size, seed)
+    bar = np.where(np.isfinite(reference) & np.isfinite(bar), bar, np.inf)
+    reference = np.where(np.isfinite(reference), reference, 0.0)
+    return Entries(primal=primal, claimed=matrix, reference=reference, bar=bar, size=size)
+
+
+def _everywhere(claimed: Claimed, pulled: Vector) -> Vector:
+    """A row over all leaves, empty ones and those without a gradient too."""
+    pieces = claimed.pieces(pulled)
+    return np.concatenate([pieces.get(i, np.zeros(leaf.size)) for i, leaf in enumerate(claimed.primal.leaves)])
+
+
+def _measure(primal: Primal, everything: tuple[int, ...], sizes: Vector, seed: int) -> tuple[Matrix, Matrix]:
+    """The Jacobian (m, n) by differences, and the bar of every entry."""
+    samples = Samples()
+    probe = Probe(primal, everything, seed, around=Around())
+    problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in everything}, samples=samples, eps=probe.eps)
+    jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 6))))
+    values: list[Vector] = []
+    bars: list[Vector] = []
+    for unit, size in zip(np.eye(len(problem.point)), sizes.tolist(), strict=True):
+        v = unit * size
+        line = slope(jitter, eps=probe.eps, scale=probe.rows())
+        try:
+            steps = next(line)
+            while True:
+                rows = [problem.outputs(v, step)[0] for step in steps.tolist()]
+                steps = line.send(np.array([_as_many(row, primal.outputs.size) for row in rows]))
+        except StopIteration as finished:
+            found = finished.value
+        values.append(found.value / size)
+        still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
+        bars.append(np.where(still, 0.0, np.where(np.isfinite(found.bar), found.bar / size, np.inf)))
+    return np.array(values).T, np.array(bars).T
+
+
+def _as_many(row: Vector, count: int) -> Vector:
+    """The values, or nan for each where f was not defined."""
+    return row if len(row) == count else np.full(count, np.nan)
+
+
+def _moduli(values: Matrix, layout: Layout, axis: int) -> Matrix:
+    """Entry by entry the absolute value, of a complex entry that of both of its parts, in either place."""
+    moduli = np.abs(values)
+    for origin in layout.origins:
+        if origin.is_complex:
+            parts = [slice(layout.leaves[i].start, layout.leaves[i].stop) for i in origin.parts]
+            indices = [(slice(None), part) if axis == 1 else (part, slice(None)) for part in parts]
+            whole = np.hypot(moduli[indices[0]], moduli[indices[1]])
+            for index in indices:
+                moduli[index] = whole
+    return moduli

@@ -1,0 +1,179 @@
+"""Identities that need no evaluation of f: what one mode was proved to be, another is if the two agree.
+
+<u, J v> = <J^T u, v> ties forward to reverse mode. Let E be the difference of the two Jacobians they stand for, rows
+and columns weighted so that u and v are uniform on spheres, and let |u_k^T E v_k| <= b hold for K independent pairs. A
+pair misses an E of norm e if |E^T u| < t e, of probability at most kappa_m t, or if |<E^T u, v>| <= b although
+|E^T u| >= t e, of probability at most kappa_n b / (t e) (see `_prove._certificate`, whose kappa this is). With the best
+t both together are 2 sqrt(kappa_m kappa_n b / e), and K pairs miss with the K-th power of it: e is below
+4 kappa_m kappa_n b / delta**(2/K) with probability 1 - delta. For m = 1 there is no u, and `error_bound` holds as it
+is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _contracts, _prove
+from gradproof._claims._proved import Proved
+from gradproof._primal import Primal
+from gradproof._prove import Direction, Directions
+from gradproof._prove._certificate import LOOKS, error_bound
+from gradproof._report import Verdict
+
+Vector = NDArray[np.float64]
+
+PAIRS = 4
+# The share of what may go wrong that the identity spends: hardly any, since it holds to rounding.
+SHARE = 0.01
+# The part of a random stream of `Directions` that no proof reaches.
+STREAM = 1 << 21
+
+
+def adopt_by_adjoint(
+    primal: Primal, proved: Proved, vjp: Callable[..., Any], jvp: Callable[..., Any], options: _prove.Options
+) -> Proved | None:
+    """Prove forward mode from a proved reverse mode; None where the two disagree or the identity shows too little.
+
+    Parameters
+    ----------
+    primal : Primal
+        Of the function, with outputs.
+    proved : Proved
+        Of reverse mode.
+    vjp, jvp : callable
+        ``vjp(cotangent, *args)`` and ``jvp(tangents, *args)``.
+    options : Options
+    """
+    if proved.verdict is not Verdict.CORRECT or not primal.point.size:
+        return None
+    outputs = primal.outputs
+    m, calls = outputs.size, 0
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, 5))))
+    moving = [leaf for leaf in primal.leaves if leaf.size]
+    directions: Directions | None = None
+    weights = np.ones(m)
+    worst = 0.0
+    for k in range(PAIRS):
+        u = outputs.rounded(weights * _on_sphere(generator, m))
+        pulled = _pull(primal, vjp, u)
+        calls += 1
+        if pulled is None:
+            return None
+        if directions is None:
+            directions = Directions(moving, primal.point, pulled, options.seed)
+        natural = directions.natural
+        norms = [float(np.linalg.norm((pulled * natural)[leaf.start : leaf.stop])) for leaf in moving]
+        if not max(norms) > 0:
+            return None
+        scales = tuple(max(norms) / norm if norm > 1e-6 * max(norms) else 1.0 for norm in norms)
+        v = directions.vector(Direction(STREAM + k, tuple(range(len(moving))), scales))
+        pushed = _push(primal, jvp, v)
+        calls += 1
+        if pushed is None:
+            return None
+        scale = math.sqrt(sum((scale * norm) ** 2 for scale, norm in zip(scales, norms, strict=True)))
+        worst = max(worst, abs(float(u @ pushed) - float(pulled @ v)) / scale)
+        if k == 0 and m > 1:
+            size = np.abs(pushed)
+            typical = float(np.median(size[size > 0])) if (size > 0).any() else 1.0
+            weights = 1 / np.maximum(size, 1e-3 * typical)
+    if not worst <= options.limits.tolerance(max(leaf.eps for leaf in primal.leaves)):
+        return None
+    delta = SHARE * (1 - options.confidence)
+    n = primal.point.size
+    if m == 1:
+        more = error_bound(worst, PAIRS, n, 1 - delta) * math.sqrt(len(moving))
+    else:
+        more = 4 * _kappa(m) * _kappa(n) * worst / delta ** (2 / PAIRS) * math.sqrt(len(moving))
+    return _adopted(proved, more, worst, calls)
+
+
+def adopt_by_equality(
+    primal: Primal,
+    proved: Proved,
+    vjp: Callable[..., Any],
+    other: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]],
+    options: _prove.Options,
+) -> Proved | None:
+    """Prove another way to the same vjp from a proved one; None where their answers differ.
+
+    Parameters
+    ----------
+    other : callable
+        ``other(cotangents, args) -> gradients``, one for each cotangent.
+    """
+    if proved.verdict is not Verdict.CORRECT:
+        return None
+    m = primal.outputs.size
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, 6))))
+    us = [primal.outputs.rounded(_on_sphere(generator, m)) for _ in range(2)]
+    returned, _ = primal.claim(lambda *args: other([primal.outputs.tree(u) for u in us], args), "vjp")
+    worst = 0.0
+    for u, gradient in zip(us, returned, strict=True):
+        looped, batched = _pull(primal, vjp, u), _read(primal, gradient)
+        if looped is None or batched is None:
+            return None
+        for leaf in primal.leaves:
+            part = slice(leaf.start, leaf.stop)
+            size = float(np.linalg.norm(looped[part]))
+            difference = float(np.linalg.norm(looped[part] - batched[part]))
+            worst = max(worst, difference / size if size > 0 else math.inf if difference > 0 else 0.0)
+    if not worst <= options.limits.tolerance(max(leaf.eps for leaf in primal.leaves)):
+        return None
+    # Two random cotangents tell two different linear maps apart with probability 1.
+    return _adopted(proved, worst, worst, 2 * len(us))
+
+
+def _adopted(proved: Proved, more: float, deviation: float, calls: int) -> Proved | None:
+    leaves = tuple(
+        dataclasses.replace(
+            leaf,
+            bound=None if leaf.bound is None else leaf.bound + more,
+            deviation=None if leaf.deviation is None else max(leaf.deviation, deviation),
+            noticeable=None if leaf.noticeable is None else leaf.noticeable + more * math.sqrt(math.prod(leaf.shape)),
+        )
+        for leaf in proved.leaves
+    )
+    if any(leaf.bound is not None and leaf.bound > proved.max_bound for leaf in leaves):
+        return None
+    return dataclasses.replace(proved, leaves=leaves, findings=(), claim_calls=calls, suggestion=None)
+
+
+def _pull(primal: Primal, vjp: Callable[..., Any], u: Vector) -> Vector | None:
+    cotangent = primal.outputs.tree(u)
+    returned, _ = primal.claim(lambda *args: vjp(cotangent, *args), "vjp")
+    return _read(primal, returned)
+
+
+def _read(primal: Primal, returned: Any) -> Vector | None:
+    judged = _contracts.judge_claim(primal, returned, "vjp")
+    if judged.set_aside:
+        return None
+    flat = np.zeros(primal.point.size)
+    for i, gradient in judged.gradients.items():
+        flat[primal.leaves[i].start : primal.leaves[i].stop] = np.ravel(gradient)
+    return flat
+
+
+def _push(primal: Primal, jvp: Callable[..., Any], v: Vector) -> Vector | None:
+    tangents = primal.tangent(v)
+    returned, _ = primal.claim(lambda *args: jvp(tangents, *args), "jvp")
+    pushed = primal.outputs.read(returned)
+    return pushed if np.isfinite(pushed).all() else None
+
+
+def _on_sphere(generator: np.random.Generator, size: int) -> Vector:
+    """Draw uniformly from the sphere of radius sqrt(size)."""
+    drawn = generator.standard_normal(size)
+    return drawn * math.sqrt(size) / float(np.linalg.norm(drawn))
+
+
+def _kappa(size: int) -> float:
+    """Largest density of |<e, u>| for a unit vector e and u uniform on the sphere of radius sqrt(size)."""
+    return error_bound(1.0, 1, size, 1 - LOOKS) if size > 2 else 1.0

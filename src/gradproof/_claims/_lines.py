@@ -1,0 +1,262 @@
+"""Slopes of all outputs of f at once, along one line after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._claims._around import Around, reach
+from gradproof._claims._claimed import Claimed
+from gradproof._line import Known, Slope, slope
+from gradproof._line._estimate import estimate
+from gradproof._line._noise import Noise
+from gradproof._problem import Problem, Samples
+from gradproof._reference import ComplexStep, Trusted
+
+Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+EPS64 = 2.0**-52
+COMPLEX_STEP = 1e-20
+# Relative bar that is good enough, in float64: with fewer than this nobody is accused, and bounds are narrow enough.
+TARGET = 1e-6
+# A quotient at coarser steps may differ so much from the slope before it is doubted.
+PLAUSIBLE = 3e-4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """Slopes of all outputs along v, each with its bar (m,), beside the claimed ones.
+
+    The bar holds the rounding of the claim's own inner product; `claimed` is None where there is no matrix.
+    """
+
+    v: Vector
+    value: Vector
+    bar: Vector
+    claimed: Vector | None
+    slope: Slope
+
+    @property
+    def deviation(self) -> Vector:
+        """|claimed - measured| (m,)."""
+        assert self.claimed is not None
+        return np.abs(self.claimed - self.value)
+
+
+class Lines:
+    """Measures f along lines through the measured leaves of a claim; never outside the domain.
+
+    Parameters
+    ----------
+    claimed : Claimed
+    eps : float
+        Relative precision of f.
+    seed : int
+    around : Around
+    samples : Samples, optional
+        Where values of f are shared with scalar proofs.
+    """
+
+    def __init__(
+        self, claimed: Claimed, *, eps: float, seed: int, around: Around, samples: Samples | None = None
+    ) -> None:
+        self.claimed = claimed
+        self.eps = eps
+        self.m = claimed.primal.outputs.size
+        self.lower, self.upper = around.sides(claimed.primal, claimed.measured)
+        zeros = {i: np.zeros(leaf.size) for i, leaf in zip(claimed.measured, claimed.leaves, strict=True)}
+        self.problem = Problem(claimed.primal, zeros, samples=samples, eps=eps)
+        self.jitter: np.random.Generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 2))))
+        self.moved = False
+        self._magnitude: Vector | None = None
+        self._around = around
+        self._witnesses: dict[str, Trusted | ComplexStep] | None = None
+        self._zeros = zeros
+
+    def measure(
+        self, v: Vector, scale: Vector, *, known: Known | None = None, full: bool = False, target: float = TARGET
+    ) -> Line:
+        """Measure the slopes along v; `scale` (m,) is their natural size, `target` a relative bar that will do."""
+        found = self._run(self.values, v, self.eps, scale, target=target, known=known, full=full)
+        bar = np.where(np.isfinite(found.bar) & np.isfinite(found.value), found.bar, np.inf)
+        if len(found.h):
+            changed = (found.plus != found.f0) | (found.minus != found.f0)
+            still = ~changed.any(axis=0)
+            self.moved |= not bool(still.all())
+            if still.any() and not still.all() and found.side == 0:
+                # It keeps its bits at every step, the coarsest too, beside others that move: it is constant.
+                bar = np.where(still, 2 * found.eps * np.abs(found.f0) / found.h[0], bar)
+            # Outputs that `slope` did not wait for.
+            third = found.odd[-3 if len(found.h) > 2 else 0] / found.h[-3 if len(found.h) > 2 else 0]
+            with np.errstate(invalid="ignore"):
+                off = np.abs(third - found.value)
+                odd = (found.side == 0) & (off > PLAUSIBLE * np.maximum(scale, np.abs(found.value)) + bar)
+            bar = np.where(odd & (found.stage < 2), off, bar)
+        claimed = None
+        if self.claimed.matrix is not None:
+            claimed = self.claimed.matrix @ v
+            # Each of the n terms of the claim's own inner product is rounded: 8 half-ulps of their absolute sum.
+            bar = bar + 8 * EPS64 * (self.magnitude @ np.abs(v))
+        return Line(v=v, value=found.value, bar=bar, claimed=claimed, slope=found)
+
+    @property
+    def magnitude(self) -> Vector:
+        """|J| (m, n)."""
+        if self._magnitude is None:
+            assert self.claimed.matrix is not None
+            self._magnitude = np.abs(self.claimed.matrix)
+        return self._magnitude
+
+    def _run(
+        self,
+        outputs: Callable[[Vector, float], Vector],
+        v: Vector,
+        eps: float,
+        scale: Vector,
+        *,
+        target: float = TARGET,
+        known: Known | None = None,
+        full: bool = False,
+    ) -> Slope:
+        first, last = reach(self.problem.point, v, self.lower, self.upper)
+        outside = np.full(self.m, math.nan)
+        line = slope(self.jitter, eps=eps, scale=scale, target=target if eps < 1e-12 else None, known=known, full=full)
+        try:
+            steps = next(line)
+            while True:
+                values = [outputs(v, step) if first <= step <= last else outside for step in steps.tolist()]
+                steps = line.send(np.array(values))
+        except StopIteration as finished:
+            return finished.value
+
+    def values(self, v: Vector, step: float) -> Vector:
+        """All values of f at (nearly) x + step v (m,), corrected to first order for where low precision landed."""
+        values, moved = self.problem.outputs(v, step)
+        if moved and self.claimed.matrix is not None:
+            values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
+        return values
+
+    def witnessed(self, line: Line, tolerance: Vector) -> tuple[Line, Mask]:
+        """Narrow the bars of a line by independent witnesses that agree with it, and say which outputs' do not.
+
+        WRONG always rests on differences: what only a witness excludes keeps its wide bar.
+        """
+        if self._witnesses is None:
+            self._witnesses = self._around.witnesses(
+                self.claimed.primal, self._zeros, self.problem.leaves, self.eps, is_vector=True
+            )
+        value, bar = line.value.copy(), line.bar.copy()
+        disagree = np.zeros(self.m, dtype=bool)
+        assert line.claimed is not None
+        open_ = np.ones(self.m, dtype=bool)
+        rounding = 8 * EPS64 * (self.magnitude @ np.abs(line.v))
+        for name, witness in self._witnesses.items():
+            if name == "complex":
+                seen = witness.outputs(line.v, COMPLEX_STEP) / COMPLEX_STEP
+                seen_bar = 8 * rounding + 64 * EPS64 * np.abs(seen)
+            else:
+                found = self._run(witness.outputs, line.v, EPS64, np.abs(line.claimed))
+                seen, seen_bar = found.value, found.bar + rounding
+            answers = open_ & np.isfinite(seen) & np.isfinite(seen_bar)
+            with np.errstate(invalid="ignore"):
+                away = answers & (np.abs(seen - line.value) > line.bar + seen_bar + tolerance)
+                helps = answers & ~away & (seen_bar < bar) & (np.abs(line.claimed - seen) <= seen_bar + tolerance)
+            disagree |= away
+            value[helps], bar[helps] = seen[helps], seen_bar[helps]
+            open_ &= ~answers
+            if not open_.any():
+                break
+        return dataclasses.replace(line, value=value, bar=bar), disagree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What the first line teaches those after it, for all outputs at once.
+
+    known : for `slope`.
+    scale : (m,), natural sizes for `slope`, raised where an output has shown a wide bar.
+    smooth : whether one pair of values will do for an entry.
+    third, curvature : (m,), sizes of the t**3 error of a central quotient and of the even t**2 term, per unit step.
+    """
+
+    known: Known
+    scale: Vector
+    smooth: bool
+    third: Vector
+    curvature: Vector
+
+
+def learn_all(first: Slope, scale: Vector) -> Learned:
+    """As `gradproof._line.learn`, for every output: common levels, each its own noise.
+
+    `slope` goes on until every output has a bar of `relative_bar` times its scale; one whose bar was wider than most in
+    the first direction is granted as much again, by a larger scale.
+    """
+    size = np.maximum(scale, np.abs(first.value))
+    usable = (size > 0) & np.isfinite(first.bar) & (first.bar > 0)
+    relative = first.bar[usable] / size[usable]
+    typical = float(np.sort(relative)[relative.size // 2]) if relative.size else 1e-8
+    used = _levels(first, size)
+    coarse = used[0]
+    h = first.h[coarse]
+    third = np.abs(first.odd[coarse] / h - first.value) / h**2
+    curvature = np.abs(first.even[coarse]) / h**2
+    noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
+    known = Known(
+        eps=first.eps,
+        f0=first.f0,
+        noise=noise,
+        levels=first.h[used],
+        relative_bar=typical,
+        curvature=float(curvature.max()),
+        third=float(third.max()),
+        finest=float(first.h[-1]),
+        size=float(size.max()),
+        structure=4 * first.structure[used[-1]],
+        smooth=typical < 1e-5,
+    )
+    granted = np.where(np.isfinite(first.bar), first.bar / typical, 0.0)
+    return Learned(
+        known=known,
+        scale=np.maximum(scale, granted),
+        smooth=known.smooth,
+        third=third,
+        curvature=curvature,
+    )
+
+
+def _levels(first: Slope, size: Vector) -> list[int]:
+    """The levels for later lines: two where these are as good as all, else those of the typical chosen entry."""
+    h = first.h
+    if first.stage == 0 and len(h) >= 3:
+        return [len(h) - 3, len(h) - 2]
+    level, column = int(np.median(first.level)), int(np.median(first.column))
+    sigma = np.maximum(first.noise, first.unit)
+    safe = np.where(size > 0, size, np.inf)
+    best: list[int] | None = None
+    own = np.where(np.isfinite(first.bar), first.bar, 0.0) / safe
+    wide = float(np.sqrt(np.mean(np.maximum(1.5 * own, 1e-7) ** 2)))
+    for fine in range(max(1, level - 1), min(len(h), level + 3)):
+        for coarse in range(fine):
+            if h[coarse] < 20 * h[fine]:
+                continue
+            rows = [coarse, fine]
+            sigmas = np.tile(sigma, (2, 1))
+            seen = Noise(sigma=sigmas, structure=first.structure[rows], finest=sigma, quantum=0 * sigma)
+            found = estimate(h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
+            covers = np.abs(found.value - first.value) <= found.bar
+            plausible = np.abs(first.odd[coarse] / h[coarse] - first.value) <= 1e-4 * size + first.bar
+            if not plausible.all():
+                continue
+            total = float(np.sqrt(np.mean((np.where(np.isfinite(found.bar), found.bar, np.inf) / safe) ** 2)))
+            if total < wide and bool((covers | ~np.isfinite(first.value)).all()):
+                best, wide = rows, total
+    if best is not None:
+        return best
+    used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
+    return used + [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]

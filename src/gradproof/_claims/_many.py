@@ -1,0 +1,265 @@
+"""A vjp of a function with many outputs: proofs of <u, f> for a few u that share every value of f.
+
+All cotangents are drawn beforehand, so that only their products with f are kept of each evaluation, and neither a
+vector per step nor a matrix is ever held. u is drawn uniformly from the sphere, each output weighted with the inverse
+of how much it moves; outputs that are large beside how they move weigh less, lest their rounding drown the others.
+
+The bound is that of `gradproof._claims._linear` for proofs that share directions, steps and values of f: each of K
+holds at confidence 1 - delta / (2 K), and `spread` goes from the widest of them to all of f'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _contracts, _prove, _run
+from gradproof._claims._around import Around
+from gradproof._claims._claimed import ask_vjp
+from gradproof._claims._cotangents import STEADY, spread
+from gradproof._claims._linear import Probe, natural_sizes
+from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._leaf import Leaf
+from gradproof._primal import Primal
+from gradproof._problem import Problem, Samples
+from gradproof._prove import Directions, Outcome
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+
+Vector = NDArray[np.float64]
+Function = Callable[..., Any]
+
+# Cotangents in float64, and in lower precision, where every bound is wide.
+COUNT, COUNT_LOW = 3, 12
+# Outputs that are named where a lone entry is wrong.
+SHOWN = 3
+
+
+def prove_many(primal: Primal, vjp: Function, options: _prove.Options, reproducer: str) -> Proved:
+    """Prove or refute a vjp by a few random cotangents, and that it is linear.
+
+    Parameters
+    ----------
+    primal : Primal
+        Of a function with at least `COUNT_LOW` outputs, all finite.
+    vjp : callable
+        ``vjp(cotangent, *args)``.
+    options : Options
+    reproducer : str
+    """
+    return _Proof(primal, vjp, options, reproducer).run()
+
+
+class _Proof:
+    def __init__(self, primal: Primal, vjp: Function, options: _prove.Options, reproducer: str) -> None:
+        self.primal = primal
+        self.options = options
+        self.reproducer = reproducer
+        everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
+        probe = Probe(primal, everything, options.seed, around=Around())
+        self.eps = probe.eps
+        self.weights = _weights(np.abs(primal.output_values()), probe.rows())
+        self._draw(COUNT if probe.eps < 1e-12 else COUNT_LOW)
+        self.claimed = ask_vjp(primal, vjp, self.cotangents[0])
+        self.reduced = self._reduce()
+
+    def _draw(self, count: int) -> None:
+        """Draw the cotangents."""
+        m = self.primal.outputs.size
+        self.count = count
+        self.cotangents = np.empty((count, m))
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.options.seed, 7))))
+        for k in range(count):
+            u = generator.standard_normal(m)
+            u *= math.sqrt(m) / float(np.linalg.norm(u))
+            u *= self.weights
+            self.cotangents[k] = self.primal.outputs.rounded(u)
+        # Where large terms cancel, the sum does not show how far it is rounded; see `gradproof._problem`.
+        self.offsets = np.sqrt(np.square(self.cotangents) @ np.square(self.primal.output_values()))
+
+    def _reduce(self) -> Primal:
+        """F as all inner products with the cotangents."""
+        primal = self.primal
+
+        def products(*args: Any) -> Vector:
+            primal.evaluations += 1
+            primal.calls += 1
+            return self.cotangents @ primal.read(primal.f(*args)) + self.offsets
+
+        reduced = Primal(products, primal.given, primal.given_wrt, name=primal.name, names=primal.names, is_vector=True)
+        reduced.short_name = primal.short_name
+        return reduced
+
+    def run(self) -> Proved:
+        claimed, primal = self.claimed, self.primal
+        results = unmeasured(primal, claimed.judged)
+        findings: list[Finding] = []
+        outcomes: list[Outcome] = []
+        verdict: Verdict | None = None
+        if claimed.measured and self._is_linear():
+            outcomes, norms = self._prove()
+            if self.count < COUNT_LOW and self._needs_more(outcomes):
+                self._draw(COUNT_LOW)
+                self.reduced = self._reduce()
+                outcomes, norms = self._prove()
+            merged = self._merge(outcomes, norms)
+            verdict = worst(leaf.verdict for leaf in merged.values())
+            results.update(merged)
+            findings = self._findings(outcomes)
+        for one in (primal, self.reduced):
+            one.look_again()
+        changed = list(dict.fromkeys(primal.changed + self.reduced.changed))
+        findings = [*_contracts.find_aliases(primal.origins), *claimed.judged.findings, *findings]
+        findings += _contracts.find_mutations(changed, claimed.changed, claimed.keyword)
+        return conclude(
+            results,
+            findings,
+            measured=verdict,
+            reason=next((outcome.reason for outcome in outcomes if outcome.reason), Reason.NOISE),
+            options=self.options,
+            eps=self.eps,
+            rtol=max((outcome.rtol for outcome in outcomes), default=None),
+            max_bound=self._largest(),
+            claim_calls=claimed.calls,
+        )
+
+    def _needs_more(self, outcomes: list[Outcome]) -> bool:
+        """Whether a bound was too wide for a few cotangents, but may do for many."""
+        undecided = [leaf for leaf in outcomes[-1].leaves if leaf.verdict is Verdict.INCONCLUSIVE]
+        least = self._largest() / self._spread(COUNT_LOW)
+        return bool(undecided) and all(leaf.bound is not None and leaf.bound < 4 * least for leaf in undecided)
+
+    def _is_linear(self) -> bool:
+        if self.claimed.judged.set_aside:
+            return False
+        size = natural_sizes(self.primal, self.claimed.measured)
+        one, other = ((u, self.claimed.pull(u)) for u in self.cotangents[:2])
+        broken = _contracts.check_linear("vjp", self.claimed.pull, one, other, size, self.eps)
+        if broken is not None:
+            self.claimed.give_up(broken)
+        return broken is None
+
+    def _largest(self) -> float:
+        limits = self.options.limits
+        return limits.largest_bound(self.eps)
+
+    def _spread(self, count: int) -> float:
+        return spread(count, self.primal.outputs.size, 1 - (1 - self.options.confidence) / 2)
+
+    def _prove(self) -> tuple[list[Outcome], list[dict[int, float]]]:
+        """One scalar proof for each cotangent, until one is wrong, and the norms of the claims."""
+        delta = 1 - self.options.confidence
+        options = dataclasses.replace(
+            self.options, confidence=1 - delta / (2 * self.count), max_bound=self._largest() / self._spread(self.count)
+        )
+        samples = Samples()
+        outcomes: list[Outcome] = []
+        norms: list[dict[int, float]] = []
+        for k, u in enumerate(self.cotangents):
+            problem = Problem(
+                self.reduced,
+                self.claimed.pieces(self.claimed.pull(u)),
+                reproducer=self.reproducer,
+                cotangent=np.eye(1, self.count, k)[0],
+                eps=self.eps,
+                samples=samples,
+            )
+            directions = Directions(problem.leaves, problem.point, problem.claim, self.options.seed)
+            outcomes.append(_run.answer(_prove.prove(problem, options, directions), problem, directions))
+            spans = {
+                i: slice(leaf.start, leaf.stop) for i, leaf in zip(self.claimed.measured, problem.leaves, strict=True)
+            }
+            norms.append(
+                {i: float(np.linalg.norm(problem.claim[span] * directions.natural[span])) for i, span in spans.items()}
+            )
+            if outcomes[-1].verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
+                break
+        return outcomes, norms
+
+    def _merge(self, outcomes: list[Outcome], norms: list[dict[int, float]]) -> dict[int, LeafResult]:
+        merged: dict[int, LeafResult] = {}
+        for k, i in enumerate(self.claimed.measured):
+            leaf = self.primal.leaves[i]
+            parts = [outcome.leaves[k] for outcome in outcomes]
+            verdict = worst(
+                Verdict.CORRECT if part.bound is not None and part.verdict is Verdict.INCONCLUSIVE else part.verdict
+                for part in parts
+            )
+            deciding = [part for part in parts if part.verdict is verdict] or parts
+            bound, note = None, deciding[0].note
+            size = math.sqrt(sum(norm[i] ** 2 for norm in norms) / len(norms))
+            if verdict is Verdict.CORRECT and size > 0 and all(part.bound is not None for part in parts):
+                widest = max((part.bound or 0.0) * norm[i] for part, norm in zip(parts, norms, strict=True))
+                bound = widest * self._spread(self.count) / size
+                if len(outcomes) < self.count or bound > self._largest():
+                    verdict, note = Verdict.INCONCLUSIVE, "the error bar is too wide to tell"
+                bound = bound if bound < 1 and len(outcomes) == self.count else None
+            merged[i] = LeafResult(
+                path=leaf.path,
+                shape=leaf.shape,
+                dtype=leaf.dtype,
+                verdict=verdict,
+                bound=bound,
+                deviation=max((part.deviation for part in parts if part.deviation is not None), default=None),
+                noticeable=None if bound is None else bound * math.sqrt(leaf.size * self.primal.outputs.size),
+                note=note,
+            )
+        return merged
+
+    # ------------------------------------------------------------------------------------------------------ places
+
+    def _findings(self, outcomes: list[Outcome]) -> list[Finding]:
+        found: list[Finding] = []
+        known: set[tuple[str, str, tuple[Any, ...]]] = set()
+        for outcome in outcomes:
+            for one in outcome.findings:
+                name = (one.id, one.path, one.entries)
+                if name not in known:
+                    known.add(name)
+                    found.append(self._placed(one) if one.severity is Severity.ERROR else one)
+        return found
+
+    def _placed(self, one: Finding) -> Finding:
+        """What is wrong with the gradient of <u, f> as a finding about f': through which outputs a lone entry goes."""
+        place, within = "through all outputs together", one.place
+        leaf = next((leaf for leaf in self.primal.leaves if leaf.path == one.path.partition("[")[0]), None)
+        if leaf is None:
+            leaf = next((leaf for leaf in self.primal.leaves if one.path.startswith(leaf.path)), None)
+        if leaf is not None and one.quantity == "entry" and len(one.entries) == 1:
+            place, within = self._through(leaf, one.entries[0]) or place, ""
+        kind = one.kind.replace("the true gradient", "the true entry" if not within else "the true derivative")
+        place = ", ".join(part for part in (within, place) if part)
+        return dataclasses.replace(one, place=place, kind=kind, advice=one.advice.replace("`grad`", "`vjp`"))
+
+    def _through(self, leaf: Leaf, entry: tuple[int, ...]) -> str:
+        """The outputs that one entry of x moves, if they are few."""
+        j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
+        primal = self.primal
+        values: list[Vector] = []
+        for step in (1e-3, -1e-3):
+            moved = primal.point.copy()
+            moved[j] += step * max(abs(moved[j]), 1e-3)
+            primal.evaluations += 1
+            primal.calls += 1
+            try:
+                values.append(primal.read(primal.f(*primal.arguments(primal.make(moved)))))
+            except (ValueError, ArithmeticError):
+                return ""
+        outputs = np.flatnonzero(values[0] != values[1])
+        if not 0 < len(outputs) <= SHOWN:
+            return ""
+        return "through " + ", ".join(primal.outputs.path_of(int(i)) for i in outputs)
+
+
+def _weights(sizes: Vector, rows: Vector) -> Vector:
+    """How much each output counts: one over how much it moves, or over the rounding that it brings along."""
+    usual = math.sqrt(float(np.mean(np.square(rows))))
+    if usual == 0:
+        return np.ones(len(rows))
+    rows = np.maximum(rows, 1e-2 * usual)
+    typical = max(float(np.median(sizes / rows)), 1.0)
+    return 1 / np.maximum(rows, sizes / (STEADY * typical))

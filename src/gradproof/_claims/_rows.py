@@ -1,0 +1,281 @@
+"""A known matrix against the slopes of all outputs along a few directions.
+
+The bound. Let E be the error of a claimed matrix, every row relative to the norm of the claimed row, columns in
+natural sizes. A line through all leaves measures ``E v`` row by row, so that every output has a deviation and a bar of
+its own, and bounds its norm by ``b = norm(abs(deviation) + bar)``. v is drawn like the directions of a gradient, each
+leaf scaled so that its block contributes alike. K lines that share nothing but f bound the Frobenius norm of E by
+`spread` times the largest b (the law is derived there), and the block of a leaf, relative to its own norm, by that
+over its share.
+
+Outputs that are rounded much more coarsely than most (see `Cotangents.groups`) have a bound of their own beside those,
+so that they cannot hide among the others; a leaf's bound is the larger one.
+
+Nothing is accused here: whatever speaks against the claim, or is out of the ordinary (kinks, leaves that stand still),
+is left to the scalar proofs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof import _prove
+from gradproof._claims._around import Around
+from gradproof._claims._claimed import Claimed
+from gradproof._claims._cotangents import Cotangents, spread
+from gradproof._claims._lines import Learned, Line, Lines, learn_all
+from gradproof._claims._proved import Measurement, random_note
+from gradproof._prove import Direction, Directions, Limits
+from gradproof._prove._judge import REACH
+from gradproof._prove._ledger import wide_note
+from gradproof._prove._measure import Meter
+from gradproof._report import LeafResult, Reason, Verdict, worst
+
+Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Outputs up to which all are measured at once: the Neville tables of that many take half a second.
+ELEMENTWISE = 10_000
+# Directions: first, and at most in float64 and in lower precision, where every bar is wide.
+FIRST, MOST, MOST_LOW = 3, 9, 24
+# As in `gradproof._prove`: leaves that share directions, and claims too small to be told from 0 beside others.
+TIER, NEGLIGIBLE = 1e3, 1e-13
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Natural sizes of a claimed matrix.
+
+    natural : (n,), how far each entry may move.
+    rows : (m,), norm of each row in natural sizes.
+    weights : (m,), their inverses; where a row is zero, that of how large its output is.
+    groups : list of (m,), outputs that are bounded together.
+    weighted : (m, n), the matrix in these sizes.
+    """
+
+    natural: Vector
+    rows: Vector
+    weights: Vector
+    groups: list[Mask]
+    weighted: Vector
+
+
+def scale_of(claimed: Claimed, natural: Vector) -> Scale:
+    """Sizes of the rows of a known matrix, as `Cotangents` weighs them."""
+    assert claimed.matrix is not None
+    sized = claimed.matrix * natural
+    rows = np.sqrt(np.einsum("ij,ij->i", sized, sized))
+    if not np.isfinite(rows).all():
+        rows = np.linalg.norm(sized / max(float(np.abs(sized).max()), 1e-300), axis=1) * float(np.abs(sized).max())
+    weights, groups = Cotangents.weigh(claimed.primal.output_values(), rows)
+    return Scale(natural=natural, rows=rows, weights=weights, groups=groups, weighted=sized * weights[:, None])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """Why the lines alone do not settle the claim, and which outputs are to blame (may be none)."""
+
+    rows: tuple[int, ...] = ()
+
+
+class Rows:
+    """Certify a claimed matrix by the slopes of all outputs along a few directions.
+
+    Parameters
+    ----------
+    claimed : Claimed
+        With a matrix and at least one measured leaf.
+    options : Options
+    eps : float
+        Relative precision of f, as declared.
+    around : Around
+    wider : mapping of int to float
+        How much wider the bound of a leaf is because only some tangents of it were looked at; 1 by default.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        options: _prove.Options,
+        *,
+        eps: float,
+        around: Around,
+        wider: dict[int, float] | None = None,
+    ) -> None:
+        assert claimed.matrix is not None
+        self.claimed = claimed
+        self.options = options
+        self.matrix = claimed.matrix
+        self.wider = wider or {}
+        self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around)
+        point, lower, upper = self.lines.problem.point, self.lines.lower, self.lines.upper
+        leaves = self.lines.problem.leaves
+        self.directions = Directions(leaves, point, np.zeros(len(point)), options.seed, lower, upper)
+        self.scale = scale_of(claimed, self.directions.natural)
+        # In place of the claim: the norm of every column, all rows weighted alike.
+        columns = np.sqrt(np.einsum("ij,ij->j", self.scale.weighted, self.scale.weighted))
+        self.directions.claim = columns / self.directions.natural
+        meter = Meter(self.directions, eps)
+        self.norms = meter.norms
+        self.tier = meter.tier(range(len(leaves)))
+        self.eps = eps
+        self.seen: list[Line] = []
+        self.largest = [0.0] * len(self.scale.groups)
+        self.deviation = 0.0
+        self.learned: Learned | None = None
+        # Whether f gave different values at the same point.
+        self.random = False
+
+    def run(self) -> Measurement | Doubt:
+        """Measure lines until every leaf's bound is narrow enough, or nothing is gained by more."""
+        if not self.norms.min() > NEGLIGIBLE * self.norms.max() or self.norms.max() > TIER * self.norms.min():
+            return Doubt()
+        n, stream, streams = self.tier.size, 0, self._plan()
+        while streams:
+            floor = streams.pop(0)
+            doubt = self._look(stream, floor)
+            if doubt is not None:
+                return doubt
+            stream += 1
+            if not streams and n > 1 and self._worth_more():
+                streams.append(0.0)
+        bounds = [self._bound(k, len(self.seen)) for k in range(len(self.claimed.leaves))]
+        largest = self.limits.largest_bound(self.eps)
+        if len(bounds) > 1 and max(bounds) > largest:
+            # Leaves that share every line may do better alone.
+            return Doubt()
+        return self._settle(bounds)
+
+    def _plan(self) -> list[float]:
+        """Floors of the first directions: 0 for random ones, a size for a balanced one where columns are tiny."""
+        if self.tier.size == 1:
+            return [0.0]
+        floor = self._floor()
+        return [0.0, 0.0, *([floor] if floor else []), 0.0]
+
+    def _floor(self) -> float:
+        """Size to which the columns are cut down in a balanced direction; 0 where none is needed."""
+        scales = np.repeat(self.tier.scales, [leaf.size for leaf in self.directions.leaves])
+        steps = self.directions.claim * self.directions.natural * scales
+        rms = float(np.sqrt(np.mean(steps * steps)))
+        positive = steps[steps > 0]
+        floor = max(1e-6 * rms, float(positive.min()))
+        return 0.0 if floor > 0.03 * rms and positive.size == steps.size else floor
+
+    def _look(self, stream: int, floor: float) -> Doubt | None:
+        """Measure one line; None if it agrees with the claim."""
+        direction = Direction(stream=stream, group=self.tier.group, scales=self.tier.scales, floor=floor)
+        v = self.directions.vector(direction).copy()
+        # Rows in the size that they have along this direction.
+        scaled = self._row_sizes(floor)
+        learned = self.learned
+        if learned is None:
+            line = self.lines.measure(v, scaled)
+        else:
+            line = self.lines.measure(v, scaled if floor else learned.scale, known=learned.known)
+        if not self.lines.moved or not np.isfinite(line.bar).all():
+            return Doubt()
+        found = line.slope
+        self.eps = max(self.eps, found.eps)
+        tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
+        kinked = np.abs(found.jump) > np.maximum(3 * found.jump_bar, 10 * tolerance)
+        if found.side == 0 and kinked.any():
+            return Doubt()
+        against = line.deviation > line.bar + tolerance
+        if against.any():
+            return Doubt(rows=tuple(np.flatnonzero(against).tolist()))
+        self.random |= found.repeats_differ
+        if floor:
+            return None
+        if learned is None and found.side == 0:
+            self.learned = learn_all(found, scaled)
+        if self._too_wide(line):
+            line, disagree = self.lines.witnessed(line, tolerance)
+            if disagree.any():
+                return Doubt()
+        self.seen.append(line)
+        weighted = (line.deviation + line.bar) * self.scale.weights
+        for g, group in enumerate(self.scale.groups):
+            self.largest[g] = max(self.largest[g], float(np.linalg.norm(weighted[group])))
+        self.deviation = max(self.deviation, float(np.linalg.norm(line.deviation * self.scale.weights)))
+        return None
+
+    def _row_sizes(self, floor: float) -> Vector:
+        if not floor and all(scale == 1 for scale in self.tier.scales):
+            return self.scale.rows
+        steps = np.repeat(self.tier.scales, [leaf.size for leaf in self.directions.leaves])
+        if floor:
+            columns = self.directions.claim * self.directions.natural * steps
+            steps = steps * np.minimum(1.0, floor / np.maximum(columns, 1e-300))
+        sized = self.scale.weighted * steps
+        return np.sqrt(np.einsum("ij,ij->i", sized, sized)) / self.scale.weights
+
+    def _spread(self, count: int) -> float:
+        groups = len(self.scale.groups)
+        confidence = 1 - (1 - self.options.confidence) / groups
+        return spread(count, self.tier.size, confidence, folded=self.tier.folded)
+
+    def _bound(self, k: int, count: int) -> float:
+        """Bound on the error of leaf k's block relative to its norm, from `count` lines as good as those so far."""
+        leaf, factor = self.directions.leaves[k], self.tier.scales[k]
+        whole = self.tier.shares[k]
+        found = 0.0
+        for group, largest in zip(self.scale.groups, self.largest, strict=True):
+            share = whole
+            if len(self.scale.groups) > 1:
+                share = factor * float(np.linalg.norm(self.scale.weighted[group, leaf.start : leaf.stop]))
+            found = max(found, largest / (share if share > NEGLIGIBLE * whole else whole))
+        return found * self._spread(count) * self.wider.get(self.claimed.measured[k], 1.0)
+
+    def _most(self) -> int:
+        return MOST if self.eps < 1e-12 else MOST_LOW
+
+    def _worth_more(self) -> bool:
+        """Whether more lines can bring a leaf to where it may be called CORRECT, or exclude a typical wrong entry."""
+        if len(self.seen) >= self._most():
+            return False
+        largest = self.limits.largest_bound(self.eps)
+        for k, leaf in enumerate(self.directions.leaves):
+            typical = min(1e-2, 0.3 / math.sqrt(leaf.size)) if self.eps < 1e-12 else largest
+            now, best = self._bound(k, len(self.seen)), self._bound(k, self._most())
+            if any(best <= goal < now for goal in (largest, typical)):
+                return True
+        return False
+
+    def _too_wide(self, line: Line) -> bool:
+        """Whether lines with bars like this one's could not certify every leaf."""
+        largest = self.limits.largest_bound(self.eps)
+        norms = [float(np.linalg.norm((line.bar * self.scale.weights)[group])) for group in self.scale.groups]
+        before, self.largest = self.largest, norms
+        wide = any(self._bound(k, FIRST) > largest for k in range(len(self.directions.leaves)))
+        self.largest = before
+        return wide
+
+    def _settle(self, bounds: list[float]) -> Measurement:
+        largest = self.limits.largest_bound(self.eps)
+        results: dict[int, LeafResult] = {}
+        for k, (i, leaf) in enumerate(zip(self.claimed.measured, self.claimed.leaves, strict=True)):
+            bound, correct = bounds[k], bounds[k] <= largest
+            results[i] = LeafResult(
+                path=leaf.path,
+                shape=leaf.shape,
+                dtype=leaf.dtype,
+                verdict=Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
+                bound=bound if bound < 1 else None,
+                deviation=self.deviation / self.tier.shares[k],
+                noticeable=bound * math.sqrt(leaf.size * self.lines.m) if bound < 1 else None,
+                note="" if correct else wide_note(bound),
+            )
+        return Measurement(
+            results=results,
+            verdict=worst(leaf.verdict for leaf in results.values()),
+            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            findings=(random_note(),) if self.random else (),
+            eps=self.eps,
+            rtol=self.limits.tolerance(self.eps),
+            level="certificate",
+        )

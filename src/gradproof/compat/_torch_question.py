@@ -1,0 +1,153 @@
+"""What torch's gradcheck is asked, taken apart: a function, its tensors, and which outputs it differentiates."""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+
+Tensor = torch.Tensor
+Function = Callable[..., Any]
+
+SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
+
+class Question:
+    """A function at a point, seen as torch's gradcheck sees it.
+
+    Parameters
+    ----------
+    func : callable
+    inputs : tuple
+        Tensors that require grad are differentiated, all else passes through.
+
+    Attributes
+    ----------
+    func : callable
+        The user's.
+    inputs : tuple
+        As the user has them.
+    differentiable : tuple of int
+        Places of the outputs that require grad: what torch claims to know the derivative of.
+    outputs : tuple
+        What func has returned.
+
+    Raises
+    ------
+    ValueError
+        If no input requires grad, or an output is of a layout that torch's gradcheck does not take.
+    RuntimeError
+        If an input that requires grad overlaps itself.
+    """
+
+    def __init__(self, func: Function, inputs: tuple[Any, ...]) -> None:
+        _require_inputs(inputs)
+        self.func = func
+        self.inputs = inputs
+        with torch.enable_grad():
+            self.outputs = as_tuple(func(*own(inputs)))
+        for output in self.outputs:
+            if isinstance(output, Tensor) and output.layout is not torch.strided:
+                raise ValueError(
+                    f"an output of layout {output.layout} cannot be checked: call `.to_dense()` on it in func."
+                )
+        self.differentiable = tuple(
+            i for i, output in enumerate(self.outputs) if isinstance(output, Tensor) and output.requires_grad
+        )
+        self.__name__ = name_of(func)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no number to differentiate, or none by which."""
+        columns = sum(x.numel() for x in tensors_in(self.inputs))
+        rows = [self.outputs[i].numel() for i in self.differentiable]
+        return not columns or (bool(rows) and not sum(rows))
+
+    def picked(self, *inputs: Any) -> Any:
+        """The differentiable outputs of func, alone where it is one."""
+        outputs = as_tuple(self.func(*inputs))
+        chosen = tuple(outputs[i] for i in self.differentiable)
+        return chosen[0] if len(chosen) == 1 else chosen
+
+    def named(self) -> Function:
+        """Return `picked` under the name and the signature of func."""
+
+        def function(*inputs: Any) -> Any:
+            return self.picked(*inputs)
+
+        function.__name__ = function.__qualname__ = self.__name__
+        setattr(function, "__wrapped__", self.func)  # noqa: B010  (names of arguments are read from it)
+        return function
+
+
+class GradientQuestion(Question):
+    """The gradient as a function of the inputs and of the cotangents: what torch's gradgradcheck looks at."""
+
+    def __init__(self, first: Question, cotangents: tuple[Any, ...], *, is_gappy: bool) -> None:
+        self._first = first
+        self._count = len(first.inputs)
+        self._is_gappy = is_gappy
+        super().__init__(self._gradient, (*first.inputs, *cotangents))
+        self.__name__ = f"gradient of {first.__name__}"
+
+    def _gradient(self, *arguments: Any) -> tuple[Tensor, ...]:
+        from gradproof._backends._torch_autodiff import with_gaps
+
+        inputs, cotangents = arguments[: self._count], arguments[self._count :]
+        with torch.enable_grad():
+            inputs = tuple(
+                x.requires_grad_() if isinstance(x, Tensor) and given.requires_grad and not x.requires_grad else x
+                for x, given in zip(inputs, self._first.inputs, strict=True)
+            )
+            outputs = as_tuple(self._first.picked(*inputs))
+            found = torch.autograd.grad(
+                outputs,
+                list(tensors_in(inputs)),
+                [with_gaps(u) for u in cotangents] if self._is_gappy else list(cotangents),
+                create_graph=True,
+                allow_unused=True,
+            )
+        return tuple(gradient for gradient in cast("Sequence[Tensor | None]", found) if gradient is not None)
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """A tuple or list as a tuple, anything else as its only member."""
+    return tuple(cast("Sequence[Any]", value)) if isinstance(value, (tuple, list)) else (value,)
+
+
+def own(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """Copies of the tensors, each a leaf of its own."""
+    return tuple(x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)
+
+
+def tensors_in(inputs: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors that require grad."""
+    return (x for x in inputs if isinstance(x, Tensor) and x.requires_grad)
+
+
+def name_of(func: Any) -> str:
+    """The name of a function; of `SomeFunction.apply` that of its class."""
+    owner = getattr(func, "__self__", None)
+    if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):
+        return owner.__name__
+    return str(getattr(func, "__name__", type(func).__name__))
+
+
+def _require_inputs(inputs: Sequence[Any]) -> None:
+    if not any(True for _ in tensors_in(inputs)):
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
+        )
+    for i, x in enumerate(inputs):
+        if not (isinstance(x, Tensor) and x.requires_grad) or x.layout is not torch.strided:
+            continue
+        if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
+            raise RuntimeError(
+                f"The {i}th input has a dimension with stride 0: several of its entries are the same memory. "
+                "Call .contiguous() on it."
+            )

@@ -1,0 +1,139 @@
+"""Sparse inputs as torch's gradcheck takes them: seen as their stored values, or as dense tensors."""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from gradproof._backends._torch_autodiff import TorchAutodiff, pull
+from gradproof.compat._torch_question import SPARSE, Tensor
+
+Function = Callable[..., Any]
+
+
+def autodiff(func: Function, inputs: tuple[Any, ...], *, masked: bool, nested: bool = False) -> TorchAutodiff:
+    """Look at a function as torch does, with dense tensors in place of its sparse inputs that require grad.
+
+    Parameters
+    ----------
+    func : callable
+    inputs : tuple
+    masked : bool
+        Whether the entries that a sparse input does not store stay as they are. Otherwise they are differentiated,
+        too: what torch says of them, at the pattern of the input, is proved against the tensor that stores them all.
+    nested : bool
+        Whether the derivative will be differentiated again: then the input stores all its entries in the claim, too.
+    """
+    patterns = {
+        i: Pattern.of(x)
+        for i, x in enumerate(inputs)
+        if isinstance(x, Tensor) and x.requires_grad and x.layout in SPARSE
+    }
+    if not patterns:
+        return TorchAutodiff(func, inputs, None)
+    if masked:
+        stored = tuple(patterns[i].values(x) if i in patterns else x for i, x in enumerate(inputs))
+        return TorchAutodiff(_named(func, lambda i, x: patterns[i].sparse(x) if i in patterns else x), stored, None)
+    dense = tuple(_leaf(x.detach().to_dense()) if i in patterns else x for i, x in enumerate(inputs))
+    full = {i: Pattern.of(torch.ones_like(dense[i]).to_sparse(layout=inputs[i].layout)) for i in patterns}
+    whole = _named(func, lambda i, x: full[i].sparse(full[i].gather(x)) if i in full else x)
+    return TorchAutodiff(whole, dense, None) if nested else _Densified(whole, dense, func, patterns)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """Which entries a sparse tensor stores.
+
+    Attributes
+    ----------
+    like : Tensor
+        The tensor, coalesced.
+    positions : Tensor
+        Of each stored value, its place in the flat dense tensor.
+    """
+
+    like: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Pattern:
+        """Return the pattern of a tensor."""
+        like = tensor.detach()
+        like = like.coalesce() if like.layout is torch.sparse_coo else like
+        places = torch.arange(like.numel(), dtype=torch.float64, device=like.device).reshape(like.shape)
+        return cls(like=like, positions=_values(places.sparse_mask(_as_float64(like))).long())
+
+    def values(self, tensor: Tensor) -> Tensor:
+        """The stored values of a tensor of this pattern, as a leaf that requires grad."""
+        tensor = tensor.detach()
+        return _leaf(_values(tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).clone())
+
+    def gather(self, dense: Tensor) -> Tensor:
+        """The values of a dense tensor at the stored entries."""
+        return dense.reshape(-1)[self.positions]
+
+    def sparse(self, values: Tensor) -> Tensor:
+        """Return a tensor of this pattern with other values."""
+        like = self.like
+        if like.layout is torch.sparse_coo:
+            return torch.sparse_coo_tensor(like.indices(), values, like.shape, is_coalesced=True)
+        rows = like.layout in (torch.sparse_csr, torch.sparse_bsr)
+        compressed, plain = (
+            (like.crow_indices(), like.col_indices()) if rows else (like.ccol_indices(), like.row_indices())
+        )
+        return torch.sparse_compressed_tensor(compressed, plain, values, like.shape, layout=like.layout)
+
+
+class _Densified(TorchAutodiff):
+    """A function of dense tensors, whose reverse mode is that of its sparse ones at their own pattern."""
+
+    def __init__(self, whole: Function, dense: tuple[Any, ...], func: Function, patterns: dict[int, Pattern]) -> None:
+        self._func = func
+        self._patterns = patterns
+        super().__init__(whole, dense, None)
+
+    def vjp(self, cotangent: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        """J^T u in reverse mode, made dense."""
+        with torch.enable_grad():
+            leaves: list[Tensor] = []
+            for place, leaf in zip(self._slots, arguments[: self.count], strict=False):
+                pattern = self._patterns.get(place)
+                own = leaf.detach() if pattern is None else pattern.sparse(pattern.gather(leaf.detach()))
+                leaves.append(own.requires_grad_())
+            self.state.rewind()
+            returned = self._func(*self._structure.unflatten(self._ordered([*leaves, *arguments[self.count :]])))
+            us = cotangent if isinstance(cotangent, (tuple, list)) else [cotangent]
+            found = pull(self._floating(returned), leaves, us)
+        return tuple(g.to_dense() if g.layout is not torch.strided else g for g in found)
+
+
+def _named(func: Function, replace: Callable[[int, Any], Any]) -> Function:
+    def function(*inputs: Any) -> Any:
+        return func(*[replace(i, x) for i, x in enumerate(inputs)])
+
+    function.__name__ = function.__qualname__ = func.__name__
+    setattr(function, "__wrapped__", func)  # noqa: B010  (names of arguments are read from it)
+    return function
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.requires_grad_()
+
+
+def _values(tensor: Tensor) -> Tensor:
+    return tensor.values()
+
+
+def _as_float64(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float64)
+
+
+def is_sparse(inputs: Sequence[Any]) -> bool:
+    """Whether any differentiated input is sparse."""
+    return any(isinstance(x, Tensor) and x.requires_grad and x.layout in SPARSE for x in inputs)

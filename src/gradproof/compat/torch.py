@@ -1,0 +1,433 @@
+"""Drop-ins for `torch.autograd.gradcheck` and `gradgradcheck`, with a proof behind every answer.
+
+One changed import line: ``from gradproof.compat.torch import gradcheck, gradgradcheck``.
+"""
+
+# No `from __future__ import annotations`: the signatures are torch's, annotations included.
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import contextlib
+import dataclasses
+import os
+import time
+import warnings
+from collections.abc import Callable, Generator
+from typing import Any, TypeGuard
+
+import torch
+from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
+from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
+
+from gradproof._backends._torch_autodiff import NotAvailableError
+from gradproof._backends._torch_state import RandomState
+from gradproof._backends._torch_upcast import Torch
+from gradproof._check import Options, check, check_autodiff
+from gradproof._claims._by_entry import measure_entries
+from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning
+from gradproof._report import GradientError, Reason, Report, Severity, Verdict
+from gradproof.compat import _torch_contracts as contracts
+from gradproof.compat import _torch_sparse as sparse
+from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
+
+__all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
+
+# What torch takes where nothing is passed. The same value passed is the default, too.
+_ATOL, _RTOL = 1e-5, 1e-3
+# Findings that a tolerance can excuse: those about numbers.
+_NUMBERS = ("GP101", "GP103")
+# Reasons for which a certificate is too wide, and entries of the inputs up to which each is measured alone then.
+_NOISY = (Reason.NOISE, Reason.PRECISION, Reason.STOCHASTIC)
+FEW = 1000
+
+
+class GradcheckError(GradientError, _TorchGradcheckError):
+    """Raised by `gradcheck` and `gradgradcheck`: an error of gradproof and of torch, which carries the `report`.
+
+    Its message is the report and starts with the verdict, WRONG or INCONCLUSIVE.
+    """
+
+
+def gradcheck(
+    func: Callable[..., _TensorOrTensors],
+    inputs: _TensorOrTensors,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
+    fast_mode: bool = False,
+    masked: bool | None = None,
+) -> bool:
+    """Prove that torch's derivative of a function is its derivative.
+
+    Like `torch.autograd.gradcheck`, but the answer rests on `gradproof.check`: step and tolerance come from what the
+    function shows of its own precision, every slope has an error bar, and no tolerance grows with the size of a tensor.
+
+    Parameters
+    ----------
+    func : callable
+        ``func(*inputs)`` -> a tensor, or a tuple or list of tensors; those that require grad are checked.
+    inputs : tensor or tuple of tensors
+        The point. Tensors that require grad are differentiated; everything else passes through.
+    eps : float
+        Accepted and ignored: the steps are derived.
+    atol, rtol : float
+        None narrows what is derived. A value other than torch's default accepts every error for which
+        ``|claimed - reference| <= atol + rtol * |reference|`` holds in each entry of the Jacobian, as torch means it.
+        Of the two only what is passed counts, the other one is 0. This costs as many evaluations as torch's slow mode,
+        and only where the derivative has not been proved without.
+    raise_exception : bool
+        False returns False where `GradcheckError` would be raised.
+    nondet_tol : float
+        Largest difference, absolute, between the gradients of two runs of the same backward.
+    check_undefined_grad : bool
+        Whether undefined cotangents must count as zeros.
+    check_grad_dtypes : bool
+        Accepted: the dtype of gradients is always checked.
+    check_batched_grad, check_batched_forward_grad : bool
+        Whether backward and forward mode must agree under vmap with the loop.
+    check_forward_ad, check_backward_ad : bool
+        The modes that are checked.
+    fast_mode : bool
+        Accepted and ignored: the proof is the same.
+    masked : bool, optional
+        For sparse inputs: whether only the entries that they store are differentiated. False by default.
+
+    Returns
+    -------
+    bool
+        True if the verdict is CORRECT. Also where the function is not differentiable at the point and torch's
+        derivative is a valid subgradient, with a `GradproofWarning`.
+
+    Raises
+    ------
+    GradcheckError
+        If the verdict is WRONG or INCONCLUSIVE.
+    ValueError
+        If no input requires grad.
+
+    Notes
+    -----
+    Whatever func or its backward raise is passed on as it is. Random states are put back, and every evaluation starts
+    from the same ones, so that dropout can be checked.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradproof.compat.torch import gradcheck
+    >>> gradcheck(torch.sin, torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True))
+    True
+    """
+    __tracebackhide__ = True
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
+    if check_batched_grad and not check_backward_ad:
+        raise AssertionError("Setting check_batched_grad=True requires check_backward_ad to be True")
+    if check_batched_forward_grad and not check_forward_ad:
+        raise AssertionError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
+    random = RandomState()
+    try:
+        question = Question(func, as_tuple(inputs))
+        modes = tuple(mode for mode, is_asked in (("rev", check_backward_ad), ("fwd", check_forward_ad)) if is_asked)
+        answer = _Answer(question, atol=atol, rtol=rtol, masked=bool(masked))
+        answer.prove(modes)
+        answer.hold(
+            nondet_tol=nondet_tol,
+            backward=check_backward_ad,
+            undefined=check_undefined_grad,
+            batched=check_batched_grad,
+            batched_forward=check_batched_forward_grad,
+        )
+    finally:
+        random.rewind()
+    return _give(answer.report, raise_exception)
+
+
+def gradgradcheck(
+    func: Callable[..., _TensorOrTensors],
+    inputs: _TensorOrTensors,
+    grad_outputs: _TensorOrOptionalTensors | None = None,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    gen_non_contig_grad_outputs: bool = False,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,
+) -> bool:
+    """Prove that torch's derivative of its own gradient is the derivative of that gradient.
+
+    Like `torch.autograd.gradgradcheck`: the gradient, as a function of `inputs` and of the cotangents `grad_outputs`,
+    is differentiated in reverse or in forward mode and proved against differences of it. It does not ask whether the
+    gradient is right itself, which is for `gradcheck`.
+
+    Parameters
+    ----------
+    func, inputs
+        As for `gradcheck`.
+    grad_outputs : tensor or tuple of tensors, optional
+        The cotangents, one for each output that requires grad; those that do not require grad are constants. Random
+        ones by default, all differentiated.
+    eps, atol, rtol, raise_exception, nondet_tol, check_undefined_grad, check_grad_dtypes, check_batched_grad
+        As for `gradcheck`, of the gradient as a function.
+    gen_non_contig_grad_outputs : bool
+        Whether backward gets random cotangents that are not contiguous.
+    check_fwd_over_rev, check_rev_over_rev : bool
+        The modes that are checked.
+    fast_mode, masked
+        As for `gradcheck`.
+
+    Returns
+    -------
+    bool
+        As `gradcheck`.
+
+    Raises
+    ------
+    GradcheckError
+        If the verdict is WRONG or INCONCLUSIVE.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradproof.compat.torch import gradgradcheck
+    >>> gradgradcheck(torch.sin, torch.tensor([0.5, 1.0], dtype=torch.float64, requires_grad=True))
+    True
+    """
+    __tracebackhide__ = True
+    if not (check_fwd_over_rev or check_rev_over_rev):
+        raise AssertionError("Expected at least one of check_fwd_over_rev or check_rev_over_rev to be True")
+    if check_undefined_grad and not check_rev_over_rev:
+        raise AssertionError("Setting check_undefined_grad=True requires check_rev_over_rev to be True")
+    if check_batched_grad and not check_rev_over_rev:
+        raise AssertionError("Setting check_batched_grad=True requires check_rev_over_rev to be True")
+    random = RandomState()
+    try:
+        first = Question(func, as_tuple(inputs))
+        given = None if grad_outputs is None else as_tuple(grad_outputs)
+        modes = tuple(
+            mode for mode, is_asked in (("rev-rev", check_rev_over_rev), ("fwd-rev", check_fwd_over_rev)) if is_asked
+        )
+        answer = _Answer(
+            first,
+            atol=atol,
+            rtol=rtol,
+            masked=masked,
+            cotangents=_drawn(first) if given is None else given,
+            is_gappy=given is None and gen_non_contig_grad_outputs,
+        )
+        answer.prove(modes)
+        answer.hold(
+            nondet_tol=nondet_tol,
+            backward=check_rev_over_rev,
+            undefined=check_undefined_grad,
+            batched=check_batched_grad,
+            batched_forward=False,
+        )
+    finally:
+        random.rewind()
+    return _give(answer.report, raise_exception)
+
+
+class _Answer:
+    """The report on a question, as it grows."""
+
+    report: Report
+
+    def __init__(
+        self,
+        question: Question,
+        *,
+        atol: float,
+        rtol: float,
+        masked: bool,
+        cotangents: tuple[torch.Tensor, ...] | None = None,
+        is_gappy: bool = False,
+    ) -> None:
+        self.first = question
+        self.masked = masked
+        self.atol = atol if atol != _ATOL else 0.0
+        self.rtol = rtol if rtol != _RTOL else 0.0
+        self.seed = int.from_bytes(os.urandom(4), "little")
+        self.cotangents = cotangents
+        self.is_gappy = is_gappy
+        # What the contracts are about: func, or its gradient.
+        self.whole = question
+        if cotangents is not None:
+            self.whole = GradientQuestion(question, cotangents, is_gappy=is_gappy)
+
+    def prove(self, modes: tuple[str, ...]) -> None:
+        """Prove or refute the modes, within the tolerance that the user has set."""
+        started = time.perf_counter()
+        function = self.first.named()
+        if not self.whole.differentiable or self.whole.is_empty or self.first.is_empty:
+            self.report = self._of_a_constant(started)
+            return
+        order = 1 if self.cotangents is None else 2
+        with _passed_on():
+            seen = sparse.autodiff(function, self.first.inputs, masked=self.masked, nested=order == 2)
+            autodiff = Torch(seen, None, cotangents=self.cotangents, is_gappy=self.is_gappy)
+            options = Options(order=order, modes=modes, rng=self.seed)
+            name = self.first.__name__
+            self.report = check_autodiff(
+                autodiff, options, name=name, called=f"gradproof.check({name}, args", started=started
+            )
+        if self.report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
+            self._look_at_entries()
+
+    def hold(self, *, nondet_tol: float, backward: bool, undefined: bool, batched: bool, batched_forward: bool) -> None:
+        """Hold torch's contracts against what was asked, and add what is broken to the report."""
+        if not self.whole.differentiable:
+            return
+        recorded = contracts.Recorded(self.whole, self.seed)
+        findings = contracts.find_batched_forward_apart(recorded) if batched_forward else []
+        if backward:
+            findings += contracts.find_irreproducible(recorded, nondet_tol)
+            findings += contracts.find_batched_apart(recorded) if batched else []
+            findings += contracts.find_unscaled(recorded, masked=self.masked)
+            findings += contracts.find_undefined_refused(recorded) if undefined else []
+        if findings:
+            name = "gradcheck" if self.cotangents is None else "gradgradcheck"
+            line = f"gradproof.compat.torch.{name}({self.first.__name__}, inputs)"
+            findings = [dataclasses.replace(one, reproducer=line) for one in findings]
+            self.report = dataclasses.replace(
+                self.report,
+                verdict=Verdict.WRONG,
+                reason=None,
+                findings=(*findings, *self.report.findings),
+            )
+
+    def _look_at_entries(self) -> None:
+        """Measure every entry of the Jacobian where that can make the verdict CORRECT.
+
+        It can where the user has set a tolerance, which is about entries, and where a small Jacobian is too noisy for
+        the certificate, which pays for all that its random combinations may have missed.
+        """
+        report, is_set = self.report, bool(self.atol or self.rtol)
+        if any(one.severity is Severity.ERROR and one.id not in _NUMBERS for one in report.findings):
+            return
+        columns = sum(x.numel() for x in tensors_in(self.whole.inputs))
+        is_noisy = report.verdict is Verdict.INCONCLUSIVE and report.reason in _NOISY and columns <= FEW
+        if not (is_set or is_noisy):
+            return
+        bounds: dict[str, float] = {}
+        with _passed_on():
+            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked)
+            for one in report.modes:
+                if one.verdict is Verdict.CORRECT:
+                    continue
+                outer = one.mode.partition("-")[0]
+                entries = measure_entries(function, outer, self.seed)
+                if entries is None or not (
+                    (is_set and entries.are_within(self.atol, self.rtol, outer))
+                    or (is_noisy and entries.agree(report.rtol) and max(entries.bounds()) <= report.max_bound)
+                ):
+                    return
+                label = "" if one.mode == "rev" else f" ({one.mode})"
+                leaves = zip(entries.primal.leaves, entries.bounds(), strict=True)
+                bounds.update({leaf.path + label: bound for leaf, bound in leaves})
+        self.report = dataclasses.replace(
+            report,
+            verdict=Verdict.CORRECT,
+            reason=None,
+            findings=tuple(one for one in report.findings if one.severity is Severity.NOTE),
+            modes=tuple(dataclasses.replace(one, verdict=Verdict.CORRECT) for one in report.modes),
+            leaves=tuple(
+                dataclasses.replace(
+                    leaf, verdict=Verdict.CORRECT, bound=bounds[leaf.path], note="every entry was measured alone"
+                )
+                if leaf.path in bounds
+                else leaf
+                for leaf in report.leaves
+            ),
+        )
+
+    def _of_a_constant(self, started: float) -> Report:
+        """What torch does not differentiate must not move: the claim is 0."""
+        report = check(_nothing, 0.0, grad=0.0, rng=self.seed)
+        places = [i for i, output in enumerate(self.whole.outputs) if _is_floating(output) and output.numel()]
+        if places and not self.whole.differentiable and not self.whole.is_empty and not self.first.is_empty:
+            wrt = tuple(i for i, x in enumerate(self.whole.inputs) if isinstance(x, torch.Tensor) and x.requires_grad)
+
+            def constant(*inputs: Any) -> list[torch.Tensor]:
+                outputs = as_tuple(self.whole.func(*inputs))
+                return [outputs[i] for i in places]
+
+            def zero(_: Any, *inputs: Any) -> tuple[torch.Tensor, ...]:
+                return tuple(torch.zeros_like(inputs[i]) for i in wrt)
+
+            constant.__name__ = constant.__qualname__ = self.whole.__name__
+            with _passed_on():
+                report = check(constant, self.whole.inputs, vjp=zero, wrt=wrt, rng=self.seed)
+            if report.verdict is not Verdict.INCONCLUSIVE or report.reason is not Reason.DEGENERATE:
+                return report
+        seconds = time.perf_counter() - started
+        return dataclasses.replace(
+            report,
+            verdict=Verdict.CORRECT,
+            reason=None,
+            name=self.whole.__name__,
+            cost=dataclasses.replace(report.cost, seconds=seconds),
+        )
+
+
+def _give(report: Report, raise_exception: bool) -> bool:
+    """Answer as torch does."""
+    __tracebackhide__ = True
+    if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
+        if raise_exception:
+            raise GradcheckError(report)
+        return False
+    if report.verdict is Verdict.NOT_DIFFERENTIABLE:
+        kinked = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.NOT_DIFFERENTIABLE]
+        warnings.warn(
+            f"`{report.name}` is not differentiable at this point in {', '.join(kinked)}; "
+            "torch's derivative is a valid subgradient there.",
+            GradproofWarning,
+            stacklevel=3,
+        )
+    return True
+
+
+@contextlib.contextmanager
+def _passed_on() -> Generator[None]:
+    """Let what the user's function or its derivative raises pass as it is."""
+    try:
+        yield
+    except (ClaimError, FunctionError) as error:
+        cause = error.__cause__
+        while isinstance(cause, (GradproofError, NotAvailableError)) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def _drawn(question: Question) -> tuple[torch.Tensor, ...]:
+    """Random cotangents between -1 and 1 for the differentiable outputs."""
+    outputs = [question.outputs[i] for i in question.differentiable]
+    return tuple((2 * torch.rand_like(output) - 1).requires_grad_() for output in outputs)
+
+
+def _nothing(x: float) -> float:
+    """A function that has no entry that could be wrong."""
+    return x * 0.0
+
+
+def _is_floating(value: object) -> TypeGuard[torch.Tensor]:
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
