@@ -66,14 +66,6 @@ def operators(only: str = "", start: int = 0) -> Iterator[Operator | tuple[str, 
             yield name, "no sample with anything to differentiate"
             continue
         function = _function(op, sample)
-        complex_ones = [tensor for tensor in _tensors(sample) if tensor.is_complex()]
-        with torch.no_grad():
-            outputs = function(*_tensors(sample))
-        found = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        complex_ones += [tensor for tensor in found if isinstance(tensor, torch.Tensor) and tensor.is_complex()]
-        if complex_ones:
-            yield name, "complex"
-            continue
         yield Operator(name, function, tuple(_tensors(sample)), op.gradcheck_nondet_tol)
 
 

@@ -349,6 +349,16 @@ class Scaled(torch.autograd.Function):
         return 1.05 * cotangent  # wrong on purpose
 
 
+def test_float32_inputs_are_checked_beside_a_float64_copy():
+    """torch refuses right ones, and warns; in float64 the forward shows its digits."""
+    x = tensor(30, dtype=torch.float32)
+
+    assert gradcheck(lambda x: (x.sin() * x).exp(), x)
+    assert gradgradcheck(lambda x: (x.sin() * x).exp(), x)
+    assert gradgradcheck(torch.sin, x, torch.ones(30, dtype=torch.float32))
+    assert refused(sine(lambda g: 1.001 * g), x).verdict is Verdict.WRONG
+
+
 def test_dropout_passes_and_random_states_are_put_back():
     def f(x):
         return torch.nn.functional.dropout(x.sin(), 0.5)

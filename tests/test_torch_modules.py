@@ -167,6 +167,7 @@ def test_every_mode_is_checked_where_asked_for():
     report = check_module(model, squares, (tensor(5, 3), tensor(5, 1)), order=2, modes=None, rng=0)
 
     assert report.verdict is Verdict.CORRECT
+    assert [one.mode for one in report.modes][:3] == ["rev", "fwd", "vmap"]
     assert len(report.modes) == 7
     report = check_module(model, squares, (tensor(5, 3), tensor(5, 1)), order=2, rng=0)
     assert [one.mode for one in report.modes] == ["rev", "rev-rev"]

@@ -60,7 +60,8 @@ class Torch:
         derivative = Derivative(self._low, inner, seed, cotangents=self._cotangents, is_gappy=self._is_gappy)
         if self._high is None:
             return derivative
-        copied = Derivative(self._high, inner, seed)
+        wide = None if self._cotangents is None else widened(tuple(self._cotangents))
+        copied = Derivative(self._high, inner, seed, cotangents=wide, is_gappy=self._is_gappy)
         copied.fixed = widened(derivative.fixed)
         return Upcast(derivative, copied)
 
@@ -86,19 +87,34 @@ class Torch:
         return self._low.at_rest()
 
 
-def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Torch:
-    """Look at f as torch does; beside it at a float64 copy, where f is of lower precision and runs in float64."""
+def autodiff(
+    f: Any,
+    args: Any,
+    wrt: int | tuple[int, ...] | None,
+    *,
+    cotangents: Sequence[Tensor] | None = None,
+    is_gappy: bool = False,
+) -> Torch:
+    """Look at f as torch does; beside it at a float64 copy, where f is of lower precision and runs in float64.
+
+    `cotangents` and `is_gappy` are those of `Derivative`.
+    """
     low = TorchAutodiff(f, args, wrt)
+    return Torch(low, _copied(low, f, args, wrt), cotangents=cotangents, is_gappy=is_gappy)
+
+
+def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> TorchAutodiff | None:
+    """A float64 copy of a function of lower precision; None where there is none that computes the same."""
     if not is_low(low):
-        return Torch(low, None)
+        return None
     try:
         with low.at_rest():
             wide = tuple(map(doubled, args)) if type(args) is tuple else doubled(args)
             high = TorchAutodiff(doubled(f), wide, wrt)
-            return Torch(low, high if agree(low, high) else None)
+            return high if agree(low, high) else None
     except Exception:
         # Whatever it is: f does not run in float64, and is differenced as it is.
-        return Torch(low, None)
+        return None
 
 
 class Upcast:

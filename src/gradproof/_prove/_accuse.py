@@ -28,8 +28,10 @@ from gradproof._report import Severity, Verdict
 SHOWN = 20
 
 
-def accuse(meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float) -> Asking[set[int]]:
-    """Name the wrong leaves of a group and what is wrong with each; empty if none stands out."""
+def accuse(
+    meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float, most: int | None = None
+) -> Asking[set[int]]:
+    """Name the wrong leaves of a group (`most` of them) and what is wrong with each; empty if none stands out."""
     whole = failing.as_residual()
     parts: Sequence[tuple[Sequence[int], Residual]] = [(tier.group, whole)]
     if len(tier.group) > 1:
@@ -39,7 +41,7 @@ def accuse(meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: fl
             if factor is not None:
                 _accuse_all(ledger, tier, failing, factor)
                 return set(tier.group)
-    suspects = yield from wrong_leaves(meter, tier, failing.direction, parts, rtol)
+    suspects = yield from wrong_leaves(meter, tier, failing.direction, parts, rtol, most)
     for suspect in suspects:
         yield from _accuse_leaf(meter, ledger, tier, suspect)
     return {suspect.leaf for suspect in suspects}

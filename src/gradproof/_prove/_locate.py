@@ -45,9 +45,14 @@ def halves(meter: Meter, tier: Tier, group: Sequence[int], failing: Direction, w
 
 
 def wrong_leaves(
-    meter: Meter, tier: Tier, failing: Direction, parts: Sequence[tuple[Sequence[int], Residual]], rtol: float
+    meter: Meter,
+    tier: Tier,
+    failing: Direction,
+    parts: Sequence[tuple[Sequence[int], Residual]],
+    rtol: float,
+    most: int | None = None,
 ) -> Asking[tuple[Suspect, ...]]:
-    """Name the leaves that make a direction fail.
+    """Name the leaves that make a direction fail; no more than `most`, the last ones first.
 
     `parts` are disjoint groups of leaves with their shares of the residual. They are halved until single leaves are
     left. Every suspect is confirmed by a direction of its own.
@@ -57,7 +62,7 @@ def wrong_leaves(
     share = _shares(meter, tier, failing.floor)
     if failing.floor > 0:
         rtol = RTOL64_BALANCED
-    while todo:
+    while todo and (most is None or len(suspects) < most):
         group, found = todo.pop()
         least = 5 * rtol * min(share[index] for index in group)
         if not abs(found.value) > found.bar + least:

@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 TIER, NARROW_TIER = 1e3, 4.0
 # The same where evaluations are spared: what moves so little that f's noise shows costs more of them for each slope.
 SPARING_TIER = 1e2
+# There, leaves of a group that are accused with place and cause before the others are left alone.
+SPARING_ACCUSED = 3
 # Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
 NEGLIGIBLE = 1e-13
 # Leaves that are judged one by one where a direction through all of them fails and none stands out.
@@ -190,11 +192,15 @@ class _Proof:
                     self._report_unchanged(tier, judgement)
                 return
             assert judgement.failing is not None
-            wrong = yield from accuse(self.meter, self.ledger, tier, judgement.failing, self.rtol)
+            most = SPARING_ACCUSED if self.limits.sparing else None
+            wrong = yield from accuse(self.meter, self.ledger, tier, judgement.failing, self.rtol, most)
             if not wrong:
                 yield from self._wrong_somewhere(tier, judgement.failing)
                 return
             left = tuple(index for index in left if index not in wrong)
+            if most is not None and len(wrong) >= most and left:
+                self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
+                return
 
     def _entries_may_suit(self, group: tuple[int, ...]) -> bool:
         """Whether going entry by entry is asked for, or cheaper if f is smooth: for few entries."""

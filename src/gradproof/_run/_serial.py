@@ -47,6 +47,7 @@ def answer(
                 evaluate(v, step) if question.of == "complex" or first <= step <= last else math.nan
                 for step in question.steps.tolist()
             ]
+            del v  # a large vector must be gone before the next one is drawn
             question = proof.send(np.array(values))
     except StopIteration as finished:
         return finished.value

@@ -1,4 +1,4 @@
-"""Sparse inputs as torch's gradcheck takes them: seen as their stored values, or as dense tensors."""
+"""Sparse inputs as torch's gradcheck takes them: by their stored values, or as dense tensors."""
 
 # torch's own annotations are partial:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -6,19 +6,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from gradproof._backends import _torch_upcast
 from gradproof._backends._torch_autodiff import TorchAutodiff, pull
+from gradproof._backends._torch_upcast import Torch
 from gradproof.compat._torch_question import SPARSE, Tensor
 
 Function = Callable[..., Any]
 
 
-def autodiff(func: Function, inputs: tuple[Any, ...], *, masked: bool, nested: bool = False) -> TorchAutodiff:
-    """Look at a function as torch does, with dense tensors in place of its sparse inputs that require grad.
+def autodiff(
+    func: Function,
+    inputs: tuple[Any, ...],
+    *,
+    masked: bool,
+    cotangents: tuple[Tensor, ...] | None = None,
+    is_gappy: bool = False,
+) -> Torch:
+    """Look at a function as torch does.
 
     Parameters
     ----------
@@ -27,23 +36,27 @@ def autodiff(func: Function, inputs: tuple[Any, ...], *, masked: bool, nested: b
     masked : bool
         Whether the entries that a sparse input does not store stay as they are. Otherwise they are differentiated,
         too: what torch says of them, at the pattern of the input, is proved against the tensor that stores them all.
-    nested : bool
-        Whether the derivative will be differentiated again: then the input stores all its entries in the claim, too.
+    cotangents, is_gappy
+        As for `_torch_autodiff.Derivative`. With cotangents the derivative is differentiated again, and then a sparse
+        input stores all its entries in the claim, too.
     """
     patterns = {
         i: Pattern.of(x)
         for i, x in enumerate(inputs)
         if isinstance(x, Tensor) and x.requires_grad and x.layout in SPARSE
     }
-    if not patterns:
-        return TorchAutodiff(func, inputs, None)
-    if masked:
-        stored = tuple(patterns[i].values(x) if i in patterns else x for i, x in enumerate(inputs))
-        return TorchAutodiff(_named(func, lambda i, x: patterns[i].sparse(x) if i in patterns else x), stored, None)
-    dense = tuple(_leaf(x.detach().to_dense()) if i in patterns else x for i, x in enumerate(inputs))
+    if masked or not patterns:
+        return _torch_upcast.autodiff(func, inputs, None, cotangents=cotangents, is_gappy=is_gappy)
+    dense = tuple(x.detach().to_dense().requires_grad_() if i in patterns else x for i, x in enumerate(inputs))
     full = {i: Pattern.of(torch.ones_like(dense[i]).to_sparse(layout=inputs[i].layout)) for i in patterns}
-    whole = _named(func, lambda i, x: full[i].sparse(full[i].gather(x)) if i in full else x)
-    return TorchAutodiff(whole, dense, None) if nested else _Densified(whole, dense, func, patterns)
+
+    def whole(*inputs: Any) -> Any:
+        return func(*[full[i].sparse(full[i].gather(x)) if i in full else x for i, x in enumerate(inputs)])
+
+    whole.__name__ = whole.__qualname__ = func.__name__
+    setattr(whole, "__wrapped__", func)  # noqa: B010  (names of arguments are read from it)
+    seen = _Densified(whole, dense, func, patterns) if cotangents is None else TorchAutodiff(whole, dense, None)
+    return Torch(seen, None, cotangents=cotangents, is_gappy=is_gappy)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,12 +80,7 @@ class Pattern:
         like = tensor.detach()
         like = like.coalesce() if like.layout is torch.sparse_coo else like
         places = torch.arange(like.numel(), dtype=torch.float64, device=like.device).reshape(like.shape)
-        return cls(like=like, positions=_values(places.sparse_mask(_as_float64(like))).long())
-
-    def values(self, tensor: Tensor) -> Tensor:
-        """The stored values of a tensor of this pattern, as a leaf that requires grad."""
-        tensor = tensor.detach()
-        return _leaf(_values(tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).clone())
+        return cls(like=like, positions=places.sparse_mask(like.to(torch.float64)).values().long())
 
     def gather(self, dense: Tensor) -> Tensor:
         """The values of a dense tensor at the stored entries."""
@@ -111,29 +119,3 @@ class _Densified(TorchAutodiff):
             us = cotangent if isinstance(cotangent, (tuple, list)) else [cotangent]
             found = pull(self._floating(returned), leaves, us)
         return tuple(g.to_dense() if g.layout is not torch.strided else g for g in found)
-
-
-def _named(func: Function, replace: Callable[[int, Any], Any]) -> Function:
-    def function(*inputs: Any) -> Any:
-        return func(*[replace(i, x) for i, x in enumerate(inputs)])
-
-    function.__name__ = function.__qualname__ = func.__name__
-    setattr(function, "__wrapped__", func)  # noqa: B010  (names of arguments are read from it)
-    return function
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.requires_grad_()
-
-
-def _values(tensor: Tensor) -> Tensor:
-    return tensor.values()
-
-
-def _as_float64(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float64)
-
-
-def is_sparse(inputs: Sequence[Any]) -> bool:
-    """Whether any differentiated input is sparse."""
-    return any(isinstance(x, Tensor) and x.requires_grad and x.layout in SPARSE for x in inputs)

@@ -21,7 +21,6 @@ from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: i
 
 from gradproof._backends._torch_autodiff import NotAvailableError
 from gradproof._backends._torch_state import RandomState
-from gradproof._backends._torch_upcast import Torch
 from gradproof._check import Options, check, check_autodiff
 from gradproof._claims._by_entry import measure_entries
 from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning
@@ -280,8 +279,13 @@ class _Answer:
             return
         order = 1 if self.cotangents is None else 2
         with _passed_on():
-            seen = sparse.autodiff(function, self.first.inputs, masked=self.masked, nested=order == 2)
-            autodiff = Torch(seen, None, cotangents=self.cotangents, is_gappy=self.is_gappy)
+            autodiff = sparse.autodiff(
+                function,
+                self.first.inputs,
+                masked=self.masked,
+                cotangents=self.cotangents,
+                is_gappy=self.is_gappy,
+            )
             options = Options(order=order, modes=modes, rng=self.seed)
             name = self.first.__name__
             self.report = check_autodiff(
@@ -327,7 +331,7 @@ class _Answer:
             return
         bounds: dict[str, float] = {}
         with _passed_on():
-            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked)
+            function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
             for one in report.modes:
                 if one.verdict is Verdict.CORRECT:
                     continue
