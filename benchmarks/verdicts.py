@@ -51,17 +51,23 @@ FIRST_WRONG = FirstWrong()
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """error: relative to the true leaf; bound: as stated, nan where none is."""
+    """error: relative to the true leaf; bound: as stated, nan where none is; note: what the report says of the leaf."""
 
     path: str
     verdict: str
     error: float
     bound: float
+    note: str = ""
+
+    @property
+    def flat(self) -> bool:
+        """CORRECT with an error that f cannot show: noted as flat, all of its effect below f's rounding, no bound."""
+        return self.verdict == "CORRECT" and self.error > 0 and math.isnan(self.bound) and self.note.startswith("flat")
 
     @property
     def missed(self) -> bool:
         """CORRECT although its error is above the stated bound (or there is an error and no bound at all)."""
-        if self.verdict != "CORRECT" or self.error == 0:
+        if self.verdict != "CORRECT" or self.error == 0 or self.flat:
             return False
         # The bound is relative to the claim, the error to the true gradient: they differ by a factor of 1 + error.
         return not self.error <= self.bound * (1 + min(self.error, 0.05))
@@ -144,7 +150,8 @@ def run_claim(
     for leaf_key in model.point:
         one = next(leaf for path, leaf in found.items() if alone or path.endswith(f"[{leaf_key!r}]"))
         error = relative_error(claim[leaf_key], true[leaf_key], model.point[leaf_key])
-        leaves.append(Leaf(leaf_key, one.verdict.value, error, math.nan if one.bound is None else one.bound))
+        bound = math.nan if one.bound is None else one.bound
+        leaves.append(Leaf(leaf_key, one.verdict.value, error, bound, one.note))
     return Record(
         **common,
         verdict=report.verdict.value,
@@ -201,6 +208,7 @@ def report_on(records: list[Record], details: bool) -> None:
     print(f"correct claims called WRONG:            {len(accused)}")
     print(f"right leaves called WRONG beside one:   {len(collateral)}")
     print(f"CORRECT with an error above its bound:  {len(missed)}")
+    print(f"flat, no bound stated, with an error:   {sum(leaf.flat for r in records for leaf in r.leaves)}")
     print(f"correct claims undecided:               {len(undecided)} ({len(undecided) / max(len(correct), 1):.2%})")
     print(f"crashes:                                {sum(r.verdict == 'CRASH' for r in records)}")
     print("\nevaluations: median / p90 / worst (claims)")

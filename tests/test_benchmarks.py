@@ -40,6 +40,7 @@ def test_verdicts_are_right():
 
     assert re.search(r"correct claims called WRONG: +0\n", tuned), shown
     assert re.search(r"crashes: +0\n", tuned), shown
+    assert re.search(r"CORRECT with an error above its bound: +0\n", tuned), shown
     assert int(re.search(r"right leaves called WRONG beside one: +(\d+)", tuned)[1]) <= 2, shown
     assert int(re.search(r"smooth, correct and CORRECT +(\d+) /", tuned)[1]) <= 24, shown
 
@@ -51,6 +52,32 @@ def test_true_gradients_of_hard_functions_are_not_accused():
     claims = sum(int(n) for line in shown.splitlines() if "times 1.0:" in line for n in re.findall(r": (\d+)", line))
     assert claims > 300, shown
     assert int(re.search(r"correct claims called WRONG: (\d+)", shown)[1]) <= 0.01 * claims, shown
+
+
+def test_early_solvers_are_no_mistakes():
+    """Implicit gradients through solvers that stop at 1e-6 are left alone; 1 % off they are WRONG."""
+    shown = run("solvers.py", "--seeds", "8", "--half", "both")
+
+    wrong, of = map(int, re.search(r"implicit gradients called WRONG: (\d+) of (\d+)", shown).groups())
+    assert of == 32, shown
+    assert wrong <= 1, shown
+    assert f"times 1.01: {of} of {of}" in shown, shown
+
+
+def test_small_errors_are_found_and_look_alikes_are_not():
+    """Every small error in a smooth gradient is WRONG; noise, float32 inside and offsets never are."""
+    shown = run("sensitivity.py", "--seeds", "8", "--half", "both")
+
+    assert re.findall(r" (\d+)/8 ", shown) == ["8"] * 6 + ["0"] * 3, shown
+
+
+def test_certificates_hold_as_often_as_stated():
+    """At a confidence of 0.99 at most 1 % of the bounds are smaller than the planted error, within sampling error."""
+    shown = run("calibration.py", "--trials", "40")
+
+    violated, of = map(int, re.search(r"violated: (\d+) of (\d+) bounds", shown).groups())
+    assert of == 28 * 40, shown
+    assert violated <= 0.01 * of + 4 * (0.01 * of) ** 0.5, shown
 
 
 def test_places_are_exact():

@@ -270,7 +270,7 @@ def test_flat_biases_of_a_transformer(seed):
     report = gradproof.check(model.loss, model.point, grad=gradient, rng=seed)
 
     assert report.correct
-    assert report.cost.evaluations <= 42
+    assert report.cost.evaluations <= 90  # a whole ladder where the first direction bends too much for four levels
     flat = {leaf.path for leaf in report.leaves if leaf.note == "flat: f does not change"}
     assert flat == {"p['bk']", "p['bv']", "p['b']"}
 
