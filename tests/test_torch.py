@@ -465,3 +465,88 @@ def test_modes_that_agree_with_a_proved_one_need_no_evaluations_of_f():
     assert both.verdict is Verdict.CORRECT
     assert both.cost.evaluations <= alone + 2  # one look at f's outputs for each
     assert all(leaf.bound < 1e-2 for leaf in both.leaves)
+
+
+def weights_of_attention(x):
+    return torch.softmax(x, dim=-1), x.sum(dim=-1)
+
+
+def test_outputs_next_to_zero_do_not_make_the_backward_overflow():
+    """A softmax that underflows is not WRONG for a cotangent of ours that is infinite."""
+    point = torch.tensor([[0.0, -715.0, -400.0, 1.0], [-600.0, 0.5, 0.0, -719.0]], dtype=DOUBLE)
+
+    for seed in range(5):
+        report = check(weights_of_attention, point, modes=("rev",), rng=seed)
+        assert report.verdict is not Verdict.WRONG, report
+
+
+class SineAndMean(torch.autograd.Function):
+    """sin, and a mean that is declared to have no derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        mean = x.mean()
+        ctx.mark_non_differentiable(mean)
+        return x.sin(), mean
+
+    @staticmethod
+    def backward(ctx, cotangent, _):
+        (x,) = ctx.saved_tensors
+        return cotangent * x.cos()
+
+
+def test_outputs_without_a_derivative_are_left_out():
+    """What a rule marks as not differentiable is no error, and the report says that it was left out."""
+    report = check(SineAndMean, tensor(7), modes=("rev",), rng=1)
+
+    assert report.correct, report
+    assert "without output[1]" in report.modes[0].note
+
+
+class RolledSine(Sine):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return (cotangent * x.cos()).roll(1)  # wrong on purpose
+
+
+class SineWithAZero(Sine):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        gradient = cotangent * x.cos()
+        gradient[1234] = 0.0  # wrong on purpose
+        return gradient
+
+
+def test_many_outputs_are_certified_and_located():
+    """With thousands of outputs a right backward is CORRECT; a wrong one is named, with the output it goes through."""
+    point = tensor(5000)
+
+    right = check(Sine, point, modes=("rev",), rng=1)
+    rolled = check(RolledSine, point, modes=("rev",), rng=1)
+    zeroed = check(SineWithAZero, point, modes=("rev",), rng=1)
+
+    assert right.correct, right
+    assert right.cost.evaluations < 100
+    assert rolled.findings[0].kind.startswith("rolled by 1"), rolled
+    assert zeroed.findings[0].entries == ((1234,),), zeroed
+    assert zeroed.findings[0].place == "through output[1234]", zeroed
+
+
+class LegacyNoise:
+    """f that draws from NumPy's global generator: the same numbers at every call."""
+
+    def __call__(self, x):
+        return x.sin() * torch.as_tensor(np.random.standard_normal(x.shape))  # noqa: NPY002
+
+
+def test_numpy_draws_are_replayed_and_put_back():
+    """A function that draws from NumPy's global generator is checked like any other, and leaves its state alone."""
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+
+    report = check(LegacyNoise(), tensor(6), modes=("rev",), rng=1)
+
+    assert report.correct, report
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002

@@ -72,7 +72,8 @@ class Cotangents:
             typical = 1.0 if ratio.max() <= STEADY else float(np.median(ratio))
         else:
             usual = float(np.median(rows[moving])) if moving.any() else 1.0
-            still = np.where(values != 0, np.abs(values), usual)
+            # Where a value is next to nothing its inverse would overflow on the way back.
+            still = np.where(values != 0, np.maximum(np.abs(values), 1e-30 * usual), usual)
             weights = 1 / np.where(moving, np.where(rows > 0, rows, 1.0), still)
             ratio = np.where(moving, np.abs(values) * weights, 0.0)
             typical = float(np.median(ratio[moving])) if moving.any() else 1.0

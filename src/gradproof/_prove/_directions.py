@@ -328,7 +328,7 @@ def _power_of_two(leaves: Sequence[Leaf], claim: Floats, natural: Floats) -> flo
             largest = max(largest, float(np.max(np.abs(claim[span]) * natural[span])))
     if largest == 0 or 1e-60 < largest < 1e60 or not math.isfinite(largest):
         return 1.0
-    return 2.0 ** -round(math.log2(largest))
+    return 2.0 ** min(max(-round(math.log2(largest)), -1000), 1000)  # 2.0**1024 overflows
 
 
 def leaf_size(leaf: Leaf, point: Floats) -> Floats | float:

@@ -1,0 +1,61 @@
+"""The benchmarks of the PyTorch side in a reduced form: what the committed tables say still holds."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torch")
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+pytestmark = pytest.mark.slow
+
+
+def run(script, *options):
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *options],
+        capture_output=True,
+        text=True,
+        cwd=BENCHMARKS,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_operators_are_not_accused():
+    """Of torch's operators with an l, none is WRONG that torch's slow mode passes, and nearly all are CORRECT."""
+    pytest.importorskip("expecttest")
+    shown = run("torch_operators.py", "--only", "^(?!.*ctc_loss)(?!.*multi_head).*l", "--limit", "20")
+
+    checked = int(re.search(r"operators checked: (\d+)", shown)[1])
+    correct = int(re.search(r"^ours .*CORRECT (\d+)", shown, re.MULTILINE)[1])
+    assert checked > 150, shown
+    assert correct > 0.88 * checked, shown
+    assert not re.search(r"WRONG +passes", shown), shown
+
+
+def test_zeroed_gradients_are_named():
+    """Wrong backward passes with n outputs are WRONG with place and cause, where torch's fast mode passes most."""
+    shown = run("torch_zeroed.py", "--most", "5")
+
+    rows = [line for line in shown.splitlines() if line.lstrip().startswith("100,000")]
+    assert len(rows) == 6, shown
+    assert "CORRECT" in rows[0], shown
+    assert all("WRONG" in row for row in rows[1:]), shown
+    causes = ("everywhere.*1.05 times", r"x\[33333\].*zero", "rolled by 1", "claimed zero", r"-1 times|wrong sign")
+    assert all(re.search(cause, row) for cause, row in zip(causes, rows[1:], strict=True)), shown
+    assert sum("passes" in row for row in rows[1:]) >= 3, shown
+
+
+def test_a_convolution_is_certified_fast():
+    """The certificate of a convolution takes a small part of what torch's slow mode takes."""
+    shown = run("torch_conv.py")
+
+    assert re.search(r"certificate +CORRECT", shown), shown
+    assert float(re.search(r"certificate .*?([\d.]+) times as fast", shown)[1]) > 8, shown
