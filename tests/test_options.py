@@ -339,11 +339,11 @@ LOW_POINT = np.random.default_rng(7).normal(size=60).astype(np.float32)
 
 def low(x):
     """float32 arithmetic with a large offset: the slopes drown."""
-    return np.tanh(FINE.astype(np.float32) @ x) + np.float32(30)
+    return np.tanh(FINE.astype(np.float32) @ x) + np.float32(1000)
 
 
 def high(x):
-    return np.tanh(FINE @ x) + 30
+    return np.tanh(FINE @ x) + 1000
 
 
 def low_jac(x, factor=1.0):

@@ -18,7 +18,7 @@ Vector = NDArray[np.float64]
 # Up to this many outputs every one is proved by itself.
 ALONE = 4
 # Random cotangents: first, and at most.
-FIRST, MOST = 4, 8
+FIRST, MOST = 4, 12
 # In low precision every bound is wide: more cotangents that share their values of f make the most of it.
 MOST_LOW = 24
 # Outputs whose value is this many times larger, relative to how they move, than that of most outputs: their rounding

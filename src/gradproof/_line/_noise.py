@@ -126,8 +126,9 @@ def unseen_change(
     Where steps below `hiding_step` leave f as it is, bit for bit (in low precision: but for the correction to first
     order of where x + t v was rounded), rounding hides that x moves (a cast to float32, say). On a lattice the smallest
     change seen is f's resolution. Elsewhere it may be that of one entry of x, while others hide more: it is the
-    largest change at the steps just above those that hide. 0 where the finest step moves f, or nothing does; wider
-    steps that leave f as it is are taken at their word: it is flat there.
+    largest change at the steps just above those that hide. 0 where the finest step moves f, or nothing does, or what
+    moves it fades below rounding like a parabola; wider steps that leave f as it is are taken at their word: it is flat
+    there.
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
     still = change <= (0.0 if eps < 1e-12 else 4.0) * unit
@@ -136,8 +137,11 @@ def unseen_change(
     moved = ~still
     # The finest level that moves an output; the next one must leave it as it is.
     last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
-    hidden = moved.any(axis=0) & still[-1] & (h[np.minimum(last + 1, len(h) - 1)] < hiding_step(eps))
+    after = np.minimum(last + 1, len(h) - 1)
     at_last: Floats = np.take_along_axis(change, last[None], axis=0)[0]
+    # Where even a parabola would have moved f at the next step: less than rounding shows no step, however honest.
+    foretold = at_last * (h[after] / h[last]) ** 2 > 4 * unit
+    hidden = moved.any(axis=0) & still[-1] & foretold & (h[after] < hiding_step(eps))
     smallest: Floats = np.min(np.where(moved, change, np.inf), axis=0)
     nearby: Floats = np.max(np.where(moved & (h[:, None] <= 20 * h[last]), change, 0.0), axis=0)
     seen: Floats = np.where(on_lattice | (at_last <= 16 * unit), smallest, nearby)

@@ -25,6 +25,8 @@ EPS32 = 2.0**-23
 # The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
 RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
+# A direction whose bar is so many times wider than all others has met an unlucky ladder.
+OUTLIER = 10.0
 # Relative bar that is good enough, if f's noise asks for it, for leaves that are small beside others.
 SMALL_TIER = 1e-6
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
@@ -125,6 +127,8 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         plan.append("random")
     seen: list[Measured] = []
     agreed: list[float] = []
+    held: list[tuple[Measured, float]] = []
+    looked_again = False
     deviation, kinks, extra = 0.0, 0, 0
     measured: Measured
     ready: list[Measured] = [] if looked is None else [looked]
@@ -204,7 +208,10 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             measured = witnessed
         if not balanced:
             agreed.append(measured.deviation + measured.bar)
+            held.append((measured, tolerance))
             deviation = max(deviation, measured.deviation)
+        if "random" not in plan and len(agreed) > 1 and not looked_again:
+            looked_again = yield from _look_again(meter, tier, limits, held, agreed)
         if "random" not in plan and agreed and tier.size > 1:
             bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence, folded=tier.folded)
             most = len(agreed) + EXTRA_DIRECTIONS - extra
@@ -226,6 +233,30 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         measured=tuple(seen),
         rtol=rtol,
     )
+
+
+def _look_again(
+    meter: Meter, tier: Tier, limits: Limits, held: list[tuple[Measured, float]], agreed: list[float]
+) -> Asking[bool]:
+    """Measure a direction on a fresh ladder if its bar alone, much wider than all others, leaves the bound too wide.
+
+    `held` are measurements with their tolerances, `agreed` what each holds; whether there was one, changed in both.
+    """
+    k = int(np.argmax(agreed))
+    others = max(agreed[:k] + agreed[k + 1 :])
+    if len(held) < len(agreed) or agreed[k] < OUTLIER * others:
+        return False
+    most = len(agreed) + EXTRA_DIRECTIONS
+    bounds = [error_bound(x, most, tier.size, limits.confidence, folded=tier.folded) for x in (others, agreed[k])]
+    goals = [share * limits.largest_bound(meter.precision) for share in tier.shares if share > 0]
+    if not any(bounds[0] <= goal < bounds[1] for goal in goals):
+        return False
+    measured, tolerance = held[k]
+    again = yield from meter.slope(measured.direction, tier.scale, full=True)
+    if again.finite and again.deviation <= again.bar + tolerance and again.deviation + again.bar < agreed[k]:
+        held[k] = again, tolerance
+        agreed[k] = again.deviation + again.bar
+    return True
 
 
 def _too_wide(meter: Meter, tier: Tier, measured: Measured, limits: Limits) -> bool:
