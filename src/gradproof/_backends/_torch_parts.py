@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools as ft
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -131,9 +131,9 @@ class LossPart:
         self.path = name
         self.owner: object = scene
 
-    def functions(self) -> Iterator[TorchAutodiff]:
+    def function(self, *, received: bool) -> TorchAutodiff:
         """The whole."""
-        yield self._scene.function
+        return self._scene.function
 
     def parts(self) -> list[ModulePart]:
         """The modules that it calls."""
@@ -155,9 +155,9 @@ class ModulePart:
         self.path = call.path
         self.owner: object = call.module
 
-    def functions(self) -> Iterator[TorchAutodiff]:
-        """Its outputs times the cotangents that they received, then times random ones: of inputs and parameters."""
-        module, received = self._call.module, self._received
+    def function(self, *, received: bool) -> TorchAutodiff | None:
+        """Its outputs times the cotangents that they received, or times random ones: of inputs and parameters."""
+        module = self._call.module
         names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
         parameters = [module.get_parameter(name).detach().clone().requires_grad_() for name in names]
         paths = [self.path + path_of(module, name) for name in names]
@@ -165,13 +165,8 @@ class ModulePart:
         def call(parameters: Sequence[Tensor], args: Any, kwargs: Any) -> Any:
             return torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), args, kwargs)
 
-        yield from _projected(
-            call,
-            parameters,
-            paths,
-            received,
-            argument_names(module, len(received.args)),
-        )
+        names_of_inputs = argument_names(module, len(self._received.args))
+        return _projected(call, parameters, paths, self._received, names_of_inputs, received=received)
 
     def parts(self) -> list[ModulePart]:
         """The modules that it calls."""
@@ -179,7 +174,7 @@ class ModulePart:
 
     def rules(self) -> list[RulePart]:
         """The rules applied within it."""
-        function = next(iter(self.functions()), None)
+        function = self.function(received=True) or self.function(received=False)
         return [] if function is None else _rules(function)
 
 
@@ -192,19 +187,14 @@ class RulePart:
         self.path = _rule_name(rule)
         self.owner: object = rule
 
-    def functions(self) -> Iterator[TorchAutodiff]:
-        """Its outputs times the cotangents that they received, then times random ones."""
+    def function(self, *, received: bool) -> TorchAutodiff | None:
+        """Its outputs times the cotangents that they received, or times random ones."""
 
         def call(_: Sequence[Tensor], args: Any, __: Any) -> Any:
             return self._rule.apply(*args)
 
-        yield from _projected(
-            call,
-            [],
-            [],
-            self._received,
-            argument_names(self._rule, len(self._received.args)),
-        )
+        names = argument_names(self._rule, len(self._received.args))
+        return _projected(call, [], [], self._received, names, received=received)
 
     def parts(self) -> list[RulePart]:
         """A rule is the end of the search."""
@@ -217,14 +207,16 @@ def _projected(
     call: Callable[..., Any],
     parameters: list[Tensor],
     paths: Sequence[str],
-    received: _Received,
+    given: _Received,
     names: Sequence[str],
-) -> Iterator[TorchAutodiff]:
-    """Outputs times cotangents as real functions of parameters and of those inputs that took part in the graph."""
-    args, kwargs = received.args, received.kwargs
+    *,
+    received: bool,
+) -> TorchAutodiff | None:
+    """Outputs times cotangents as a real function of parameters and of those inputs that took part in the graph."""
+    args, kwargs = given.args, given.kwargs
     inputs = _tree.flatten((args, kwargs), ("args", "kwargs"), none_is_leaf=True).leaves
     if not parameters and not any(is_floating(leaf.value) and leaf.value.requires_grad for leaf in inputs):
-        return
+        return None
     shown = [
         f"{names[int(leaf.keys[1])]}{leaf.path[len(f'args[{leaf.keys[1]}]') :]}"  # pyright: ignore[reportArgumentType]
         if leaf.keys[0] == 0
@@ -235,24 +227,20 @@ def _projected(
     def outputs(parameters: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
         return _floating(call(parameters, args, kwargs))
 
-    def times(weights: Sequence[Tensor | None], *given: Any) -> Tensor:
-        pairs = [(u, y) for u, y in zip(weights, outputs(*given), strict=True) if u is not None]
+    def times(*arguments: Any) -> Tensor:
+        pairs = [(u, y) for u, y in zip(weights, outputs(*arguments), strict=True) if u is not None]
         return inner_product([u for u, _ in pairs], [y for _, y in pairs])
 
-    received.state.rewind()
-    with torch.no_grad():
-        templates = outputs([tensor.detach() for tensor in parameters], args, kwargs)
-    generator = np.random.default_rng(7)
-    for weights in (received.cotangents, [normal_like(tensor, generator) for tensor in templates]):
-        if len(weights) != len(templates) or not any(u is not None and bool(u.any()) for u in weights):
-            continue
-        yield TorchAutodiff(
-            ft.partial(times, weights),
-            (parameters, args, kwargs),
-            None,
-            names=[*paths, *shown],
-            state=received.state,
-        )
+    weights = given.cotangents
+    if not received:
+        given.state.rewind()
+        with torch.no_grad():
+            templates = outputs([tensor.detach() for tensor in parameters], args, kwargs)
+        generator = np.random.default_rng(7)
+        weights = [normal_like(tensor, generator) for tensor in templates]
+    if not any(u is not None and bool(u.any()) for u in weights):
+        return None
+    return TorchAutodiff(times, (parameters, args, kwargs), None, names=[*paths, *shown], state=given.state)
 
 
 def _rules(function: TorchAutodiff) -> list[RulePart]:

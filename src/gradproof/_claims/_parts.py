@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from gradproof._report import Finding, Severity
@@ -25,10 +25,10 @@ class Part(Protocol):
     path: str
     owner: object
 
-    def functions(self) -> Iterable[Any]:
-        """The part by itself as real functions (see `gradproof._claims._modes.Function`).
+    def function(self, *, received: bool) -> Any:
+        """The part by itself as a real function (see `gradproof._claims._modes.Function`); None where there is none.
 
-        One is its outputs times the cotangents that they really received, another times random ones.
+        It is the outputs times the cotangents that they really received, or times random ones.
         """
         ...
 
@@ -51,26 +51,16 @@ def wrong_parts(whole: Part, refute: Refute) -> list[Finding]:
 
 def _deepest(part: Part, accused: Finding | None, refute: Refute) -> list[Finding]:
     inside: list[Finding] = []
-    wrong: list[object] = []
-    for inner in part.parts():
-        # A module that is called twice is named once.
-        if any(inner.owner is owner for owner in wrong):
-            continue
-        found = _refuted(inner, refute)
-        if found is not None:
-            wrong.append(inner.owner)
-            inside += _deepest(inner, found, refute)
+    for inner, found in _refuted(part.parts(), refute):
+        inside += _deepest(inner, found, refute)
     if inside:
         return inside
-    names: list[str] = []
-    for rule in part.rules():
-        found = _refuted(rule, refute) if rule.path not in names else None
-        if found is not None:
-            names.append(rule.path)
-            accused = accused or found
-    if accused is None and not names:
+    rules = _refuted(part.rules(), refute)
+    names = [rule.path for rule, _ in rules]
+    if accused is None and rules:
+        accused = rules[0][1]
+    if accused is None:
         return []
-    assert accused is not None
     place = f"`{part.path}`" + (f" ({', '.join(names)})" if names else "")
     within = f" for `{accused.path}`" if accused.path else ""
     advice = (
@@ -93,9 +83,20 @@ def _deepest(part: Part, accused: Finding | None, refute: Refute) -> list[Findin
     ]
 
 
-def _refuted(part: Part, refute: Refute) -> Finding | None:
-    for function in part.functions():
-        found = refute(function)
-        if found is not None:
-            return found
-    return None
+def _refuted(parts: Sequence[Part], refute: Refute) -> list[tuple[Part, Finding]]:
+    """Those of some parts that are wrong by themselves: what is called twice is named once.
+
+    Where the cotangents that were received speak against one, these explain the whole; random ones are the second try.
+    """
+    for received in (True, False):
+        wrong: list[tuple[Part, Finding]] = []
+        for part in parts:
+            if any(part.owner is other.owner for other, _ in wrong):
+                continue
+            function = part.function(received=received)
+            found = None if function is None else refute(function)
+            if found is not None:
+                wrong.append((part, found))
+        if wrong:
+            return wrong
+    return []
