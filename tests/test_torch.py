@@ -550,3 +550,22 @@ def test_numpy_draws_are_replayed_and_put_back():
 
     assert report.correct, report
     assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def group_statistics(x):
+    return torch.native_group_norm(x, None, None, 1, 6, 3, 2, 1e-5)
+
+
+def several_outputs(x):
+    return x.sin(), (x * x).sum(-1), x.mean()
+
+
+def test_a_rule_that_needs_all_cotangents_is_wrong():
+    """torch's group norm forgets the mean where no other output has a cotangent: a loss of the mean alone has none."""
+    x = tensor(1, 6, 3)
+
+    report = check(group_statistics, x, modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert [one.id for one in report.findings] == ["GP205"]
+    assert check(several_outputs, x, modes=("rev",), rng=0).verdict is Verdict.CORRECT

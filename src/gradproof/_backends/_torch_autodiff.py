@@ -138,8 +138,10 @@ class TorchAutodiff:
             leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
             outputs = self.outputs(leaves, arguments[self.count :])
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
+            taking_part, cotangents = _taking_part(outputs, cotangents)
             before = self.state.buffers()
-            gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
+            undefined = self.undefined if len(taking_part) == len(outputs) else None
+            gradients = pull(taking_part, leaves, cotangents, undefined=undefined, names=self.names)
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
@@ -427,6 +429,14 @@ class Derivative:
 
     def _split(self, arguments: Sequence[Any]) -> tuple[Tensors, Tensors, Sequence[Any]]:
         return tuple(arguments[: self._first]), tuple(arguments[self._first : self.count]), arguments[self.count :]
+
+
+def _taking_part(outputs: list[Tensor], cotangents: list[Any]) -> tuple[list[Tensor], list[Any]]:
+    """Leave out the outputs whose cotangent is zero, as those that a loss does not use: their rule gets None for it."""
+    used = [k for k, u in enumerate(cotangents) if len(outputs) == 1 or bool(torch.as_tensor(u).any())]
+    if not used:
+        return outputs, cotangents
+    return [outputs[k] for k in used], [cotangents[k] for k in used]
 
 
 def find_tensors(args: Any) -> bool:

@@ -40,6 +40,8 @@ Function = Callable[..., Any]
 
 # Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
 TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
+# Outputs (arrays) up to which the vjp of each alone is held against that of all together.
+OUTPUTS_ALONE = 8
 # Outputs up to which a vjp that can do so is asked for all rows at once.
 ROWS = 1024
 
@@ -122,8 +124,21 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
             return _finish(task, claimed, None)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first)
-    _check_linear(task, claimed, first, second, probe)
+    if _check_linear(task, claimed, first, second, probe):
+        _check_by_output(task, claimed, first, probe)
     return _finish(task, claimed, probe)
+
+
+def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> None:
+    """Hold the vjp of every output alone, the others without a cotangent, against that of all together."""
+    outputs = task.primal.outputs.leaves
+    if not 1 < len(outputs) <= OUTPUTS_ALONE:
+        return
+    for leaf in outputs:
+        alone = np.zeros_like(u)
+        alone[leaf.start : leaf.stop] = u[leaf.start : leaf.stop]
+        if alone.any() and not _check_linear(task, claimed, alone, u - alone, probe):
+            return
 
 
 def _learn_rows(claimed: Claimed, rows: Function, u: Vector) -> bool:
