@@ -427,7 +427,7 @@ def test_backward_run_twice_must_agree_within_nondet_tol():
 
 
 def test_a_cotangent_of_zeros_gives_zeros():
-    assert {"GP205", "GP221"} <= set(ids(refused(AddsOne.apply, tensor(3))))
+    assert ids(refused(AddsOne.apply, tensor(3))) == ["GP221", "GP205"]
 
 
 def test_undefined_cotangents_are_zeros():
