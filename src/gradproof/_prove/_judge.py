@@ -302,7 +302,7 @@ def _worth_more(meter: Meter, tier: Tier, bound: float, best: float, limits: Lim
 
 
 def _doubtful(held: list[tuple[Measured, float]]) -> bool:
-    """Whether a deviation is ten bars and above rtol, though less than one direction may accuse: others may say more."""
+    """Whether a deviation is ten bars and above rtol, but less than may be accused: others may say more."""
     return any(
         measured.deviation > max(10 * measured.bar, tolerance / REACH) and measured.slope.side == 0
         for measured, tolerance in held
