@@ -128,7 +128,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
     seen: list[Measured] = []
     agreed: list[float] = []
     held: list[tuple[Measured, float]] = []
-    looked_again = False
+    looked_again = waited = False
     deviation, kinks, extra = 0.0, 0, 0
     measured: Measured
     ready: list[Measured] = [] if looked is None else [looked]
@@ -174,15 +174,19 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
                     continue
                 return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
             measured = again
-        if _worth_another(measured, tolerance) and pending is None and not balanced and tier.size > 1:
+        if _worth_another(measured, tolerance) and not waited and not balanced and tier.size > 1:
             # Any other direction is more likely to speak clearly than this one is to be explained away.
-            pending = measured
+            pending, waited = measured, True
             plan.insert(0, "random")
             continue
-        if pending is not None and not balanced and pending.deviation > measured.deviation:
-            if measured.deviation <= measured.bar + tolerance:
-                agreed.append(measured.deviation + measured.bar)
-            measured = pending
+        if pending is not None and not balanced:
+            # The larger of the two is judged; the other counts if it agrees.
+            if pending.deviation > measured.deviation:
+                if measured.deviation <= measured.bar + tolerance:
+                    agreed.append(measured.deviation + measured.bar)
+                    held.append((measured, tolerance))
+                measured = pending
+            pending = None
         if measured.deviation > measured.bar + tolerance:
             again = yield from confirm(meter, measured, tolerance)
             seen.append(again.measured)
@@ -216,7 +220,8 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence, folded=tier.folded)
             most = len(agreed) + EXTRA_DIRECTIONS - extra
             best = error_bound(max(agreed), most, tier.size, limits.confidence, folded=tier.folded)
-            if extra < EXTRA_DIRECTIONS and _worth_more(meter, tier, bound, best, limits):
+            more = _worth_more(meter, tier, bound, best, limits) or _doubtful(held)
+            if extra < EXTRA_DIRECTIONS and more:
                 extra += 1
                 plan.append("random")
     if not agreed:
@@ -294,6 +299,14 @@ def _worth_more(meter: Meter, tier: Tier, bound: float, best: float, limits: Lim
         if any(best <= share * goal < bound for goal in goals):
             return True
     return False
+
+
+def _doubtful(held: list[tuple[Measured, float]]) -> bool:
+    """Whether a deviation is ten bars and above rtol, but less than may be accused: others may say more."""
+    return any(
+        measured.deviation > max(10 * measured.bar, tolerance / REACH) and measured.slope.side == 0
+        for measured, tolerance in held
+    )
 
 
 def kinked(measured: Measured, tolerance: float) -> bool:
