@@ -138,10 +138,15 @@ class TorchAutodiff:
             leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
             outputs = self.outputs(leaves, arguments[self.count :])
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
-            taking_part, cotangents = _taking_part(outputs, cotangents)
+            some, theirs = _taking_part(outputs, cotangents)
             before = self.state.buffers()
-            undefined = self.undefined if len(taking_part) == len(outputs) else None
-            gradients = pull(taking_part, leaves, cotangents, undefined=undefined, names=self.names)
+            if len(some) < len(outputs):
+                try:
+                    return pull(some, leaves, theirs)
+                except RuntimeError:
+                    # The rule refuses None in place of a cotangent; with zeros it may do.
+                    outputs = self.outputs(leaves, arguments[self.count :])
+            gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
