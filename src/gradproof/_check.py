@@ -13,13 +13,12 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from gradproof import _backends, _claims, _prove, _render
+from gradproof import _backends
 from gradproof._errors import GradproofWarning, UsageError
-from gradproof._primal import Primal
 from gradproof._report import (
     Cost,
     GradientError,
@@ -31,13 +30,25 @@ from gradproof._report import (
     install_view,
 )
 
+if TYPE_CHECKING:
+    # At run time they come with the first check: most of our import time.
+    from gradproof import _claims, _prove
+    from gradproof._primal import Primal
+
 Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
 Seed: TypeAlias = "int | np.random.Generator | None"  # in quotes: numpy.random is slow to import
 
-install_view("text", _render.report_text)
-
 _WEIGHT = {Severity.ERROR: 0, Severity.DOUBT: 1, Severity.NOTE: 2}
+
+
+def _text(report: Report) -> str:
+    from gradproof import _render
+
+    return _render.report_text(report)
+
+
+install_view("text", _text)
 
 
 def check(
@@ -337,6 +348,8 @@ class Case:
         """Run the check, with some options replaced; return its Report."""
         merged: dict[str, Any] = {**self.options, **overrides}
         _require_options(merged, self.args)
+        from gradproof import _claims
+
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
         return _check(self.f, self.args, _given(**claims), Options(**merged), self.name)
 
@@ -362,6 +375,8 @@ def _require_options(options: Mapping[str, Any], args: Any) -> None:
     for name in options:
         if name not in known:
             raise UsageError(f"`{name}` is no option of `check`; it takes {', '.join(known)}.")
+    from gradproof import _claims
+
     claims = {keyword: None for keyword in _claims.KEYWORDS if options.get(keyword) is not None}
     if claims or not _backends.has_autodiff(args):
         _claims.require_claims(claims)
@@ -410,6 +425,8 @@ class Options:
             )
 
     def engine(self, seed: int) -> _prove.Options:
+        from gradproof import _prove
+
         return _prove.Options(
             rtol=None if self.rtol is None else float(self.rtol),
             max_bound=None if self.max_bound is None else float(self.max_bound),
@@ -443,6 +460,8 @@ def _draw_seed(rng: Any) -> int:
 
 
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
+    from gradproof import _claims
+
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
         f_name = str(getattr(f, "__name__", type(f).__name__))
@@ -503,6 +522,7 @@ def check_autodiff(
     modes : tuple of str or None
         The entry point's default, which need not be written.
     """
+    from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
 
     seed = _draw_seed(options.rng)
@@ -513,7 +533,7 @@ def check_autodiff(
             modes=options.modes,
             order=options.order,
             options=options.engine(seed),
-            surroundings=_claims.Surroundings(),
+            surroundings=Surroundings(),
             reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
     return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
