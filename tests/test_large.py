@@ -184,7 +184,7 @@ def test_one_wrong_bias_of_a_small_transformer_is_named():
     assert found["verdict"] == "WRONG"
     assert found["wrong"] == ["model.blocks[2].up.bias"]
     assert found["undecided"] == []
-    assert "in `model.blocks[2].up` (Shift): claimed (1 + 0.001) times" in found["said"][0]
+    assert "in `model.blocks[2].up` (Shift): claimed 1.001 times the true gradient" in found["said"][0]
 
 
 @pytest.mark.usefixtures("_everything_is_large")
