@@ -188,8 +188,8 @@ def _dtype_like(tensor: Tensor, own: Tensor) -> torch.dtype:
 def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
     """How precise a claim in low precision can be: its eps, or what rounding of the point does to the gradient.
 
-    Two roundings of the point in float64, at random, show how well conditioned the gradient is (backward error
-    analysis: a stable algorithm returns the exact result for slightly perturbed data).
+    One rounding of the point at random, both gradients in float64, shows how well conditioned the gradient is (backward
+    error analysis: a stable algorithm returns the exact result for slightly perturbed data).
     """
     arguments = high.arguments
     eps = max(torch.finfo(tensor.dtype).eps for tensor in low.arguments[: low.count])
