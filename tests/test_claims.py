@@ -821,3 +821,42 @@ def test_verdicts_hold_over_many_problems():
             assert report.verdict is Verdict.WRONG
             assert f"jac[{i}, {j}]" in {one.path for one in report.findings}
     assert inconclusive <= 3
+
+
+SATURATED = np.array([-8.3, -7.6, -5.4, -5.3, -4.8, -4.1, -3.3, -3.0, -1.9, -0.6, 2.0, 2.7, 4.2, 5.6, 7.4])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outputs_on_a_lattice_of_their_own(seed):
+    """(1 + erf) / 2 comes in steps of 2**-54: fine steps see no slope of 1e-14, and that is no mistake."""
+
+    def distribution(x):
+        return np.array([(1 + math.erf(one / math.sqrt(2))) / 2 for one in x.tolist()])
+
+    def claim(factor):
+        return lambda u, x: factor * u * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+    assert check(distribution, SATURATED, vjp=claim(1), rng=seed).verdict is Verdict.INCONCLUSIVE
+    assert check(distribution, SATURATED, vjp=claim(1.01), rng=seed).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("seed", [6, 24])
+def test_many_kinks_that_bend_both_ways(seed):
+    """Ties in a sort: any order of them is a valid choice, and no choice lies between the slopes along a direction."""
+    rng = np.random.default_rng(seed)
+    x, weights = rng.normal(size=3000), rng.normal(size=3000)
+    x[200:300] = x[:100]
+
+    def grad(x, factor=1.0):
+        found = np.empty_like(x)
+        found[np.argsort(x, kind="stable")] = factor * weights
+        return found
+
+    def claims(factor):
+        return {"grad": lambda x: grad(x, factor)}, {"jvp": lambda v, x: grad(x, factor) @ v}
+
+    for claim in claims(1):
+        report = check(lambda x: np.sort(x) @ weights, x, **claim, rng=seed)
+        assert report.verdict in (Verdict.NOT_DIFFERENTIABLE, Verdict.INCONCLUSIVE)
+    report = check(lambda x: np.sort(x) @ weights, x, **claims(1.1)[0], rng=seed)
+    assert report.verdict is Verdict.WRONG

@@ -12,6 +12,7 @@ from gradproof._backends import Vector
 from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf as Leaf
 from gradproof._leaf import relaid
+from gradproof._line import lowest_bit
 from gradproof._pieces import is_large, joined, moved
 from gradproof._primal import Primal as Primal
 from gradproof._primal import raised
@@ -20,6 +21,8 @@ from gradproof._primal import raised
 Moved: TypeAlias = "tuple[tuple[slice, Vector], ...]"
 
 EPS64 = 2.0**-52
+# Values from which on a common binary step is no accident.
+LATTICE = 8
 
 
 class Samples:
@@ -47,6 +50,22 @@ class Samples:
         self._room -= values.size + sum(piece.size for _, piece in moved)
         if self._room >= 0:
             self._found[self._key(v), step] = values, moved
+
+    def lattice(self, eps: float) -> Vector | float:
+        """Coarsest binary step that all values of an output share, per output: 0 where that is rounding to eps.
+
+        (1 + erf(x)) / 2 takes multiples of 2**-54 only: where such outputs are small, their slopes at fine steps are
+        those of a staircase. One that never changes is taken to be on the finest lattice of the others.
+        """
+        values = np.array([*self.at_point, *(values for values, _ in self._found.values())])
+        if len(values) < LATTICE:
+            return 0.0
+        values = np.where(np.isfinite(values), values, 0.0)
+        step = lowest_bit(values)
+        changes = (values != values[0]).any(axis=0)
+        step = np.where(changes & (step > 8 * eps * np.abs(values[0])), step, 0.0)
+        finest = float(np.min(step, initial=np.inf, where=step > 0))
+        return np.where(changes, step, finest) if math.isfinite(finest) else step
 
     def _key(self, v: Vector) -> bytes:
         import hashlib  # 4 ms, which checks of gradients need not pay

@@ -1,5 +1,7 @@
 """Identities that need no evaluation of f: what one mode was proved to be, another is if the two agree.
 
+Two modes that agree deserve the same verdict, also where that is a valid subgradient or cannot be told.
+
 <u, J v> = <J^T u, v> ties forward to reverse mode. Let E be the difference of the two Jacobians they stand for, rows
 and columns weighted so that u and v are uniform on spheres, and let |u_k^T E v_k| <= b hold for K independent pairs. A
 pair misses an E of norm e if |E^T u| < t e, of probability at most kappa_m t, or if |<E^T u, v>| <= b although
@@ -50,7 +52,7 @@ def adopt_by_adjoint(
         ``vjp(cotangent, *args)`` and ``jvp(tangents, *args)``.
     options : Options
     """
-    if proved.verdict is not Verdict.CORRECT or not primal.point.size:
+    if proved.verdict is Verdict.WRONG or not primal.point.size:
         return None
     outputs = primal.outputs
     m, calls = outputs.size, 0
@@ -108,7 +110,7 @@ def adopt_by_equality(
     other : callable
         ``other(cotangents, args) -> gradients``, one for each cotangent.
     """
-    if proved.verdict is not Verdict.CORRECT:
+    if proved.verdict is Verdict.WRONG:
         return None
     m = primal.outputs.size
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, 6))))
@@ -140,7 +142,8 @@ def _adopted(proved: Proved, more: float, deviation: float, calls: int) -> Prove
         )
         for leaf in proved.leaves
     )
-    if any(leaf.bound is not None and leaf.bound > proved.max_bound for leaf in leaves):
+    correct = [leaf for leaf in leaves if leaf.verdict is Verdict.CORRECT]
+    if any(leaf.bound is not None and leaf.bound > proved.max_bound for leaf in correct):
         return None
     return dataclasses.replace(proved, leaves=leaves, findings=(), claim_calls=calls, suggestion=None)
 

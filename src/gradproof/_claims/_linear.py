@@ -61,6 +61,8 @@ Vector = NDArray[np.float64]
 EPS32 = 2.0**-23
 # Leaves that are proved one by one, in float64 and in lower precision.
 FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
+# Steps of a lattice that hide an output's slope, relative to how far its natural size moves it.
+TREAD = 1e-5
 # In place of a group: outputs that are proved by themselves, whose bounds say nothing of the others.
 SUSPECT = -1
 
@@ -265,21 +267,23 @@ class LinearProof:
         samples: Samples,
         *,
         number: int | None = None,
+        resolution: float | None = None,
     ) -> bool:
         """Prove one cotangent, the wrong leaves left out; whether it is of use to go on.
 
-        `number` asks for directions of its own.
+        `number` asks for directions of its own. `resolution` is that of `Options`, once it is known.
         """
         pieces = {i: p for i, p in self.claimed.pieces(self.claimed.pull(u)).items() if i in unit and i not in wrong}
         if not pieces:
             return False
+        samples = samples if len(pieces) == len(unit) else Samples(samples.at_point)
         problem = Problem(
             self.primal,
             pieces,
             reproducer=self.reproducer,
             cotangent=u,
             eps=self.probe.eps,
-            samples=samples if len(pieces) == len(unit) else Samples(samples.at_point),
+            samples=samples,
         )
         seed = self.options.seed if number is None else _own_seed(self.options.seed, number)
         lower, upper = self.around.sides(self.primal, sorted(pieces))
@@ -293,8 +297,23 @@ class LinearProof:
             # Entries of a mixture of outputs are no entries of the claim.
             level=self.options.level if self.m <= ALONE else "certificate",
             witnesses=tuple(witnesses),
+            mixed=self.claimed.reduced,
+            resolution=resolution or 0.0,
         )
-        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
+        runners = as_runners(witnesses)
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
+        if outcome.verdict is Verdict.WRONG and self.m > ALONE and resolution is None:
+            lattice = u * samples.lattice(self.probe.eps)
+            if lattice.any():
+                # An output on a lattice of its own hides its slope from fine steps, and shows no lattice in a sum:
+                # first without such outputs, then with all of them and the noise that they bring.
+                fine = np.where(np.abs(lattice) <= TREAD * np.abs(u) * self.rows(), u, 0.0)
+                for v in (fine, u) if fine.any() else (u,):
+                    known = float(np.linalg.norm(v / np.where(u == 0, 1.0, u) * lattice))
+                    on = self._shot(group, v, confidence, wrong, unit, samples, number=number, resolution=known)
+                    if v is u or self.shots[-1].outcome.verdict is Verdict.WRONG:
+                        return on
+                    self.shots.pop()
         norms = {
             i: float(np.linalg.norm(problem.claim[leaf.start : leaf.stop] * directions.natural[leaf.start : leaf.stop]))
             for i, leaf in zip(sorted(pieces), problem.leaves, strict=True)

@@ -4,6 +4,7 @@ Pure calculation: `slope` is a generator that asks for values of phi at some ste
 """
 
 from gradproof._line._ladder import slope as slope
+from gradproof._line._noise import lowest_bit as lowest_bit
 from gradproof._line._shape import Shape as Shape
 from gradproof._line._shape import ShapeKind as ShapeKind
 from gradproof._line._shape import shape_near as shape_near

@@ -103,6 +103,7 @@ def slope(
     brief: bool = False,
     claimed: float | None = None,
     continuous: bool = False,
+    resolution: float = 0.0,
 ) -> Asking:
     """Measure phi'(0), asking for few values first and for more only where these do not convince.
 
@@ -121,6 +122,7 @@ def slope(
     brief : stop after the first levels whatever they say; the bar is as wide as it is.
     claimed : a slope; when it lies a thousand bars away, more levels are not worth their cost.
     continuous : whether f is known to take values on no lattice.
+    resolution : step of a lattice that the values are known to be rounded to, though they may not show it (absolute).
 
     Notes
     -----
@@ -155,6 +157,7 @@ def slope(
         line = _Line(known.f0, np.zeros(0), nothing, nothing)
         yield from line.ask(known.levels * jitter.uniform(0.9, 1.1, len(known.levels)))
 
+    floor = np.maximum(floor, 0.5 * resolution)
     guard: tuple[float, Floats, Floats] | None = None
     result: Slope | None = None
     for stage in range(4):

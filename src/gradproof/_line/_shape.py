@@ -90,7 +90,7 @@ def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) 
             return Shape(ShapeKind.JUMPS if jumps else ShapeKind.SMOOTH, slope)
         rough.append(_roughness(sides[0], at, value))
     # Rough all the way down: what dense kinks leave of a low polynomial shrinks like the interval, jumps stay.
-    jumps = len(rough) == len(SPACINGS) and rough[-1] > rough[-2] / 3
+    jumps = far and len(rough) == len(SPACINGS) and rough[-1] > rough[-2] / 3
     jumps = jumps and deviation <= REACH * rough[-1] / (FIRST // 2 * SPACINGS[-1])
     return Shape(ShapeKind.JUMPS if jumps else ShapeKind.UNCLEAR)
 
@@ -145,7 +145,7 @@ class _Side:
 def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[Floats, Floats, bool]:
     """Walk outwards on both sides for a jump; a side ends at the limit, at a kink, or where phi does.
 
-    Structure that the walk cannot get through counts as jumps, too: a solver's error may be as steep as that.
+    Structure that a far walk cannot get through counts as jumps, too: a solver's error may be as steep as that.
     """
     asked = 0
     while sides and asked < BUDGET:
@@ -168,7 +168,7 @@ def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[
                 return True
             if found.ends:
                 sides.remove(side)
-    return bool(sides) and min(side.reach for side in sides) < min(limit, NEAR)
+    return bool(sides) and min(side.reach for side in sides) < NEAR < limit
 
 
 @dataclasses.dataclass(frozen=True)

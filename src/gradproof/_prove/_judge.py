@@ -128,7 +128,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
     seen: list[Measured] = []
     agreed: list[float] = []
     held: list[tuple[Measured, float]] = []
-    looked_again = waited = False
+    looked_again = waited = bent = False
     deviation, kinks, extra = 0.0, 0, 0
     measured: Measured
     ready: list[Measured] = [] if looked is None else [looked]
@@ -191,6 +191,13 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             again = yield from confirm(meter, measured, tolerance)
             seen.append(again.measured)
             if again.look is Look.EXCLUDED:
+                if kinks:
+                    return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
+                if _slightly_bent(measured) and not bent and tier.size > 1:
+                    # Kinks that bend f both ways may hide in one direction, and then show in most others.
+                    bent = True
+                    plan.append("random")
+                    continue
                 return Judgement(kind=Kind.WRONG, failing=again.measured, measured=tuple(seen), rtol=rtol)
             if again.look is Look.UNSURE:
                 if balanced:
@@ -313,6 +320,12 @@ def kinked(measured: Measured, tolerance: float) -> bool:
     """Whether the one-sided slopes differ beyond doubt."""
     jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
     return measured.slope.side == 0 and jump > 3 * bar and jump > 10 * tolerance
+
+
+def _slightly_bent(measured: Measured) -> bool:
+    """Whether the one-sided slopes seem to differ, by enough that more of it may have cancelled."""
+    jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
+    return measured.slope.side == 0 and jump > 3 * bar and jump > 0.01 * measured.deviation
 
 
 def _same_kink(first: Measured, second: Measured, tolerance: float) -> bool:

@@ -12,13 +12,15 @@ from gradproof._prove._judge import REACH, inside_kink, kinked
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import entry_index
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
-from gradproof._report import Severity, Verdict
+from gradproof._report import Reason, Severity, Verdict
 
 # A quick look at both sides of f: the step, relative to the natural size, and what departure from the one-sided slopes
 # it can see. What it sees is measured properly before it counts.
 QUICK_STEP, QUICK_TOLERANCE = 1e-6, 1e-4
 # Kinked entries that are told apart, entries tried where they are too many, and directions through all of them.
 KINKED, COORDINATES, DIRECTIONS = 32, 64, 16
+# Entries that must bend f the same way before all others that have not been tried are taken to do so.
+ALIKE = 8
 
 
 def slope_alone(meter: Meter, tier: Tier) -> Asking[Measured]:
@@ -74,11 +76,13 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
         tried = tuple(some.tolist())
     assert tried is not None
     scale = meter.norms[index] / math.sqrt(leaf.size)
+    alike = 0
     for entry in tried:
         direction = Direction(stream=-1, group=(index,), scales=(1.0,), entry=int(entry))
         quick = yield from _quick_look(meter, direction, f0)
         if quick.bend:
             bends.add(quick.bend)
+            alike += 1
         if quick.outside:
             look = yield from _outside(meter, direction, scale, rtol)
             if look.outside is not None:
@@ -93,7 +97,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             bends.add(quick.bend)
         if quick.outside:
             suspicious.append(direction)
-    if len(bends) == 1:
+    if len(bends) == 1 and (entries is not None or alike >= ALIKE):
         for direction in suspicious[:3]:
             look = yield from _outside(meter, direction, tier.scale, rtol)
             if look.outside is not None:
@@ -101,6 +105,19 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
                 return KinkedLeaf(kink, entries, refused=True)
     _accept(ledger, index, kink, f"; {len(tried)} of {leaf.size} entries were tried one by one")
     return KinkedLeaf(kink, entries, refused=False)
+
+
+def judge_kink_of_mixtures(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, rtol: float) -> Asking[None]:
+    """Judge the kink of one leaf whose entries each move many entries of the user's point.
+
+    These may bend f both ways, and then a valid choice in each may leave the one-sided slopes of all together.
+    """
+    (index,) = tier.group
+    look = yield from _outside(meter, kink.direction, tier.scale, rtol)
+    if look.outside is None:
+        _accept(ledger, index, kink, "")
+    else:
+        ledger.undecided((index,), Reason.DEGENERATE, note="kinks in several entries at once: check the vjp instead")
 
 
 @dataclasses.dataclass(frozen=True)

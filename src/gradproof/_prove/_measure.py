@@ -139,9 +139,12 @@ class Tier:
 class Meter:
     """Measures slopes and residuals; remembers what the first direction taught."""
 
-    def __init__(self, directions: Directions, eps: float, witnesses: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directions: Directions, eps: float, witnesses: Sequence[str] = (), *, resolution: float = 0.0
+    ) -> None:
         self.directions = directions
         self.eps = eps
+        self.resolution = resolution
         self.witnesses = tuple(witnesses)
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None
@@ -228,6 +231,7 @@ class Meter:
             brief=brief,
             claimed=claimed,
             continuous=self.continuous,
+            resolution=self.resolution,
         )
         found = yield from _along(direction, line)
         self.random |= found.repeats_differ

@@ -15,7 +15,7 @@ from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import certify_flat, flat_tier
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
-from gradproof._prove._kinks import judge_kinked_leaf, slope_alone, tolerance_at
+from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -45,6 +45,8 @@ class Options:
     witnesses : "complex" (the complex step), "reference" (the user's trusted f), or none.
     claim_eps : relative precision that the claim can be expected to have, where it is coarser than f's own.
     sparing : whether to measure no more than a verdict needs, because an evaluation is dear.
+    resolution : step of a lattice that f's values are known to be rounded to, though they may not show it (absolute).
+    mixed : whether an entry of the problem moves many entries of the user's point at once.
     """
 
     rtol: float | None
@@ -55,6 +57,8 @@ class Options:
     witnesses: tuple[str, ...] = ()
     claim_eps: float = 0.0
     sparing: bool = False
+    resolution: float = 0.0
+    mixed: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -97,11 +101,13 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
         self.limits = options.limits
-        self.meter = Meter(directions, problem.eps, options.witnesses)
+        resolution = options.resolution * directions.unit
+        self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.ledger = Ledger(problem, directions)
         self.rtol = self.limits.tolerance(problem.eps)
         self.by_entries = options.level == "entries"
         self.asked_by_entries = self.by_entries
+        self.mixed = options.mixed
 
     def run(self) -> Asking[Outcome]:
         tiers = self._tiers(range(len(self.ledger.leaves)), SPARING_TIER if self.limits.sparing else TIER)
@@ -298,6 +304,9 @@ class _Proof:
 
     def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[None]:
         """Judge a leaf with a kink; where the kinked entries are known, certify the others as usual."""
+        if self.mixed:
+            yield from judge_kink_of_mixtures(self.meter, self.ledger, tier, kink, self.rtol)
+            return
         leaf = yield from judge_kinked_leaf(self.meter, self.ledger, tier, kink, self.rtol)
         if leaf.refused or leaf.entries is None or tier.size == len(leaf.entries):
             return
