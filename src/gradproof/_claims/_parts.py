@@ -51,7 +51,11 @@ def wrong_parts(whole: Part, refute: Refute) -> list[Finding]:
 
 def _deepest(part: Part, accused: Finding | None, refute: Refute) -> list[Finding]:
     inside: list[Finding] = []
-    for inner, found in _refuted(part.parts(), refute):
+    parts = part.parts()
+    if len(parts) == 1:
+        # It is the whole but for little: what is wrong within it says more, and costs less to find.
+        inside = _deepest(parts[0], None, refute)
+    for inner, found in _refuted(parts, refute) if not inside else []:
         inside += _deepest(inner, found, refute)
     if inside:
         return inside

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
-from gradproof._line._slope import LATER, TARGET64, TARGET_LOW, Known, Slope
+from gradproof._line._slope import LATER, TARGET64, TARGET_LOW, Known, Slope, levels_between
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
@@ -317,7 +317,8 @@ def _second_levels(result: Slope, scale: float | Floats, target: float) -> Float
         # Two of them near each other, as two neighbours show how noisy phi is there.
         levels = [h[-1] / 7, h[-1] / 29, h[-1] / 49]
     elif float(np.max(5 * result.noise / h[-1] / size)) > target:
-        levels = [4 * h[0], 0.2 * h[0]]
+        between = levels_between(result)
+        levels = [4 * h[0], 0.2 * h[0]] if between is None else between.tolist()
     elif len(h) >= 3:
         levels = [math.sqrt(h[0] * h[1]), math.sqrt(h[1] * h[-2])]
     else:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line._estimate import estimate
+from gradproof._line._estimate import LEAST_THETA, estimate
 from gradproof._line._noise import Noise
 
 Floats = NDArray[np.float64]
@@ -20,6 +20,9 @@ LATER = 30.0
 TRUST = 100.0
 # ... and this many times what f would have if slope and curvature came from one length: f''**2 / f'.
 CURVED = 30.0
+# Two levels whose steps have the ratio R: the bar holds 5 standard deviations of the slope's noise and of half the
+# jump's, 5 (1 + 1) / sqrt(2) noise / h, and (4 / R)**2 of what the quotient changes between them (see `_estimate`).
+PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,16 @@ class Known:
         bar = expected + self._bent(curvature, size) * step**2
         return bar if bar <= 10 * expected and even <= TRUST * self.curvature * step**2 + 8 * noise else math.inf
 
+    def levels_for(self, scale: float) -> Floats:
+        """The levels for a direction whose slope is smaller than that of the first: coarser, as noise weighs more."""
+        if not self.smooth or not 0 < scale < self.size / 4 or len(self.levels) != 2:
+            return self.levels
+        coarse, fine = self.levels.tolist()
+        found = _best_fine_step(
+            float(self.noise[0]), self.third * scale / self.size, coarse / fine, fine, PAIR_COARSEST * fine / coarse
+        )
+        return self.levels * max(found.step / fine, 1.0)
+
     def with_line(self, other: Slope) -> Known:
         """Know another direction, too: curvature and third derivative are the largest seen."""
         coarse = float(other.h[0])
@@ -147,10 +160,11 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     # Where steps do not resolve some structure, what changes across a wide gap says nothing of what is left below it.
     hidden = float(np.max(first.structure, initial=0.0)) > 30 * float(first.bar[0])
     pair = None if first.stage == 0 or hidden else _good_pair(first, scale)
+    between = levels_between(first, pair.bar) if pair is not None and first.stage == 1 else None
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
     elif pair is not None:
-        used = pair
+        used = pair.used
     else:
         # The levels of the chosen entry, and one far finer: fast structure cannot hide.
         used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
@@ -162,7 +176,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         eps=first.eps,
         f0=first.f0,
         noise=noise,
-        levels=h[used],
+        levels=h[used] if between is None else between,
         relative_bar=relative_bar,
         curvature=abs(float(first.even[used[0], 0])) / coarse**2,
         third=third,
@@ -174,11 +188,19 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     )
 
 
-def _good_pair(first: Slope, scale: float) -> list[int] | None:
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """Two levels of the first direction, coarse and fine, and the bar they give."""
+
+    used: list[int]
+    bar: float
+
+
+def _good_pair(first: Slope, scale: float) -> _Pair | None:
     """The two levels, a factor 20 apart, with the narrowest bar; None if it is much wider than the first one."""
     target = TARGET64 if first.eps < 1e-12 else TARGET_LOW
     wide = max(LATER * target * max(scale, abs(float(first.value[0]))) / 3, 1.5 * float(first.bar[0]))
-    best: list[int] | None = None
+    best: _Pair | None = None
     sigma = np.maximum(first.noise, first.unit)
     for fine in range(1, len(first.h)):
         for coarse in range(fine):
@@ -189,5 +211,38 @@ def _good_pair(first: Slope, scale: float) -> list[int] | None:
             found = estimate(first.h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
             covers = abs(float(found.value[0] - first.value[0])) <= float(found.bar[0])
             if float(found.bar[0]) < wide and covers:
-                best, wide = rows, float(found.bar[0])
+                best, wide = _Pair(rows, float(found.bar[0])), float(found.bar[0])
     return best
+
+
+def levels_between(first: Slope, bar: float = math.inf) -> Floats | None:
+    """Two levels, a factor 20 apart, between the measured ones, where noise and truncation (of a scalar phi) balance.
+
+    None where they do not promise half of `bar`, or balance at coarser steps only.
+    """
+    if len(first.value) > 1 or first.structure.any() or len(first.h) < 3:
+        return None
+    coarse = float(first.h[0])
+    third = abs(float(first.odd[0, 0]) / coarse - float(first.value[0])) / coarse**2
+    noise = max(float(first.noise[0]), float(first.unit[0]))
+    best = _best_fine_step(noise, third, PAIR_RATIO, float(first.h[-1]), coarse)
+    if best.step > coarse / PAIR_RATIO or best.bar > bar / 2:
+        return None
+    return best.step * np.array([PAIR_RATIO, 1.0])
+
+
+@dataclasses.dataclass(frozen=True)
+class _FineStep:
+    """The fine step of a pair, and the bar that the pair may be expected to give."""
+
+    step: float
+    bar: float
+
+
+def _best_fine_step(noise: float, third: float, ratio: float, least: float, most: float) -> _FineStep:
+    """The fine step, within two limits, of a pair of levels with the narrowest bar for this noise and t**3 term."""
+    steps = np.geomspace(least, max(least, most), 40)
+    theta = min(max((4 / ratio) ** 2, LEAST_THETA), 1.0)
+    bars = PAIR_NOISE * noise / steps + theta * third * (ratio * steps) ** 2
+    best = int(np.argmin(bars))
+    return _FineStep(float(steps[best]), float(bars[best]))

@@ -100,13 +100,18 @@ class Limits:
         return 1e-2 if max(eps, self.claim_eps) < 1e-12 else 5e-2
 
 
-def first_look(meter: Meter, tier: Tier) -> Asking[Measured]:
+def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
     """Measure a direction through a group, and learn noise and curvature from it if nothing is known yet."""
     direction = tier.direction(meter.next_stream())
     known, target = meter.known, None
     if known is not None and known.eps < 1e-12 and 0 < tier.scale < known.size:
         # Beside larger leaves noise allows no bar as narrow as theirs: a whole ladder would find none.
         target = min(SMALL_TIER, 3 * known.relative_bar * known.size / tier.scale)
+        if limits.sparing:
+            # What three directions need for a bound narrow enough on every leaf.
+            wide = min(share for share in tier.shares if share > 0) * limits.largest_bound(known.eps)
+            target = max(target, 0.3 * wide / error_bound(tier.scale, 3, tier.size, limits.confidence))
+        known = dataclasses.replace(known, levels=known.levels_for(tier.scale))
     measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
     if known is None and measured.finite and measured.slope.side == 0:
         size = tier.scale if tier.scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
@@ -139,11 +144,11 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         scale = meter.balanced_scale(tier, floor) if balanced else tier.scale
         if balanced:
             direction = tier.direction(meter.next_stream(), floor)
-            measured = yield from meter.coarse_slope(direction, scale)
+            measured = yield from meter.coarse_slope(direction, scale, sparing=limits.sparing)
         elif ready:
             measured = ready.pop()
         else:
-            measured = yield from first_look(meter, tier)
+            measured = yield from first_look(meter, tier, limits)
         if not measured.finite:
             if balanced:
                 continue

@@ -283,7 +283,7 @@ class Meter:
         """Measure a slope with what is known already."""
         return (yield from self.slope(direction, scale, known=self.known))
 
-    def coarse_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
+    def coarse_slope(self, direction: Direction, scale: float, *, sparing: bool = False) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
 
         What moves far has small claims there, so truncation is small, while at fine steps the slope would drown in the
@@ -292,7 +292,8 @@ class Meter:
         known = self.known
         if known is None or known.eps > 1e-12:
             return (yield from self.slope(direction, scale, known=known, target=1e-5))
-        coarse = dataclasses.replace(known, levels=np.array(BALANCED_LEVELS))
+        levels = BALANCED_LEVELS[:: 2 if sparing else 1]
+        coarse = dataclasses.replace(known, levels=np.array(levels))
         return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
     def residual(self, direction: Direction, scale: float) -> Asking[Residual]:

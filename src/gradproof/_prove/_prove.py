@@ -33,6 +33,8 @@ SPARING_ACCUSED = 3
 NEGLIGIBLE = 1e-13
 # Leaves that are judged one by one where a direction through all of them fails and none stands out.
 ALONE = 12
+# Further directions that are tried where a direction fails and no leaf stands out.
+FURTHER = 3
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
 FEW = 5
 
@@ -163,7 +165,7 @@ class _Proof:
         return max(noise, NEGLIGIBLE * float(self.meter.norms.max()))
 
     def _look(self, group: tuple[int, ...]) -> Asking[Measured]:
-        return (yield from first_look(self.meter, self.meter.tier(group)))
+        return (yield from first_look(self.meter, self.meter.tier(group), self.limits))
 
     def _certify(self, group: Sequence[int], *, last: bool = False, looked: Measured | None = None) -> Asking[None]:
         """Judge a group; when it is wrong, find the wrong leaves and judge the rest.
@@ -200,6 +202,8 @@ class _Proof:
             assert judgement.failing is not None
             most = SPARING_ACCUSED if self.limits.sparing else None
             wrong = yield from accuse(self.meter, self.ledger, tier, judgement.failing, self.rtol, most)
+            if not wrong and len(left) > 1:
+                wrong = yield from self._accuse_again(tier, judgement.failing, most)
             if not wrong:
                 yield from self._wrong_somewhere(tier, judgement.failing)
                 return
@@ -207,6 +211,14 @@ class _Proof:
             if most is not None and len(wrong) >= most and left:
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
+
+    def _accuse_again(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
+        """Look for the wrong leaves along a direction that they deviate in more clearly, if one in three does."""
+        for _ in range(FURTHER):
+            measured = yield from first_look(self.meter, tier, self.limits)
+            if measured.finite and measured.deviation > 3 * max(failing.deviation, measured.bar):
+                return (yield from accuse(self.meter, self.ledger, tier, measured, self.rtol, most))
+        return set()
 
     def _entries_may_suit(self, group: tuple[int, ...]) -> bool:
         """Whether going entry by entry is asked for, or cheaper if f is smooth: for few entries."""
