@@ -86,6 +86,7 @@ class Known:
     finest : the finest step that was seen.
     size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
+    relative_third : the largest third relative to the size of its slope, over all directions.
     structure : how steep what the levels do not resolve may be: few levels cannot see it again.
     """
 
@@ -100,6 +101,7 @@ class Known:
     size: float
     structure: float | Floats
     smooth: bool
+    relative_third: float = 0.0
 
     @property
     def _cubic(self) -> float:
@@ -136,17 +138,24 @@ class Known:
         if not self.smooth or not 0 < scale < self.size / 4 or len(self.levels) != 2:
             return self.levels
         coarse, fine = self.levels.tolist()
-        found = _best_fine_step(
-            float(self.noise[0]), self.third * scale / self.size, coarse / fine, fine, PAIR_COARSEST * fine / coarse
-        )
-        return self.levels * max(found.step / fine, 1.0)
+        noise, third = float(self.noise[0]), self.relative_third * scale
+        # Beyond this the quotient at the coarse step is too far off to vouch for that at the fine one.
+        most = min(PAIR_COARSEST, math.sqrt(1e-4 * scale / third) if third > 0 else math.inf)
+        best = _best_fine_step(noise, third, PAIR_RATIO, fine, most / PAIR_RATIO)
+        as_before = _best_fine_step(noise, third, coarse / fine, fine, fine)
+        return best.step * np.array([PAIR_RATIO, 1.0]) if best.bar < as_before.bar else self.levels
 
-    def with_line(self, other: Slope) -> Known:
+    def with_line(self, other: Slope, scale: float) -> Known:
         """Know another direction, too: curvature and third derivative are the largest seen."""
         coarse = float(other.h[0])
-        if coarse > 2 * float(self.levels[0]) or other.side:
+        if other.side:
             return self
         third = abs(float(other.odd[0, 0]) / coarse - float(other.value[0])) / coarse**2
+        size = max(scale, abs(float(other.value[0])))
+        if 0 < scale < self.size / 4 and third > self.relative_third * size:
+            self = dataclasses.replace(self, relative_third=third / size)
+        if coarse > 2 * float(self.levels[0]):
+            return self
         curvature = abs(float(other.even[0, 0])) / coarse**2
         return dataclasses.replace(self, third=max(self.third, third), curvature=max(self.curvature, curvature))
 
@@ -184,8 +193,15 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         size=max(scale, abs(float(first.value[0]))),
         # (It may be steeper in the next direction.)
         structure=4 * float(first.structure[used[-1], 0]),
-        smooth=first.stage < 2 and relative_bar < 1e-5,
+        relative_third=third / max(scale, abs(float(first.value[0])), 1e-300),
+        smooth=relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first)),
     )
+
+
+def _merely_noisy(first: Slope) -> bool:
+    """Whether the whole ladder was asked for, and has shown nothing but a noise that is the same at all steps."""
+    bent = np.abs(first.jump) > first.jump_bar
+    return first.stage == 2 and not (first.structure.any() or first.quantum.any() or bent.any())
 
 
 @dataclasses.dataclass(frozen=True)

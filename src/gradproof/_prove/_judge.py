@@ -164,7 +164,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         if not meter.moved and scale > 0:
             # No step and no other leaf has moved f: that speaks of f rather than of the claim.
             return Judgement(kind=Kind.UNSURE, reason=Reason.DEGENERATE, measured=tuple(seen), unchanged=True)
-        if kinked(measured, tolerance):
+        if kinked(measured, tolerance) and not (balanced and _merely_curved(measured)):
             again = yield from meter.slope(measured.direction, scale, full=True)
             if _same_kink(measured, again, tolerance):
                 kinks += 1
@@ -325,6 +325,17 @@ def kinked(measured: Measured, tolerance: float) -> bool:
     """Whether the one-sided slopes differ beyond doubt."""
     jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
     return measured.slope.side == 0 and jump > 3 * bar and jump > 10 * tolerance
+
+
+def _merely_curved(measured: Measured) -> bool:
+    """Whether what looks like a kink at coarse steps fades at the finer ones of them."""
+    slope = measured.slope
+    if len(slope.h) < 2:
+        return False
+    (coarse, fine), (wide, narrow) = slope.h[-2:], 2 * slope.even[-2:, 0] / slope.h[-2:]
+    jump = float(slope.jump[0])
+    fading = abs(jump - float(coarse * narrow - fine * wide) / (coarse - fine))
+    return abs(jump) <= 3 * (float(slope.jump_bar[0]) + fading) or abs(narrow) < 0.3 * abs(wide)
 
 
 def _slightly_bent(measured: Measured) -> bool:

@@ -175,6 +175,9 @@ def wrong_place(meter: Meter, leaf: int, direction: Direction, whole: Residual, 
     box = yield from _lone_slice(search)
     if box is None:
         failing = yield from _failing_subsets(search, direction, search.stop - search.start)
+        if failing == 2:
+            # Two of four are an accident that five wrong entries have, too; a search for a box that is none is dear.
+            failing += (yield from _failing_subsets(search, direction, search.stop - search.start, another=True)) - 2
         if failing >= 2:
             box = yield from _box(search)
         if box is None and failing == 4:
@@ -236,13 +239,14 @@ def _digit(search: _Search, direction: Direction, residual: Residual, stride: in
     return search.start + stride * digit
 
 
-def _failing_subsets(search: _Search, direction: Direction, count: int) -> Asking[int]:
-    """How many of four random subsets fail: sixty-fourths, or a few entries each where the leaf is small."""
+def _failing_subsets(search: _Search, direction: Direction, count: int, *, another: bool = False) -> Asking[int]:
+    """How many of four random subsets (`another`: four others) fail: sixty-fourths, or a few entries."""
     if count < 6:
         return 0
     depth = min(6, int(math.log2(count / 2)))
     trials = failing = 0
-    for number in range(100 + 40 * len(direction.parts), 140 + 40 * len(direction.parts)):
+    first = 100 + 40 * len(direction.parts) + 10_000 * another
+    for number in range(first, first + 40):
         bits = (Coin(_salt(search, number * 8 + bit), 0) for bit in range(depth))
         part = direction.restricted(*bits)
         if not search.meter.directions.vector(part).any():

@@ -239,7 +239,7 @@ class Meter:
         self.moved |= moved
         self.continuous |= moved and not found.trouble and float(found.quantum[0]) == 0
         if self.known is not None and not found.trouble and direction.floor == 0:
-            self.known = self.known.with_line(found)
+            self.known = self.known.with_line(found, scale)
         return Measured(
             direction=direction,
             slope=found,
