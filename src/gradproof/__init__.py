@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradproof import course as course
     from gradproof import scipy as scipy
     from gradproof import torch as torch
+    from gradproof._session import Session as Session
 
 __version__: str
 
@@ -38,6 +39,7 @@ __all__ = [
     "ModeResult",
     "Reason",
     "Report",
+    "Session",
     "Severity",
     "UsageError",
     "Verdict",
@@ -54,6 +56,10 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
+    if name == "Session":
+        from gradproof._session import Session
+
+        return Session
     if name in ("compat", "course", "scipy", "torch"):
         import importlib
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
@@ -242,6 +244,16 @@ class Primal:
         if self._buffer is None and is_large(self.point):
             self._buffer = np.empty(self.point.size)
         return self._buffer
+
+    @property
+    def answers_later(self) -> bool:
+        """Whether f only looks values up that somebody else computes, as that of a `Session` does."""
+        return hasattr(self.f, "gathering")
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Within this context f is evaluated at points that do not depend on each other's values."""
+        f: Any = self.f
+        return f.gathering() if self.answers_later else contextlib.nullcontext()
 
     def release(self) -> None:
         """Give that memory back."""
