@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -261,3 +265,57 @@ def test_a_file_that_is_no_journal_is_an_error_and_stays(tmp_path, text):
     with pytest.raises(gradproof.UsageError, match="journal"):
         Session(X, grad=np.cos, journal=path)
     assert path.read_text() == text
+
+
+# ------------------------------------------------------------------------------------------------------- example
+
+SIMULATOR = pathlib.Path(__file__).parents[1] / "examples" / "simulator"
+
+
+def check_heat(folder, path, rounds=12):
+    """Run the example, a process for each round, to its end or for some rounds."""
+    environment = {**os.environ, "PATH": path}
+    for _ in range(rounds):
+        command = [sys.executable, SIMULATOR / "check_heat.py", folder]
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if finished.returncode != 2:
+            return finished
+        assert "run this again" in finished.stdout, finished.stderr
+    assert rounds < 12
+    return None
+
+
+@pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["with a compiler if there is one", "without"])
+def test_example(tmp_path, path):
+    """A simulator outside Python with files in between; its adjoint is right, and wrong once an entry is changed."""
+    finished = check_heat(tmp_path / "right", path)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("CORRECT  heat")
+    if not path:
+        return
+    gradient = np.loadtxt(tmp_path / "right" / "gradient.txt")
+    gradient[5] *= 2  # wrong on purpose
+    (tmp_path / "wrong").mkdir()
+    np.savetxt(tmp_path / "wrong" / "gradient.txt", [gradient], fmt="%.17g")
+    finished = check_heat(tmp_path / "wrong", path)
+    assert finished.returncode == 1
+    assert "x[5]  error GP101" in finished.stdout
+
+
+def test_both_simulators_of_the_example_agree(tmp_path):
+    """The adjoint of each is that of the same values, as complex numbers show."""
+    sys.path.insert(0, str(SIMULATOR))
+    try:
+        import heat
+    finally:
+        sys.path.remove(str(SIMULATOR))
+    x = np.linspace(-0.5, 0.5, heat.PIECES)
+    steps = x + 1e-20j * np.eye(heat.PIECES)
+
+    def misfit(x):
+        return 0.5 * np.sum((heat.temperatures(x)[-1] - 1) ** 2)
+
+    truth = np.array([misfit(step).imag / 1e-20 for step in steps])
+    np.testing.assert_allclose(heat.adjoint(x), truth, rtol=1e-12)
+    check_heat(tmp_path, os.environ["PATH"], rounds=1)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "gradient.txt"), truth, rtol=1e-12)
