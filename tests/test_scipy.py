@@ -20,7 +20,8 @@ from scipy.optimize import (
     rosen_hess,
     rosen_hess_prod,
 )
-from scipy.sparse import csr_array, csr_matrix
+from scipy.optimize._numdiff import check_derivative
+from scipy.sparse import csr_array, csr_matrix, diags_array
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import gradproof
@@ -238,20 +239,53 @@ def test_jac_of_residuals_in_every_form(form):
     assert "jac[2, 1]" in [one.path for one in report.findings]
 
 
+def overlapping(x):
+    return np.array([x[0] ** 2 + x[1] + x[2], 3 * x[1] + x[0], x[0] * x[1] + 3 * x[2]])
+
+
+def overlapping_jac(x, last=3):
+    return csr_array(np.array([[2 * x[0], 1, 1], [1, 3, 0], [x[1], x[0], last]]))
+
+
 def test_a_sparse_jacobian_that_leaves_out_an_entry_is_wrong():
-    """SciPy differences on the claim's own pattern, and scores it 4.6e-12."""
+    """SciPy differences on the claim's own pattern, where it cannot show."""
 
     def incomplete(x):
-        jac = residuals_jac(x)
-        jac[1, 1] = 0.0  # wrong on purpose
-        return csr_array(jac)
+        return overlapping_jac(x, last=0)  # wrong on purpose
 
-    report = check_least_squares(residuals, [1.0, 2.0, 3.0], incomplete, rng=0)
+    x0 = [0.5, 1.0, 2.0]
+    assert check_derivative(overlapping, incomplete, x0) < 1e-6
+    report = check_least_squares(overlapping, x0, incomplete, rng=0)
     assert report.verdict is Verdict.WRONG
     assert [(one.path, one.kind) for one in report.findings] == [
-        ("jac[1, 1]", "missing from the declared sparsity pattern")
+        ("jac[2, 2]", "missing from the declared sparsity pattern")
     ]
     assert report.findings[0].reference == pytest.approx(3.0)
+    assert check_least_squares(overlapping, x0, overlapping_jac, rng=0).correct
+
+
+def test_a_large_sparse_jacobian_is_never_made_dense():
+    """25 million entries; what the pattern lacks is named by its place still."""
+    n = 5000
+
+    def fun(x):
+        y = 3 * x + x**3
+        y[1:] -= x[:-1] ** 2
+        y[:-1] -= np.sin(x[1:])
+        return y
+
+    def jac(x):
+        return diags_array([-2 * x[:-1], 3 + 3 * x**2, -np.cos(x[1:])], offsets=[-1, 0, 1]).tocsr()
+
+    def incomplete(x):
+        found = jac(x).tolil()
+        found[1234, 1235] = 0  # wrong on purpose
+        return found.tocsr()
+
+    x0 = np.random.default_rng(0).normal(size=n)
+    assert check_root(fun, x0, jac=jac, rng=0).correct
+    report = check_root(fun, x0, jac=incomplete, rng=0)
+    assert [one.path for one in report.findings] == ["jac[1234, 1235]"]
 
 
 @pytest.mark.parametrize("rows", [1, 4])
