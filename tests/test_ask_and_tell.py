@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -156,9 +156,29 @@ def test_a_run_that_failed_is_a_point_outside_the_domain():
     session = Session(x, grad=np.cos, rng=0)
     with pytest.raises(gradproof.FunctionError, match="the run failed"):
         session.tell([None])
+    assert len(session.ask()) == 1  # as if nothing had been told
     session = Session(x, grad=np.cos, rng=0)
     session.tell([np.nan])
     assert ids(session.report) == ["GP304"]
+
+
+def test_nobody_is_asked_for_complex_points():
+    """The complex step, which helps where bars are wide, is for functions of Python; so for many tangents of a jvp."""
+    matrix = np.random.default_rng(1).normal(size=(3, 200))
+    x = np.linspace(0.1, 2.0, 200)
+
+    def noisy(x):
+        assert not np.iscomplexobj(x)
+        return np.round(np.tanh(matrix @ x / 20), 5)
+
+    def jvp(v, x):
+        return (1 - np.tanh(matrix @ x / 20) ** 2) * (matrix @ v / 20)
+
+    session = Session(x, jvp=jvp, rng=0)
+    rounds = play(session, noisy, most=500)
+    assert session.report.cost.evaluations == sum(rounds)
+    assert max(rounds) > 8
+    assert session.report.verdict is not Verdict.WRONG
 
 
 def test_what_cannot_be_told_is_an_error():
@@ -272,12 +292,11 @@ def test_a_file_that_is_no_journal_is_an_error_and_stays(tmp_path, text):
 SIMULATOR = pathlib.Path(__file__).parents[1] / "examples" / "simulator"
 
 
-def check_heat(folder, path, rounds=12):
+def check_heat(folder, rounds=12):
     """Run the example, a process for each round, to its end or for some rounds."""
-    environment = {**os.environ, "PATH": path}
     for _ in range(rounds):
         command = [sys.executable, SIMULATOR / "check_heat.py", folder]
-        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+        finished = subprocess.run(command, capture_output=True, text=True)
         if finished.returncode != 2:
             return finished
         assert "run this again" in finished.stdout, finished.stderr
@@ -285,30 +304,39 @@ def check_heat(folder, path, rounds=12):
     return None
 
 
-@pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["with a compiler if there is one", "without"])
-def test_example(tmp_path, path):
-    """A simulator outside Python with files in between; its adjoint is right, and wrong once an entry is changed."""
-    finished = check_heat(tmp_path / "right", path)
+def imported(name):
+    """A script of the example as a module."""
+    sys.path.insert(0, str(SIMULATOR))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(SIMULATOR))
+
+
+def test_example(tmp_path):
+    """A simulator outside Python, compiled if there is a compiler, with files in between; its adjoint is right."""
+    finished = check_heat(tmp_path / "right")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.startswith("CORRECT  heat")
-    if not path:
-        return
-    gradient = np.loadtxt(tmp_path / "right" / "gradient.txt")
+
+
+def test_example_without_a_compiler(tmp_path, monkeypatch, capsys):
+    """The same with the simulator in Python, and an adjoint whose entry is changed."""
+    monkeypatch.setenv("PATH", "")
+    gradient = imported("heat").adjoint(imported("check_heat").X)
     gradient[5] *= 2  # wrong on purpose
-    (tmp_path / "wrong").mkdir()
-    np.savetxt(tmp_path / "wrong" / "gradient.txt", [gradient], fmt="%.17g")
-    finished = check_heat(tmp_path / "wrong", path)
-    assert finished.returncode == 1
-    assert "x[5]  error GP101" in finished.stdout
+    np.savetxt(tmp_path / "gradient.txt", [gradient], fmt="%.17g")
+    codes = [2]
+    while codes[-1] == 2:
+        codes.append(imported("check_heat").main(tmp_path))
+        assert len(codes) < 20
+    assert codes[-1] == 1
+    assert "x[5]  error GP101" in capsys.readouterr().out
 
 
 def test_both_simulators_of_the_example_agree(tmp_path):
     """The adjoint of each is that of the same values, as complex numbers show."""
-    sys.path.insert(0, str(SIMULATOR))
-    try:
-        import heat
-    finally:
-        sys.path.remove(str(SIMULATOR))
+    heat = imported("heat")
     x = np.linspace(-0.5, 0.5, heat.PIECES)
     steps = x + 1e-20j * np.eye(heat.PIECES)
 
@@ -317,5 +345,5 @@ def test_both_simulators_of_the_example_agree(tmp_path):
 
     truth = np.array([misfit(step).imag / 1e-20 for step in steps])
     np.testing.assert_allclose(heat.adjoint(x), truth, rtol=1e-12)
-    check_heat(tmp_path, os.environ["PATH"], rounds=1)
+    check_heat(tmp_path, rounds=1)
     np.testing.assert_allclose(np.loadtxt(tmp_path / "gradient.txt"), truth, rtol=1e-12)

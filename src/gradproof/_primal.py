@@ -19,6 +19,18 @@ from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
 
 
+class Deferred:
+    """An f that only looks up values which somebody else computes, as that of a `Session` does."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the value at a point if it is known, else see that it gets known."""
+        raise NotImplementedError
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Within this context it is asked for values that do not depend on each other."""
+        raise NotImplementedError
+
+
 class Primal:
     """f at its point: what is differentiated and what passes through.
 
@@ -53,6 +65,8 @@ class Primal:
         same for both parts of a complex array.
     point : ndarray of float64, shape (n,)
     given, given_wrt : args and `wrt` as they were passed.
+    deferred : Deferred or None
+        f, or what it calls, where that is one.
     names : list of str
         Of all arguments; `roots` are those of the differentiated ones.
     is_tuple : bool
@@ -81,6 +95,7 @@ class Primal:
             raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
         self.f = f
+        self.deferred = f if isinstance(f, Deferred) else None
         self.given: Any = cast("Any", args)
         self.positional = positional
         self.given_wrt = wrt
@@ -245,15 +260,9 @@ class Primal:
             self._buffer = np.empty(self.point.size)
         return self._buffer
 
-    @property
-    def answers_later(self) -> bool:
-        """Whether f only looks values up that somebody else computes, as that of a `Session` does."""
-        return hasattr(self.f, "gathering")
-
     def gathering(self) -> AbstractContextManager[None]:
         """Within this context f is evaluated at points that do not depend on each other's values."""
-        f: Any = self.f
-        return f.gathering() if self.answers_later else contextlib.nullcontext()
+        return contextlib.nullcontext() if self.deferred is None else self.deferred.gathering()
 
     def release(self) -> None:
         """Give that memory back."""

@@ -195,12 +195,12 @@ def number(returned: Any) -> Any:
 
 def vector(returned: Any) -> Any:
     """What solvers read as a vector: lists and lone numbers, too."""
-    return np.atleast_1d(np.asarray(returned))
+    return None if returned is None else np.atleast_1d(np.asarray(returned))
 
 
 def matrix(returned: Any) -> Any:
     """What solvers read as a matrix: nested lists and lone rows, too; sparse matrices and operators as they are."""
-    if hasattr(returned, "toarray") or hasattr(returned, "matvec"):
+    if returned is None or hasattr(returned, "toarray") or hasattr(returned, "matvec"):
         return returned
     return np.atleast_2d(np.asarray(returned))
 
@@ -232,14 +232,17 @@ def part(pair: Any, position: int) -> Any:
 # ------------------------------------------------------------------------------------------------------ reports
 
 
-def merged(parts: Sequence[tuple[str, Report]]) -> Report:
+def merged(parts: Sequence[tuple[str, Report]], claim: str) -> Report:
     """Several reports about one call as one; leaves and findings of a part with a label say so."""
+    if len(parts) == 1 and not parts[0][0]:
+        return parts[0][1]
     reports = [report for _, report in parts]
     verdict = worst(report.verdict for report in reports)
     reasons: list[Reason] = [report.reason for report in reports if report.reason is not None]
     return dataclasses.replace(
         reports[0],
         verdict=verdict,
+        claim=claim,
         reason=reasons[0] if verdict is Verdict.INCONCLUSIVE and reasons else None,
         findings=tuple(
             dataclasses.replace(one, kind=f"{label}: {one.kind}") if label else one

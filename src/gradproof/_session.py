@@ -16,6 +16,7 @@ import optree
 
 from gradproof import _backends, _check
 from gradproof._errors import UsageError
+from gradproof._primal import Deferred
 from gradproof._report import Report
 
 if TYPE_CHECKING:
@@ -179,9 +180,9 @@ class Session:
         UsageError
             If there are more or fewer values than points, or one is not of numbers or of another shape than the others.
         FunctionError
-            If f has no value at the point itself.
+            If f has no value at the point itself. Nothing has been told then.
         ClaimError
-            As `check`.
+            As `check`. Nothing has been told then.
         """
         values = list(values)
         if len(values) != len(self._values.pending):
@@ -190,9 +191,17 @@ class Session:
         keys = [_digest(point) for point in self._values.pending]
         for key, value in zip(keys, read, strict=True):
             self._values.add(key, value)
+        try:
+            self._advance()
+        except Exception:
+            # As if nothing had been told: a run that failed at the point itself may be told again.
+            for key in reversed(keys):
+                self._values.drop(key)
+            with contextlib.suppress(Exception):
+                self._advance()
+            raise
         if self._journal is not None:
             self._journal.write(keys, read)
-        self._advance()
 
     def __repr__(self) -> str:
         state = self._report.verdict.value if self._report is not None else f"{len(self._values.pending)} asked"
@@ -213,7 +222,7 @@ class Session:
             )
 
 
-class _Values:
+class _Values(Deferred):
     """f as far as it is known: the values told, by point, those of one point in their order."""
 
     def __init__(self, args: Any, name: str, names: Sequence[str] | None) -> None:
@@ -239,6 +248,11 @@ class _Values:
         self._known.setdefault(point, []).append(value)
         if value is not None and self._shape is None:
             self._shape = value.shape
+
+    def drop(self, point: str) -> None:
+        """Forget the last value at a point."""
+        self.count -= 1
+        self._known[point].pop()
 
     def read(self, value: Any, i: int) -> Any:
         """A value as it was told: an array, or None."""

@@ -6,7 +6,7 @@ SciPy itself is not imported: what its solvers accept is recognised by its attri
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -231,7 +231,7 @@ def check_least_squares(
         z = (np.asarray(residuals(point.copy(), *further), dtype=np.float64) / f_scale) ** 2
         if np.isfinite(z).all():
             reports.append(("loss", _check_loss(call, robust, z)))
-    return _scipy.merged(reports)
+    return _scipy.merged(reports, "jac+loss")
 
 
 def _check_loss(call: _scipy.Call, loss: Callable[..., Any], z: np.ndarray[Any, Any]) -> Report:
@@ -400,7 +400,7 @@ def check_constraint(
         reports.append(("", call.check(value, (point, *further), {"jac": jacobian})))
     if hess is not None:
         reports += _check_lagrangian(call, value, jacobian, hess, point)
-    return _scipy.merged(reports)
+    return _scipy.merged(reports, "hess" if jacobian is None else "jac+hess")
 
 
 def _parts_of(constraint: Any) -> tuple[Any, Any, Any, tuple[Any, ...]]:
@@ -469,7 +469,7 @@ def check_ivp(
     y: Any,
     jac: Any,
     *,
-    args: Any = (),
+    args: Sequence[Any] | None = None,
     vectorized: bool = False,
     rtol: float | None = None,
     max_bound: float | None = None,
@@ -490,7 +490,7 @@ def check_ivp(
     jac : callable, array_like or sparse matrix
         ``jac(t, y, *args)`` -> array_like or sparse matrix, shape (n, n): element (i, j) is the derivative of f_i by
         y_j. A matrix by itself is a constant Jacobian.
-    args : tuple or any object
+    args : tuple, optional
         Further arguments of both callables.
     vectorized : bool
         As in `solve_ivp`: `fun` takes a state of shape (n, k).
@@ -521,7 +521,7 @@ def check_ivp(
     _scipy.require_function(fun)
     if jac is None or isinstance(jac, str):
         _scipy.require_claim(jac, "jac")
-    state, further = _scipy.variables(y, "y", is_complex_allowed=True), _scipy.positional(args)
+    state, further = _scipy.variables(y, "y", is_complex_allowed=True), () if args is None else tuple(args)
     claim = _scipy.adapted(jac, _scipy.matrix) if callable(jac) else _scipy.matrix(jac)
     value = _scipy.one_column(fun) if vectorized else _scipy.adapted(fun, _scipy.vector)
     call = _scipy.Call(
