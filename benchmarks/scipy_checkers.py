@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy.optimize import check_grad, rosen, rosen_der
 from scipy.optimize._numdiff import check_derivative
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 
 import gradproof.compat.scipy
 from gradproof.scipy import check_least_squares, check_minimize
@@ -62,11 +62,29 @@ def rosenbrock(size, theirs):
     seconds = time.perf_counter() - started
     print(f"Rosenbrock, n = {size:,}: {report.verdict}, bound {report.leaves[0].bound:.1e}, "
           f"{report.cost.evaluations} evaluations, {seconds:.2f} s")  # fmt: skip
+    sparse_hessian(x)
     if theirs:
         started = time.perf_counter()
         error = check_grad(rosen, rosen_der, x)
         seconds = time.perf_counter() - started
         print(f"SciPy's check_grad:         returns {error:.3g}, {size + 1:,} evaluations, {seconds:.0f} s")
+
+
+def sparse_hessian(x):
+    """That of Rosenbrock's function, with one wrong entry on the diagonal."""
+    middle = x.size // 2
+
+    def hess(x, factor=1.0):
+        diagonal = np.concatenate([[2.0], np.full(x.size - 2, 202.0), [200.0]])
+        diagonal[:-1] += 1200 * x[:-1] ** 2 - 400 * x[1:]
+        diagonal[middle] *= factor
+        return diags_array([-400 * x[:-1], diagonal, -400 * x[:-1]], offsets=[-1, 0, 1]).tocsr()
+
+    for what, factor in (("right", 1.0), ("one entry doubled", 2.0)):
+        started = time.perf_counter()
+        report = check_minimize(rosen, x, jac=rosen_der, hess=lambda x, c=factor: hess(x, c), rng=0)
+        named = ", ".join([str(report.verdict), *(one.path for one in report.findings)])
+        print(f"its sparse Hessian, {what}: {named}, {time.perf_counter() - started:.1f} s")
 
 
 def main():

@@ -88,6 +88,18 @@ def test_report_speaks_of_what_the_user_wrote():
     assert (partial.name, partial.correct) == ("scaled", True)
 
 
+def test_claims_go_by_the_names_that_minimize_has_for_them():
+    def raises(x):
+        raise KeyError("missing")
+
+    with pytest.raises(gradproof.ClaimError, match="`jac` raised KeyError at the point"):
+        check_minimize(rosen, X0, jac=raises)
+    report = check_minimize(rosen, X0, jac=rosen_der, hessp=lambda x, p: p + 1, rng=0)  # wrong
+    assert report.claim == "jac+hessp"
+    assert finding(report, "GP206").path == "hessp"
+    assert finding(report, "GP206").kind == "second order: `hessp` ignores its tangent"
+
+
 def test_jac_true_means_value_and_gradient():
     def both(x, c):
         return scaled(x, c), scaled_der(x, c)

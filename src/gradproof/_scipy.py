@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._check import Options, check_claims
-from gradproof._errors import UsageError
+from gradproof._errors import ClaimError, UsageError
 from gradproof._report import Cost, Finding, Reason, Report, Severity, Verdict, worst
 
 Function: TypeAlias = Callable[..., Any]
@@ -30,18 +30,42 @@ class Call:
     options : Options
     started : float
         By `time.perf_counter`.
+    words : mapping of str to str
+        Our keywords for claims that the solver calls otherwise.
     """
 
     written: str
     options: Options
     started: float
+    words: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
     def check(self, f: Function, args: tuple[Any, ...], claims: Mapping[str, Any], **options: Any) -> Report:
         """Check claims about f, with some options replaced; a note says which variables equal bounds hold."""
         chosen = dataclasses.replace(self.options, **options)
-        report = check_claims(f, args, claims, chosen, name=None, called=self.written, started=self.started)
+        try:
+            report = check_claims(f, args, claims, chosen, name=None, called=self.written, started=self.started)
+        except ClaimError as error:
+            raise ClaimError(self._translated(str(error))) from error.__cause__
+        report = dataclasses.replace(
+            report,
+            claim="+".join(self.words.get(keyword, keyword) for keyword in report.claim.split("+")),
+            findings=tuple(
+                dataclasses.replace(
+                    one,
+                    path=self.words.get(one.path, one.path),
+                    kind=self._translated(one.kind),
+                    advice=self._translated(one.advice),
+                )
+                for one in report.findings
+            ),
+        )
         held = None if chosen.domain is None else _held(report, chosen.domain)
         return report if held is None else dataclasses.replace(report, findings=(*report.findings, held))
+
+    def _translated(self, text: str) -> str:
+        for keyword, word in self.words.items():
+            text = text.replace(f"`{keyword}`", f"`{word}`")
+        return text
 
 
 def _held(report: Report, bounds: Bounds) -> Finding | None:

@@ -108,6 +108,7 @@ def check_minimize(
             rng=rng,
         ),
         started=time.perf_counter(),
+        words={"grad": "jac", "hvp": "hessp"},
     )
     if hess is not None and hessp is not None:
         raise UsageError("`hess` and `hessp` claim the same, and `minimize` ignores the latter: check one at a time.")
