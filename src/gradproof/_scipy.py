@@ -60,7 +60,10 @@ class Call:
             ),
         )
         held = None if chosen.domain is None else _held(report, chosen.domain)
-        return report if held is None else dataclasses.replace(report, findings=(*report.findings, held))
+        if held is None:
+            return report
+        leaves = tuple(dataclasses.replace(leaf, note=leaf.note or "bound of the others") for leaf in report.leaves)
+        return dataclasses.replace(report, findings=(*report.findings, held), leaves=leaves)
 
     def _translated(self, text: str) -> str:
         for keyword, word in self.words.items():
