@@ -103,3 +103,30 @@ def test_small_checks_are_fast():
     shown = run("speed.py")
 
     assert float(re.search(r"n = 10 +([\d.]+)", shown)[1]) < 10, shown
+
+
+def test_derivatives_by_hand_of_the_mgh_problems():
+    """All 35 problems are CORRECT at three points each, and planted mistakes are WRONG and named."""
+    shown = run("mgh.py")
+
+    for what in ("jac", "grad"):
+        counts, found, named, planted = re.search(
+            rf"^{what}: (.*), mistakes called WRONG (\d+) of \d+, place named (\d+) of (\d+)$", shown, re.MULTILINE
+        ).groups()
+        assert counts == "{'CORRECT': 105}", shown
+        # One gradient's mistake hides in noise: Osborne 1 reaches 1e86 a coarse step from the point.
+        assert int(found) >= int(planted) - 1 == 524, shown
+        assert int(named) >= int(planted) - 3, shown
+
+
+def test_scipys_blind_spots():
+    """What SciPy's checks take for right or wrong the other way round."""
+    shown = run("scipy_checkers.py", "--ours-only")
+
+    for line in (
+        r"1e6 f, correct +[1-9].*e-02 .* CORRECT",
+        r"1e-6 f, 50 % too large +.*e-06 .* WRONG +x: claimed 3/2 of the true gradient",
+        r"sparse Jacobian without an entry +.*e-1\d .* WRONG +jac\[2, 2\]: missing from the declared",
+        r"Rosenbrock, n = 100,000: CORRECT, .* (2\d|3\d|40) evaluations",
+    ):
+        assert re.search(line, shown), shown

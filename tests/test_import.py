@@ -37,6 +37,17 @@ def test_loads_no_framework():
     assert {name for name in beyond if "cython" not in name} == set()  # what numpy.random registers
 
 
+def test_the_entry_points_for_scipy_do_not_load_it():
+    """What its solvers take is recognised by its attributes."""
+    printed = run(
+        "import numpy as np, gradproof.scipy, gradproof.compat.scipy\n"
+        "f, gradient = lambda x: x @ x, lambda x: 2 * x\n"
+        "print(gradproof.scipy.check_minimize(f, [1.0, 2.0], jac=gradient, bounds=[(0, 3), (0, 3)]).correct)\n"
+        "print(gradproof.compat.scipy.check_grad(f, gradient, [1.0, 2.0]) < 1e-6, 'scipy' in sys.modules)"
+    )
+    assert printed.splitlines() == ["True", "True False"]
+
+
 def test_takes_less_than_a_tenth_of_a_second_beyond_numpy(tmp_path):
     """The best of a few runs in fresh processes, with compiled modules as an installed package has them."""
     compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}

@@ -19,11 +19,13 @@ from gradproof._report import (
 if TYPE_CHECKING:
     from gradproof import compat as compat
     from gradproof import course as course
+    from gradproof import scipy as scipy
     from gradproof import torch as torch
+    from gradproof._session import Session as Session
 
 __version__: str
 
-# `torch` is left out: `from gradproof import *` must not load it, nor take the name of the real one.
+# `scipy` and `torch` are left out: `from gradproof import *` must not take the names of the real ones.
 __all__ = [
     "Case",
     "ClaimError",
@@ -37,6 +39,7 @@ __all__ = [
     "ModeResult",
     "Reason",
     "Report",
+    "Session",
     "Severity",
     "UsageError",
     "Verdict",
@@ -53,7 +56,11 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
-    if name in ("compat", "course", "torch"):
+    if name == "Session":
+        from gradproof._session import Session
+
+        return Session
+    if name in ("compat", "course", "scipy", "torch"):
         import importlib
 
         return importlib.import_module(f"gradproof.{name}")
@@ -61,4 +68,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "torch"})
+    return sorted({*globals(), *__all__, "scipy", "torch"})

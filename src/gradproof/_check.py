@@ -448,7 +448,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _draw_seed(rng: Any) -> int:
+def draw_seed(rng: Any) -> int:
     """Return the seed that `rng` stands for; None takes 32 bits from the system, short enough to read."""
     if rng is None:
         return int.from_bytes(os.urandom(4), "little")
@@ -460,8 +460,6 @@ def _draw_seed(rng: Any) -> int:
 
 
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
-    from gradproof import _claims
-
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
         f_name = str(getattr(f, "__name__", type(f).__name__))
@@ -472,11 +470,42 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
             called=f"gradproof.check({_identifier(f_name, 'f')}, args",
             started=started,
         )
+    return check_claims(f, args, claims, options, name=name, called=None, started=started)
+
+
+def check_claims(
+    f: Callable[..., Any],
+    args: Any,
+    claims: Mapping[str, Any],
+    options: Options,
+    *,
+    name: str | None,
+    called: str | None,
+    started: float,
+) -> Report:
+    """Check what the user claims.
+
+    Parameters
+    ----------
+    f, args, claims, options
+        As for `check`, the claims by keyword.
+    name : str or None
+        In the report; that of f by default.
+    called : str or None
+        The call that runs the check again, up to its options; it names `domain` and `wrt` itself. None is that of
+        `check`.
+    started : float
+        When it began, by `time.perf_counter`.
+    """
+    from gradproof import _claims
+
     _claims.require_claims(claims)
     options.require_no_modes()
-    seed = _draw_seed(options.rng)
+    seed = draw_seed(options.rng)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
+        if called is not None:
+            return f"{called}{dataclasses.replace(options, wrt=None, domain=None).written()}, rng={seed})"
         claim_names = {
             keyword: "" if is_value[keyword] else str(getattr(claim, "__name__", ""))
             for keyword, claim in claims.items()
@@ -525,7 +554,7 @@ def check_autodiff(
     from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
 
-    seed = _draw_seed(options.rng)
+    seed = draw_seed(options.rng)
     with autodiff.at_rest():
         proved = prove_modes(
             autodiff,

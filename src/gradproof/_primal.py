@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +17,18 @@ from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
+
+
+class Deferred:
+    """An f that only looks up values which somebody else computes, as that of a `Session` does."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the value at a point if it is known, else see that it gets known."""
+        raise NotImplementedError
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Within this context it is asked for values that do not depend on each other."""
+        raise NotImplementedError
 
 
 class Primal:
@@ -51,6 +65,8 @@ class Primal:
         same for both parts of a complex array.
     point : ndarray of float64, shape (n,)
     given, given_wrt : args and `wrt` as they were passed.
+    deferred : Deferred or None
+        f, or what it calls, where that is one.
     names : list of str
         Of all arguments; `roots` are those of the differentiated ones.
     is_tuple : bool
@@ -79,6 +95,7 @@ class Primal:
             raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
         self.f = f
+        self.deferred = f if isinstance(f, Deferred) else None
         self.given: Any = cast("Any", args)
         self.positional = positional
         self.given_wrt = wrt
@@ -242,6 +259,10 @@ class Primal:
         if self._buffer is None and is_large(self.point):
             self._buffer = np.empty(self.point.size)
         return self._buffer
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Within this context f is evaluated at points that do not depend on each other's values."""
+        return contextlib.nullcontext() if self.deferred is None else self.deferred.gathering()
 
     def release(self) -> None:
         """Give that memory back."""

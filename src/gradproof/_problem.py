@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -146,6 +147,10 @@ class Problem:
     def calls(self) -> int:
         """Calls of f."""
         return self._primal.calls
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Within this context f is evaluated at points that do not depend on each other's values."""
+        return self._primal.gathering()
 
     def evaluate(self, v: Vector, step: float) -> float:
         """Evaluate ``f(x + step v)``, or ``<u, f(x + step v)>``; nan where it is not finite or not defined there.

@@ -150,7 +150,8 @@ class Entries:
         for start in range(0, self.n, count):
             block = slice(start, min(start + count, self.n))
             h = jitter[block, None]
-            plus, minus = self._values(block, jitter)
+            with self.lines.problem.gathering():
+                plus, minus = self._values(block, jitter)
             claimed = self.matrix[:, block].T * self.steps[block, None]
             self.residual[block] = (plus - minus) / (2 * h) - claimed
             bar = 5 * sigma / (math.sqrt(2) * h) + cubic * h**2

@@ -298,6 +298,7 @@ def _along_tangents(
         is_vector=True,
     )
     reduced.short_name = primal.short_name
+    reduced.deferred = primal.deferred
     reduced.leaves = tuple(
         Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)
         for leaf, own, count in zip(primal.leaves, reduced.leaves, counts, strict=True)

@@ -129,7 +129,8 @@ class Lines:
         try:
             steps = next(line)
             while True:
-                values = [outputs(v, step) if first <= step <= last else outside for step in steps.tolist()]
+                with self.problem.gathering():
+                    values = [outputs(v, step) if first <= step <= last else outside for step in steps.tolist()]
                 steps = line.send(np.array(values))
         except StopIteration as finished:
             return finished.value

@@ -43,10 +43,11 @@ def answer(
             v = directions.vector(question.direction)
             first, last = directions.reach(question.direction)
             evaluate = answering[question.of].evaluate
-            values = [
-                evaluate(v, step) if question.of == "complex" or first <= step <= last else math.nan
-                for step in question.steps.tolist()
-            ]
+            with problem.gathering():
+                values = [
+                    evaluate(v, step) if question.of == "complex" or first <= step <= last else math.nan
+                    for step in question.steps.tolist()
+                ]
             del v  # a large vector must be gone before the next one is drawn
             question = proof.send(np.array(values))
     except StopIteration as finished:

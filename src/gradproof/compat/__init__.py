@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradproof.compat import scipy as scipy
     from gradproof.compat import torch as torch
 
-__all__ = ["torch"]
+__all__ = ["scipy", "torch"]
 
 
 def __getattr__(name: str) -> Any:

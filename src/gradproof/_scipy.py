@@ -1,0 +1,295 @@
+"""What SciPy's solvers make of the functions, points and bounds that they are given."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools as ft
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._check import Options, check_claims
+from gradproof._errors import ClaimError, UsageError
+from gradproof._report import Cost, Finding, Reason, Report, Severity, Verdict, worst
+
+Function: TypeAlias = Callable[..., Any]
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Bounds: TypeAlias = "tuple[Floats, Floats]"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of an entry point: what its checks have in common.
+
+    Attributes
+    ----------
+    written : str
+        The call as Python source, up to its options.
+    options : Options
+    started : float
+        By `time.perf_counter`.
+    words : mapping of str to str
+        Our keywords for claims that the solver calls otherwise.
+    """
+
+    written: str
+    options: Options
+    started: float
+    words: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+
+    def check(self, f: Function, args: tuple[Any, ...], claims: Mapping[str, Any], **options: Any) -> Report:
+        """Check claims about f, with some options replaced; a note says which variables equal bounds hold."""
+        chosen = dataclasses.replace(self.options, **options)
+        try:
+            report = check_claims(f, args, claims, chosen, name=None, called=self.written, started=self.started)
+        except ClaimError as error:
+            raise ClaimError(self._translated(str(error))) from error.__cause__
+        report = dataclasses.replace(
+            report,
+            claim="+".join(self.words.get(keyword, keyword) for keyword in report.claim.split("+")),
+            findings=tuple(
+                dataclasses.replace(
+                    one,
+                    path=self.words.get(one.path, one.path),
+                    kind=self._translated(one.kind),
+                    advice=self._translated(one.advice),
+                )
+                for one in report.findings
+            ),
+        )
+        held = None if chosen.domain is None else _held(report, chosen.domain)
+        if held is None:
+            return report
+        leaves = tuple(dataclasses.replace(leaf, note=leaf.note or "bound of the others") for leaf in report.leaves)
+        return dataclasses.replace(report, findings=(*report.findings, held), leaves=leaves)
+
+    def _translated(self, text: str) -> str:
+        for keyword, word in self.words.items():
+            text = text.replace(f"`{keyword}`", f"`{word}`")
+        return text
+
+
+def _held(report: Report, bounds: Bounds) -> Finding | None:
+    """GP420: no step can move what equal bounds hold."""
+    fixed = np.flatnonzero(bounds[0] == bounds[1])
+    if not fixed.size:
+        return None
+    path = report.leaves[0].path if report.leaves else ""
+    places = ", ".join(f"{path}[{i}]" for i in fixed[:3].tolist()) + (", ..." if fixed.size > 3 else "")
+    number = "1 variable is" if fixed.size == 1 else f"{fixed.size} variables are"
+    return Finding(
+        id="GP420",
+        severity=Severity.NOTE,
+        path=path,
+        entries=tuple((i,) for i in fixed[:20].tolist()),
+        kind=f"{number} held by equal bounds and not checked: {places}",
+        advice="No solver moves them either; widen their bounds to have them checked.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- points
+
+
+def variables(x0: Any, name: str = "x0", *, is_complex_allowed: bool = False) -> NDArray[Any]:
+    """A point as the solvers take it: at least one axis, and floating.
+
+    Raises
+    ------
+    UsageError
+        If it is not of real numbers along one axis.
+    """
+    point = np.atleast_1d(np.asarray(x0))
+    if point.ndim != 1:
+        raise UsageError(f"`{name}` must have one axis, got shape {point.shape}.")
+    if point.dtype.kind in "biu":
+        point = point.astype(np.float64)
+    if point.dtype.kind not in ("fc" if is_complex_allowed else "f"):
+        raise UsageError(f"`{name}` must hold real numbers, got dtype {point.dtype}.")
+    return point
+
+
+def positional(args: Any) -> tuple[Any, ...]:
+    """Further arguments as SciPy reads them: what is no tuple is the only one."""
+    return tuple(cast("tuple[Any, ...]", args)) if isinstance(args, tuple) else (args,)
+
+
+def bounds_of_pairs(bounds: Any, n: int) -> Bounds | None:
+    """Lower and upper bounds (n,) from a `scipy.optimize.Bounds`, or from one pair (min, max) for each variable."""
+    if bounds is None or hasattr(bounds, "lb"):
+        return bounds_of_sides(bounds, n)
+    pairs = cast("Sequence[Any]", list(bounds))
+    if len(pairs) != n or not all(np.shape(pair) == (2,) for pair in pairs):
+        raise UsageError(f"`bounds` must be a scipy.optimize.Bounds or {n} pairs (min, max), one for each variable.")
+    sides = [
+        [missing if one is None else one for one in side]
+        for side, missing in zip(zip(*pairs, strict=True), (-np.inf, np.inf), strict=True)
+    ]
+    return bounds_of_sides(sides, n)
+
+
+def bounds_of_sides(bounds: Any, n: int) -> Bounds | None:
+    """Lower and upper bounds (n,) from a `scipy.optimize.Bounds` or a pair (lower, upper); None if there are none."""
+    if bounds is None:
+        return None
+    sides = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else tuple(bounds)
+    if len(sides) != 2:
+        raise UsageError("`bounds` must be a scipy.optimize.Bounds or a pair (lower, upper).")
+    try:
+        lower, upper = (np.broadcast_to(np.asarray(side, dtype=np.float64), (n,)) for side in sides)
+    except ValueError as error:
+        raise UsageError(f"`bounds` do not fit {n} variables: {error}.") from error
+    is_free = bool(np.isneginf(lower).all() and np.isposinf(upper).all())
+    return None if is_free else (lower, upper)
+
+
+# ---------------------------------------------------------------------------------------------------- functions
+
+
+def shown(value: Any, fallback: str) -> str:
+    """A function's own name where it is Python source, True as it is, and `fallback` for anything else."""
+    if value is True:
+        return "True"
+    name = str(getattr(value, "__name__", ""))
+    return name if name.isidentifier() else fallback
+
+
+def written(function: str, fun: Function, point: str, **given: Any) -> str:
+    """A call as Python source, up to its options; arguments that are None are left out."""
+    words = [shown(fun, "fun"), point, *(f"{key}={shown(one, key)}" for key, one in given.items() if one is not None)]
+    return f"gradproof.scipy.{function}({', '.join(words)}"
+
+
+def require_function(fun: Any, name: str = "fun") -> None:
+    """Raise UsageError unless it can be called."""
+    if not callable(fun):
+        raise UsageError(f"`{name}` must be callable, got {type(fun).__name__}.")
+
+
+def require_claim(claim: Any, name: str) -> None:
+    """Raise UsageError where SciPy is asked to approximate a derivative: then nobody claims one."""
+    if callable(claim):
+        return
+    if isinstance(claim, str):
+        raise UsageError(
+            f"`{name}={claim!r}` asks SciPy for finite differences, so there is no claim to check: pass a callable."
+        )
+    raise UsageError(
+        f"`{name}` must be a callable that returns the derivative, got {type(claim).__name__}: there is no claim to "
+        "check where SciPy approximates it."
+    )
+
+
+def adapted(function: Function, convert: Callable[[Any], Any], **keywords: Any) -> Function:
+    """The same function, under its own name, with what it returns as SciPy reads it."""
+
+    @ft.wraps(function)
+    def adapted(*args: Any) -> Any:
+        return convert(function(*args, **keywords))
+
+    if isinstance(function, ft.partial):
+        setattr(adapted, "func", function.func)  # noqa: B010  (reports look there for the name)
+    return adapted
+
+
+def vector_first(hessp: Function) -> Function:
+    """``hessp(x, p, *args)`` with the vector first, as ours."""
+
+    @ft.wraps(hessp)
+    def vector_first(p: Any, x: Any, *args: Any) -> Any:
+        return vector(hessp(x, p, *args))
+
+    return vector_first
+
+
+def one_column(function: Function) -> Function:
+    """A right-hand side that takes states side by side, ``fun(t, y of shape (n, k))``, for one state."""
+
+    @ft.wraps(function)
+    def one_column(t: float, y: Any, *args: Any) -> Any:
+        return np.ravel(function(t, y[:, None], *args))
+
+    return one_column
+
+
+def number(returned: Any) -> Any:
+    """What `minimize` reads as a number: arrays of one entry, too."""
+    if np.ndim(returned) and np.size(returned) == 1:
+        return np.asarray(returned).reshape(())[()]
+    return returned
+
+
+def vector(returned: Any) -> Any:
+    """What solvers read as a vector: lists and lone numbers, too."""
+    return None if returned is None else np.atleast_1d(np.asarray(returned))
+
+
+def matrix(returned: Any) -> Any:
+    """What solvers read as a matrix: nested lists and lone rows, too; sparse matrices and operators as they are."""
+    if returned is None or hasattr(returned, "toarray") or hasattr(returned, "matvec"):
+        return returned
+    return np.atleast_2d(np.asarray(returned))
+
+
+def symmetric(returned: Any) -> Any:
+    """A Hessian as `matrix` reads it; one operator's product serves both sides, since SciPy uses no other."""
+    read = matrix(returned)
+    return _Symmetric(read) if hasattr(read, "matvec") and not hasattr(read, "toarray") else read
+
+
+class _Symmetric:
+    """A linear operator that is to be its own transpose."""
+
+    def __init__(self, operator: Any) -> None:
+        self.shape = operator.shape
+        self.matvec = operator.matvec
+        self.rmatvec = operator.matvec
+
+
+def part(pair: Any, position: int) -> Any:
+    """Value or derivative of a function that returns both, `jac=True`."""
+    members = cast("Sequence[Any]", pair) if isinstance(pair, (tuple, list)) else ()
+    if len(members) != 2:
+        kind = type(cast("object", pair)).__name__
+        raise UsageError(f"with `jac=True`, `fun` must return (value, derivative), got {kind}.")
+    return members[position]
+
+
+# ------------------------------------------------------------------------------------------------------ reports
+
+
+def merged(parts: Sequence[tuple[str, Report]], claim: str) -> Report:
+    """Several reports about one call as one; leaves and findings of a part with a label say so."""
+    if len(parts) == 1 and not parts[0][0]:
+        return parts[0][1]
+    reports = [report for _, report in parts]
+    verdict = worst(report.verdict for report in reports)
+    reasons: list[Reason] = [report.reason for report in reports if report.reason is not None]
+    return dataclasses.replace(
+        reports[0],
+        verdict=verdict,
+        claim=claim,
+        reason=reasons[0] if verdict is Verdict.INCONCLUSIVE and reasons else None,
+        findings=tuple(
+            dataclasses.replace(one, kind=f"{label}: {one.kind}") if label else one
+            for severity in (Severity.ERROR, Severity.DOUBT, Severity.NOTE)
+            for label, report in parts
+            for one in report.findings
+            if one.severity is severity
+        ),
+        leaves=tuple(
+            dataclasses.replace(leaf, path=f"{leaf.path} ({label})") if label else leaf
+            for label, report in parts
+            for leaf in report.leaves
+        ),
+        cost=Cost(
+            evaluations=sum(report.cost.evaluations for report in reports),
+            claims=sum(report.cost.claims for report in reports),
+            calls=sum(report.cost.calls for report in reports),
+            seconds=max(report.cost.seconds for report in reports),
+        ),
+        rtol=max(report.rtol for report in reports),
+        max_bound=max(report.max_bound for report in reports),
+        suggested_args=next((one.suggested_args for one in reports if one.suggested_args is not None), None),
+    )

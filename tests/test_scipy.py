@@ -1,0 +1,502 @@
+"""SciPy's own arguments: what each solver accepts is checked, right and wrong."""
+
+from __future__ import annotations
+
+import functools as ft
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.optimize import (
+    BFGS,
+    Bounds,
+    LinearConstraint,
+    NonlinearConstraint,
+    least_squares,
+    minimize,
+    root,
+    rosen,
+    rosen_der,
+    rosen_hess,
+    rosen_hess_prod,
+)
+from scipy.optimize._numdiff import check_derivative
+from scipy.sparse import csr_array, csr_matrix, diags_array
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+import gradproof
+from gradproof import Verdict
+from gradproof.scipy import check_constraint, check_ivp, check_least_squares, check_minimize, check_root
+from helpers import finding, ids, leaf
+
+X0 = [1.3, 0.7, 0.8, 1.9, 1.2]
+POINT = np.array(X0)
+
+
+def scaled(x, factor):
+    return factor * np.sum(np.sin(x))
+
+
+def scaled_der(x, factor):
+    return factor * np.cos(x)
+
+
+def residuals(x):
+    return np.array([x[0] ** 2, 3 * x[1] + x[0], x[1] * x[2], np.exp(x[2])])
+
+
+def residuals_jac(x):
+    return np.array([[2 * x[0], 0, 0], [1, 3, 0], [0, x[2], x[1]], [0, 0, np.exp(x[2])]])
+
+
+def wrong_jac(x):
+    jac = residuals_jac(x)
+    jac[2, 1] *= -1  # wrong on purpose
+    return jac
+
+
+def system(x):
+    return [x[0] + 0.5 * (x[0] - x[1]) ** 3 - 1, 0.5 * (x[1] - x[0]) ** 3 + x[1]]
+
+
+def system_jac(x):
+    slope = 1.5 * (x[0] - x[1]) ** 2
+    return [[1 + slope, -slope], [-slope, 1 + slope]]
+
+
+# ------------------------------------------------------------------------------------------------------ minimize
+
+
+@pytest.mark.parametrize("factor", [1e6, 1.0, 1e-6])
+def test_verdict_does_not_depend_on_the_scale_of_f(factor):
+    """SciPy's check_grad gives 0.07 for a correct gradient of 1e6 f, and 2e-6 for one of 1e-6 f that is 50 % off."""
+    assert check_minimize(scaled, X0, (factor,), jac=scaled_der, rng=0).correct
+    half_off = check_minimize(scaled, X0, factor, jac=lambda x, c: 1.5 * scaled_der(x, c), rng=0)  # wrong on purpose
+    assert half_off.verdict is Verdict.WRONG
+    assert half_off.findings[0].factor == 1.5
+
+
+def test_report_speaks_of_what_the_user_wrote():
+    """Function, argument and a line that runs the check again."""
+    report = check_minimize(
+        rosen, X0, jac=lambda x: rosen_der(x) + np.array([0, 0, 5, 0, 0]), bounds=[(0, 3)] * 5, rng=3
+    )
+    assert (report.name, report.findings[0].path) == ("rosen", "x[2]")
+    assert report.findings[0].reproducer == "gradproof.scipy.check_minimize(rosen, x0, jac=jac, bounds=bounds, rng=3)"
+    assert ft.partial(scaled, factor=2.0)(POINT) == scaled(POINT, 2.0)
+    partial = check_minimize(ft.partial(scaled, factor=2.0), X0, jac=ft.partial(scaled_der, factor=2.0), rng=0)
+    assert (partial.name, partial.correct) == ("scaled", True)
+
+
+def test_claims_go_by_the_names_that_minimize_has_for_them():
+    def raises(x):
+        raise KeyError("missing")
+
+    with pytest.raises(gradproof.ClaimError, match="`jac` raised KeyError at the point"):
+        check_minimize(rosen, X0, jac=raises)
+    report = check_minimize(rosen, X0, jac=rosen_der, hessp=lambda x, p: p + 1, rng=0)  # wrong
+    assert report.claim == "jac+hessp"
+    assert finding(report, "GP206").path == "hessp"
+    assert finding(report, "GP206").kind == "second order: `hessp` ignores its tangent"
+
+
+def test_jac_true_means_value_and_gradient():
+    def both(x, c):
+        return scaled(x, c), scaled_der(x, c)
+
+    def both_wrong(x, c):
+        return scaled(x, c), -scaled_der(x, c)  # wrong on purpose
+
+    assert minimize(both, X0, (2.0,), jac=True).success
+    assert check_minimize(both, X0, (2.0,), jac=True, rng=0).correct
+    wrong = check_minimize(both_wrong, X0, (2.0,), jac=True, rng=0)
+    assert (wrong.verdict, wrong.findings[0].factor) == (Verdict.WRONG, -1.0)
+    with pytest.raises(gradproof.FunctionError, match="must return \\(value, derivative\\), got float"):
+        check_minimize(scaled, X0, (2.0,), jac=True)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda H: H,
+        lambda H: H.tolist(),
+        csr_array,
+        csr_matrix,
+        aslinearoperator,
+        lambda H: LinearOperator(H.shape, matvec=lambda v: H @ v),  # without rmatvec, as `minimize` allows
+    ],
+    ids=["dense", "list", "csr_array", "csr_matrix", "operator", "matvec only"],
+)
+def test_hess_in_every_form(form):
+    """Right ones pass, one wrong entry does not."""
+
+    def wrong(x):
+        H = rosen_hess(x)
+        H[2, 2] *= 2  # wrong on purpose
+        return form(H)
+
+    assert minimize(rosen, X0, jac=rosen_der, hess=lambda x: form(rosen_hess(x)), method="trust-constr").success
+    assert check_minimize(rosen, X0, jac=rosen_der, hess=lambda x: form(rosen_hess(x)), rng=0).correct
+    report = check_minimize(rosen, X0, jac=rosen_der, hess=wrong, rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert all(one.kind.startswith("second order") and "2, 2" in one.path for one in report.findings)
+    assert [one.verdict for one in report.leaves] == [Verdict.CORRECT, Verdict.WRONG]
+
+
+def test_hess_alone_is_held_against_second_differences():
+    assert check_minimize(rosen, X0, hess=rosen_hess, rng=0).correct
+    wrong = check_minimize(rosen, X0, hess=lambda x: 2 * rosen_hess(x), rng=0)  # wrong on purpose
+    assert wrong.verdict is Verdict.WRONG
+
+
+def test_hessp_takes_the_vector_second():
+    """SciPy calls ``hessp(x, p, *args)``."""
+
+    def hessp(x, p, factor):
+        return -factor * np.sin(x) * p
+
+    assert check_minimize(rosen, X0, jac=rosen_der, hessp=rosen_hess_prod, rng=0).correct
+    assert check_minimize(scaled, X0, (3.0,), jac=scaled_der, hessp=hessp, rng=0).correct
+    wrong = check_minimize(scaled, X0, (3.0,), jac=scaled_der, hessp=lambda x, p, c: hessp(p, x, c), rng=0)
+    assert wrong.verdict is Verdict.WRONG
+
+
+def test_lists_and_arrays_of_one_entry_are_read_as_scipy_reads_them():
+    def fun(x):
+        return np.array([x[0] ** 2 + x[1]])
+
+    assert minimize(fun, [1.0, 2.0], jac=lambda x: [2 * x[0], 1], bounds=[(0, 3), (0, 3)]).success
+    assert check_minimize(fun, [1, 2], jac=lambda x: [2 * x[0], 1], rng=0).correct
+    wrong = check_minimize(fun, [1, 2], jac=lambda x: [2 * x[0], 2], rng=0)  # wrong on purpose
+    assert [one.path for one in wrong.findings] == ["x[1]"]
+
+
+def test_gradient_of_another_shape_is_a_finding():
+    report = check_minimize(rosen, X0, jac=lambda x: rosen_der(x)[:, None], rng=0)  # wrong on purpose
+    assert ids(report) == ["GP201"]
+
+
+@pytest.mark.parametrize("bounds", [Bounds([0.5] * 5, np.inf), [(0.5, None)] * 5], ids=["Bounds", "pairs"])
+def test_bounds_are_never_left(bounds):
+    """Also at a bound, where the slope is measured from the inside."""
+    seen = []
+
+    def fun(x):
+        seen.append(x.copy())
+        return np.sum(np.sqrt(x - 0.5) * (x - 0.5)) + x[0]
+
+    def jac(x):
+        return 1.5 * np.sqrt(x - 0.5) + [1, 0, 0, 0, 0]
+
+    x0 = [0.5, 0.7, 0.8, 1.9, 1.2]
+    assert check_minimize(fun, x0, jac=jac, bounds=bounds, rng=0).verdict is not Verdict.WRONG
+    assert np.min(seen) >= 0.5
+    wrong = check_minimize(fun, x0, jac=lambda x: 2 * jac(x), bounds=bounds, rng=0)  # wrong on purpose
+    assert wrong.verdict is Verdict.WRONG
+    assert np.min(seen) >= 0.5
+
+
+def test_variables_that_equal_bounds_hold_are_noted():
+    """No step can move them, so nothing is said of their derivatives."""
+    bounds = Bounds([1.3, 0, 0, 0, 0], [1.3, 3, 3, 3, 3])
+    report = check_minimize(rosen, X0, jac=rosen_der, bounds=bounds, rng=0)
+    assert report.correct
+    assert finding(report, "GP420").kind == "1 variable is held by equal bounds and not checked: x[0]"
+    assert leaf(report, "x").note == "bound of the others"
+    free = check_minimize(rosen, X0, jac=rosen_der, bounds=Bounds(0, 3), rng=0)
+    assert (ids(free), leaf(free, "x").note) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jac": "2-point"}, "`jac='2-point'` asks SciPy for finite differences"),
+        ({"jac": rosen_der, "hess": "cs"}, "`hess='cs'` asks SciPy"),
+        ({"jac": rosen_der, "hess": BFGS()}, "got BFGS: there is no claim"),
+        ({}, "a claim is missing"),
+        ({"jac": False}, "a claim is missing"),
+        ({"jac": rosen_der, "hess": rosen_hess, "hessp": rosen_hess_prod}, "claim the same"),
+        ({"jac": rosen_der, "bounds": [(0, 1)]}, "5 pairs"),
+        ({"jac": rosen_der, "bounds": Bounds([0, 0], [3, 3])}, "do not fit 5 variables"),
+        ({"jac": rosen_der, "bounds": [(0, 1)] * 5}, "the point must lie in the domain"),
+    ],
+)
+def test_what_is_no_claim_is_an_error(options, message):
+    with pytest.raises(gradproof.UsageError, match=message.replace("(", "\\(")):
+        check_minimize(rosen, X0, **options)
+
+
+def test_rosenbrock_in_100_000_dimensions_takes_at_most_40_evaluations():
+    x0 = np.random.default_rng(0).normal(size=100_000)
+    report = check_minimize(rosen, x0, jac=rosen_der, rng=0)
+    assert report.correct
+    assert report.cost.evaluations <= 40
+
+    def wrong(x):
+        gradient = rosen_der(x)
+        gradient[77_777] *= 2  # wrong on purpose
+        return gradient
+
+    report = check_minimize(rosen, x0, jac=wrong, rng=0)
+    assert [one.path for one in report.findings] == ["x[77777]"]
+
+
+# ------------------------------------------------------------------------------------------------- least_squares
+
+
+@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, csr_array, csr_matrix, aslinearoperator])
+def test_jac_of_residuals_in_every_form(form):
+    x0 = [1.0, 2.0, 3.0]
+    assert check_least_squares(residuals, x0, lambda x: form(residuals_jac(x)), rng=0).correct
+    report = check_least_squares(residuals, x0, lambda x: form(wrong_jac(x)), rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert "jac[2, 1]" in [one.path for one in report.findings]
+
+
+def overlapping(x):
+    return np.array([x[0] ** 2 + x[1] + x[2], 3 * x[1] + x[0], x[0] * x[1] + 3 * x[2]])
+
+
+def overlapping_jac(x, last=3):
+    return csr_array(np.array([[2 * x[0], 1, 1], [1, 3, 0], [x[1], x[0], last]]))
+
+
+def test_a_sparse_jacobian_that_leaves_out_an_entry_is_wrong():
+    """SciPy differences on the claim's own pattern, where it cannot show."""
+
+    def incomplete(x):
+        return overlapping_jac(x, last=0)  # wrong on purpose
+
+    x0 = [0.5, 1.0, 2.0]
+    assert check_derivative(overlapping, incomplete, x0) < 1e-6
+    report = check_least_squares(overlapping, x0, incomplete, rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert [(one.path, one.kind) for one in report.findings] == [
+        ("jac[2, 2]", "missing from the declared sparsity pattern")
+    ]
+    assert report.findings[0].reference == pytest.approx(3.0)
+    assert check_least_squares(overlapping, x0, overlapping_jac, rng=0).correct
+
+
+def test_a_large_sparse_jacobian_is_never_made_dense():
+    """25 million entries; what the pattern lacks is named by its place still."""
+    n = 5000
+
+    def fun(x):
+        y = 3 * x + x**3
+        y[1:] -= x[:-1] ** 2
+        y[:-1] -= np.sin(x[1:])
+        return y
+
+    def jac(x):
+        return diags_array([-2 * x[:-1], 3 + 3 * x**2, -np.cos(x[1:])], offsets=[-1, 0, 1]).tocsr()
+
+    def incomplete(x):
+        found = jac(x).tolil()
+        found[1234, 1235] = 0  # wrong on purpose
+        return found.tocsr()
+
+    x0 = np.random.default_rng(0).normal(size=n)
+    assert check_root(fun, x0, jac=jac, rng=0).correct
+    report = check_root(fun, x0, jac=incomplete, rng=0)
+    assert [one.path for one in report.findings] == ["jac[1234, 1235]"]
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_sparse_jacobian_of_another_shape_is_a_finding(rows):
+    report = check_least_squares(residuals, [1.0, 2.0, 3.0], lambda x: csr_array((rows, 4)), rng=0)  # wrong on purpose
+    assert (report.verdict, ids(report)) == (Verdict.WRONG, ["GP201"])
+
+
+def test_arguments_and_keywords_reach_both_callables():
+    def fun(x, a, *, b):
+        return a * x**2 + b
+
+    def jac(x, a, *, b):
+        return np.diag(2 * a * x) + 0 * b
+
+    assert least_squares(fun, [1.0, 2.0], jac, args=(3.0,), kwargs={"b": 1.0}).success
+    assert check_least_squares(fun, [1, 2], jac, args=(3.0,), kwargs={"b": 1.0}, rng=0).correct
+    wrong = check_least_squares(fun, [1, 2], lambda x, a, b: np.diag(a * x), args=(3.0,), kwargs={"b": 1.0}, rng=0)
+    assert (wrong.verdict, wrong.findings[0].factor) == (Verdict.WRONG, 0.5)
+
+
+def cauchy(z):
+    return np.array([np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2])
+
+
+def huber(z):
+    inner = z <= 1
+    return np.array(
+        [
+            np.where(inner, z, 2 * np.sqrt(z) - 1),
+            np.where(inner, 1.0, z**-0.5),
+            np.where(inner, 0.0, -0.5 * z**-1.5),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("loss", "f_scale"), [(cauchy, 1.0), (cauchy, 0.1), (cauchy, 1e3), (huber, 1.0), (huber, 0.1)])
+def test_rows_of_a_loss_are_each_others_derivatives(loss, f_scale):
+    x0 = [1.1, 2.0, 0.3]
+    assert check_least_squares(residuals, x0, residuals_jac, loss=loss, f_scale=f_scale, rng=0).correct
+    for row in (1, 2):
+
+        def wrong(z, row=row):
+            rows = loss(z)
+            rows[row, 3] += 0.3 * rows[1, 3] / z[3] ** (row - 1)  # wrong on purpose
+            return rows
+
+        report = check_least_squares(residuals, x0, residuals_jac, loss=wrong, f_scale=f_scale, rng=0)
+        errors = [one for one in report.findings if one.severity == "error"]
+        assert report.verdict is Verdict.WRONG
+        assert {one.kind.partition(":")[0] for one in errors} == {"loss"}
+        assert (("jac['rho'][3]", 'jac["rho\'"][3]')[row - 1]) in [one.path for one in errors]
+        assert leaf(report, "x").verdict is Verdict.CORRECT
+
+
+def test_the_quadratic_part_of_a_loss():
+    """Every rho' is the constant 1 there, and rho'' is 0."""
+    x0 = [1.1, 2.0, 0.3]
+    assert check_least_squares(residuals, x0, residuals_jac, loss=huber, f_scale=1e3, rng=0).correct
+
+    def wrong(z):
+        rho, first, second = huber(z)
+        return np.array([rho, first, second + 0.3 / z])  # wrong on purpose
+
+    report = check_least_squares(residuals, x0, residuals_jac, loss=wrong, f_scale=1e3, rng=0)
+    assert report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE)  # an output that stands still is in doubt (GP301)
+
+
+def test_a_loss_by_name_and_a_loss_of_another_shape():
+    assert check_least_squares(residuals, [1.1, 2.0, 0.3], residuals_jac, loss="soft_l1", rng=0).correct
+    with pytest.raises(gradproof.FunctionError, match="must return shape \\(3, 4\\)"):
+        check_least_squares(residuals, [1.1, 2.0, 0.3], residuals_jac, loss=lambda z: z, rng=0)
+
+
+def test_bounds_of_least_squares_are_never_left():
+    seen = []
+
+    def fun(x):
+        seen.append(x.copy())
+        return residuals(x)
+
+    for bounds in ((-np.inf, np.inf), ([0, 0, 0], 3.0), Bounds(0, 3)):
+        assert check_least_squares(fun, [1.0, 0.0, 3.0], residuals_jac, bounds=bounds, rng=0).correct
+    assert np.min(seen[-10:]) >= 0
+    assert np.max(seen[-10:]) <= 3
+
+
+# ----------------------------------------------------------------------------------------- root, constraints, IVPs
+
+
+def test_root():
+    def both(x):
+        return system(x), system_jac(x)
+
+    x0 = [[0.0, 2.0]]  # any shape, as `root` takes it
+    assert root(system, x0, jac=system_jac).success
+    assert check_root(system, x0, jac=system_jac, rng=0).correct
+    assert check_root(both, x0, jac=True, rng=0).correct
+    wrong = check_root(system, x0, jac=lambda x: np.transpose(system_jac(x)) * [[1, -1], [1, 1]], rng=0)
+    assert wrong.verdict is Verdict.WRONG
+    with pytest.raises(gradproof.UsageError, match="no claim to check"):
+        check_root(system, x0, jac=False)
+
+
+def circle(x):
+    return [x[0] ** 2 + x[1] ** 2, x[0] ** 2 * x[1], x[0]]
+
+
+def circle_jac(x):
+    return csr_array(np.array([[2 * x[0], 2 * x[1]], [2 * x[0] * x[1], x[0] ** 2], [1, 0]]))
+
+
+def circle_hess(x, v):
+    return v[0] * 2 * np.eye(2) + v[1] * np.array([[2 * x[1], 2 * x[0]], [2 * x[0], 0]])
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array, aslinearoperator])
+def test_constraint(form):
+    def hess(x, v):
+        return form(circle_hess(x, v))
+
+    constraint = NonlinearConstraint(circle, -np.inf, 2, jac=circle_jac, hess=hess)
+    report = check_constraint(constraint, [0.5, 1.5], rng=0)
+    assert report.correct
+    assert [one.path for one in report.leaves] == ["x", "x (v @ fun)", "x (second order) (v @ fun)"]
+    assert check_constraint(NonlinearConstraint(circle, 0, 2, hess=hess), [0.5, 1.5], rng=0).correct
+
+
+def test_the_wrong_constraint_is_named():
+    def hess(x, v):
+        return circle_hess(x, v) + v[1] * np.array([[0, 1], [1, 0]])  # wrong on purpose
+
+    report = check_constraint(NonlinearConstraint(circle, 0, 2, jac=circle_jac, hess=hess), [0.5, 1.5], rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert {one.kind[:8] for one in report.findings} == {"fun[1]: "}
+    wrong = NonlinearConstraint(circle, 0, 2, jac=lambda x: circle_jac(x) * 2, hess=BFGS())  # wrong on purpose
+    assert check_constraint(wrong, [0.5, 1.5], rng=0).verdict is Verdict.WRONG
+
+
+def test_constraint_of_one_value_and_as_a_dict():
+    constraint = {"type": "ineq", "fun": lambda x, c: x[0] ** 2 - c * x[1], "jac": lambda x, c: [2 * x[0], -c]}
+    assert check_constraint({**constraint, "args": (3.0,)}, [0.5, 1.5], rng=0).correct
+    wrong = {**constraint, "jac": lambda x, c: [2 * x[0], c], "args": 3.0}  # wrong on purpose
+    report = check_constraint(wrong, [0.5, 1.5], rng=0)
+    assert [one.path for one in report.findings] == ["jac[0, 1]"]
+
+
+def test_constraint_without_a_claim_is_an_error():
+    with pytest.raises(gradproof.UsageError, match="LinearConstraint, which has no derivative"):
+        check_constraint(LinearConstraint(np.eye(2)), [0.5, 1.5])
+    with pytest.raises(gradproof.UsageError, match="asks SciPy for finite differences"):
+        check_constraint(NonlinearConstraint(circle, 0, 2), [0.5, 1.5])
+
+
+def robertson(t, y, k):
+    return [-k * y[0] + 1e4 * y[1] * y[2], k * y[0] - 1e4 * y[1] * y[2] - 3e7 * y[1] ** 2, 3e7 * y[1] ** 2]
+
+
+def robertson_jac(t, y, k):
+    return np.array(
+        [
+            [-k, 1e4 * y[2], 1e4 * y[1]],
+            [k, -1e4 * y[2] - 6e7 * y[1], -1e4 * y[1]],
+            [0, 6e7 * y[1], 0],
+        ]
+    )
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_matrix])
+def test_ivp(form):
+    y = [0.99, 3e-5, 0.01]
+
+    def jac(t, y, k):
+        return form(robertson_jac(t, y, k))
+
+    def wrong(t, y, k):
+        jac = robertson_jac(t, y, k)
+        jac[2, 1] /= 2  # wrong on purpose
+        return form(jac)
+
+    assert solve_ivp(robertson, (0, 1), y, method="BDF", jac=jac, args=(0.04,)).success
+    report = check_ivp(robertson, 0.0, y, jac, args=(0.04,), rng=0)
+    assert (report.verdict, report.name, report.leaves[0].path) == (Verdict.CORRECT, "robertson", "y")
+    report = check_ivp(robertson, 0.0, y, wrong, args=(0.04,), rng=5)
+    assert [one.path for one in report.findings] == ["jac[2, 1]"]
+    assert report.findings[0].reproducer == ("gradproof.scipy.check_ivp(robertson, t, y, jac=wrong, args=args, rng=5)")
+
+
+def test_ivp_with_a_constant_matrix_a_complex_state_and_columns():
+    A = np.array([[0.0, 1.0], [-4.0, -0.1]])
+    y = [1.0, 0.5]
+    for jac in (A, A.tolist(), csr_array(A)):
+        assert check_ivp(lambda t, y: A @ y, 0.0, y, jac, rng=0).correct
+        assert check_ivp(lambda t, y: A @ y, 0.0, y, jac, vectorized=True, rng=0).correct
+    assert check_ivp(lambda t, y: A @ y, 0.0, y, A.T, rng=0).verdict is Verdict.WRONG  # wrong on purpose
+    assert check_ivp(lambda t, y: 1j * A @ y, 0.0, [1 + 1j, 2], lambda t, y: 1j * A, rng=0).correct
+    wrong = check_ivp(lambda t, y: 1j * A @ y, 0.0, [1 + 1j, 2], lambda t, y: A, rng=0)  # wrong on purpose
+    assert wrong.verdict is Verdict.WRONG
+    with pytest.raises(gradproof.UsageError, match="no claim to check"):
+        check_ivp(lambda t, y: A @ y, 0.0, y, None)
