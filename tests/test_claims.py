@@ -860,3 +860,42 @@ def test_many_kinks_that_bend_both_ways(seed):
         assert report.verdict in (Verdict.NOT_DIFFERENTIABLE, Verdict.INCONCLUSIVE)
     report = check(lambda x: np.sort(x) @ weights, x, **claims(1.1)[0], rng=seed)
     assert report.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("kind", ["jac", "vjp"])
+def test_a_constant_output_beside_moving_ones(kind):
+    """It cannot be a sign of an f that does not see its arguments; but what rounding hides is left alone."""
+    x = np.array([1.0, 2.0, 3.0])
+
+    def claim(matrix):
+        return {"jac": lambda x: matrix, "vjp": lambda u, x: u @ matrix}[kind]
+
+    def verdict(entry):
+        matrix = np.array([[2.0, 4.0, 6.0], [0.0, 0.0, entry]])
+        return check(lambda x: np.array([np.sum(x**2), 4.0]), x, **{kind: claim(matrix)}, rng=0).verdict
+
+    assert (verdict(0.0), verdict(1.0), verdict(1e-15)) == (Verdict.CORRECT, Verdict.WRONG, Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("slope", [-0.9, 0.5, 1.0])
+def test_a_kink_does_not_pass_for_noise(slope, seed):
+    """|x| beside a line: what the first direction sees of the kink must not hide it from the second."""
+    point = np.array([0.0, 1.0])
+    report = check(lambda x: abs(x[0]) + x[1], point, grad=np.array([slope, 1.0]), rng=seed)
+    wrong = check(lambda x: abs(x[0]) + x[1], point, grad=np.array([1.2, 1.0]), rng=seed)
+    assert (report.verdict, wrong.verdict) == (Verdict.NOT_DIFFERENTIABLE, Verdict.WRONG)
+
+
+def test_entries_are_the_same_whatever_memory_held():
+    """Several checks of one seed, in float32, where f is not smooth enough for pairs of values."""
+    matrix = np.random.default_rng(6).normal(size=(50, 60)) / 8
+    point = np.random.default_rng(7).normal(size=60).astype(np.float32)
+
+    def f(x):
+        return np.tanh(matrix.astype(np.float32) @ x) + np.float32(30)
+
+    jac = (1 - np.tanh(matrix @ point) ** 2)[:, None] * matrix
+    reports = [check(f, point, jac=jac.astype(np.float32), level="entries", rng=9) for _ in range(3)]
+    assert len({report.cost.evaluations for report in reports}) == 1
+    assert reports[0] == reports[1] == reports[2]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gradproof import _tree
 from gradproof._errors import UsageError
 from gradproof._primal import Primal
+from gradproof._report import Finding, Severity
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +42,26 @@ def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
             f"bounds [{lower[i]}, {upper[i]}]."
         )
     return lower, upper
+
+
+def held(primal: Primal, domain: Any) -> tuple[Finding, ...]:
+    """GP420: no step can move what equal bounds hold."""
+    if domain is None:
+        return ()
+    lower, upper = flat_bounds(primal, domain)
+    fixed = np.flatnonzero(lower == upper).tolist()
+    if not fixed:
+        return ()
+    places = ", ".join(primal.place(i) for i in fixed[:3]) + (", ..." if len(fixed) > 3 else "")
+    number = "1 variable is" if len(fixed) == 1 else f"{len(fixed)} variables are"
+    found = Finding(
+        id="GP420",
+        severity=Severity.NOTE,
+        path=primal.leaves[0].path if len(primal.leaves) == 1 else "",
+        kind=f"{number} held by equal bounds and not checked: {places}",
+        advice="No solver moves them either; widen their bounds to have them checked.",
+    )
+    return (found,)
 
 
 def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:

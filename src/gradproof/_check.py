@@ -498,6 +498,7 @@ def check_claims(
         When it began, by `time.perf_counter`.
     """
     from gradproof import _claims
+    from gradproof._bounds import held
 
     _claims.require_claims(claims)
     options.require_no_modes()
@@ -524,6 +525,7 @@ def check_claims(
         surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
         reproduce=reproduce,
     )
+    result = dataclasses.replace(result, beside=(*result.beside, *held(result.primal, options.domain)))
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 

@@ -52,6 +52,10 @@ class Samples:
         if self._room >= 0:
             self._found[self._key(v), step] = values, moved
 
+    def moved(self) -> bool:
+        """Whether any output has been seen to change."""
+        return any((values != self.at_point[0]).any() for values, _ in self._found.values()) if self.at_point else False
+
     def lattice(self, eps: float) -> Vector | float:
         """Coarsest binary step that all values of an output share, per output: 0 where that is rounding to eps.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._check import Options, check_claims
 from gradproof._errors import ClaimError, UsageError
-from gradproof._report import Cost, Finding, Reason, Report, Severity, Verdict, worst
+from gradproof._report import Cost, Reason, Report, Severity, Verdict, worst
 
 Function: TypeAlias = Callable[..., Any]
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -46,7 +46,7 @@ class Call:
             report = check_claims(f, args, claims, chosen, name=None, called=self.written, started=self.started)
         except ClaimError as error:
             raise ClaimError(self._translated(str(error))) from error.__cause__
-        report = dataclasses.replace(
+        return dataclasses.replace(
             report,
             claim="+".join(self.words.get(keyword, keyword) for keyword in report.claim.split("+")),
             findings=tuple(
@@ -59,34 +59,11 @@ class Call:
                 for one in report.findings
             ),
         )
-        held = None if chosen.domain is None else _held(report, chosen.domain)
-        if held is None:
-            return report
-        leaves = tuple(dataclasses.replace(leaf, note=leaf.note or "bound of the others") for leaf in report.leaves)
-        return dataclasses.replace(report, findings=(*report.findings, held), leaves=leaves)
 
     def _translated(self, text: str) -> str:
         for keyword, word in self.words.items():
             text = text.replace(f"`{keyword}`", f"`{word}`")
         return text
-
-
-def _held(report: Report, bounds: Bounds) -> Finding | None:
-    """GP420: no step can move what equal bounds hold."""
-    fixed = np.flatnonzero(bounds[0] == bounds[1])
-    if not fixed.size:
-        return None
-    path = report.leaves[0].path if report.leaves else ""
-    places = ", ".join(f"{path}[{i}]" for i in fixed[:3].tolist()) + (", ..." if fixed.size > 3 else "")
-    number = "1 variable is" if fixed.size == 1 else f"{fixed.size} variables are"
-    return Finding(
-        id="GP420",
-        severity=Severity.NOTE,
-        path=path,
-        entries=tuple((i,) for i in fixed[:20].tolist()),
-        kind=f"{number} held by equal bounds and not checked: {places}",
-        advice="No solver moves them either; widen their bounds to have them checked.",
-    )
 
 
 # ------------------------------------------------------------------------------------------------------- points

@@ -94,8 +94,8 @@ class Entries:
         self.m, self.n = self.matrix.shape
         # Norm of the rows, or what stands for it where they are zero, shared among their entries.
         self.sizes = 1 / self.scale.weights / math.sqrt(self.n)
-        self.residual = np.empty((self.n, self.m))
-        self.bar = np.empty((self.n, self.m))
+        self.residual = np.zeros((self.n, self.m))
+        self.bar = np.full((self.n, self.m), np.inf)
         self.kinks = False
         # Whether f gave different values at the same point.
         self.random = False

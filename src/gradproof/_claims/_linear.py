@@ -268,10 +268,11 @@ class LinearProof:
         *,
         number: int | None = None,
         resolution: float | None = None,
+        sees: bool = False,
     ) -> bool:
         """Prove one cotangent, the wrong leaves left out; whether it is of use to go on.
 
-        `number` asks for directions of its own. `resolution` is that of `Options`, once it is known.
+        `number` asks for directions of its own. `resolution` and `sees` are those of `Options`, once they are known.
         """
         pieces = {i: p for i, p in self.claimed.pieces(self.claimed.pull(u)).items() if i in unit and i not in wrong}
         if not pieces:
@@ -299,9 +300,14 @@ class LinearProof:
             witnesses=tuple(witnesses),
             mixed=self.claimed.reduced,
             resolution=resolution or 0.0,
+            sees=sees,
         )
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
+        stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
+        if stands_still and not sees and np.count_nonzero(u) == 1 and samples.moved():
+            # Another output moves, so that f sees its arguments: this one is constant.
+            return self._shot(group, u, confidence, wrong, unit, samples, number=number, sees=True)
         if outcome.verdict is Verdict.WRONG and self.m > ALONE and resolution is None:
             lattice = u * samples.lattice(self.probe.eps)
             if lattice.any():

@@ -296,7 +296,7 @@ class Directions:
                     # missed.
                     least = np.copysign(np.maximum(np.abs(part), size / 2), part)
                     np.copyto(part, least, where=step <= direction.floor)
-                    part *= np.minimum(1.0, direction.floor / np.maximum(step, 1e-300))
+                    part *= direction.floor / np.maximum(step, direction.floor)
                     low += claimed.size
         # The failing direction is asked for again and again while a mistake is being located: keep two.
         while len(self._drawn) >= 2:

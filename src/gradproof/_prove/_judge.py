@@ -29,6 +29,8 @@ EXTRA_DIRECTIONS = 6
 OUTLIER = 10.0
 # Relative bar that is good enough, if f's noise asks for it, for leaves that are small beside others.
 SMALL_TIER = 1e-6
+# Half-ulps of f beyond which a movement is not hidden by rounding.
+HIDDEN = 1e4
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
 OBVIOUS = 2e-3
 # A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
@@ -79,6 +81,7 @@ class Limits:
     confidence: float
     claim_eps: float = 0.0
     sparing: bool = False
+    sees: bool = False
 
     def tolerance(self, eps: float, *, balanced: bool = False) -> float:
         """Return rtol as set by the user or derived from the precision of f and of the claim.
@@ -115,7 +118,9 @@ def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
     measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
     if known is None and measured.finite and measured.slope.side == 0:
         size = tier.scale if tier.scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
-        meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
+        if not kinked(measured, REACH * limits.tolerance(measured.slope.eps) * size):
+            # (A kink teaches the next direction nothing but wide bars, in which it would not show again.)
+            meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
     return measured
 
 
@@ -161,7 +166,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         tolerance = REACH * max(
             limits.tolerance(eps, balanced=balanced) * size, meter.regularity * max(size, tier.scale)
         )
-        if not meter.moved and scale > 0:
+        if not meter.moved and scale > 0 and not (limits.sees and _would_move(measured)):
             # No step and no other leaf has moved f: that speaks of f rather than of the claim.
             return Judgement(kind=Kind.UNSURE, reason=Reason.DEGENERATE, measured=tuple(seen), unchanged=True)
         if kinked(measured, tolerance) and not (balanced and _merely_curved(measured)):
@@ -325,6 +330,12 @@ def kinked(measured: Measured, tolerance: float) -> bool:
     """Whether the one-sided slopes differ beyond doubt."""
     jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
     return measured.slope.side == 0 and jump > 3 * bar and jump > 10 * tolerance
+
+
+def _would_move(measured: Measured) -> bool:
+    """Whether the claim says that f moves by far more than rounding hides."""
+    slope = measured.slope
+    return len(slope.h) > 0 and abs(measured.claimed) * float(slope.h[0]) > HIDDEN * float(slope.unit[0])
 
 
 def _merely_curved(measured: Measured) -> bool:

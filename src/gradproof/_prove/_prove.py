@@ -48,6 +48,7 @@ class Options:
     claim_eps : relative precision that the claim can be expected to have, where it is coarser than f's own.
     sparing : whether to measure no more than a verdict needs, because an evaluation is dear.
     resolution : step of a lattice that f's values are known to be rounded to, though they may not show it (absolute).
+    sees : whether f is known to see its arguments, so that one that stands still is constant.
     mixed : whether an entry of the problem moves many entries of the user's point at once.
     """
 
@@ -60,6 +61,7 @@ class Options:
     claim_eps: float = 0.0
     sparing: bool = False
     resolution: float = 0.0
+    sees: bool = False
     mixed: bool = False
 
     @property
@@ -71,6 +73,7 @@ class Options:
             confidence=self.confidence,
             claim_eps=self.claim_eps,
             sparing=self.sparing,
+            sees=self.sees,
         )
 
 
@@ -105,6 +108,7 @@ class _Proof:
         self.limits = options.limits
         resolution = options.resolution * directions.unit
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
+        self.meter.continuous = options.sees
         self.ledger = Ledger(problem, directions)
         self.rtol = self.limits.tolerance(problem.eps)
         self.by_entries = options.level == "entries"
