@@ -505,3 +505,21 @@ def test_the_same_seed_gives_the_same_report():
 
     assert first == second
     assert check(planted(set_five), seed=12).to_json(run=False) != first
+
+
+@pytest.mark.parametrize("entry", [0, 1])
+def test_the_wrong_entry_of_a_badly_scaled_pair(entry):
+    """Powell's badly scaled function (More, Garbow, Hillstrom, 3): along no direction is a pair believed."""
+
+    def f(x):
+        return (1e4 * x[0] * x[1] - 1) ** 2 + (np.exp(-x[0]) + np.exp(-x[1]) - 1.0001) ** 2
+
+    def grad(x):
+        first, second = 1e4 * x[0] * x[1] - 1, np.exp(-x[0]) + np.exp(-x[1]) - 1.0001
+        return np.array([2e4 * first * x[1], 2e4 * first * x[0]]) - 2 * second * np.exp(-x)
+
+    point = np.array([0.0, 1.0])
+    wrong = grad(point)
+    wrong[entry] = 0
+    assert gradproof.check(f, point, grad=grad, rng=0).correct
+    assert [one.path for one in gradproof.check(f, point, grad=wrong, rng=0).findings] == [f"x[{entry}]"]

@@ -387,6 +387,21 @@ def test_float32_is_checked_against_a_float64_copy_of_the_forward():
     assert net[0].weight.dtype is torch.float32
 
 
+@pytest.mark.parametrize("factor", [2.0, -1.0, 1.1])
+@pytest.mark.parametrize("reduced", [False, True], ids=["outputs", "sum"])
+def test_a_mistake_in_float32_is_named_in_spite_of_the_claims_rounding(factor, reduced):
+    class Off(Sine):
+        @staticmethod
+        def backward(ctx, cotangent):
+            (x,) = ctx.saved_tensors
+            return factor * cotangent * x.cos()  # wrong on purpose
+
+    f = (lambda x: Off.apply(x).sum()) if reduced else Off.apply
+    report = check(f, tensor(300, dtype=torch.float32), modes=("rev",), rng=0)
+    (found,) = report.findings
+    assert (found.path, found.factor) == ("x" if reduced else "args[0]", pytest.approx(factor))
+
+
 def test_a_small_error_in_float32_is_found_and_rounding_is_not():
     x = tensor(8, 20, dtype=torch.float32)
 

@@ -71,6 +71,7 @@ class _Search:
         self.m = self.claimed.primal.outputs.size
         findings = () if outcome is None else outcome.findings
         self.errors = [one for one in findings if one.severity is Severity.ERROR]
+        self._rounding = _prove.ROUNDINGS * scene.options.claim_eps
         self.lines = Lines(
             scene.claimed, eps=scene.eps, seed=scene.options.seed, around=scene.around, samples=scene.samples
         )
@@ -241,7 +242,7 @@ class _Search:
         step = float(line.v[j])
         claimed, reference, bar = self._entry(i, line) / step, line.value[i] / step, line.bar[i] / abs(step)
         path, index, place = self.claimed.place(i, j)
-        kind, factor = factor_words(claimed, reference, bar, "the true entry")
+        kind, factor = factor_words(claimed, reference, bar, "the true entry", rounding=self._rounding)
         advice = f"Look at how `{path}` is computed."
         if self.claimed.pattern is not None and claimed == 0 and not self.claimed.pattern[i, j]:
             kind, factor = "missing from the declared sparsity pattern", None
@@ -264,7 +265,8 @@ class _Search:
         claimed = self.claimed.matrix @ line.v
         i = int(rows[np.argmax(np.abs(claimed - line.value)[rows])])
         path, _, place = self.claimed.place(None, j)
-        kind, factor = factor_words(float(claimed[i]), float(line.value[i]), float(line.bar[i]), "the true derivative")
+        slope, bar = float(line.value[i]), float(line.bar[i])
+        kind, factor = factor_words(float(claimed[i]), slope, bar, "the true derivative", rounding=self._rounding)
         if (
             factor is not None
             and (np.abs(claimed - factor * line.value) > (1 + abs(factor)) * line.bar + 1e-4 * np.abs(claimed)).any()

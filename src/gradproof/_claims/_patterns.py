@@ -81,15 +81,20 @@ def explain(
     return _reordered(matrix, lines, limits)
 
 
-def factor_words(claimed: float, reference: float, bar: float, of: str) -> tuple[str, float | None]:
-    """Name the factor between claimed and reference, where it is simple and measured well enough; else "" and None."""
+def factor_words(
+    claimed: float, reference: float, bar: float, of: str, *, rounding: float = 0.0
+) -> tuple[str, float | None]:
+    """Name the factor between claimed and reference, where it is simple and measured well enough; else "" and None.
+
+    `rounding` is what the claim may be off by for its own precision (relative).
+    """
     if claimed == 0:
         return f"claimed zero, {of} is not", 0.0
     if abs(reference) <= 100 * bar:
         return "", None
     factor = claimed / reference
     for simple in _SIMPLE:
-        if abs(factor - simple) <= abs(factor) * (bar / abs(reference)) + 1e-6 * abs(simple):
+        if abs(factor - simple) <= abs(factor) * (bar / abs(reference)) + (1e-6 + rounding) * abs(simple):
             words = "with the wrong sign" if simple == -1 else f"{simple:.4g} times {of}"
             return f"claimed {words}", simple
     return "", None

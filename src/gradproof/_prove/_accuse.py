@@ -18,6 +18,7 @@ from gradproof._prove._locate import (
     box_words,
     entry_index,
     halves,
+    one_by_one,
     wrong_leaves,
     wrong_place,
 )
@@ -26,6 +27,8 @@ from gradproof._report import Severity, Verdict
 
 # Wrong entries of one leaf that get a finding of their own.
 SHOWN = 20
+# Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
+ONE_BY_ONE = 16
 
 
 def accuse(
@@ -102,6 +105,8 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
     if named is None and leaf.size > 1:
         sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
         place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share)
+        if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
+            place = yield from one_by_one(meter, suspect.leaf, sharpest[0])
     if place is not None and place.entries:
         note = report_entries(ledger, leaf, place)
     else:
@@ -137,7 +142,8 @@ def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
         claimed = float(ledger.claim[entry.index])
         path = leaf.path + str(list(index))
         lone = Evidence(path=path, shape=(), size=1)
-        residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed)
+        rounding = ledger.rounding * abs(claimed)
+        residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed, rounding=rounding)
         lone.add(Direction(stream=-1, group=(), scales=()), residual)
         cause = factor_cause(lone)
         named = cause if isinstance(cause, Cause) else None

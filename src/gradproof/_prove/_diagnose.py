@@ -74,7 +74,7 @@ def fit(targets: Sequence[float], terms: Sequence[float], evidence: Evidence) ->
     Fit or None
         None if a measurement disagrees. `chance` is how likely residuals of this size would all agree by accident.
     """
-    bars = [residual.bar for residual in evidence.residuals]
+    bars = [residual.bar + residual.rounding for residual in evidence.residuals]
     y, bar, t = (np.asarray(values, dtype=np.float64) for values in (targets, bars, terms))
     if not (np.isfinite(t).all() and np.any(t != 0)):
         return None

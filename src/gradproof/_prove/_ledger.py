@@ -21,6 +21,8 @@ class Ledger:
         self.results: dict[int, LeafResult] = {}
         self.findings: list[Finding] = []
         self.reasons: list[Reason] = []
+        # As in `Meter`.
+        self.rounding = 0.0
 
     def settle(
         self,

@@ -334,6 +334,25 @@ def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
     return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
 
 
+def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:
+    """The wrong entries of a small leaf, each along a line of its own; `whole` is the residual that they make.
+
+    For where parts of one direction say nothing: f may bend so much along it that no pair of values is believed.
+    """
+    found: list[WrongEntry] = []
+    directions = meter.directions
+    least = 1e-3 * abs(whole.value) / directions.leaves[leaf].size
+    for index in range(directions.leaves[leaf].start, directions.leaves[leaf].stop):
+        direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=index)
+        v = float(directions.vector(direction)[index])
+        measured = yield from meter.slope(direction, abs(float(directions.claim[index]) * v))
+        alone = measured.as_residual()
+        if measured.finite and alone.clear and abs(alone.value) > least:
+            reference = float(directions.claim[index]) + alone.value / v
+            found.append(WrongEntry(index=index, reference=reference, bar=alone.bar / abs(v)))
+    return Place(entries=tuple(found), complete=bool(found))
+
+
 def entry_index(shape: Sequence[int], offset: int) -> tuple[int, ...]:
     """Multi-index of a flat offset within a leaf."""
     return tuple(int(i) for i in np.unravel_index(offset, tuple(shape)))

@@ -39,11 +39,15 @@ Asking = Generator[Question, Floats, Result]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Residual:
-    """True minus claimed slope along (a part of) a direction, with its bar (absolute)."""
+    """True minus claimed slope along (a part of) a direction, with its bar (absolute).
+
+    rounding : what the claim's own precision may add, where that is coarser than f's (absolute).
+    """
 
     value: float
     bar: float
     claimed: float
+    rounding: float = 0.0
 
     @property
     def seen(self) -> bool:
@@ -65,7 +69,12 @@ class Residual:
 
     def __sub__(self, part: Residual) -> Residual:
         """The residual along the rest, given that along a part of the same direction."""
-        return Residual(value=self.value - part.value, bar=self.bar + part.bar, claimed=self.claimed - part.claimed)
+        return Residual(
+            value=self.value - part.value,
+            bar=self.bar + part.bar,
+            claimed=self.claimed - part.claimed,
+            rounding=self.rounding + part.rounding,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +84,7 @@ class Measured:
     claimed : <claim, v>.
     value, bar : the reference slope and its error bar, the claim's own rounding included.
     scale : natural size of the slope: norm of claim times step over the entries that move.
+    rounding : as in `Residual`.
     """
 
     direction: Direction
@@ -83,6 +93,7 @@ class Measured:
     value: float
     bar: float
     scale: float
+    rounding: float = 0.0
 
     @property
     def residual(self) -> float:
@@ -98,7 +109,7 @@ class Measured:
         return math.isfinite(self.value) and math.isfinite(self.bar)
 
     def as_residual(self) -> Residual:
-        return Residual(value=self.residual, bar=self.bar, claimed=self.claimed)
+        return Residual(value=self.residual, bar=self.bar, claimed=self.claimed, rounding=self.rounding)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,6 +156,8 @@ class Meter:
         self.directions = directions
         self.eps = eps
         self.resolution = resolution
+        # What the claim's own precision may be off by, relative to the natural size of a slope.
+        self.rounding = 0.0
         self.witnesses = tuple(witnesses)
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None
@@ -248,6 +261,7 @@ class Meter:
             # Each of the n terms of the inner product is rounded; 8 half-ulps of their absolute sum cover it.
             bar=float(found.bar[0]) + 8 * EPS64 * absolute,
             scale=scale,
+            rounding=self.rounding * scale,
         )
 
     def witness(self, measured: Measured) -> Asking[tuple[float, float] | None]:
@@ -308,7 +322,8 @@ class Meter:
             even = abs((plus + minus) / 2 - float(known.f0[0]))
             bar = known.question_bar(step, even, scale) + 8 * EPS64 * absolute
             if math.isfinite(bar):
-                return Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
+                value = (plus - minus) / (2 * step) - claimed
+                return Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
         return (yield from self.slope(direction, scale, known=known)).as_residual()
 
 

@@ -33,6 +33,8 @@ SPARING_ACCUSED = 3
 NEGLIGIBLE = 1e-13
 # Leaves that are judged one by one where a direction through all of them fails and none stands out.
 ALONE = 12
+# Roundings of a backward pass in the claim's own precision that a named mistake may be hidden by.
+ROUNDINGS = 64.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
@@ -110,6 +112,7 @@ class _Proof:
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.meter.continuous = options.sees
         self.ledger = Ledger(problem, directions)
+        self.meter.rounding = self.ledger.rounding = ROUNDINGS * options.claim_eps
         self.rtol = self.limits.tolerance(problem.eps)
         self.by_entries = options.level == "entries"
         self.asked_by_entries = self.by_entries
