@@ -24,6 +24,8 @@ Vector = NDArray[np.float64]
 
 # Outputs that get a proof of their own, entries and columns that get a finding of their own.
 ROWS, SHOWN = 8, 20
+# What is said of a column without a factor: where it is to be said of all, one finding says as much.
+UNNAMED = "these entries are wrong"
 # Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
 FEW = 2
 # Outputs up to which a slope of every one is measured: 40 values of each fit into 64 MB.
@@ -103,6 +105,8 @@ class _Search:
                 return [whole]
         if columns is not None and FEW < len(columns) <= len(rows):
             found = self._columns(columns)
+            if self._is_all_of_it(found):
+                return [self._summary(lines, rows)]
             if found:
                 return found
         if 0 < len(rows) <= ROWS:
@@ -111,7 +115,7 @@ class _Search:
                 return found
         if self.claimed.matrix is not None and self.claimed.columns <= COLUMNS and not self.claimed.reduced:
             found = self._columns(range(self.claimed.columns))
-            if found:
+            if found and not self._is_all_of_it(found):
                 return found
         elif columns is not None:
             found = self._columns(columns)
@@ -226,6 +230,12 @@ class _Search:
             found[0] = dataclasses.replace(found[0], advice=f"{found[0].advice} {more}")
         return found
 
+    def _is_all_of_it(self, found: list[Finding]) -> bool:
+        """Whether the columns that are wrong are all those of some leaves, and nothing else is known of any."""
+        touched = [leaf for leaf in self.claimed.leaves if any(_within(one.path, leaf.path) for one in self.errors)]
+        count = sum(leaf.size for leaf in touched)
+        return len(found) == count > FEW and all(one.kind == UNNAMED for one in found)
+
     def _is_column(self, j: int, line: Line, rows: NDArray[np.intp]) -> bool:
         """Whether one input is wrong in most outputs, or in all that depend on it."""
         assert self.claimed.matrix is not None
@@ -276,7 +286,7 @@ class _Search:
         return self._finding(
             path=path,
             place=place if len(rows) == self.m else f"in {len(rows)} of {self.m} outputs",
-            kind=kind or "these entries are wrong",
+            kind=kind or UNNAMED,
             claimed=float(claimed[i]) / step,
             reference=float(line.value[i]) / step,
             error_bar=float(line.bar[i]) / abs(step),
