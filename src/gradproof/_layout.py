@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradproof import _backends
-from gradproof._backends import Array, Maker, Vector
+from gradproof._backends import Array, Maker, Matrix, Vector
 from gradproof._leaf import Leaf
 from gradproof._pieces import is_many, joined
 from gradproof._tree import NamedLeaf
@@ -63,7 +63,7 @@ class Origin:
         if not self.is_complex:
             return (value,)
         # What happens to be real here counts as complex all the same.
-        return backend.halves(value) if backend.kind_of(value) == "c" else (value, np.zeros(self.shape))
+        return backend.halves(value) if backend.kind_of(value) == "c" else (value, np.zeros(np.shape(value)))
 
     def maker(self, parts: Sequence[Maker]) -> Maker:
         """Return the maker of the whole, from those of its parts."""
@@ -169,6 +169,31 @@ class Layout:
         piece = self.point[leaf.start : leaf.stop].copy()
         make = _backends.of(template).maker(template, 0)
         return lambda _: make(piece.copy())
+
+    def stacked(self, points: Matrix, starts: Sequence[int | None]) -> list[Any]:
+        """Make all arrays at k points, each with a leading axis k, in the structure's order.
+
+        Row by row `points` (k, n) hold leaf i from ``starts[i]`` on; where that is None the leaf keeps its value.
+        """
+        made: list[Any] = [None] * len(self.origins)
+        for origin in self.origins:
+            parts = [self._rows(i, points, starts[i]) for i in origin.parts]
+            rows = parts[0] if len(parts) == 1 else join_parts(*parts)
+            made[origin.slot] = _backends.of(origin.value).stacked(origin.value, rows)
+        return made
+
+    def _rows(self, i: int, points: Matrix, start: int | None) -> Matrix:
+        """Leaf i at every point (k, size)."""
+        leaf = self.leaves[i]
+        if start is None:
+            return np.broadcast_to(self.point[leaf.start : leaf.stop], (len(points), leaf.size))
+        return points[:, start : start + leaf.size]
+
+    def leaf_rows(self, arrays: Sequence[Any], i: int) -> Matrix:
+        """Return leaf i of arrays that `stacked` has made, as a private float64 matrix (k, size)."""
+        owner = self.owners[i]
+        array = arrays[owner.slot]
+        return owner.vectors(array)[owner.parts.index(i)].reshape(len(array), -1)
 
     def leaf_vector(self, values: Sequence[Any], i: int) -> Vector:
         """Return leaf i of arrays in the structure's order, as a private float64 vector."""

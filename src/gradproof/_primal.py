@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +11,34 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _tree
-from gradproof._backends import Vector
+from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
+
+
+@dataclasses.dataclass
+class Together:
+    """How f can be evaluated at many points in one call.
+
+    Attributes
+    ----------
+    call : callable
+        ``call(*args)``: as f, but every differentiated leaf has a leading axis of k points, and so has every output.
+        None where that cannot be done.
+    is_promised : bool
+        Whether the user says that f does so itself: if it does not, that is an error.
+    is_proven : bool
+        Whether it has been held against f at single points.
+    most : int
+        Points for which there was memory, at most.
+    """
+
+    call: Callable[..., Any]
+    is_promised: bool = False
+    is_proven: bool = False
+    most: int = 1 << 20
 
 
 class Primal:
@@ -37,6 +61,8 @@ class Primal:
         Of the arguments, as Python source; f's own by default.
     is_vector : bool
         Whether f may return more than one number.
+    together : Together, optional
+        How f can be evaluated at many points at once.
 
     Attributes
     ----------
@@ -74,6 +100,7 @@ class Primal:
         name: str | None = None,
         names: Sequence[str] | None = None,
         is_vector: bool = False,
+        together: Together | None = None,
     ) -> None:
         if not callable(f):
             raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
@@ -120,6 +147,7 @@ class Primal:
 
         self._buffer: Vector | None = None
         self.is_vector = is_vector
+        self.together = together
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
@@ -213,6 +241,27 @@ class Primal:
         if self._outputs is None:
             self._outputs = Outputs(returned, self.short_name)
         values = self._outputs.read(returned)
+        values[~np.isfinite(values)] = math.nan
+        return values
+
+    def read_many(self, returned: Any, count: int) -> Matrix:
+        """Return what f returned for `count` points at once as a matrix (count, m); nan where it is not finite.
+
+        Raises
+        ------
+        FunctionError
+            If it is not what f should return.
+        """
+        if self.is_vector:
+            values = self.outputs.read_many(returned, count)
+        else:
+            backend = _backends.of(returned)
+            if np.shape(returned) != (count,) or backend.kind_of(returned) not in "fiu":
+                raise FunctionError(
+                    f"`{self.short_name}` must return one real number for each of {count} points, shape ({count},), "
+                    f"got {_type_name(returned)} of shape {np.shape(returned)}."
+                )
+            values = backend.to_vector(returned).reshape(count, 1)
         values[~np.isfinite(values)] = math.nan
         return values
 

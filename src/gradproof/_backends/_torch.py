@@ -117,6 +117,12 @@ def joined(value: Any, real: Any, imag: Any) -> torch.Tensor:
     return tensor
 
 
+def stacked(value: Any, rows: Array) -> torch.Tensor:
+    """Return a tensor (k, *shape) of the dtype and device of `value`, from its values at k points (k, size)."""
+    tensor = torch.from_numpy(np.array(rows, order="C"))  # pyright: ignore[reportUnknownMemberType]
+    return tensor.reshape(len(rows), *value.shape).to(device=value.device, dtype=value.dtype)
+
+
 def working_copy(array: Any) -> Any:
     """Return a tensor of its own memory that f may keep or change: same strides, no history."""
     return array.detach().clone()

@@ -126,6 +126,31 @@ class TorchAutodiff:
         with torch.no_grad():
             return self._pick(self._call(arguments))
 
+    def many(self, *arguments: Any) -> Any:
+        """`value` at many points by `torch.func.vmap`, or None where that refuses f.
+
+        Every differentiated tensor has a leading axis of k points, and so has every output. Random numbers are the same
+        at all points.
+        """
+        if self._records or any(self._packers):
+            return None
+        leaves, others = arguments[: self.count], arguments[self.count :]
+
+        def at_one(*point: Tensor) -> Any:
+            return self._pick(self._call([*point, *others]))
+
+        try:
+            with torch.no_grad(), warnings.catch_warnings(), self.state.attributes():
+                # How fast torch is here is no concern of the check.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                return torch.func.vmap(at_one, randomness="same")(*leaves)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if "allocate memory" in str(error):
+                raise
+            return None
+
     def vjp(self, cotangent: Any, *arguments: Any) -> Tensors:
         """J^T u in reverse mode, one tensor for each differentiated one; zeros where torch returns None.
 
@@ -386,6 +411,9 @@ class Derivative:
                 leaves = tuple(leaf.detach().requires_grad_() for leaf in leaves)
                 second = tuple(tensor.detach() for tensor in second)
             return self._value(leaves, second, others, create_graph=False).detach()
+
+    def many(self, *arguments: Any) -> None:
+        """Nothing: h differentiates within, which is done one point at a time."""
 
     def vjp(self, cotangent: Any, *arguments: Any) -> Tensors:
         """The gradient of h in reverse mode, times a number."""

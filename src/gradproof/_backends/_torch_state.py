@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools as ft
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,18 @@ class State:
             for module in self._modules:
                 module.restore()
 
+    @contextlib.contextmanager
+    def attributes(self) -> Generator[None]:
+        """Put the modules' own attributes back at the end: what f keeps there under vmap means nothing outside it."""
+        before = [(vars(module.module), dict(vars(module.module))) for module in self._modules]
+        try:
+            yield
+        finally:
+            for now, saved in before:
+                if len(now) != len(saved) or any(now.get(name) is not value for name, value in saved.items()):
+                    now.clear()
+                    now.update(saved)
+
     def buffers(self) -> Buffers:
         """Copies of all buffers as they are now, by their paths."""
         return {path: buffer.detach().clone() for module in self._modules for path, buffer in module.buffers()}
@@ -127,7 +140,7 @@ class _ModuleState:
 
     def __init__(self, path: str, module: Module, keep_grads: bool) -> None:
         self._path = path
-        self._module = module
+        self.module = module
         self._training = module.training
         self._buffers = {
             name: (buffer, None if buffer is None else buffer.detach().clone())
@@ -149,13 +162,13 @@ class _ModuleState:
         ]
 
     def buffers(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, buffer in self._module._buffers.items():
+        for name, buffer in self.module._buffers.items():
             if buffer is not None:
                 yield f"{self._path}.{name}", buffer
 
     def rewind(self) -> None:
-        self._module.training = self._training
-        now = self._module._buffers
+        self.module.training = self._training
+        now = self.module._buffers
         if list(now) != list(self._buffers):
             now.clear()
         with torch.no_grad():
@@ -168,8 +181,8 @@ class _ModuleState:
 
     def restore(self) -> None:
         for name, parameter in self._parameters.items():
-            if self._module._parameters.get(name, self) is not parameter:
-                self._module._parameters[name] = parameter
+            if self.module._parameters.get(name, self) is not parameter:
+                self.module._parameters[name] = parameter
         with torch.no_grad():
             for parameter, requires_grad, gradient, saved in self._grads:
                 if parameter.requires_grad != requires_grad:

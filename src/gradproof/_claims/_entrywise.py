@@ -163,18 +163,12 @@ class Entries:
 
     def _values(self, block: slice, jitter: Vector) -> tuple[Vector, Vector]:
         """Values on both sides of every input of a block, (k, m) each."""
-        count = block.stop - block.start
-        plus, minus = np.empty((count, self.m)), np.empty((count, self.m))
-        v = np.zeros(self.n)
-        for k, j in enumerate(range(block.start, block.stop)):
-            v[j] = self.steps[j]
-            if self.directions.inward[j]:
-                plus[k] = minus[k] = np.nan
-            else:
-                plus[k] = self.lines.values(v, jitter[j])
-                minus[k] = self.lines.values(v, -jitter[j])
-            v[j] = 0.0
-        return plus, minus
+        both = np.full((2, block.stop - block.start, self.m), math.nan)
+        free = np.flatnonzero(self.directions.inward[block] == 0)
+        entries = free + block.start
+        moves = self.steps[entries] * jitter[entries]
+        both[:, free] = self.lines.beside(np.tile(entries, 2), np.concatenate([moves, -moves])).reshape(2, len(free), -1)
+        return both[0], both[1]
 
     def _column(self, j: int, learned: Learned | None) -> None:
         """Measure the slopes along one input."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof import _run
 from gradproof._claims._around import Around, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._line import Known, Slope, slope
@@ -18,6 +19,7 @@ from gradproof._problem import Problem, Samples
 from gradproof._reference import ComplexStep, Trusted
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 EPS64 = 2.0**-52
@@ -114,7 +116,7 @@ class Lines:
 
     def _run(
         self,
-        outputs: Callable[[Vector, float], Vector],
+        outputs: Callable[[Vector, Sequence[float]], Iterable[Vector]],
         v: Vector,
         eps: float,
         scale: Vector,
@@ -124,21 +126,30 @@ class Lines:
         full: bool = False,
     ) -> Slope:
         first, last = reach(self.problem.point, v, self.lower, self.upper)
-        outside = np.full(self.m, math.nan)
         line = slope(self.jitter, eps=eps, scale=scale, target=target if eps < 1e-12 else None, known=known, full=full)
         try:
             steps = next(line)
             while True:
-                values = [outputs(v, step) if first <= step <= last else outside for step in steps.tolist()]
-                steps = line.send(np.array(values))
+                inside = (first <= steps) & (steps <= last)
+                values = np.full((len(steps), self.m), math.nan)
+                for k, found in zip(np.flatnonzero(inside), outputs(v, steps[inside].tolist()), strict=True):
+                    values[k] = found
+                steps = line.send(values)
         except StopIteration as finished:
             return finished.value
 
-    def values(self, v: Vector, step: float) -> Vector:
-        """All values of f at (nearly) x + step v (m,), corrected to first order for where low precision landed."""
-        values, moved = self.problem.outputs(v, step)
+    def values(self, v: Vector, steps: Sequence[float]) -> Iterator[Vector]:
+        """All values of f at (nearly) x + t v for some t (m,), corrected to first order for where they landed."""
+        for values, moved in _run.along(self.problem, v, steps):
+            if moved and self.claimed.matrix is not None:
+                values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
+            yield values
+
+    def beside(self, entries: NDArray[np.intp], moves: Vector) -> Matrix:
+        """The same at x with one entry moved (k, m): `entries` and `moves` are (k,)."""
+        values, moved = _run.outputs(self.problem, _run.Beside(entries, moves))
         if moved and self.claimed.matrix is not None:
-            values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
+            values = values - sum(piece @ self.claimed.matrix[:, part].T for part, piece in moved)
         return values
 
     def witnessed(self, line: Line, tolerance: Vector) -> tuple[Line, Mask]:
@@ -160,7 +171,8 @@ class Lines:
                 seen = witness.outputs(line.v, COMPLEX_STEP) / COMPLEX_STEP
                 seen_bar = 8 * rounding + 64 * EPS64 * np.abs(seen)
             else:
-                found = self._run(witness.outputs, line.v, EPS64, np.abs(line.claimed))
+                values = lambda v, steps, ask=witness.outputs: (ask(v, step) for step in steps)  # noqa: E731
+                found = self._run(values, line.v, EPS64, np.abs(line.claimed))
                 seen, seen_bar = found.value, found.bar + rounding
             answers = open_ & np.isfinite(seen) & np.isfinite(seen_bar)
             with np.errstate(invalid="ignore"):

@@ -25,7 +25,7 @@ from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
 from gradproof._errors import ClaimError, GradproofError, UsageError
-from gradproof._primal import Primal
+from gradproof._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
@@ -47,6 +47,10 @@ class Function(Protocol):
 
     def value(self, *arguments: Any) -> Any:
         """The function itself, with nothing recorded."""
+        ...
+
+    def many(self, *arguments: Any) -> Any:
+        """The function at k points at once: leaves and outputs with a leading axis k; None where it cannot."""
         ...
 
     def vjp(self, cotangent: Any, *arguments: Any) -> Any:
@@ -276,6 +280,7 @@ class _Asked:
             name=self.name,
             names=function.names,
             is_vector=is_vector,
+            together=Together(function.many),
         )
         primal.short_name = self.name
         return primal

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._problem import Problem
 from gradproof._prove import Directions, Question
+from gradproof._run._batched import along
 
 Result = TypeVar("Result")
 
@@ -36,18 +37,20 @@ def answer(
     FunctionError
         If f cannot be evaluated; whatever else f raises that is no Exception passes through.
     """
-    answering: dict[str, Witness] = {"f": problem, **(witnesses or {})}
+    answering = witnesses or {}
     try:
         question = next(proof)
         while True:
             v = directions.vector(question.direction)
             first, last = directions.reach(question.direction)
-            evaluate = answering[question.of].evaluate
-            values = [
-                evaluate(v, step) if question.of == "complex" or first <= step <= last else math.nan
-                for step in question.steps.tolist()
-            ]
+            steps = question.steps
+            inside = np.full(len(steps), True) if question.of == "complex" else (first <= steps) & (steps <= last)
+            values = np.full(len(steps), math.nan)
+            if question.of == "f":
+                values[inside] = [problem.combined(*found) for found in along(problem, v, steps[inside].tolist())]
+            else:
+                values[inside] = [answering[question.of].evaluate(v, step) for step in steps[inside].tolist()]
             del v  # a large vector must be gone before the next one is drawn
-            question = proof.send(np.array(values))
+            question = proof.send(values)
     except StopIteration as finished:
         return finished.value
