@@ -170,27 +170,20 @@ class Layout:
         make = _backends.of(template).maker(template, 0)
         return lambda _: make(piece.copy())
 
-    def stacked(self, points: Matrix, starts: Sequence[int | None]) -> list[Any]:
-        """Make all arrays at k points, each with a leading axis k, in the structure's order.
+    def stacked(self, rows: Sequence[Matrix], count: int) -> list[Any]:
+        """Make all arrays at `count` points, each with a leading axis for them, in the structure's order.
 
-        Row by row `points` (k, n) hold leaf i from ``starts[i]`` on; where that is None the leaf keeps its value.
+        ``rows[i]`` are the values of leaf i: (count, size), or (1, size) where they are the same at all points.
         """
         made: list[Any] = [None] * len(self.origins)
         for origin in self.origins:
-            parts = [self._rows(i, points, starts[i]) for i in origin.parts]
-            rows = parts[0] if len(parts) == 1 else join_parts(*parts)
-            made[origin.slot] = _backends.of(origin.value).stacked(origin.value, rows)
+            parts = [rows[i] for i in origin.parts]
+            whole = parts[0] if len(parts) == 1 else join_parts(*np.broadcast_arrays(*parts))
+            made[origin.slot] = _backends.of(origin.value).stacked(origin.value, whole, count)
         return made
 
-    def _rows(self, i: int, points: Matrix, start: int | None) -> Matrix:
-        """Leaf i at every point (k, size)."""
-        leaf = self.leaves[i]
-        if start is None:
-            return np.broadcast_to(self.point[leaf.start : leaf.stop], (len(points), leaf.size))
-        return points[:, start : start + leaf.size]
-
     def leaf_rows(self, arrays: Sequence[Any], i: int) -> Matrix:
-        """Return leaf i of arrays that `stacked` has made, as a private float64 matrix (k, size)."""
+        """Return leaf i of arrays that `stacked` has made, as a private float64 matrix (count, size)."""
         owner = self.owners[i]
         array = arrays[owner.slot]
         return owner.vectors(array)[owner.parts.index(i)].reshape(len(array), -1)

@@ -118,10 +118,8 @@ class Outputs:
             value = by_keys[key].value
             _require_number(value, by_keys[key].path, self._name)
             if np.shape(value) != (count, *origin.shape):
-                where = f"(one for each of {count} points, of shape {origin.shape} each)"
-                raise FunctionError(
-                    f"`{self._name}` must return arrays of shape {(count, *origin.shape)} {where}, got {np.shape(value)}."
-                )
+                expected = f"shape {(count, *origin.shape)}, one of shape {origin.shape} for each of {count} points"
+                raise FunctionError(f"`{self._name}` must return arrays of {expected}, got {np.shape(value)}.")
             pieces += [part.reshape(count, -1) for part in origin.vectors(value)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
 

@@ -29,15 +29,15 @@ class Together:
         None where that cannot be done.
     is_promised : bool
         Whether the user says that f does so itself: if it does not, that is an error.
-    is_proven : bool
-        Whether it has been held against f at single points.
+    proven : set of tuple of bool
+        Which leaves moved when it was held against f at single points: f may be computed in another way for each.
     most : int
         Points for which there was memory, at most.
     """
 
     call: Callable[..., Any]
     is_promised: bool = False
-    is_proven: bool = False
+    proven: set[tuple[bool, ...]] = dataclasses.field(default_factory=set[tuple[bool, ...]])
     most: int = 1 << 20
 
 
@@ -254,6 +254,8 @@ class Primal:
         """
         if self.is_vector:
             values = self.outputs.read_many(returned, count)
+            if math.isfinite(float(np.sum(values))):
+                return values
         else:
             backend = _backends.of(returned)
             if np.shape(returned) != (count,) or backend.kind_of(returned) not in "fiu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,20 @@ Moved: TypeAlias = "tuple[tuple[slice, Vector], ...]"
 MovedRows: TypeAlias = "tuple[tuple[slice, Matrix], ...]"
 
 EPS64 = 2.0**-52
+
+
+class Points(Protocol):
+    """Points beside x, made as they are needed."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, x: Vector, part: slice, own: slice) -> Matrix | None:
+        """The entries `own` of some points (k, size); None where all of them leave these entries as they are."""
+        ...
+
+    def one(self, x: Vector, k: int) -> Vector:
+        """A point by itself (n,)."""
+        ...
 
 
 class Samples:
@@ -207,16 +221,21 @@ class Problem:
                 raise FunctionError(raised(primal.short_name, error, where)) from error
         return primal.read(returned), beside
 
-    def visit_many(self, points: Matrix) -> tuple[Matrix, MovedRows] | None:
-        """Evaluate f at k points (k, n) in one call: its values (k, m), and how far which leaves landed beside these.
+    def visit_many(self, points: Points, part: slice) -> tuple[Matrix, MovedRows, tuple[bool, ...]] | None:
+        """Evaluate f at some of many points in one call.
 
-        None where f cannot be evaluated so. Whatever f raises passes through.
+        Returns its values (k, m), how far which leaves landed beside the points, and which leaves moved; None where f
+        cannot be evaluated so. Whatever f raises passes through.
         """
-        primal, count = self.primal, len(points)
+        primal, count = self.primal, len(range(*part.indices(len(points))))
         if primal.together is None:
             return None
-        arrays = primal.layout.stacked(points, self._starts)
-        beside = tuple((part, primal.layout.leaf_rows(arrays, i) - points[:, part]) for part, i in self._rounded)
+        rows = [
+            primal.point[None, leaf.start : leaf.stop] if start is None else self._rows(points, part, start, leaf.size)
+            for leaf, start in zip(primal.leaves, self._starts, strict=True)
+        ]
+        arrays = primal.layout.stacked(rows, count)
+        beside = tuple((span, primal.layout.leaf_rows(arrays, i) - rows[i]) for span, i in self._rounded)
         primal.calls += 1
         with np.errstate(all="ignore"):
             returned = primal.together.call(*primal.arguments(arrays))
@@ -224,7 +243,13 @@ class Problem:
             return None
         values = primal.read_many(returned, count)
         primal.evaluations += count
-        return values, beside
+        return values, beside, tuple(len(one) > 1 for one in rows)
+
+    def _rows(self, points: Points, part: slice, start: int, size: int) -> Matrix:
+        """A leaf at some points (k, size), or (1, size) where none of them moves it."""
+        own = slice(start, start + size)
+        rows = points.rows(self.point, part, own)
+        return self.point[None, own] if rows is None else rows
 
 
 class _Cotangent:

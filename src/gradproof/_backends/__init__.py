@@ -64,10 +64,10 @@ class Backend(Protocol):
         """Put two parts together: a complex leaf like `value`."""
         ...
 
-    def stacked(self, value: Any, rows: Array) -> Any:
-        """Return one array (k, *shape) of the kind, dtype and device of a leaf, from its values at k points (k, size).
+    def stacked(self, value: Any, rows: Array, count: int) -> Any:
+        """Return an array (count, *shape) of a leaf's kind, dtype and device, from its values at as many points.
 
-        The rows of a complex leaf are complex.
+        `rows` are (count, size), or (1, size) where it is the same everywhere; those of a complex leaf are complex.
         """
         ...
 

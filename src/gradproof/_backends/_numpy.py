@@ -136,9 +136,10 @@ def joined(value: Any, real: Any, imag: Any) -> Any:
     return array if type(value) in (np.ndarray, np.memmap) else array.view(type(value))
 
 
-def stacked(value: Any, rows: Array) -> Array:
-    """Return an array (k, *shape) of the dtype and subclass of `value`, from its values at k points (k, size)."""
-    array = np.array(rows, dtype=np.dtype(dtype_of(value)), order="C").reshape(len(rows), *np.shape(value))
+def stacked(value: Any, rows: Array, count: int) -> Array:
+    """Return an array (count, *shape) of the dtype and subclass of `value`, from (count, size) or (1, size)."""
+    array = np.empty((count, *np.shape(value)), dtype_of(value))
+    array[:] = rows.reshape(len(rows), *np.shape(value))
     return array.view(type(value)) if is_array(value) and type(value) not in (np.ndarray, np.memmap) else array
 
 

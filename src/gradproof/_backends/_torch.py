@@ -117,10 +117,14 @@ def joined(value: Any, real: Any, imag: Any) -> torch.Tensor:
     return tensor
 
 
-def stacked(value: Any, rows: Array) -> torch.Tensor:
-    """Return a tensor (k, *shape) of the dtype and device of `value`, from its values at k points (k, size)."""
+def stacked(value: Any, rows: Array, count: int) -> torch.Tensor:
+    """Return a tensor (count, *shape) of the dtype and device of `value`, from (count, size) or (1, size).
+
+    What is the same at all points is so in memory: it has stride 0 along the leading axis.
+    """
     tensor = torch.from_numpy(np.array(rows, order="C"))  # pyright: ignore[reportUnknownMemberType]
-    return tensor.reshape(len(rows), *value.shape).to(device=value.device, dtype=value.dtype)
+    tensor = tensor.reshape(len(rows), *value.shape).to(device=value.device, dtype=value.dtype)
+    return tensor if len(rows) == count else tensor.expand(count, *value.shape)
 
 
 def working_copy(array: Any) -> Any:

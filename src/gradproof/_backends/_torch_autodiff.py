@@ -36,6 +36,10 @@ _NOT_THERE = re.compile(
 _NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
 
 
+# Numbers in one batch of rows (they fit into a cache), and rows from which on a batch is faster.
+ROW_NUMBERS, FEW_ROWS = 300_000, 4
+
+
 class NotAvailableError(Exception):
     """The framework has no rule for this mode; the message is its own, in one line."""
 
@@ -135,6 +139,12 @@ class TorchAutodiff:
         if self._records or any(self._packers):
             return None
         leaves, others = arguments[: self.count], arguments[self.count :]
+        # What is the same at all points need not be computed for each (see `_torch.stacked`).
+        moves = [len(leaf) == 1 or leaf.stride(0) > 0 for leaf in leaves]
+        if not any(moves):
+            return None
+        leaves = [leaf if moving else leaf[0] for leaf, moving in zip(leaves, moves, strict=True)]
+        axes = tuple(0 if moving else None for moving in moves)
 
         def at_one(*point: Tensor) -> Any:
             return self._pick(self._call([*point, *others]))
@@ -143,11 +153,9 @@ class TorchAutodiff:
             with torch.no_grad(), warnings.catch_warnings(), self.state.attributes():
                 # How fast torch is here is no concern of the check.
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                return torch.func.vmap(at_one, randomness="same")(*leaves)
-        except torch.OutOfMemoryError:
-            raise
+                return torch.func.vmap(at_one, in_dims=axes, randomness="same")(*leaves)
         except Exception as error:
-            if "allocate memory" in str(error):
+            if out_of_memory(error):
                 raise
             return None
 
@@ -175,35 +183,26 @@ class TorchAutodiff:
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
-    def rows(self, *arguments: Any) -> list[Tensor] | None:
-        """The rows of J in reverse mode from one recorded graph, ``(m, *leaf.shape)`` by each differentiated tensor.
+    def rows(self, *arguments: Any) -> Tensor | None:
+        """The rows of J (m, n) in reverse mode from one recorded graph, as float64 on the CPU.
 
-        None where there are complex tensors, or the graph does not allow it.
+        A complex tensor has two rows for each entry, or two columns: all of its real part, then all of its imaginary
+        part. None where the graph does not allow it.
         """
-        if any(leaf.is_complex() for leaf in arguments[: self.count]):
-            return None
         with torch.enable_grad():
             leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
             outputs = self.outputs(leaves, arguments[self.count :])
-            if any(output.is_complex() for output in outputs):
-                return None
-            rows: list[Tensors] = []
+            parts = [(y, factor) for y in outputs for factor in ((1.0, 1j) if y.is_complex() else (1.0,))]
+            columns = sum(leaf.numel() * (2 if leaf.is_complex() else 1) for leaf in leaves)
+            matrix = torch.zeros(sum(y.numel() for y, _ in parts), columns, dtype=torch.float64, device="cpu")
+            first = 0
             try:
-                for output in outputs:
-                    for unit in _units(output):
-                        if not output.requires_grad:
-                            rows.append(tuple(torch.zeros_like(leaf) for leaf in leaves))
-                            continue
-                        found = _grad([output], leaves, [unit], retain_graph=True)
-                        rows.append(
-                            tuple(
-                                torch.zeros_like(leaf) if gradient is None else gradient
-                                for leaf, gradient in zip(leaves, found, strict=True)
-                            )
-                        )
+                for output, factor in parts:
+                    _fill_rows(matrix[first : first + output.numel()], output, leaves, factor)
+                    first += output.numel()
             except RuntimeError:
                 return None
-            return [torch.stack(columns) for columns in zip(*rows, strict=True)]
+            return matrix
 
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """J v in forward mode, in the structure of `value`.
@@ -541,12 +540,42 @@ def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
 
 
-def _units(tensor: Tensor) -> Generator[Tensor]:
-    """All tensors like this one that are 1 in one entry and 0 in all others."""
-    for i in range(tensor.numel()):
-        unit = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
-        unit[i] = 1.0
-        yield unit.reshape(tensor.shape)
+def _fill_rows(matrix: Tensor, output: Tensor, leaves: Tensors, factor: complex) -> None:
+    """Write the derivatives of `factor` times every entry of an output: many rows at a time where torch can."""
+    count = output.numel()
+    if not output.requires_grad:
+        return
+    most = max(1, ROW_NUMBERS // (count + matrix.shape[1]))
+    batched, start = count >= FEW_ROWS, 0
+    while start < count:
+        size = min(most if batched else 1, count - start)
+        units = torch.zeros((size, count), dtype=output.dtype, device=output.device)
+        units.diagonal(start).fill_(factor)
+        us = units.reshape(size, *output.shape) if batched else units.reshape(output.shape)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                found = _grad([output], leaves, [us], retain_graph=True, is_grads_batched=batched)
+        except RuntimeError as error:
+            if not batched:
+                raise
+            batched = out_of_memory(error) and size > 1
+            most = size // 2
+            continue
+        column = 0
+        for leaf, gradient in zip(leaves, found, strict=True):
+            halves = (torch.real, torch.imag) if leaf.is_complex() else (lambda tensor: tensor,)
+            for half in halves:
+                if gradient is not None:
+                    part = matrix[start : start + size, column : column + leaf.numel()]
+                    part.copy_(half(gradient).reshape(size, -1))
+                column += leaf.numel()
+        start += size
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether torch had not enough memory, of a GPU or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _grad(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _run
 from gradproof._claims._around import Around, reach
 from gradproof._claims._claimed import Claimed
+from gradproof._claims._columns import slopes
 from gradproof._line import Known, Slope, slope
 from gradproof._line._estimate import estimate
 from gradproof._line._noise import Noise
@@ -28,6 +29,8 @@ COMPLEX_STEP = 1e-20
 TARGET = 1e-6
 # A quotient at coarser steps may differ so much from the slope before it is doubted.
 PLAUSIBLE = 3e-4
+# Entries of a matrix that are worked on at a time.
+CHUNK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,6 @@ class Lines:
         self.problem = Problem(claimed.primal, zeros, samples=samples, eps=eps)
         self.jitter: np.random.Generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 2))))
         self.moved = False
-        self._magnitude: Vector | None = None
         self._around = around
         self._witnesses: dict[str, Trusted | ComplexStep] | None = None
         self._zeros = zeros
@@ -85,6 +87,35 @@ class Lines:
     ) -> Line:
         """Measure the slopes along v; `scale` (m,) is their natural size, `target` a relative bar that will do."""
         found = self._run(self.values, v, self.eps, scale, target=target, known=known, full=full)
+        if self.claimed.matrix is None:
+            return self._line(v, found, scale)
+        return self._line(v, found, scale, self.claimed.matrix @ v, self._absolute(v))
+
+    def columns(
+        self,
+        entries: NDArray[np.intp],
+        moves: Vector,
+        scale: Vector,
+        *,
+        known: Known | None = None,
+        target: float = TARGET,
+    ) -> Iterator[Line]:
+        """Measure along single entries, (k,) as `moves`, which are how far each moves: as `measure`."""
+        matrix, n = self.claimed.matrix, len(self.problem.point)
+        assert matrix is not None
+        bounds = None if self.lower is None or self.upper is None else (self.lower, self.upper)
+        target_here = target if self.eps < 1e-12 else None
+        options = {"eps": self.eps, "scale": scale, "target": target_here, "known": known}
+        found = slopes(self.problem, self.beside, self.jitter, entries, moves, bounds, **options)
+        for j, move, one in zip(entries.tolist(), moves.tolist(), found, strict=True):
+            v = np.zeros(n)
+            v[j] = move
+            yield self._line(v, one, scale, matrix[:, j] * move, np.abs(matrix[:, j] * move))
+
+    def _line(
+        self, v: Vector, found: Slope, scale: Vector, claimed: Vector | None = None, absolute: Vector | None = None
+    ) -> Line:
+        """A slope as a line; `absolute` is the sum of the sizes of the terms of `claimed`."""
         bar = np.where(np.isfinite(found.bar) & np.isfinite(found.value), found.bar, np.inf)
         if len(found.h):
             changed = (found.plus != found.f0) | (found.minus != found.f0)
@@ -99,20 +130,19 @@ class Lines:
                 off = np.abs(third - found.value)
                 odd = (found.side == 0) & (off > PLAUSIBLE * np.maximum(scale, np.abs(found.value)) + bar)
             bar = np.where(odd & (found.stage < 2), off, bar)
-        claimed = None
-        if self.claimed.matrix is not None:
-            claimed = self.claimed.matrix @ v
+        if absolute is not None:
             # Each of the n terms of the claim's own inner product is rounded: 8 half-ulps of their absolute sum.
-            bar = bar + 8 * EPS64 * (self.magnitude @ np.abs(v))
+            bar = bar + 8 * EPS64 * absolute
         return Line(v=v, value=found.value, bar=bar, claimed=claimed, slope=found)
 
-    @property
-    def magnitude(self) -> Vector:
-        """|J| (m, n)."""
-        if self._magnitude is None:
-            assert self.claimed.matrix is not None
-            self._magnitude = np.abs(self.claimed.matrix)
-        return self._magnitude
+    def _absolute(self, v: Vector) -> Vector:
+        """|J| |v| (m,), some rows at a time: a whole |J| would not stay in the cache."""
+        matrix, size = self.claimed.matrix, np.abs(v)
+        assert matrix is not None
+        count = max(1, CHUNK // max(1, len(v)))
+        if count >= self.m:
+            return np.abs(matrix) @ size
+        return np.concatenate([np.abs(matrix[i : i + count]) @ size for i in range(0, self.m, count)])
 
     def _run(
         self,
@@ -165,7 +195,7 @@ class Lines:
         disagree = np.zeros(self.m, dtype=bool)
         assert line.claimed is not None
         open_ = np.ones(self.m, dtype=bool)
-        rounding = 8 * EPS64 * (self.magnitude @ np.abs(line.v))
+        rounding = 8 * EPS64 * self._absolute(line.v)
         for name, witness in self._witnesses.items():
             if name == "complex":
                 seen = witness.outputs(line.v, COMPLEX_STEP) / COMPLEX_STEP

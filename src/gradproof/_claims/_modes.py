@@ -19,7 +19,7 @@ from gradproof import _prove
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
-from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
@@ -247,7 +247,9 @@ class _Asked:
         if self.mode == "fwd":
             return primal, prove_jvp(task, function.jvp)
         vjp = function.vjp if self.mode == "rev" else self._vjp
-        if is_vector and primal.outputs.size > MANY and np.isfinite(primal.output_values()).all():
+        m, n = primal.outputs.size if is_vector else 1, len(primal.point)
+        by_entry = self.options.level == "entries" and m * n <= EVERYTHING
+        if m > MANY and not by_entry and np.isfinite(primal.output_values()).all():
             return primal, prove_many(primal, vjp, self.options, self.reproducer)
         if is_vector:
             return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from gradproof._errors import FunctionError
 from gradproof._pieces import is_large
 from gradproof._primal import Together, raised
-from gradproof._problem import Moved, MovedRows, Problem
+from gradproof._problem import Moved, MovedRows, Points, Problem
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -21,22 +20,14 @@ Matrix = NDArray[np.float64]
 BUDGET, BETWEEN = 1 << 26, 4
 # Points from which on one call is taken to cost less than one for each.
 LEAST = 32
+# Points that are evaluated one by one before their values are put together.
+MOST_ALONE = 64
 # Values at one point may differ by this many half-ulps of the largest: sums are taken in another order.
 ROUNDINGS = 128
 # Where the user says that f takes many points: by so much of the values, and of their change between two points.
 SHARE, SHARE_OF_CHANGE = 1e-7, 1e-3
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate|cannot allocate|RESOURCE_EXHAUSTED", re.IGNORECASE)
-
-
-class Points(Protocol):
-    """Points beside x, made as they are needed."""
-
-    def __len__(self) -> int: ...
-
-    def made(self, x: Vector, part: slice) -> Matrix:
-        """Some of them (k, n)."""
-        ...
 
 
 class Along:
@@ -48,11 +39,20 @@ class Along:
     def __len__(self) -> int:
         return len(self._steps)
 
-    def made(self, x: Vector, part: slice) -> Matrix:
-        """Some of them (k, n)."""
-        points = self._steps[part, None] * self._v
-        points += x
-        return points
+    def rows(self, x: Vector, part: slice, own: slice) -> Matrix | None:
+        """The entries `own` of some points (k, size); None where all of them leave these entries as they are."""
+        v = self._v[own]
+        if not v.any():
+            return None
+        rows = self._steps[part, None] * v
+        rows += x[own]
+        return rows
+
+    def one(self, x: Vector, k: int) -> Vector:
+        """A point by itself (n,)."""
+        point = self._v * self._steps[k]
+        point += x
+        return point
 
 
 class Beside:
@@ -64,12 +64,21 @@ class Beside:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def made(self, x: Vector, part: slice) -> Matrix:
-        """Some of them (k, n)."""
-        entries, moves = self._entries[part], self._moves[part]
-        points = np.repeat(x[None], len(entries), axis=0)
-        points[np.arange(len(entries)), entries] += moves
-        return points
+    def rows(self, x: Vector, part: slice, own: slice) -> Matrix | None:
+        """The entries `own` of some points (k, size); None where all of them leave these entries as they are."""
+        entries = self._entries[part]
+        here = np.flatnonzero((own.start <= entries) & (entries < own.stop))
+        if not here.size:
+            return None
+        rows = np.repeat(x[None, own], len(entries), axis=0)
+        rows[here, entries[here] - own.start] += self._moves[part][here]
+        return rows
+
+    def one(self, x: Vector, k: int) -> Vector:
+        """A point by itself (n,)."""
+        point = x.copy()
+        point[self._entries[k]] += self._moves[k]
+        return point
 
 
 def pays(problem: Problem, count: int) -> bool:
@@ -108,14 +117,14 @@ def outputs(problem: Problem, points: Points) -> tuple[Matrix, MovedRows]:
     start, count = 0, len(points)
     while start < count:
         together = problem.primal.together
-        room = 64 if together is None else _room(problem, together)
-        block = points.made(problem.point, slice(start, min(start + room, count)))
-        found = _at_once(problem, block) if pays(problem, len(block)) else _one_by_one(problem, block)
+        size = min(MOST_ALONE if together is None else _room(problem, together), count - start)
+        part = slice(start, start + size)
+        found = _at_once(problem, points, part) if pays(problem, size) else _one_by_one(problem, points, part)
         if found is None:
             continue  # in smaller pieces, or one by one
         values.append(found[0])
         beside.append(found[1])
-        start += len(block)
+        start += size
     if len(values) == 1:
         return values[0], beside[0]
     m = problem.primal.outputs.size if problem.primal.is_vector else 1
@@ -131,44 +140,48 @@ def _room(problem: Problem, together: Together) -> int:
     return max(1, min(together.most, BUDGET // (8 * BETWEEN * width)))
 
 
-def _one_by_one(problem: Problem, block: Matrix) -> tuple[Matrix, MovedRows]:
-    found = [problem.visit(point) for point in block]
+def _one_by_one(problem: Problem, points: Points, part: slice) -> tuple[Matrix, MovedRows]:
+    found = [problem.visit(points.one(problem.point, k)) for k in range(part.start, part.stop)]
     beside = zip(*(moved for _, moved in found), strict=True)
     return np.array([values for values, _ in found]), tuple(
-        (parts[0][0], np.array([piece for _, piece in parts])) for parts in beside
+        (pieces[0][0], np.array([piece for _, piece in pieces])) for pieces in beside
     )
 
 
-def _at_once(problem: Problem, block: Matrix) -> tuple[Matrix, MovedRows] | None:
-    """Evaluate a block in one call; None where it has to be tried again, in smaller pieces or one by one."""
+def _at_once(problem: Problem, points: Points, part: slice) -> tuple[Matrix, MovedRows] | None:
+    """Evaluate some points in one call; None where that has to be tried again, in smaller pieces or one by one."""
     together = problem.primal.together
     assert together is not None
-    proving = not together.is_proven
-    asked = np.concatenate([problem.point[None], block]) if proving else block
     try:
-        found = problem.visit_many(asked)
+        found = problem.visit_many(points, part)
     except (ValueError, ArithmeticError) as error:
         if isinstance(error, FunctionError):
             raise
-        return _one_by_one(problem, block)
+        return _one_by_one(problem, points, part)
     except Exception as error:
+        size = part.stop - part.start
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
-            raise FunctionError(raised(problem.primal.short_name, error, f"at {len(asked)} points at once")) from error
-        together.most = len(block) // 2
+            raise FunctionError(raised(problem.primal.short_name, error, f"at {size} points at once")) from error
+        together.most = size // 2
         if together.most < 2:
             problem.primal.together = None
         return None
-    if found is not None and proving:
-        trusted = _agrees(problem, together, found[0], block[-1])
-        together.is_proven = True
-        found = (found[0][1:], tuple((part, rows[1:]) for part, rows in found[1])) if trusted else None
     if found is None:
         problem.primal.together = None
-    return found
+        return None
+    values, beside, moving = found
+    if moving not in together.proven:
+        ends = part.start, part.stop - 1
+        alone = np.array([problem.visit(points.one(problem.point, k))[0] for k in ends])
+        together.proven.add(moving)
+        if not _agrees(problem, together, alone, values[[0, -1]]):
+            problem.primal.together = None
+            return None
+    return values, beside
 
 
-def _agrees(problem: Problem, together: Together, values: Matrix, last: Vector) -> bool:
-    """Whether the first and the last point give what they give by themselves.
+def _agrees(problem: Problem, together: Together, alone: Matrix, seen: Matrix) -> bool:
+    """Whether two points give among others what they give by themselves, (2, m) each.
 
     Raises
     ------
@@ -176,8 +189,6 @@ def _agrees(problem: Problem, together: Together, values: Matrix, last: Vector) 
         If they do not, although the user says so.
     """
     primal = problem.primal
-    alone = np.array([primal.output_values(), problem.visit(last.copy())[0]])
-    seen = values[[0, -1]]
     size = np.maximum(np.nanmax(np.abs(alone), initial=0.0), np.nanmax(np.abs(seen), initial=0.0))
     eps = primal.outputs.eps if primal.is_vector else problem.eps
     with np.errstate(invalid="ignore"):
@@ -193,7 +204,7 @@ def _agrees(problem: Problem, together: Together, values: Matrix, last: Vector) 
         place = f"`{primal.outputs.path_of(column)}` of " if primal.is_vector and primal.outputs.size > 1 else ""
         raise FunctionError(
             f"`{primal.short_name}` does not take many points at once as `vectorized=True` says: {place}one point is "
-            f"{alone[row, column]:.9g} by itself and {seen[row, column]:.9g} among {len(values)} points. Each must be "
+            f"{alone[row, column]:.9g} by itself and {seen[row, column]:.9g} among others. Each must be "
             "computed from its own row of the leading axis alone: look for a sum or mean over all axes, or for a "
             "broadcast against the leading axis."
         )
