@@ -16,6 +16,7 @@ from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
+from gradproof._vectorized import one_at_a_time
 
 
 @dataclasses.dataclass
@@ -63,6 +64,8 @@ class Primal:
         Whether f may return more than one number.
     together : Together, optional
         How f can be evaluated at many points at once.
+    vectorized : bool
+        Whether f itself takes many points: differentiated arrays, and outputs, with a leading axis for them.
 
     Attributes
     ----------
@@ -101,6 +104,7 @@ class Primal:
         names: Sequence[str] | None = None,
         is_vector: bool = False,
         together: Together | None = None,
+        vectorized: bool = False,
     ) -> None:
         if not callable(f):
             raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
@@ -115,6 +119,9 @@ class Primal:
         self.wrt = _positions(wrt, len(positional))
         self.names = _argument_names(f, len(positional)) if names is None else list(names)
         self.roots = tuple(self.names[i] for i in self.wrt)
+        if vectorized:
+            self.f = one_at_a_time(f, self.wrt, self.short_name)
+            together = Together(f, is_promised=True)
         self.evaluations = 0
         self.calls = 0
         self.changed: list[str] = []
@@ -222,6 +229,8 @@ class Primal:
         self.calls += 1
         try:
             returned, changed = self.call(self.f, self.buffer())
+        except FunctionError:
+            raise
         except Exception as error:
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)

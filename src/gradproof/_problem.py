@@ -17,9 +17,9 @@ from gradproof._primal import Primal as Primal
 from gradproof._primal import raised
 
 # How far leaves of low precision landed beside the point that was asked for: (slice of the flat vector, distances).
-Moved: TypeAlias = "tuple[tuple[slice, Vector], ...]"
+Moved: TypeAlias = "Sequence[tuple[slice, Vector]]"
 # The same for k points at once: (k, size) in place of (size,).
-MovedRows: TypeAlias = "tuple[tuple[slice, Matrix], ...]"
+MovedRows: TypeAlias = "Sequence[tuple[slice, Matrix]]"
 
 EPS64 = 2.0**-52
 
@@ -217,6 +217,8 @@ class Problem:
             except (ValueError, ArithmeticError):
                 size = primal.outputs.size if primal.is_vector else 1
                 return np.full(size, math.nan), beside
+            except FunctionError:
+                raise
             except Exception as error:
                 raise FunctionError(raised(primal.short_name, error, where)) from error
         return primal.read(returned), beside

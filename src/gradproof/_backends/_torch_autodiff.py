@@ -564,11 +564,10 @@ def _fill_rows(matrix: Tensor, output: Tensor, leaves: Tensors, factor: complex)
             continue
         column = 0
         for leaf, gradient in zip(leaves, found, strict=True):
-            halves = (torch.real, torch.imag) if leaf.is_complex() else (lambda tensor: tensor,)
-            for half in halves:
+            for half in range(2 if leaf.is_complex() else 1):
                 if gradient is not None:
-                    part = matrix[start : start + size, column : column + leaf.numel()]
-                    part.copy_(half(gradient).reshape(size, -1))
+                    values = torch.view_as_real(gradient.resolve_conj())[..., half] if leaf.is_complex() else gradient
+                    matrix[start : start + size, column : column + leaf.numel()] = values.reshape(size, -1)
                 column += leaf.numel()
         start += size
 

@@ -87,7 +87,8 @@ class Seen:
     def clearest(self) -> NDArray[np.intp]:
         """The failing inputs, that with the clearest deviation first."""
         inputs = np.flatnonzero(self.failing)
-        contrast = [float(np.max(off / np.maximum(bar, 1e-300))) for off, bar in map(self._full.__getitem__, inputs)]
+        full = [self._full[j] for j in inputs.tolist()]
+        contrast = [float(np.max(off / np.maximum(bar, 1e-300))) for off, bar in full]
         return inputs[np.argsort(-np.array(contrast), kind="stable")]
 
     def against(self, tolerance: Vector) -> tuple[NDArray[np.intp], NDArray[np.intp], Vector, Vector]:

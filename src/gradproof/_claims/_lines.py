@@ -201,8 +201,7 @@ class Lines:
                 seen = witness.outputs(line.v, COMPLEX_STEP) / COMPLEX_STEP
                 seen_bar = 8 * rounding + 64 * EPS64 * np.abs(seen)
             else:
-                values = lambda v, steps, ask=witness.outputs: (ask(v, step) for step in steps)  # noqa: E731
-                found = self._run(values, line.v, EPS64, np.abs(line.claimed))
+                found = self._run(_one_by_one(witness.outputs), line.v, EPS64, np.abs(line.claimed))
                 seen, seen_bar = found.value, found.bar + rounding
             answers = open_ & np.isfinite(seen) & np.isfinite(seen_bar)
             with np.errstate(invalid="ignore"):
@@ -214,6 +213,13 @@ class Lines:
             if not open_.any():
                 break
         return dataclasses.replace(line, value=value, bar=bar), disagree
+
+
+def _one_by_one(
+    outputs: Callable[[Vector, float], Vector],
+) -> Callable[[Vector, Sequence[float]], Iterable[Vector]]:
+    """What says of many steps what `outputs` says of one."""
+    return lambda v, steps: [outputs(v, step) for step in steps]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

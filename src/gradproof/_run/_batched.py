@@ -154,9 +154,11 @@ def _at_once(problem: Problem, points: Points, part: slice) -> tuple[Matrix, Mov
     assert together is not None
     try:
         found = problem.visit_many(points, part)
-    except (ValueError, ArithmeticError) as error:
-        if isinstance(error, FunctionError):
+    except FunctionError:
+        if together.is_promised:
             raise
+        found = None
+    except (ValueError, ArithmeticError):
         return _one_by_one(problem, points, part)
     except Exception as error:
         size = part.stop - part.start

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._problem import Problem
 from gradproof._prove import Directions, Question
-from gradproof._run._batched import along
+from gradproof._run._batched import Beside, along, outputs
 
 Result = TypeVar("Result")
 
@@ -41,6 +41,9 @@ def answer(
     try:
         question = next(proof)
         while True:
+            if question.entries:
+                question = proof.send(_entries(problem, directions, question))
+                continue
             v = directions.vector(question.direction)
             first, last = directions.reach(question.direction)
             steps = question.steps
@@ -54,3 +57,17 @@ def answer(
             question = proof.send(values)
     except StopIteration as finished:
         return finished.value
+
+
+def _entries(problem: Problem, directions: Directions, question: Question) -> NDArray[np.float64]:
+    """Values with one entry after the other moved by itself, at all steps; nan where it can move one way only."""
+    entries = np.array(question.entries, dtype=np.intp)
+    sizes = np.array([directions.entry_size(entry) for entry in question.entries])
+    free = np.flatnonzero(directions.inward[entries] == 0)
+    values = np.full((len(entries), len(question.steps)), math.nan)
+    moves = sizes[free, None] * question.steps
+    points = Beside(np.repeat(entries[free], len(question.steps)), moves.reshape(-1))
+    found, beside = outputs(problem, points)
+    combined = [problem.combined(row, [(part, rows[k]) for part, rows in beside]) for k, row in enumerate(found)]
+    values[free] = np.reshape(combined, (len(free), len(question.steps)))
+    return values.reshape(-1)
