@@ -219,7 +219,7 @@ def test_other_errors_in_a_batch_are_not_hidden():
             raise KeyError("nothing here")
         return np.sum(np.sin(x), axis=1)
 
-    with pytest.raises(gradproof.FunctionError, match="KeyError at .* points at once: 'nothing here'"):
+    with pytest.raises(gradproof.FunctionError, match=r"KeyError at .* points at once: 'nothing here'"):
         gradproof.check(fragile, np.ones(3), grad=np.cos, vectorized=True, rng=0)
 
 

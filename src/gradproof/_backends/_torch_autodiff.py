@@ -267,7 +267,7 @@ class TorchAutodiff:
 
     def _learn(self) -> None:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
-        before = self.state.buffers()
+        before, is_well = self.state.buffers(), False
         try:
             try:
                 with torch.no_grad():
@@ -280,12 +280,13 @@ class TorchAutodiff:
                     ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
                     returned = self._call([*ready, *self.arguments[self.count :]])
             self.updated = self.state.changed(before)
+            is_well = True
         except Exception as error:
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
             self.state.learn()
-            self.state.restore()
+            (self.state.rewind if is_well else self.state.restore)()
         outputs = self._floating(returned)
         if len(outputs) > 1:
             outputs = self._leave_out(outputs)

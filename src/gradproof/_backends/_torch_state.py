@@ -58,7 +58,7 @@ class RandomState:
     def restore(self) -> None:
         """Put back all states."""
         draws = self._draws_python, self._draws_numpy, self._draws_cuda
-        self._draws_python = self._draws_numpy = self._draws_cuda = True
+        self.learn()  # (to set a state takes longer than to see that it has not moved)
         self.rewind()
         self._draws_python, self._draws_numpy, self._draws_cuda = draws
 
@@ -83,7 +83,9 @@ class State:
         self._random = RandomState()
         self._within = within
         self._records = torch.is_grad_enabled()
-        self._switches = [(setter, getter()) for getter, setter in _SWITCHES]
+        self._switches = [(getter, setter, getter()) for getter, setter in _SWITCHES]
+        # Those that the function has been seen to flip.
+        self._flipped = self._switches
         self._modules = [
             _ModuleState(f"{root}{path_of(module, name)}", part, keep_grads)
             for root, module in modules.items()
@@ -91,13 +93,14 @@ class State:
         ]
 
     def learn(self) -> None:
-        """See which generators the call that has just ended has drawn from."""
+        """See which generators the call that has just ended has drawn from, and which switches it has flipped."""
         self._random.learn()
+        self._flipped = [switch for switch in self._switches if switch[0]() != switch[2]]
 
     def rewind(self) -> None:
         """Give the next evaluation what the first one found: random states, switches, modes, buffers."""
         self._random.rewind()
-        for (getter, _), (setter, value) in zip(_SWITCHES, self._switches, strict=True):
+        for getter, setter, value in self._flipped:
             if getter() != value:
                 setter(value)
         for module in self._modules:
@@ -105,7 +108,9 @@ class State:
 
     def restore(self) -> None:
         """Leave everything as it was found."""
+        flipped, self._flipped = self._flipped, self._switches
         self.rewind()
+        self._flipped = flipped
         self._random.restore()
         if not self._within:
             # Not at every evaluation: most of them run without recording.

@@ -48,7 +48,7 @@ from gradproof._claims._cotangents import (
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
-from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
+from gradproof._claims._rows import ELEMENTWISE, NEGLIGIBLE, Doubt, Rows
 from gradproof._leaf import relaid
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
@@ -224,7 +224,12 @@ class LinearProof:
         for i in suspects[:ROWS]:
             unit_vector = np.eye(1, self.m, i)[0]
             samples = Samples(self.samples.at_point)
+            before = len(self.shots), len(self.findings)
             self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
+            is_nothing = rows[i] <= NEGLIGIBLE * float(rows.max()) and not wrong
+            if is_nothing and self.shots[-1].outcome.reason is Reason.DEGENERATE:
+                # It stands still, and what is claimed of it is the rounding of 0.
+                del self.shots[before[0] :], self.findings[before[1] :]
 
     def _certify(
         self,
