@@ -54,6 +54,7 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._directions import leaf_size
+from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -184,7 +185,9 @@ class LinearProof:
             return dataclasses.replace(found, findings=(*located, *found.findings))
         if self.claimed.matrix is None and eps > 1e-12 and self.m > ALONE:
             self.claimed.densify()
-        if self.claimed.matrix is None or not ALONE < self.m <= ELEMENTWISE:
+        # Of few outputs and few inputs every entry is measured by itself.
+        is_tiny = self.m <= ALONE and self.claimed.columns <= FEW
+        if self.claimed.matrix is None or is_tiny or self.m > ELEMENTWISE:
             return Doubt()
         return Rows(self.claimed, self.options, eps=eps, around=self.around, wider=self.wider).run()
 
