@@ -122,7 +122,9 @@ def stacked(value: Any, rows: Array, count: int) -> torch.Tensor:
 
     What is the same at all points is so in memory: it has stride 0 along the leading axis.
     """
-    tensor = torch.from_numpy(np.array(rows, order="C"))  # pyright: ignore[reportUnknownMemberType]
+    # (Rows for all points have been made for this; a lone one may be the user's.)
+    own = np.ascontiguousarray(rows) if len(rows) == count > 1 else np.array(rows, order="C")
+    tensor = torch.from_numpy(own)  # pyright: ignore[reportUnknownMemberType]
     tensor = tensor.reshape(len(rows), *value.shape).to(device=value.device, dtype=value.dtype)
     return tensor if len(rows) == count else tensor.expand(count, *value.shape)
 

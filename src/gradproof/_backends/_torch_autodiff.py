@@ -37,7 +37,7 @@ _NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
 
 
 # Numbers in one batch of rows (they fit into a cache), and rows from which on a batch is faster.
-ROW_NUMBERS, FEW_ROWS = 300_000, 4
+ROW_NUMBERS, FEW_ROWS = 200_000, 4
 
 
 class NotAvailableError(Exception):
@@ -546,17 +546,25 @@ def _fill_rows(matrix: Tensor, output: Tensor, leaves: Tensors, factor: complex)
     count = output.numel()
     if not output.requires_grad:
         return
+
+    def pull_unit(unit: Tensor) -> Tensors:
+        found = _grad([output], leaves, [unit], retain_graph=True)
+        return tuple(torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True))
+
     most = max(1, ROW_NUMBERS // (count + matrix.shape[1]))
     batched, start = count >= FEW_ROWS, 0
     while start < count:
         size = min(most if batched else 1, count - start)
         units = torch.zeros((size, count), dtype=output.dtype, device=output.device)
         units.diagonal(start).fill_(factor)
-        us = units.reshape(size, *output.shape) if batched else units.reshape(output.shape)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                found = _grad([output], leaves, [us], retain_graph=True, is_grads_batched=batched)
+            if batched:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                    # (Faster than `is_grads_batched`.)
+                    found = torch.func.vmap(pull_unit)(units.reshape(size, *output.shape))
+            else:
+                found = pull_unit(units.reshape(output.shape))
         except RuntimeError as error:
             if not batched:
                 raise
@@ -566,9 +574,8 @@ def _fill_rows(matrix: Tensor, output: Tensor, leaves: Tensors, factor: complex)
         column = 0
         for leaf, gradient in zip(leaves, found, strict=True):
             for half in range(2 if leaf.is_complex() else 1):
-                if gradient is not None:
-                    values = torch.view_as_real(gradient.resolve_conj())[..., half] if leaf.is_complex() else gradient
-                    matrix[start : start + size, column : column + leaf.numel()] = values.reshape(size, -1)
+                values = torch.view_as_real(gradient.resolve_conj())[..., half] if leaf.is_complex() else gradient
+                matrix[start : start + size, column : column + leaf.numel()] = values.reshape(size, -1)
                 column += leaf.numel()
         start += size
 
