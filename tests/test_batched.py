@@ -57,6 +57,31 @@ class OneOff(torch.autograd.Function):
         return 3 * scale * cotangent * x**2
 
 
+class Convolution(torch.autograd.Function):
+    """A convolution 2x8x8 -> 36x6x6, 1,296 outputs; off by 1e-4 in one entry of the Jacobian where it is `wrong`."""
+
+    generate_vmap_rule = True
+    wrong = False
+
+    @staticmethod
+    def forward(x, weight):
+        return torch.nn.functional.conv2d(x, weight)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, weight = ctx.saved_tensors
+        by_x = torch.nn.grad.conv2d_input(x.shape, weight, cotangent)
+        if Convolution.wrong:
+            only = torch.zeros_like(x)
+            only[0, 1, 2, 3] = 1e-4  # wrong on purpose
+            by_x = by_x + only * cotangent[0, 3, 0, 0]
+        return by_x, torch.nn.grad.conv2d_weight(x, weight.shape, cotangent)
+
+
 class Mixing(torch.autograd.Function):
     """Right at one point, but its rule for vmap mixes the points."""
 
@@ -121,6 +146,12 @@ def rotated(x):
     return torch.exp(1j * x) * x
 
 
+def convolved():
+    """The arguments of a convolution."""
+    values = torch.sin(torch.arange(776, dtype=torch.float64))
+    return values[:128].reshape(1, 2, 8, 8), values[128:].reshape(36, 2, 3, 3)
+
+
 def both(f, x=POINT, **options):
     """Reports on f batched, and one by one."""
     options = {"modes": ("rev",), "level": "entries", "rng": 3, **options}
@@ -157,6 +188,37 @@ def test_one_wrong_entry_is_found_in_a_batch():
     (finding,) = batched.findings
     assert (finding.entries, finding.place) == (((7,),), "through output[7]")
     assert finding.claimed == pytest.approx(1.001 * finding.reference, rel=1e-6)
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_every_entry_of_a_jacobian_with_many_outputs(is_wrong, monkeypatch):
+    """1.0 million entries: all are measured, and a lone one that is off by 1e-4 is named with its output."""
+    monkeypatch.setattr(Convolution, "wrong", is_wrong)
+    report = gradproof.check(Convolution, convolved(), modes=("rev",), level="entries", rng=0)
+    assert report.level == "entries"
+    assert report.cost.evaluations > 2 * 776
+    assert report.verdict is (gradproof.Verdict.WRONG if is_wrong else gradproof.Verdict.CORRECT)
+    if is_wrong:
+        (finding,) = report.findings
+        assert (finding.entries, finding.place) == (((0, 1, 2, 3),), "through output[0, 3, 0, 0]")
+        assert finding.claimed - finding.reference == pytest.approx(1e-4, abs=2 * finding.error_bar)
+    else:
+        assert max(bounds(report)) < 1e-6
+        assert report.cost.calls < 100
+
+
+def halved(x, weight):
+    """The gradient by half of the weight is lost."""
+    return torch.nn.functional.conv2d(x, weight / 2 + (weight / 2).detach())  # wrong on purpose
+
+
+def test_many_outputs_are_certified_along_the_same_lines():
+    """A certificate of 1,296 outputs takes some thirty evaluations, and a wrong leaf is named."""
+    right = gradproof.check(torch.nn.functional.conv2d, convolved(), modes=("rev",), rng=0)
+    assert right.correct
+    assert right.cost.evaluations < 40
+    wrong = gradproof.check(halved, convolved(), modes=("rev",), rng=0)
+    assert [(one.id, one.path, one.factor) for one in wrong.findings] == [("GP101", "weight", 0.5)]
 
 
 @pytest.mark.parametrize("f", [Cube, branch, normalised], ids=lambda f: f.__name__)

@@ -91,16 +91,15 @@ class Seen:
         contrast = [float(np.max(off / np.maximum(bar, 1e-300))) for off, bar in full]
         return inputs[np.argsort(-np.array(contrast), kind="stable")]
 
-    def against(self, tolerance: Vector) -> tuple[NDArray[np.intp], NDArray[np.intp], Vector, Vector]:
-        """All outputs and inputs that deviate, by how much, and their bars; the clearest first."""
-        found = list[tuple[int, int, float, float]]()
-        for j in np.flatnonzero(self.failing).tolist():
-            off, bar = self._full[j]
-            with np.errstate(invalid="ignore"):
-                found += [(int(i), j, float(off[i]), float(bar[i])) for i in np.flatnonzero(off > bar + tolerance)]
-        found.sort(key=lambda one: -one[2] / max(one[3], 1e-300))
-        i, j, sizes, bars = zip(*found, strict=True)
-        return np.array(i), np.array(j), np.array(sizes), np.array(bars)
+    def against(self, tolerance: Vector) -> tuple[NDArray[np.intp], NDArray[np.intp], Vector]:
+        """All outputs and inputs that deviate, and by how much; the clearest first."""
+        inputs = np.flatnonzero(self.failing)
+        off, bar = (np.array(part) for part in zip(*(self._full[j] for j in inputs.tolist()), strict=True))
+        with np.errstate(invalid="ignore"):
+            k, i = np.nonzero(off > bar + tolerance)
+        off, bar = off[k, i], bar[k, i]
+        order = np.argsort(-off / np.maximum(bar, 1e-300), kind="stable")
+        return i[order], inputs[k[order]], off[order]
 
     def excuse(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
         """Widen the bars of some entries to their deviations."""
@@ -112,7 +111,7 @@ class Seen:
 
     def norm(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> float:
         """Norm of the deviations of some entries."""
-        return math.hypot(*(self._full[column][0][row] for row, column in zip(i.tolist(), j.tolist(), strict=True)))
+        return math.hypot(*(float(np.linalg.norm(self._full[k][0][i[j == k]])) for k in np.unique(j).tolist()))
 
 
 class Entries:
@@ -271,7 +270,7 @@ class Entries:
 
     def _confirm(self, rtol: float) -> None:
         """Ask the scalar proof about the clearest deviations; what it does not exclude is the bar of that entry."""
-        i, j, sizes, _ = self.seen.against(self.tolerance * self.scale.weights)
+        i, j, sizes = self.seen.against(self.tolerance * self.scale.weights)
         keep = np.ones(len(i), dtype=bool)
         for k in range(min(CONFIRMED, len(i))):
             keep[k] = self._excludes(int(i[k]), int(j[k]))
