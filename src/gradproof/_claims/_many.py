@@ -173,13 +173,15 @@ class _Proof:
         if isinstance(found, Doubt) or found.findings or found.eps > self.eps:
             return None
         results: dict[int, LeafResult] = {}
+        sized = rows.matrix * rows.scale.natural
+        squares = np.einsum("ij,ij->j", sized, sized)
         for norm, leaf, (i, result) in zip(rows.norms.tolist(), claimed.leaves, found.results.items(), strict=True):
             if result.bound is None:
                 return None
             # The bound holds for all rows together, each in its own size, and so for each of them.
             error = result.bound * norm / float(rows.scale.weights.min())
-            block = (rows.scale.weighted / rows.scale.weights[:, None])[:, leaf.start : leaf.stop]
-            bound = error * wider * math.sqrt(self.count) / float(np.linalg.norm(block))
+            size = math.sqrt(float(squares[leaf.start : leaf.stop].sum()) / self.count)
+            bound = error * wider / size
             if bound > self._largest():
                 return None
             noticeable = bound * math.sqrt(leaf.size * self.primal.outputs.size)
