@@ -21,6 +21,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _tree
+from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, UsageError
 
@@ -34,10 +35,6 @@ _NOT_THERE = re.compile(
 )
 # What torch says where f itself differentiates, which it cannot do while no graph is recorded.
 _NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
-
-
-# Numbers in one batch of rows (they fit into a cache), and rows from which on a batch is faster.
-ROW_NUMBERS, FEW_ROWS = 200_000, 4
 
 
 class NotAvailableError(Exception):
@@ -198,7 +195,7 @@ class TorchAutodiff:
             first = 0
             try:
                 for output, factor in parts:
-                    _fill_rows(matrix[first : first + output.numel()], output, leaves, factor)
+                    fill_rows(matrix[first : first + output.numel()], output, leaves, factor)
                     first += output.numel()
             except RuntimeError:
                 return None
@@ -539,50 +536,6 @@ def _refusals() -> Generator[None]:
 
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-
-
-def _fill_rows(matrix: Tensor, output: Tensor, leaves: Tensors, factor: complex) -> None:
-    """Write the derivatives of `factor` times every entry of an output: many rows at a time where torch can."""
-    count = output.numel()
-    if not output.requires_grad:
-        return
-
-    def pull_unit(unit: Tensor) -> Tensors:
-        found = _grad([output], leaves, [unit], retain_graph=True)
-        return tuple(torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True))
-
-    most = max(1, ROW_NUMBERS // (count + matrix.shape[1]))
-    batched, start = count >= FEW_ROWS, 0
-    while start < count:
-        size = min(most if batched else 1, count - start)
-        units = torch.zeros((size, count), dtype=output.dtype, device=output.device)
-        units.diagonal(start).fill_(factor)
-        try:
-            if batched:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                    # (Faster than `is_grads_batched`.)
-                    found = torch.func.vmap(pull_unit)(units.reshape(size, *output.shape))
-            else:
-                found = pull_unit(units.reshape(output.shape))
-        except RuntimeError as error:
-            if not batched:
-                raise
-            batched = out_of_memory(error) and size > 1
-            most = size // 2
-            continue
-        column = 0
-        for leaf, gradient in zip(leaves, found, strict=True):
-            for half in range(2 if leaf.is_complex() else 1):
-                values = torch.view_as_real(gradient.resolve_conj())[..., half] if leaf.is_complex() else gradient
-                matrix[start : start + size, column : column + leaf.numel()] = values.reshape(size, -1)
-                column += leaf.numel()
-        start += size
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether torch had not enough memory, of a GPU or of the machine."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _grad(
