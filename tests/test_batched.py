@@ -281,6 +281,11 @@ def test_other_errors_in_a_batch_are_not_hidden():
             raise KeyError("nothing here")
         return np.sum(np.sin(x), axis=1)
 
+    def narrow(x):
+        return np.sum(np.sin(x) * np.ones((1, 3)), axis=1) + np.zeros(1 if len(x) == 1 else 5)
+
+    with pytest.raises(gradproof.FunctionError, match=r"ValueError at .* points at once: operands could not be"):
+        gradproof.check(narrow, np.ones(3), grad=np.cos, vectorized=True, rng=0)
     with pytest.raises(gradproof.FunctionError, match=r"KeyError at .* points at once: 'nothing here'"):
         gradproof.check(fragile, np.ones(3), grad=np.cos, vectorized=True, rng=0)
 

@@ -22,7 +22,7 @@ BUDGET, BETWEEN = 1 << 26, 4
 LEAST = 32
 # Points that are evaluated one by one before their values are put together.
 MOST_ALONE = 64
-# Values at one point may differ by this many half-ulps of the largest: sums are taken in another order.
+# Values at one point may differ by this many machine epsilons of the largest: sums are taken in another order.
 ROUNDINGS = 128
 # Where the user says that f takes many points: by so much of the values, and of their change between two points.
 SHARE, SHARE_OF_CHANGE = 1e-7, 1e-3
@@ -158,13 +158,16 @@ def _at_once(problem: Problem, points: Points, part: slice) -> tuple[Matrix, Mov
         if together.is_promised:
             raise
         found = None
-    except (ValueError, ArithmeticError):
-        return _one_by_one(problem, points, part)
+    except (ValueError, ArithmeticError) as error:
+        alone = _one_by_one(problem, points, part)
+        if np.isfinite(alone[0]).all():
+            # No point by itself is to blame.
+            raise _refusal(problem, part, error) from error
+        return alone
     except Exception as error:
-        size = part.stop - part.start
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
-            raise FunctionError(raised(problem.primal.short_name, error, f"at {size} points at once")) from error
-        together.most = size // 2
+            raise _refusal(problem, part, error) from error
+        together.most = (part.stop - part.start) // 2
         if together.most < 2:
             problem.primal.together = None
         return None
@@ -180,6 +183,10 @@ def _at_once(problem: Problem, points: Points, part: slice) -> tuple[Matrix, Mov
             problem.primal.together = None
             return None
     return values, beside
+
+
+def _refusal(problem: Problem, part: slice, error: Exception) -> FunctionError:
+    return FunctionError(raised(problem.primal.short_name, error, f"at {part.stop - part.start} points at once"))
 
 
 def _agrees(problem: Problem, together: Together, alone: Matrix, seen: Matrix) -> bool:
