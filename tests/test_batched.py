@@ -251,6 +251,20 @@ def test_a_batch_leaves_no_trace():
     assert torch.isfinite(module.seen).all()
 
 
+def test_a_batch_does_not_write_to_other_arguments():
+    """What f changes in place besides its differentiated tensors is the user's, and stays as it was."""
+
+    def writes(x, other):
+        other.add_(1)
+        return torch.sin(x)
+
+    other = torch.zeros(40, dtype=torch.float64)
+    report = gradproof.check(writes, (POINT, other), wrt=0, modes=("rev",), level="entries", rng=0)
+    assert not other.any()
+    assert report.cost.calls < report.cost.evaluations - 60
+    assert any("other" in finding.path for finding in report.findings)
+
+
 @pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
 @pytest.mark.parametrize("room", [40, 1])
 def test_out_of_memory_halves_the_batch(error, room):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 
-from gradproof import _tree
+from gradproof import _backends, _tree
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, UsageError
@@ -127,15 +127,15 @@ class TorchAutodiff:
         with torch.no_grad():
             return self._pick(self._call(arguments))
 
-    def many(self, *arguments: Any) -> Any:
+    def many(self, leaves: Sequence[Tensor]) -> Any:
         """`value` at many points by `torch.func.vmap`, or None where that refuses f.
 
-        Every differentiated tensor has a leading axis of k points, and so has every output. Random numbers are the same
-        at all points.
+        Every differentiated tensor has a leading axis of k points, and so has every output; all other arguments are as
+        they were given. Random numbers are the same at all points.
         """
         if self._records or any(self._packers):
             return None
-        leaves, others = arguments[: self.count], arguments[self.count :]
+        others = self._others()
         # What is the same at all points need not be computed for each (see `_torch.stacked`).
         moves = [len(leaf) == 1 or leaf.stride(0) > 0 for leaf in leaves]
         if not any(moves):
@@ -268,14 +268,14 @@ class TorchAutodiff:
         try:
             try:
                 with torch.no_grad():
-                    returned = self._call(self.arguments)
+                    returned = self._call([*self.arguments[: self.count], *self._others()])
             except RuntimeError as error:
                 if not _NO_GRAPH.search(str(error)):
                     raise
                 self._records = True
                 with torch.enable_grad():
                     ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
-                    returned = self._call([*ready, *self.arguments[self.count :]])
+                    returned = self._call([*ready, *self._others()])
             self.updated = self.state.changed(before)
             is_well = True
         except Exception as error:
@@ -293,11 +293,16 @@ class TorchAutodiff:
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
+    def _others(self) -> list[Any]:
+        """The arguments that are not differentiated: copies that f may write to."""
+        others = self.arguments[self.count :]
+        return [_backends.of(one).working_copy(one) if _backends.is_array(one) else one for one in others]
+
     def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
         """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
         with torch.enable_grad():
             ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
-            returned = self._call([*ready, *self.arguments[self.count :]])
+            returned = self._call([*ready, *self._others()])
         self.state.rewind()
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
         floating = [leaf for leaf in leaves if is_floating(leaf.value)]
@@ -408,9 +413,6 @@ class Derivative:
                 leaves = tuple(leaf.detach().requires_grad_() for leaf in leaves)
                 second = tuple(tensor.detach() for tensor in second)
             return self._value(leaves, second, others, create_graph=False).detach()
-
-    def many(self, *arguments: Any) -> None:
-        """Nothing: h differentiates within, which is done one point at a time."""
 
     def vjp(self, cotangent: Any, *arguments: Any) -> Tensors:
         """The gradient of h in reverse mode, times a number."""

@@ -12,9 +12,9 @@ from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
 from gradproof._claims._columns import slopes
 from gradproof._claims._linear import Probe, natural_sizes
-from gradproof._claims._modes import Function
+from gradproof._claims._modes import Function, together
 from gradproof._layout import Layout
-from gradproof._primal import Primal, Together
+from gradproof._primal import Primal
 from gradproof._problem import Problem
 
 Vector = NDArray[np.float64]
@@ -95,7 +95,7 @@ def measure_entries(function: Function, mode: str, seed: int) -> Entries | None:
         tuple(range(function.count)),
         names=function.names,
         is_vector=True,
-        together=Together(function.many),
+        together=together(function),
     )
     m, n = primal.outputs.size, len(primal.point)
     if m * n > MOST or not np.isfinite(primal.output_values()).all():

@@ -37,7 +37,11 @@ SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
 class Function(Protocol):
-    """A function of arrays with derivatives of a framework's making: the first `count` arguments are differentiated."""
+    """A function of arrays with derivatives of a framework's making: the first `count` arguments are differentiated.
+
+    It may offer ``many(stacked)``: its values at many points at once, the differentiated arguments and the outputs with
+    a leading axis for them, or None where that cannot be done.
+    """
 
     arguments: tuple[Any, ...]
     names: tuple[str, ...]
@@ -47,10 +51,6 @@ class Function(Protocol):
 
     def value(self, *arguments: Any) -> Any:
         """The function itself, with nothing recorded."""
-        ...
-
-    def many(self, *arguments: Any) -> Any:
-        """The function at k points at once: leaves and outputs with a leading axis k; None where it cannot."""
         ...
 
     def vjp(self, cotangent: Any, *arguments: Any) -> Any:
@@ -203,6 +203,12 @@ def prove_modes(
     return ModesResult(result=result, modes=tuple(results))
 
 
+def together(function: Function) -> Together | None:
+    """How a function can be evaluated at many points at once, if it offers that."""
+    many: Callable[[Sequence[Any]], Any] | None = getattr(function, "many", None)
+    return None if many is None else Together(lambda *arguments: many(arguments[: function.count]))
+
+
 def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding | None]:
     """Return what proves a scalar function's reverse mode wrong: its first error, or None."""
 
@@ -282,7 +288,7 @@ class _Asked:
             name=self.name,
             names=function.names,
             is_vector=is_vector,
-            together=Together(function.many),
+            together=together(function),
         )
         primal.short_name = self.name
         return primal
