@@ -66,7 +66,9 @@ class Seen:
     """
 
     def __init__(self, n: int) -> None:
-        self.squares, self.errors, self.largest = np.zeros((3, n))
+        # (What has not been measured is not known to be right.)
+        self.squares, self.errors = np.full((2, n), np.inf)
+        self.largest = np.zeros(n)
         self.failing = np.zeros(n, dtype=bool)
         # Deviations and bars (m,) of the failing ones.
         self._full: dict[int, tuple[Vector, Vector]] = {}
