@@ -54,8 +54,10 @@ def test_zeroed_gradients_are_named():
 
 
 def test_a_convolution_is_certified_fast():
-    """The certificate of a convolution takes a small part of what torch's slow mode takes."""
-    shown = run("torch_conv.py")
+    """The certificate of a convolution takes a small part of what torch's slow mode takes, every entry less than it."""
+    shown = run("torch_conv.py", "--entries")
 
     assert re.search(r"certificate +CORRECT", shown), shown
+    assert re.search(r"every entry +CORRECT", shown), shown
     assert float(re.search(r"certificate .*?([\d.]+) times as fast", shown)[1]) > 8, shown
+    assert float(re.search(r"every entry .*?([\d.]+) times as fast", shown)[1]) > 1.5, shown

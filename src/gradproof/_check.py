@@ -70,6 +70,7 @@ def check(
     level: str = "certificate",
     domain: Any = None,
     reference: Callable[..., Any] | None = None,
+    vectorized: bool = False,
     rng: Seed = None,
 ) -> Report:
     """Check whether a claimed derivative is the derivative of a function.
@@ -136,6 +137,7 @@ def check(
         "entries" measures every entry by itself, each with its own bar. For a gradient, and every column of a Jacobian,
         that takes two evaluations or more, for an entry of a `hess` or `hvp` alone some 14. A `vjp` is called once for
         every output then, a `jvp` once for every input. By default only few entries are measured so.
+        (Without a claim, of Jacobians with up to 10,000,000 entries.)
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
         argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the
@@ -144,6 +146,11 @@ def check(
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
         on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim: these rest on the latter.
+    vectorized : bool
+        With a claim: whether f takes many points in one call. Then every array and number of the differentiated
+        arguments comes with a leading axis of k points, and whatever f returns must have the same leading axis: shape
+        (k,) for a scalar f. All other arguments come as they are; the claim and `reference` get one point, without the
+        axis.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -216,6 +223,7 @@ def check(
         level=level,
         domain=domain,
         reference=reference,
+        vectorized=vectorized,
         rng=rng,
     )
     return _check(f, args, claims, options, None)
@@ -240,6 +248,7 @@ def assert_grad(
     level: str = "certificate",
     domain: Any = None,
     reference: Callable[..., Any] | None = None,
+    vectorized: bool = False,
     rng: Seed = None,
 ) -> Report:
     """Check a claimed derivative as `check` does, and raise unless it is right.
@@ -248,7 +257,7 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, rng
+    confidence, level, domain, reference, vectorized, rng
         As for `check`.
 
     Returns
@@ -284,6 +293,7 @@ def assert_grad(
         level=level,
         domain=domain,
         reference=reference,
+        vectorized=vectorized,
         rng=rng,
     )
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
@@ -403,6 +413,7 @@ class Options:
     level: str = "certificate"
     domain: Any = None
     reference: Callable[..., Any] | None = None
+    vectorized: bool = False
     rng: Seed = None
 
     def __post_init__(self) -> None:
@@ -414,6 +425,8 @@ class Options:
             raise UsageError(f"`confidence` must lie between 0 and 1, got {self.confidence!r}.")
         if self.level not in ("certificate", "entries"):
             raise UsageError(f'`level` must be "certificate" or "entries", got {self.level!r}.')
+        if not isinstance(cast("object", self.vectorized), bool):
+            raise UsageError(f"`vectorized` must be True or False, got {self.vectorized!r}.")
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
 
@@ -422,6 +435,14 @@ class Options:
         if self.order != 1 or self.modes is not None:
             raise UsageError(
                 "`order` and `modes` are for a framework's own autodiff: pass no claim, or leave them out."
+            )
+
+    def require_not_vectorized(self) -> None:
+        """Raise UsageError where f is said to take many points although the framework is to see to that."""
+        if self.vectorized:
+            raise UsageError(
+                "`vectorized` is for a claim: what a framework's own autodiff says is about f of one point, which is "
+                "batched by the framework itself where it can be."
             )
 
     def engine(self, seed: int) -> _prove.Options:
@@ -437,7 +458,7 @@ class Options:
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
-        plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level")
+        plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level", "vectorized")
         fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
         named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
@@ -462,6 +483,7 @@ def draw_seed(rng: Any) -> int:
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
     if not claims and _backends.has_autodiff(args):
+        options.require_not_vectorized()
         f_name = str(getattr(f, "__name__", type(f).__name__))
         return check_autodiff(
             _backends.autodiff(f, args, options.wrt),
@@ -523,6 +545,7 @@ def check_claims(
         name=name,
         options=options.engine(seed),
         surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
+        vectorized=options.vectorized,
         reproduce=reproduce,
     )
     result = dataclasses.replace(result, beside=(*result.beside, *held(result.primal, options.domain)))

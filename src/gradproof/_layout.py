@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradproof import _backends
-from gradproof._backends import Array, Maker, Vector
+from gradproof._backends import Array, Maker, Matrix, Vector
 from gradproof._leaf import Leaf
 from gradproof._pieces import is_many, joined
 from gradproof._tree import NamedLeaf
@@ -63,7 +63,7 @@ class Origin:
         if not self.is_complex:
             return (value,)
         # What happens to be real here counts as complex all the same.
-        return backend.halves(value) if backend.kind_of(value) == "c" else (value, np.zeros(self.shape))
+        return backend.halves(value) if backend.kind_of(value) == "c" else (value, np.zeros(np.shape(value)))
 
     def maker(self, parts: Sequence[Maker]) -> Maker:
         """Return the maker of the whole, from those of its parts."""
@@ -169,6 +169,24 @@ class Layout:
         piece = self.point[leaf.start : leaf.stop].copy()
         make = _backends.of(template).maker(template, 0)
         return lambda _: make(piece.copy())
+
+    def stacked(self, rows: Sequence[Matrix], count: int) -> list[Any]:
+        """Make all arrays at `count` points, each with a leading axis for them, in the structure's order.
+
+        ``rows[i]`` are the values of leaf i: (count, size), or (1, size) where they are the same at all points.
+        """
+        made: list[Any] = [None] * len(self.origins)
+        for origin in self.origins:
+            parts = [rows[i] for i in origin.parts]
+            whole = parts[0] if len(parts) == 1 else join_parts(*np.broadcast_arrays(*parts))
+            made[origin.slot] = _backends.of(origin.value).stacked(origin.value, whole, count)
+        return made
+
+    def leaf_rows(self, arrays: Sequence[Any], i: int) -> Matrix:
+        """Return leaf i of arrays that `stacked` has made, as a private float64 matrix (count, size)."""
+        owner = self.owners[i]
+        array = arrays[owner.slot]
+        return owner.vectors(array)[owner.parts.index(i)].reshape(len(array), -1)
 
     def leaf_vector(self, values: Sequence[Any], i: int) -> Vector:
         """Return leaf i of arrays in the structure's order, as a private float64 vector."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _tree
-from gradproof._backends import Vector
+from gradproof._backends import Matrix, Vector
 from gradproof._errors import FunctionError
 from gradproof._layout import Layout
 from gradproof._leaf import Leaf
@@ -100,6 +100,28 @@ class Outputs:
                 raise FunctionError(self._differs("complex numbers", there, at=""))
             pieces += at_point.vectors(leaf.value)
         return np.concatenate(pieces)
+
+    def read_many(self, returned: Any, count: int) -> Matrix:
+        """Return the numbers of `count` points, each array with a leading axis for them, as a matrix (count, m).
+
+        Raises
+        ------
+        FunctionError
+            If they have another structure or other shapes than that.
+        """
+        flat = _tree.flatten((returned,), ("output",), none_is_leaf=True)
+        by_keys = {leaf.keys: leaf for leaf in flat.leaves}
+        if set(by_keys) != set(self.keys):
+            raise FunctionError(self._differs("another structure", "the one of a single point"))
+        pieces = list[Matrix]()
+        for key, origin in zip(self.keys, self.origins, strict=True):
+            value = by_keys[key].value
+            _require_number(value, by_keys[key].path, self._name)
+            if np.shape(value) != (count, *origin.shape):
+                expected = f"shape {(count, *origin.shape)}, one of shape {origin.shape} for each of {count} points"
+                raise FunctionError(f"`{self._name}` must return arrays of {expected}, got {np.shape(value)}.")
+            pieces += [part.reshape(count, -1) for part in origin.vectors(value)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
 
     def _differs(self, here: str, there: str, at: str = " at x") -> str:
         return f"`{self._name}` must return the same structure everywhere, got {here} here and {there}{at}."

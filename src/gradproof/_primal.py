@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -12,11 +13,35 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _tree
-from gradproof._backends import Vector
+from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
+from gradproof._vectorized import one_at_a_time
+
+
+@dataclasses.dataclass
+class Together:
+    """How f can be evaluated at many points in one call.
+
+    Attributes
+    ----------
+    call : callable
+        ``call(*args)``: as f, but every differentiated leaf has a leading axis of k points, and so has every output.
+        None where that cannot be done.
+    is_promised : bool
+        Whether the user says that f does so itself: if it does not, that is an error.
+    proven : set of tuple of bool
+        Which leaves moved when it was held against f at single points: f may be computed in another way for each.
+    most : int
+        Points for which there was memory, at most.
+    """
+
+    call: Callable[..., Any]
+    is_promised: bool = False
+    proven: set[tuple[bool, ...]] = dataclasses.field(default_factory=set[tuple[bool, ...]])
+    most: int = 1 << 20
 
 
 class Deferred:
@@ -51,6 +76,10 @@ class Primal:
         Of the arguments, as Python source; f's own by default.
     is_vector : bool
         Whether f may return more than one number.
+    together : Together, optional
+        How f can be evaluated at many points at once.
+    vectorized : bool
+        Whether f itself takes many points: differentiated arrays, and outputs, with a leading axis for them.
 
     Attributes
     ----------
@@ -90,6 +119,8 @@ class Primal:
         name: str | None = None,
         names: Sequence[str] | None = None,
         is_vector: bool = False,
+        together: Together | None = None,
+        vectorized: bool = False,
     ) -> None:
         if not callable(f):
             raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
@@ -105,6 +136,9 @@ class Primal:
         self.wrt = _positions(wrt, len(positional))
         self.names = _argument_names(f, len(positional)) if names is None else list(names)
         self.roots = tuple(self.names[i] for i in self.wrt)
+        if vectorized:
+            self.f = one_at_a_time(f, self.wrt, self.short_name)
+            together = Together(f, is_promised=True)
         self.evaluations = 0
         self.calls = 0
         self.changed: list[str] = []
@@ -137,6 +171,7 @@ class Primal:
 
         self._buffer: Vector | None = None
         self.is_vector = is_vector
+        self.together = together
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
 
@@ -211,6 +246,8 @@ class Primal:
         self.calls += 1
         try:
             returned, changed = self.call(self.f, self.buffer())
+        except FunctionError:
+            raise
         except Exception as error:
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
@@ -230,6 +267,29 @@ class Primal:
         if self._outputs is None:
             self._outputs = Outputs(returned, self.short_name)
         values = self._outputs.read(returned)
+        values[~np.isfinite(values)] = math.nan
+        return values
+
+    def read_many(self, returned: Any, count: int) -> Matrix:
+        """Return what f returned for `count` points at once as a matrix (count, m); nan where it is not finite.
+
+        Raises
+        ------
+        FunctionError
+            If it is not what f should return.
+        """
+        if self.is_vector:
+            values = self.outputs.read_many(returned, count)
+            if math.isfinite(float(np.sum(values))):
+                return values
+        else:
+            backend = _backends.of(returned)
+            if np.shape(returned) != (count,) or backend.kind_of(returned) not in "fiu":
+                raise FunctionError(
+                    f"`{self.short_name}` must return one real number for each of {count} points, shape ({count},), "
+                    f"got {_type_name(returned)} of shape {np.shape(returned)}."
+                )
+            values = backend.to_vector(returned).reshape(count, 1)
         values[~np.isfinite(values)] = math.nan
         return values
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from gradproof._backends import Vector
+from gradproof._backends import Matrix, Vector
 from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf as Leaf
 from gradproof._leaf import relaid
@@ -19,11 +18,27 @@ from gradproof._primal import Primal as Primal
 from gradproof._primal import raised
 
 # How far leaves of low precision landed beside the point that was asked for: (slice of the flat vector, distances).
-Moved: TypeAlias = "tuple[tuple[slice, Vector], ...]"
+Moved: TypeAlias = "Sequence[tuple[slice, Vector]]"
+# The same for k points at once: (k, size) in place of (size,).
+MovedRows: TypeAlias = "Sequence[tuple[slice, Matrix]]"
 
 EPS64 = 2.0**-52
 # Values from which on a common binary step is no accident.
 LATTICE = 8
+
+
+class Points(Protocol):
+    """Points beside x, made as they are needed."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, x: Vector, part: slice, own: slice) -> Matrix | None:
+        """The entries `own` of some points (k, size); None where all of them leave these entries as they are."""
+        ...
+
+    def one(self, x: Vector, k: int) -> Vector:
+        """A point by itself (n,)."""
+        ...
 
 
 class Samples:
@@ -100,6 +115,7 @@ class Problem:
 
     Attributes
     ----------
+    primal : Primal
     name, reproducer : str
     leaves : tuple of Leaf
         The measured leaves, in the user's order; the others stay where they are.
@@ -124,7 +140,7 @@ class Problem:
         self.name = primal.name
         self.reproducer = reproducer
         self.claims = claim_calls
-        self._primal = primal
+        self.primal = primal
         self._cotangent = None if cotangent is None else _Cotangent(cotangent, primal.output_values())
         self._samples = samples
         self._visits = 0
@@ -136,25 +152,20 @@ class Problem:
         self.eps = coarsest_eps(self.leaves) if eps is None else eps
 
         new_leaf = dict(zip(measured, self.leaves, strict=True))
-        self._makers = primal.layout.makers(
-            [new_leaf[i].start if i in new_leaf else None for i in range(len(primal.leaves))]
-        )
+        self._starts = [new_leaf[i].start if i in new_leaf else None for i in range(len(primal.leaves))]
+        self._makers = primal.layout.makers(self._starts)
         # Leaves of lower precision land beside x + t v: (slice, index) of each, for the first-order correction.
         self._rounded = [(slice(leaf.start, leaf.stop), i) for i, leaf in new_leaf.items() if leaf.eps > EPS64]
 
     @property
     def evaluations(self) -> int:
         """Points at which f was evaluated."""
-        return self._primal.evaluations
+        return self.primal.evaluations
 
     @property
     def calls(self) -> int:
         """Calls of f."""
-        return self._primal.calls
-
-    def gathering(self) -> AbstractContextManager[None]:
-        """Within this context f is evaluated at points that do not depend on each other's values."""
-        return self._primal.gathering()
+        return self.primal.calls
 
     def evaluate(self, v: Vector, step: float) -> float:
         """Evaluate ``f(x + step v)``, or ``<u, f(x + step v)>``; nan where it is not finite or not defined there.
@@ -174,7 +185,10 @@ class Problem:
             If f raises anything but ValueError or ArithmeticError, or returns no real number; at step 0, if it
             raises at all.
         """
-        values, beside = self.outputs(v, step)
+        return self.combined(*self.outputs(v, step))
+
+    def combined(self, values: Vector, beside: Moved) -> float:
+        """What `evaluate` returns, from what `outputs` returned."""
         value = float(values[0]) if self._cotangent is None else self._cotangent.product(values)
         if beside:
             value -= math.fsum(float(self.claim[part] @ piece) for part, piece in beside)
@@ -182,31 +196,42 @@ class Problem:
 
     def outputs(self, v: Vector, step: float) -> tuple[Vector, Moved]:
         """Evaluate f at (nearly) ``x + step v``: all its values (m,), and how far which leaves landed beside it."""
+        found = self.found(v, step)
+        if found is None:
+            found = self._visit(v, step)
+            self.keep(v, step, found)
+        return found
+
+    def found(self, v: Vector, step: float) -> tuple[Vector, Moved] | None:
+        """Return what `outputs` would, as far as that takes no evaluation beside the point."""
         if step == 0.0:
             return self._outputs_at_point(), ()
-        found = None if self._samples is None else self._samples.find(v, step)
-        if found is not None:
-            return found
-        values, beside = self._visit(v, step)
+        return None if self._samples is None else self._samples.find(v, step)
+
+    def keep(self, v: Vector, step: float, found: tuple[Vector, Moved]) -> None:
+        """Share what was evaluated with other problems."""
         if self._samples is not None:
-            self._samples.put(v, step, values, beside)
-        return values, beside
+            self._samples.put(v, step, *found)
 
     def _outputs_at_point(self) -> Vector:
         if self._samples is None:
-            return self._primal.next_output_values()
+            return self.primal.next_output_values()
         # Every problem sees the same values in the same order, so that each notices an f that is not deterministic.
         self._visits += 1
         if self._visits > len(self._samples.at_point):
-            self._samples.at_point.append(self._primal.next_output_values())
+            self._samples.at_point.append(self.primal.next_output_values())
         return self._samples.at_point[self._visits - 1]
 
     def _visit(self, v: Vector, step: float) -> tuple[Vector, Moved]:
-        primal = self._primal
+        shared = self.primal.buffer() if is_large(self.point) else None
+        buffer = moved(self.point, v, step, None if shared is None else shared[: len(v)])
+        return self.visit(buffer, f"at the point + {step:.3g} v")
+
+    def visit(self, buffer: Vector, where: str = "beside the point") -> tuple[Vector, Moved]:
+        """Evaluate f at a point of its own (n,), which it may keep: as `outputs`."""
+        primal = self.primal
         primal.evaluations += 1
         primal.calls += 1
-        shared = primal.buffer() if is_large(self.point) else None
-        buffer = moved(self.point, v, step, None if shared is None else shared[: len(v)])
         with np.errstate(all="ignore"):
             values = [make(buffer) for make in self._makers]
             beside = tuple((part, primal.layout.leaf_vector(values, i) - buffer[part]) for part, i in self._rounded)
@@ -215,9 +240,41 @@ class Problem:
             except (ValueError, ArithmeticError):
                 size = primal.outputs.size if primal.is_vector else 1
                 return np.full(size, math.nan), beside
+            except FunctionError:
+                raise
             except Exception as error:
-                raise FunctionError(raised(primal.short_name, error, f"at the point + {step:.3g} v")) from error
+                raise FunctionError(raised(primal.short_name, error, where)) from error
         return primal.read(returned), beside
+
+    def visit_many(self, points: Points, part: slice) -> tuple[Matrix, MovedRows, tuple[bool, ...]] | None:
+        """Evaluate f at some of many points in one call.
+
+        Returns its values (k, m), how far which leaves landed beside the points, and which leaves moved; None where f
+        cannot be evaluated so. Whatever f raises passes through.
+        """
+        primal, count = self.primal, len(range(*part.indices(len(points))))
+        if primal.together is None:
+            return None
+        rows = [
+            primal.point[None, leaf.start : leaf.stop] if start is None else self._rows(points, part, start, leaf.size)
+            for leaf, start in zip(primal.leaves, self._starts, strict=True)
+        ]
+        arrays = primal.layout.stacked(rows, count)
+        beside = tuple((span, primal.layout.leaf_rows(arrays, i) - rows[i]) for span, i in self._rounded)
+        primal.calls += 1
+        with np.errstate(all="ignore"):
+            returned = primal.together.call(*primal.arguments(arrays))
+        if returned is None:
+            return None
+        values = primal.read_many(returned, count)
+        primal.evaluations += count
+        return values, beside, tuple(len(one) > 1 for one in rows)
+
+    def _rows(self, points: Points, part: slice, start: int, size: int) -> Matrix:
+        """A leaf at some points (k, size), or (1, size) where none of them moves it."""
+        own = slice(start, start + size)
+        rows = points.rows(self.point, part, own)
+        return self.point[None, own] if rows is None else rows
 
 
 class _Cotangent:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from gradproof._backends import _numpy
 from gradproof._backends._numpy import Array as Array
 from gradproof._backends._numpy import Maker as Maker
+from gradproof._backends._numpy import Matrix as Matrix
 from gradproof._backends._numpy import Vector as Vector
 
 
@@ -61,6 +62,13 @@ class Backend(Protocol):
 
     def joined(self, value: Any, real: Any, imag: Any) -> Any:
         """Put two parts together: a complex leaf like `value`."""
+        ...
+
+    def stacked(self, value: Any, rows: Array, count: int) -> Any:
+        """Return an array (count, *shape) of a leaf's kind, dtype and device, from its values at as many points.
+
+        `rows` are (count, size), or (1, size) where it is the same everywhere; those of a complex leaf are complex.
+        """
         ...
 
     def working_copy(self, array: Any) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 Maker = Callable[[Vector], Any]  # flat buffer -> one leaf, of the user's own kind
 
 
@@ -133,6 +134,13 @@ def joined(value: Any, real: Any, imag: Any) -> Any:
     array = np.empty(value.shape, value.dtype, order="F" if is_fortran else "C")
     array.real, array.imag = real, imag
     return array if type(value) in (np.ndarray, np.memmap) else array.view(type(value))
+
+
+def stacked(value: Any, rows: Array, count: int) -> Array:
+    """Return an array (count, *shape) of the dtype and subclass of `value`, from (count, size) or (1, size)."""
+    array = np.empty((count, *np.shape(value)), dtype_of(value))
+    array[:] = rows.reshape(len(rows), *np.shape(value))
+    return array.view(type(value)) if is_array(value) and type(value) not in (np.ndarray, np.memmap) else array
 
 
 def working_copy(array: Array) -> Array:

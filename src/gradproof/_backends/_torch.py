@@ -117,6 +117,18 @@ def joined(value: Any, real: Any, imag: Any) -> torch.Tensor:
     return tensor
 
 
+def stacked(value: Any, rows: Array, count: int) -> torch.Tensor:
+    """Return a tensor (count, *shape) of the dtype and device of `value`, from (count, size) or (1, size).
+
+    What is the same at all points is so in memory: it has stride 0 along the leading axis.
+    """
+    # (Rows for all points have been made for this; a lone one may be the user's.)
+    own = np.ascontiguousarray(rows) if len(rows) == count > 1 else np.array(rows, order="C")
+    tensor = torch.from_numpy(own)  # pyright: ignore[reportUnknownMemberType]
+    tensor = tensor.reshape(len(rows), *value.shape).to(device=value.device, dtype=value.dtype)
+    return tensor if len(rows) == count else tensor.expand(count, *value.shape)
+
+
 def working_copy(array: Any) -> Any:
     """Return a tensor of its own memory that f may keep or change: same strides, no history."""
     return array.detach().clone()

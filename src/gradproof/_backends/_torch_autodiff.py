@@ -20,7 +20,8 @@ import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 
-from gradproof import _tree
+from gradproof import _backends, _tree
+from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, UsageError
 
@@ -126,6 +127,35 @@ class TorchAutodiff:
         with torch.no_grad():
             return self._pick(self._call(arguments))
 
+    def many(self, leaves: Sequence[Tensor]) -> Any:
+        """`value` at many points by `torch.func.vmap`, or None where that refuses f.
+
+        Every differentiated tensor has a leading axis of k points, and so has every output; all other arguments are as
+        they were given. Random numbers are the same at all points.
+        """
+        if self._records or any(self._packers):
+            return None
+        others = self._others()
+        # What is the same at all points need not be computed for each (see `_torch.stacked`).
+        moves = [len(leaf) == 1 or leaf.stride(0) > 0 for leaf in leaves]
+        if not any(moves):
+            return None
+        leaves = [leaf if moving else leaf[0] for leaf, moving in zip(leaves, moves, strict=True)]
+        axes = tuple(0 if moving else None for moving in moves)
+
+        def at_one(*point: Tensor) -> Any:
+            return self._pick(self._call([*point, *others]))
+
+        try:
+            with torch.no_grad(), warnings.catch_warnings(), self.state.attributes():
+                # How fast torch is here is no concern of the check.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                return torch.func.vmap(at_one, in_dims=axes, randomness="same")(*leaves)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            return None
+
     def vjp(self, cotangent: Any, *arguments: Any) -> Tensors:
         """J^T u in reverse mode, one tensor for each differentiated one; zeros where torch returns None.
 
@@ -150,35 +180,26 @@ class TorchAutodiff:
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
-    def rows(self, *arguments: Any) -> list[Tensor] | None:
-        """The rows of J in reverse mode from one recorded graph, ``(m, *leaf.shape)`` by each differentiated tensor.
+    def rows(self, *arguments: Any) -> Tensor | None:
+        """The rows of J (m, n) in reverse mode from one recorded graph, as float64 on the CPU.
 
-        None where there are complex tensors, or the graph does not allow it.
+        A complex tensor has two rows for each entry, or two columns: all of its real part, then all of its imaginary
+        part. None where the graph does not allow it.
         """
-        if any(leaf.is_complex() for leaf in arguments[: self.count]):
-            return None
         with torch.enable_grad():
             leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
             outputs = self.outputs(leaves, arguments[self.count :])
-            if any(output.is_complex() for output in outputs):
-                return None
-            rows: list[Tensors] = []
+            parts = [(y, factor) for y in outputs for factor in ((1.0, 1j) if y.is_complex() else (1.0,))]
+            columns = sum(leaf.numel() * (2 if leaf.is_complex() else 1) for leaf in leaves)
+            matrix = torch.zeros(sum(y.numel() for y, _ in parts), columns, dtype=torch.float64, device="cpu")
+            first = 0
             try:
-                for output in outputs:
-                    for unit in _units(output):
-                        if not output.requires_grad:
-                            rows.append(tuple(torch.zeros_like(leaf) for leaf in leaves))
-                            continue
-                        found = _grad([output], leaves, [unit], retain_graph=True)
-                        rows.append(
-                            tuple(
-                                torch.zeros_like(leaf) if gradient is None else gradient
-                                for leaf, gradient in zip(leaves, found, strict=True)
-                            )
-                        )
+                for output, factor in parts:
+                    fill_rows(matrix[first : first + output.numel()], output, leaves, factor)
+                    first += output.numel()
             except RuntimeError:
                 return None
-            return [torch.stack(columns) for columns in zip(*rows, strict=True)]
+            return matrix
 
     def jvp(self, tangents: Any, *arguments: Any) -> Any:
         """J v in forward mode, in the structure of `value`.
@@ -243,25 +264,26 @@ class TorchAutodiff:
 
     def _learn(self) -> None:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
-        before = self.state.buffers()
+        before, is_well = self.state.buffers(), False
         try:
             try:
                 with torch.no_grad():
-                    returned = self._call(self.arguments)
+                    returned = self._call([*self.arguments[: self.count], *self._others()])
             except RuntimeError as error:
                 if not _NO_GRAPH.search(str(error)):
                     raise
                 self._records = True
                 with torch.enable_grad():
                     ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
-                    returned = self._call([*ready, *self.arguments[self.count :]])
+                    returned = self._call([*ready, *self._others()])
             self.updated = self.state.changed(before)
+            is_well = True
         except Exception as error:
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
             self.state.learn()
-            self.state.restore()
+            (self.state.rewind if is_well else self.state.restore)()
         outputs = self._floating(returned)
         if len(outputs) > 1:
             outputs = self._leave_out(outputs)
@@ -271,11 +293,16 @@ class TorchAutodiff:
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
+    def _others(self) -> list[Any]:
+        """The arguments that are not differentiated: copies that f may write to."""
+        others = self.arguments[self.count :]
+        return [_backends.of(one).working_copy(one) if _backends.is_array(one) else one for one in others]
+
     def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
         """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
         with torch.enable_grad():
             ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
-            returned = self._call([*ready, *self.arguments[self.count :]])
+            returned = self._call([*ready, *self._others()])
         self.state.rewind()
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
         floating = [leaf for leaf in leaves if is_floating(leaf.value)]
@@ -511,14 +538,6 @@ def _refusals() -> Generator[None]:
 
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-
-
-def _units(tensor: Tensor) -> Generator[Tensor]:
-    """All tensors like this one that are 1 in one entry and 0 in all others."""
-    for i in range(tensor.numel()):
-        unit = torch.zeros(tensor.numel(), dtype=tensor.dtype, device=tensor.device)
-        unit[i] = 1.0
-        yield unit.reshape(tensor.shape)
 
 
 def _grad(

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools as ft
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class RandomState:
     def restore(self) -> None:
         """Put back all states."""
         draws = self._draws_python, self._draws_numpy, self._draws_cuda
-        self._draws_python = self._draws_numpy = self._draws_cuda = True
+        self.learn()  # (to set a state takes longer than to see that it has not moved)
         self.rewind()
         self._draws_python, self._draws_numpy, self._draws_cuda = draws
 
@@ -82,7 +83,9 @@ class State:
         self._random = RandomState()
         self._within = within
         self._records = torch.is_grad_enabled()
-        self._switches = [(setter, getter()) for getter, setter in _SWITCHES]
+        self._switches = [(getter, setter, getter()) for getter, setter in _SWITCHES]
+        # Those that the function has been seen to flip.
+        self._flipped = self._switches
         self._modules = [
             _ModuleState(f"{root}{path_of(module, name)}", part, keep_grads)
             for root, module in modules.items()
@@ -90,13 +93,14 @@ class State:
         ]
 
     def learn(self) -> None:
-        """See which generators the call that has just ended has drawn from."""
+        """See which generators the call that has just ended has drawn from, and which switches it has flipped."""
         self._random.learn()
+        self._flipped = [switch for switch in self._switches if switch[0]() != switch[2]]
 
     def rewind(self) -> None:
         """Give the next evaluation what the first one found: random states, switches, modes, buffers."""
         self._random.rewind()
-        for (getter, _), (setter, value) in zip(_SWITCHES, self._switches, strict=True):
+        for getter, setter, value in self._flipped:
             if getter() != value:
                 setter(value)
         for module in self._modules:
@@ -104,13 +108,27 @@ class State:
 
     def restore(self) -> None:
         """Leave everything as it was found."""
+        flipped, self._flipped = self._flipped, self._switches
         self.rewind()
+        self._flipped = flipped
         self._random.restore()
         if not self._within:
             # Not at every evaluation: most of them run without recording.
             torch.set_grad_enabled(self._records)
             for module in self._modules:
                 module.restore()
+
+    @contextlib.contextmanager
+    def attributes(self) -> Generator[None]:
+        """Put the modules' own attributes back at the end: what f keeps there under vmap means nothing outside it."""
+        before = [(vars(module.module), dict(vars(module.module))) for module in self._modules]
+        try:
+            yield
+        finally:
+            for now, saved in before:
+                if len(now) != len(saved) or any(now.get(name) is not value for name, value in saved.items()):
+                    now.clear()
+                    now.update(saved)
 
     def buffers(self) -> Buffers:
         """Copies of all buffers as they are now, by their paths."""
@@ -127,7 +145,7 @@ class _ModuleState:
 
     def __init__(self, path: str, module: Module, keep_grads: bool) -> None:
         self._path = path
-        self._module = module
+        self.module = module
         self._training = module.training
         self._buffers = {
             name: (buffer, None if buffer is None else buffer.detach().clone())
@@ -149,13 +167,13 @@ class _ModuleState:
         ]
 
     def buffers(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, buffer in self._module._buffers.items():
+        for name, buffer in self.module._buffers.items():
             if buffer is not None:
                 yield f"{self._path}.{name}", buffer
 
     def rewind(self) -> None:
-        self._module.training = self._training
-        now = self._module._buffers
+        self.module.training = self._training
+        now = self.module._buffers
         if list(now) != list(self._buffers):
             now.clear()
         with torch.no_grad():
@@ -168,8 +186,8 @@ class _ModuleState:
 
     def restore(self) -> None:
         for name, parameter in self._parameters.items():
-            if self._module._parameters.get(name, self) is not parameter:
-                self._module._parameters[name] = parameter
+            if self.module._parameters.get(name, self) is not parameter:
+                self.module._parameters[name] = parameter
         with torch.no_grad():
             for parameter, requires_grad, gradient, saved in self._grads:
                 if parameter.requires_grad != requires_grad:

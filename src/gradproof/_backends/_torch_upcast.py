@@ -134,6 +134,10 @@ class Upcast:
         """What the copy returns."""
         return self._high.value(*arguments)
 
+    def many(self, leaves: Sequence[Tensor]) -> Any:
+        """The copy at many points at once."""
+        return self._high.many(leaves) if isinstance(self._high, TorchAutodiff) else None
+
     def vjp(self, cotangent: Any, *arguments: Any) -> Any:
         """Reverse mode of the original."""
         return widened(self._low.vjp(cotangent, *self._narrowed(arguments)))

@@ -7,14 +7,15 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof import _run
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
+from gradproof._claims._columns import slopes
 from gradproof._claims._linear import Probe, natural_sizes
-from gradproof._claims._modes import Function
+from gradproof._claims._modes import Function, together
 from gradproof._layout import Layout
-from gradproof._line import slope
 from gradproof._primal import Primal
-from gradproof._problem import Problem, Samples
+from gradproof._problem import Problem
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -94,6 +95,7 @@ def measure_entries(function: Function, mode: str, seed: int) -> Entries | None:
         tuple(range(function.count)),
         names=function.names,
         is_vector=True,
+        together=together(function),
     )
     m, n = primal.outputs.size, len(primal.point)
     if m * n > MOST or not np.isfinite(primal.output_values()).all():
@@ -122,31 +124,20 @@ def _everywhere(claimed: Claimed, pulled: Vector) -> Vector:
 
 def _measure(primal: Primal, everything: tuple[int, ...], sizes: Vector, seed: int) -> tuple[Matrix, Matrix]:
     """The Jacobian (m, n) by differences, and the bar of every entry."""
-    samples = Samples()
     probe = Probe(primal, everything, seed, around=Around())
-    problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in everything}, samples=samples, eps=probe.eps)
+    problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in everything}, eps=probe.eps)
     jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 6))))
-    values: list[Vector] = []
-    bars: list[Vector] = []
-    for unit, size in zip(np.eye(len(problem.point)), sizes.tolist(), strict=True):
-        v = unit * size
-        line = slope(jitter, eps=probe.eps, scale=probe.rows())
-        try:
-            steps = next(line)
-            while True:
-                rows = [problem.outputs(v, step)[0] for step in steps.tolist()]
-                steps = line.send(np.array([_as_many(row, primal.outputs.size) for row in rows]))
-        except StopIteration as finished:
-            found = finished.value
-        values.append(found.value / size)
+    values, bars = np.empty((2, primal.outputs.size, len(sizes)))
+
+    def evaluate(entries: NDArray[np.intp], moves: Vector) -> Matrix:
+        return _run.outputs(problem, _run.Beside(entries, moves))[0]
+
+    lines = slopes(problem, evaluate, jitter, np.arange(len(sizes)), sizes, eps=probe.eps, scale=probe.rows())
+    for j, found in enumerate(lines):
+        values[:, j] = found.value / sizes[j]
         still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
-        bars.append(np.where(still, 0.0, np.where(np.isfinite(found.bar), found.bar / size, np.inf)))
-    return np.array(values).T, np.array(bars).T
-
-
-def _as_many(row: Vector, count: int) -> Vector:
-    """The values, or nan for each where f was not defined."""
-    return row if len(row) == count else np.full(count, np.nan)
+        bars[:, j] = np.where(still, 0.0, np.where(np.isfinite(found.bar), found.bar / sizes[j], np.inf))
+    return values, bars
 
 
 def _moduli(values: Matrix, layout: Layout, axis: int) -> Matrix:

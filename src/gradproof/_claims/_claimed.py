@@ -23,6 +23,8 @@ Function: TypeAlias = Callable[..., Any]
 
 # Entries up to which a matrix is held as such (32 MB).
 DENSE = 4_000_000
+# Products that are remembered: proofs ask for the same few again, a whole matrix is asked for once.
+KEPT = 64
 # Inputs up to which a jvp is asked for every column.
 COLUMNS = 64
 
@@ -359,7 +361,9 @@ def _ask_product(
     def pull(u: Vector) -> Vector:
         found = known.get(u.tobytes())
         if found is None:
-            found = known[u.tobytes()] = ask(u)
+            found = ask(u)
+            if len(known) < KEPT:
+                known[u.tobytes()] = found
         # What is missing now but was there at first has its finding; the rest goes on with zeros.
         return np.concatenate(
             [

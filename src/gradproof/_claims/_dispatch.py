@@ -26,6 +26,7 @@ def prove_claims(
     name: str | None,
     options: _prove.Options,
     surroundings: Surroundings,
+    vectorized: bool,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
 ) -> Result:
     """Prove or refute one claim of the first order, one of the second, or both.
@@ -39,11 +40,13 @@ def prove_claims(
     options : Options
     surroundings : Surroundings
         Domain and reference.
+    vectorized : bool
+        Whether f takes many points at once.
     reproduce : callable
         Writes the line that runs the check again, from f and from which claims are values.
     """
     if set(claims) == {"grad"}:
-        primal = Primal(f, args, wrt, name=name)
+        primal = Primal(f, args, wrt, name=name, vectorized=vectorized)
         is_value = _contracts.is_value(claims["grad"], primal, "grad")
         reproducer = reproduce(primal, {"grad": is_value})
         proof = prove_gradient(
@@ -67,7 +70,15 @@ def prove_claims(
     from gradproof._claims._others import prove_others
 
     return prove_others(
-        f, args, claims, wrt=wrt, name=name, options=options, surroundings=surroundings, reproduce=reproduce
+        f,
+        args,
+        claims,
+        wrt=wrt,
+        name=name,
+        options=options,
+        surroundings=surroundings,
+        vectorized=vectorized,
+        reproduce=reproduce,
     )
 
 

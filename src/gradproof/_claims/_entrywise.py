@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._lines import EPS64, Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
 from gradproof._claims._rows import Doubt, scale_of
-from gradproof._line import TRUST
+from gradproof._line import TRUST, Known
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Limits, Question
 from gradproof._prove._judge import REACH, Look, confirm, kinked
@@ -35,7 +35,7 @@ Mask = NDArray[np.bool_]
 # Entries, and inputs, that are measured once more before the others are believed to be wrong, too.
 CONFIRMED = 20
 # Values of f that are judged at once: they fit into a cache.
-BLOCK = 200_000
+BLOCK = 100_000
 # Bar relative to a typical entry that will do where a pair of values does not.
 TARGET = 1e-4
 
@@ -49,6 +49,71 @@ class EntryErrors:
     sizes: Vector
     eps: float
     rtol: float
+
+
+class Seen:
+    """What was measured along every input, reduced to what decides; in full only where an output deviates.
+
+    All is in the natural sizes of the outputs.
+
+    Attributes
+    ----------
+    squares, errors, largest : ndarray (n,)
+        Of every input, over all outputs: sum of squares, and maximum, of deviation and bar together, and the largest
+        deviation.
+    failing : ndarray of bool (n,)
+        Whether any output deviates by more than its bar and tolerance.
+    """
+
+    def __init__(self, n: int) -> None:
+        # (What has not been measured is not known to be right.)
+        self.squares, self.errors = np.full((2, n), np.inf)
+        self.largest = np.zeros(n)
+        self.failing = np.zeros(n, dtype=bool)
+        # Deviations and bars (m,) of the failing ones.
+        self._full: dict[int, tuple[Vector, Vector]] = {}
+
+    def put(self, inputs: NDArray[np.intp], residual: Vector, bar: Vector, tolerance: Vector) -> Mask:
+        """Note what was measured along some inputs (k, m), with bars (m,); where it is finite (k,)."""
+        off = np.abs(residual, out=residual)
+        with np.errstate(invalid="ignore"):
+            self.failing[inputs] = (off > bar + tolerance).any(axis=1)
+        for k in np.flatnonzero(self.failing[inputs]).tolist():
+            self._full[int(inputs[k])] = off[k].copy(), bar.copy()
+        self.largest[inputs] = off.max(axis=1)
+        off += bar
+        self.squares[inputs] = np.einsum("ij,ij->i", off, off)
+        self.errors[inputs] = off.max(axis=1)
+        return np.isfinite(self.largest[inputs])
+
+    def clearest(self) -> NDArray[np.intp]:
+        """The failing inputs, that with the clearest deviation first."""
+        inputs = np.flatnonzero(self.failing)
+        full = [self._full[j] for j in inputs.tolist()]
+        contrast = [float(np.max(off / np.maximum(bar, 1e-300))) for off, bar in full]
+        return inputs[np.argsort(-np.array(contrast), kind="stable")]
+
+    def against(self, tolerance: Vector) -> tuple[NDArray[np.intp], NDArray[np.intp], Vector]:
+        """All outputs and inputs that deviate, and by how much; the clearest first."""
+        inputs = np.flatnonzero(self.failing)
+        off, bar = (np.array(part) for part in zip(*(self._full[j] for j in inputs.tolist()), strict=True))
+        with np.errstate(invalid="ignore"):
+            k, i = np.nonzero(off > bar + tolerance)
+        off, bar = off[k, i], bar[k, i]
+        order = np.argsort(-off / np.maximum(bar, 1e-300), kind="stable")
+        return i[order], inputs[k[order]], off[order]
+
+    def excuse(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
+        """Widen the bars of some entries to their deviations."""
+        for column in np.unique(j).tolist():
+            off, bar = self._full[column]
+            rows = i[j == column]
+            bar[rows] = np.maximum(bar[rows], off[rows])
+            self.put(np.array([column]), off[None].copy(), bar, np.full(len(bar), np.inf))
+
+    def norm(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> float:
+        """Norm of the deviations of some entries."""
+        return math.hypot(*(float(np.linalg.norm(self._full[k][0][i[j == k]])) for k in np.unique(j).tolist()))
 
 
 class Entries:
@@ -94,8 +159,7 @@ class Entries:
         self.m, self.n = self.matrix.shape
         # Norm of the rows, or what stands for it where they are zero, shared among their entries.
         self.sizes = 1 / self.scale.weights / math.sqrt(self.n)
-        self.residual = np.zeros((self.n, self.m))
-        self.bar = np.full((self.n, self.m), np.inf)
+        self.seen = Seen(self.n)
         self.kinks = False
         # Whether f gave different values at the same point.
         self.random = False
@@ -120,18 +184,13 @@ class Entries:
         odd = np.ones(self.n, dtype=bool)
         if learned is not None and learned.smooth:
             odd = self._pairs(learned)
-        against = self._against()
-        failing = against.any(axis=1)
-        for j in np.flatnonzero(odd & ~failing).tolist():
-            self._column(j, learned if inside[j] else None)
+        odd &= ~self.seen.failing
+        self._columns(np.flatnonzero(odd & inside), learned)
+        self._columns(np.flatnonzero(odd & ~inside), None)
         # What deviates, on steps of its own: of many inputs, those with the clearest deviations.
-        contrast = np.max(np.where(against, np.abs(self.residual) / np.maximum(self.bar, 1e-300), 0.0), axis=1)
-        again = np.flatnonzero(failing)
-        for j in again[np.argsort(-contrast[again])][:CONFIRMED].tolist():
-            self._column(j, None)
-        against = self._against()
-        if against.any():
-            self._confirm(against, rtol)
+        self._columns(self.seen.clearest()[:CONFIRMED], None)
+        if self.seen.failing.any():
+            self._confirm(rtol)
         if self.wrong is None and self.kinks:
             return Doubt()
         return self._settle(rtol)
@@ -139,52 +198,61 @@ class Entries:
     def _pairs(self, learned: Learned) -> Mask:
         """A pair of values per input; which inputs look odd."""
         sigma = learned.known.noise
-        typical = float(np.median(learned.third * self.scale.weights))
-        cubic = np.maximum(TRUST * learned.third, np.maximum(1.0, 10 * typical) / self.scale.weights)
-        square = np.maximum(TRUST * learned.curvature, 1 / self.scale.weights)
-        step = _best_step(5 * sigma / math.sqrt(2) * self.scale.weights, cubic * self.scale.weights, learned)
-        odd = np.zeros(self.n, dtype=bool)
-        count = max(1, BLOCK // (2 * self.m))
-        jitter = step * np.asarray(self.lines.jitter.uniform(0.85, 1.15, self.n), dtype=np.float64)
-        f0 = learned.known.f0
-        for start in range(0, self.n, count):
-            block = slice(start, min(start + count, self.n))
-            h = jitter[block, None]
-            with self.lines.problem.gathering():
-                plus, minus = self._values(block, jitter)
-            claimed = self.matrix[:, block].T * self.steps[block, None]
-            self.residual[block] = (plus - minus) / (2 * h) - claimed
-            bar = 5 * sigma / (math.sqrt(2) * h) + cubic * h**2
-            self.bar[block] = bar + 8 * EPS64 * np.abs(claimed)
-            even = np.abs((plus + minus) / 2 - f0)
-            expected = square * h**2 + 8 * sigma
-            wide = np.linalg.norm(bar * self.scale.weights, axis=1) > 1e-3 * math.sqrt(self.m / self.n)
-            odd[block] = wide | ~(even <= expected).all(axis=1) | ~np.isfinite(self.residual[block]).all(axis=1)
-        return odd | (self.directions.inward != 0)
+        weights = self.scale.weights
+        typical = float(np.median(learned.third * weights))
+        cubic = np.maximum(TRUST * learned.third, np.maximum(1.0, 10 * typical) / weights)
+        square = np.maximum(TRUST * learned.curvature, 1 / weights)
+        noise = 5 * sigma / math.sqrt(2)
+        step = _best_step(noise * weights, cubic * weights, learned)
+        odd = self.directions.inward != 0
+        count = max(_run.LEAST, BLOCK // (2 * self.m))
+        starts = range(0, self.n, count)
+        for start, factor in zip(starts, self.lines.jitter.uniform(0.85, 1.15, len(starts)).tolist(), strict=True):
+            inputs, h = np.arange(start, min(start + count, self.n)), step * factor
+            inputs = inputs[~odd[inputs]]
+            if not inputs.size:
+                continue
+            plus, minus = self._values(inputs, h)
+            bar = noise / h + cubic * h**2
+            if np.linalg.norm(bar * weights) > 1e-3 * math.sqrt(self.m / self.n):
+                odd[inputs] = True
+            # (No entry of the claim's own product is larger than its row.)
+            bar += 8 * EPS64 * self.scale.rows
+            residual = plus - minus
+            residual *= weights / (2 * h)
+            # (A slice where that will do: it takes no copy.)
+            whole = slice(start, start + len(inputs)) if inputs[-1] - start < len(inputs) else inputs
+            residual -= self.scale.weighted[:, whole].T
+            plus += minus
+            plus -= 2 * learned.known.f0
+            odd[inputs] |= ~(np.abs(plus, out=plus) <= 2 * (square * h**2 + 8 * sigma)).all(axis=1)
+            odd[inputs] |= ~self.seen.put(inputs, residual, bar * weights, self.tolerance * weights)
+        return odd
 
-    def _values(self, block: slice, jitter: Vector) -> tuple[Vector, Vector]:
-        """Values on both sides of every input of a block, (k, m) each."""
-        count = block.stop - block.start
-        plus, minus = np.empty((count, self.m)), np.empty((count, self.m))
-        v = np.zeros(self.n)
-        for k, j in enumerate(range(block.start, block.stop)):
-            v[j] = self.steps[j]
-            if self.directions.inward[j]:
-                plus[k] = minus[k] = np.nan
-            else:
-                plus[k] = self.lines.values(v, jitter[j])
-                minus[k] = self.lines.values(v, -jitter[j])
-            v[j] = 0.0
-        return plus, minus
+    def _values(self, inputs: NDArray[np.intp], step: float) -> tuple[Vector, Vector]:
+        """Values on both sides of some inputs, (k, m) each."""
+        moves = self.steps[inputs] * step
+        both = self.lines.beside(np.tile(inputs, 2), np.concatenate([moves, -moves]))
+        return both[: len(inputs)], both[len(inputs) :]
 
-    def _column(self, j: int, learned: Learned | None) -> None:
-        """Measure the slopes along one input."""
-        v = np.zeros(self.n)
-        v[j] = self.steps[j]
+    def _columns(self, entries: NDArray[np.intp], learned: Learned | None) -> None:
+        """Measure the slopes along some inputs."""
         known = None if learned is None else learned.known
-        line = self.lines.measure(v, self.sizes, known=known, target=TARGET)
-        if known is not None and self._is_wide(line):
-            line = self.lines.measure(v, self.sizes, target=TARGET)
+        wide: list[int] = []
+        for j, line in zip(entries.tolist(), self._lines_along(entries, known), strict=True):
+            if known is not None and self._is_wide(line):
+                wide.append(j)
+            else:
+                self._take(j, line)
+        again = np.array(wide, dtype=np.intp)
+        for j, line in zip(wide, self._lines_along(again, None), strict=True):
+            self._take(j, line)
+
+    def _lines_along(self, entries: NDArray[np.intp], known: Known | None) -> Iterator[Line]:
+        return self.lines.columns(entries, self.steps[entries], self.sizes, known=known, target=TARGET)
+
+    def _take(self, j: int, line: Line) -> None:
+        """Note what a line along an input says."""
         if self._is_wide(line):
             line, disagree = self.lines.witnessed(line, self.tolerance)
             line = dataclasses.replace(line, bar=np.where(disagree, np.inf, line.bar))
@@ -193,33 +261,28 @@ class Entries:
         bent &= line.deviation <= np.abs(found.jump) / 2 + line.bar + self.tolerance
         self.kinks |= found.side == 0 and bool(bent.any())
         assert line.claimed is not None
-        self.residual[j] = np.where(np.isfinite(line.bar), line.value - line.claimed, 0.0)
-        self.bar[j] = line.bar
+        weights = self.scale.weights
+        residual = np.where(np.isfinite(line.bar), line.value - line.claimed, 0.0) * weights
+        self.seen.put(np.array([j]), residual[None], line.bar * weights, self.tolerance * weights)
 
     def _is_wide(self, line: Line) -> bool:
         """Whether inputs with bars like this one's could not be certified together."""
         norm = float(np.linalg.norm(line.bar * self.scale.weights))
         return not norm <= 0.1 * self.limits.largest_bound(self.eps) * math.sqrt(self.m / self.n)
 
-    def _against(self) -> Mask:
-        with np.errstate(invalid="ignore"):
-            return np.abs(self.residual) > self.bar + self.tolerance
-
-    def _confirm(self, against: Mask, rtol: float) -> None:
+    def _confirm(self, rtol: float) -> None:
         """Ask the scalar proof about the clearest deviations; what it does not exclude is the bar of that entry."""
-        j, i = np.nonzero(against)
-        sizes = np.abs(self.residual[j, i])
-        order = np.argsort(-sizes / np.maximum(self.bar[j, i], 1e-300), kind="stable")
-        j, i, sizes = j[order], i[order], sizes[order]
-        keep = np.ones(len(order), dtype=bool)
-        for k in range(min(CONFIRMED, len(order))):
+        i, j, sizes = self.seen.against(self.tolerance * self.scale.weights)
+        keep = np.ones(len(i), dtype=bool)
+        for k in range(min(CONFIRMED, len(i))):
             keep[k] = self._excludes(int(i[k]), int(j[k]))
         if not keep[:CONFIRMED].any():
             keep[:] = False
-        excused = ~keep
-        self.bar[j[excused], i[excused]] = np.maximum(self.bar, np.abs(self.residual))[j[excused], i[excused]]
+        self.seen.excuse(i[~keep], j[~keep])
         if keep.any():
-            self.wrong = EntryErrors(rows=i[keep], columns=j[keep], sizes=sizes[keep], eps=self.eps, rtol=rtol)
+            self.wrong = EntryErrors(
+                rows=i[keep], columns=j[keep], sizes=(sizes / self.scale.weights[i])[keep], eps=self.eps, rtol=rtol
+            )
 
     def _excludes(self, i: int, j: int) -> bool:
         """Whether a scalar proof of output i excludes the claim for input j."""
@@ -261,25 +324,20 @@ class Entries:
     def _settle(self, rtol: float) -> Measurement:
         largest = self.limits.largest_bound(self.eps)
         results: dict[int, LeafResult] = {}
+        columns = np.einsum("ij,ij->j", self.scale.weighted, self.scale.weighted)
         for i, leaf in zip(self.claimed.measured, self.claimed.leaves, strict=True):
             part = slice(leaf.start, leaf.stop)
-            errors = (np.abs(self.residual[part]) + self.bar[part]) * self.scale.weights
-            off = np.abs(self.residual[part]) * self.scale.weights
-            norm = max(
-                float(np.linalg.norm(self.scale.weighted[:, part])), 1e-13 * float(np.linalg.norm(self.scale.weighted))
-            )
-            bound = float(np.linalg.norm(errors)) / norm
-            flat = not self.scale.weighted[:, part].any()
+            norm = max(math.sqrt(float(columns[part].sum())), 1e-13 * math.sqrt(float(columns.sum())))
+            bound = math.sqrt(float(np.sum(self.seen.squares[part]))) / norm
+            flat = not columns[part].any()
+            deviation = float(self.seen.largest[part].max())
             correct, note = bound <= largest or flat, "flat: f does not change" if flat else ""
             verdict = Verdict.CORRECT if correct else Verdict.INCONCLUSIVE
             if self.wrong is not None:
                 chosen = (self.wrong.columns >= leaf.start) & (self.wrong.columns < leaf.stop)
                 if chosen.any():
                     verdict, note = Verdict.WRONG, "wrong entries"
-                    off = off[
-                        self.wrong.columns[chosen] - leaf.start,
-                        self.wrong.rows[chosen],
-                    ]
+                    deviation = self.seen.norm(self.wrong.rows[chosen], self.wrong.columns[chosen])
             elif not correct:
                 note = wide_note(bound)
             shown = verdict is not Verdict.WRONG and not flat and bound < 1
@@ -290,8 +348,8 @@ class Entries:
                 dtype=leaf.dtype,
                 verdict=verdict,
                 bound=bound if shown else None,
-                deviation=None if flat else float(np.linalg.norm(off) if off.ndim == 1 else off.max()) / norm,
-                noticeable=float(errors.max()) / rms if shown else None,
+                deviation=None if flat else deviation / norm,
+                noticeable=float(self.seen.errors[part].max()) / rms if shown else None,
                 note=note,
             )
         return Measurement(

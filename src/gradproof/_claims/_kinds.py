@@ -31,7 +31,7 @@ from gradproof._claims._proved import Proved
 from gradproof._errors import UsageError
 from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
-from gradproof._primal import Primal
+from gradproof._primal import Primal, Together
 from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
 
@@ -44,6 +44,10 @@ TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
 OUTPUTS_ALONE = 8
 # Outputs up to which a vjp that can do so is asked for all rows at once.
 ROWS = 1024
+# Rounding of a product with many terms, in machine epsilons.
+ROUNDING = 1e4
+# Entries of a Jacobian that are measured one by one at most (80 MB each for claim, deviation and bar).
+EVERYTHING = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,17 +114,17 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
 def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved:
     """Prove or refute a vjp, and that it is linear in its cotangent.
 
-    `rows` may say ``rows(*args) -> [array (m, *shape) for each leaf]``: the same for all unit cotangents at once, or
-    None where it cannot.
+    `rows` may say ``rows(*args) -> (m, n)``: the same for all unit cotangents at once, or None where it cannot.
     """
     primal = task.primal
     if not np.isfinite(primal.output_values()).all():
         return undefined(primal, task.options, findings=_aliases(primal), keyword="vjp")
-    if rows is not None and 1 < primal.outputs.size <= ROWS:
+    everything = task.options.level == "entries"
+    if rows is not None and 1 < primal.outputs.size <= (EVERYTHING if everything else ROWS):
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
         claimed = ask_vjp(primal, vjp, u)
-        if _learn_rows(claimed, rows, u):
+        if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE):
             return _finish(task, claimed, None)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first)
@@ -141,20 +145,28 @@ def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> N
             return
 
 
-def _learn_rows(claimed: Claimed, rows: Function, u: Vector) -> bool:
+def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int) -> bool:
     """Ask for the whole matrix; take it if it agrees with what the vjp says of one cotangent, which shows it linear."""
     primal = claimed.primal
-    if claimed.judged.set_aside or not claimed.measured or primal.outputs.size * claimed.columns > DENSE:
+    if claimed.judged.set_aside or not claimed.measured or primal.outputs.size * claimed.columns > most:
         return False
-    arrays = claimed.call(rows, claimed.keyword)
-    if arrays is None:
+    found = claimed.call(rows, claimed.keyword)
+    if found is None:
         return False
-    parts = [np.asarray(_backends.of(arrays[i]).as_numpy(arrays[i]), dtype=np.float64) for i in claimed.measured]
-    matrix = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    matrix = np.asarray(_backends.of(found).as_numpy(found))
+    if len(claimed.measured) < len(primal.leaves):
+        matrix = np.concatenate(
+            [matrix[:, primal.leaves[i].start : primal.leaves[i].stop] for i in claimed.measured], axis=1
+        )
     eps = max(leaf.eps for leaf in (*claimed.leaves, *primal.outputs.leaves))
-    allowed = 64 * eps * (np.abs(u) @ np.abs(matrix)) + 1e-300
-    if not (np.abs(claimed.pull(u) - u @ matrix) <= allowed).all():
-        return False
+    off = np.abs(claimed.pull(u) - u @ matrix)
+    terms = np.abs(u) @ np.abs(matrix)
+    for leaf in claimed.leaves:
+        own = slice(leaf.start, leaf.stop)
+        # Rounding of the sum, and of what has cancelled within the rule: both far below what is ever accused.
+        inner = max(64 * eps, min(ROUNDING * eps, 1e-9)) * math.sqrt(float(np.mean(np.square(terms[own]))))
+        if not (off[own] <= 64 * eps * terms[own] + inner + 1e-300).all():
+            return False
     claimed.use_matrix(matrix)
     return True
 
@@ -290,12 +302,24 @@ def _along_tangents(
         primal.calls += 1
         return reference(*primal.arguments(double_leaves(primal, moved(weights))))
 
+    def many_along(*weights: Vector) -> Any:
+        assert primal.together is not None
+        points = point + np.concatenate(weights, axis=1) @ tangents.T
+        if bounds is not None and not ((bounds[0] <= points) & (points <= bounds[1])).all():
+            raise ArithmeticError("outside the domain")
+        arrays = primal.layout.stacked([points[:, leaf.start : leaf.stop] for leaf in primal.leaves], len(points))
+        primal.evaluations += len(points)
+        primal.calls += 1
+        return primal.together.call(*primal.arguments(arrays))
+
+    together = primal.together
     reduced = Primal(
         along,
         tuple(np.zeros(count) for count in counts),
         tuple(range(len(counts))),
         name=primal.name,
         is_vector=True,
+        together=None if together is None else Together(many_along, is_promised=together.is_promised),
     )
     reduced.short_name = primal.short_name
     reduced.deferred = primal.deferred

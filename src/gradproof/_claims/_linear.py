@@ -48,12 +48,13 @@ from gradproof._claims._cotangents import (
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
-from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
+from gradproof._claims._rows import ELEMENTWISE, NEGLIGIBLE, Doubt, Rows
 from gradproof._leaf import relaid
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._directions import leaf_size
+from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -186,7 +187,9 @@ class LinearProof:
             return dataclasses.replace(found, findings=(*located, *found.findings))
         if self.claimed.matrix is None and eps > 1e-12 and self.m > ALONE:
             self.claimed.densify()
-        if self.claimed.matrix is None or not ALONE < self.m <= ELEMENTWISE:
+        # Of few outputs and few inputs every entry is measured by itself.
+        is_tiny = self.m <= ALONE and self.claimed.columns <= FEW
+        if self.claimed.matrix is None or is_tiny or self.m > ELEMENTWISE:
             return Doubt()
         return Rows(self.claimed, self.options, eps=eps, around=self.around, wider=self.wider).run()
 
@@ -226,7 +229,12 @@ class LinearProof:
         for i in suspects[:ROWS]:
             unit_vector = np.eye(1, self.m, i)[0]
             samples = Samples(self.samples.at_point)
+            before = len(self.shots), len(self.findings)
             self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
+            is_nothing = rows[i] <= NEGLIGIBLE * float(rows.max()) and not wrong
+            if is_nothing and self.shots[-1].outcome.reason is Reason.DEGENERATE:
+                # It stands still, and what is claimed of it is the rounding of 0.
+                del self.shots[before[0] :], self.findings[before[1] :]
 
     def _certify(
         self,

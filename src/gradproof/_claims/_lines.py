@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof import _run
 from gradproof._claims._around import Around, reach
 from gradproof._claims._claimed import Claimed
+from gradproof._claims._columns import slopes
 from gradproof._line import Known, Slope, slope
 from gradproof._line._estimate import estimate
 from gradproof._line._noise import Noise
@@ -18,6 +20,7 @@ from gradproof._problem import Problem, Samples
 from gradproof._reference import ComplexStep, Trusted
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 EPS64 = 2.0**-52
@@ -26,6 +29,8 @@ COMPLEX_STEP = 1e-20
 TARGET = 1e-6
 # A quotient at coarser steps may differ so much from the slope before it is doubted.
 PLAUSIBLE = 3e-4
+# Entries of a matrix that are worked on at a time.
+CHUNK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,6 @@ class Lines:
         self.problem = Problem(claimed.primal, zeros, samples=samples, eps=eps)
         self.jitter: np.random.Generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 2))))
         self.moved = False
-        self._magnitude: Vector | None = None
         self._around = around
         self._witnesses: dict[str, Trusted | ComplexStep] | None = None
         self._zeros = zeros
@@ -83,6 +87,35 @@ class Lines:
     ) -> Line:
         """Measure the slopes along v; `scale` (m,) is their natural size, `target` a relative bar that will do."""
         found = self._run(self.values, v, self.eps, scale, target=target, known=known, full=full)
+        if self.claimed.matrix is None:
+            return self._line(v, found, scale)
+        return self._line(v, found, scale, self.claimed.matrix @ v, self._absolute(v))
+
+    def columns(
+        self,
+        entries: NDArray[np.intp],
+        moves: Vector,
+        scale: Vector,
+        *,
+        known: Known | None = None,
+        target: float = TARGET,
+    ) -> Iterator[Line]:
+        """Measure along single entries, (k,) as `moves`, which are how far each moves: as `measure`."""
+        matrix, n = self.claimed.matrix, len(self.problem.point)
+        assert matrix is not None
+        bounds = None if self.lower is None or self.upper is None else (self.lower, self.upper)
+        target_here = target if self.eps < 1e-12 else None
+        options = {"eps": self.eps, "scale": scale, "target": target_here, "known": known}
+        found = slopes(self.problem, self.beside, self.jitter, entries, moves, bounds, **options)
+        for j, move, one in zip(entries.tolist(), moves.tolist(), found, strict=True):
+            v = np.zeros(n)
+            v[j] = move
+            yield self._line(v, one, scale, matrix[:, j] * move, np.abs(matrix[:, j] * move))
+
+    def _line(
+        self, v: Vector, found: Slope, scale: Vector, claimed: Vector | None = None, absolute: Vector | None = None
+    ) -> Line:
+        """A slope as a line; `absolute` is the sum of the sizes of the terms of `claimed`."""
         bar = np.where(np.isfinite(found.bar) & np.isfinite(found.value), found.bar, np.inf)
         if len(found.h):
             changed = (found.plus != found.f0) | (found.minus != found.f0)
@@ -97,24 +130,23 @@ class Lines:
                 off = np.abs(third - found.value)
                 odd = (found.side == 0) & (off > PLAUSIBLE * np.maximum(scale, np.abs(found.value)) + bar)
             bar = np.where(odd & (found.stage < 2), off, bar)
-        claimed = None
-        if self.claimed.matrix is not None:
-            claimed = self.claimed.matrix @ v
+        if absolute is not None:
             # Each of the n terms of the claim's own inner product is rounded: 8 half-ulps of their absolute sum.
-            bar = bar + 8 * EPS64 * (self.magnitude @ np.abs(v))
+            bar = bar + 8 * EPS64 * absolute
         return Line(v=v, value=found.value, bar=bar, claimed=claimed, slope=found)
 
-    @property
-    def magnitude(self) -> Vector:
-        """|J| (m, n)."""
-        if self._magnitude is None:
-            assert self.claimed.matrix is not None
-            self._magnitude = np.abs(self.claimed.matrix)
-        return self._magnitude
+    def _absolute(self, v: Vector) -> Vector:
+        """|J| |v| (m,), some rows at a time: a whole |J| would not stay in the cache."""
+        matrix, size = self.claimed.matrix, np.abs(v)
+        assert matrix is not None
+        count = max(1, CHUNK // max(1, len(v)))
+        if count >= self.m:
+            return np.abs(matrix) @ size
+        return np.concatenate([np.abs(matrix[i : i + count]) @ size for i in range(0, self.m, count)])
 
     def _run(
         self,
-        outputs: Callable[[Vector, float], Vector],
+        outputs: Callable[[Vector, Sequence[float]], Iterable[Vector]],
         v: Vector,
         eps: float,
         scale: Vector,
@@ -124,22 +156,30 @@ class Lines:
         full: bool = False,
     ) -> Slope:
         first, last = reach(self.problem.point, v, self.lower, self.upper)
-        outside = np.full(self.m, math.nan)
         line = slope(self.jitter, eps=eps, scale=scale, target=target if eps < 1e-12 else None, known=known, full=full)
         try:
             steps = next(line)
             while True:
-                with self.problem.gathering():
-                    values = [outputs(v, step) if first <= step <= last else outside for step in steps.tolist()]
-                steps = line.send(np.array(values))
+                inside = (first <= steps) & (steps <= last)
+                values = np.full((len(steps), self.m), math.nan)
+                for k, found in zip(np.flatnonzero(inside), outputs(v, steps[inside].tolist()), strict=True):
+                    values[k] = found
+                steps = line.send(values)
         except StopIteration as finished:
             return finished.value
 
-    def values(self, v: Vector, step: float) -> Vector:
-        """All values of f at (nearly) x + step v (m,), corrected to first order for where low precision landed."""
-        values, moved = self.problem.outputs(v, step)
+    def values(self, v: Vector, steps: Sequence[float]) -> Iterator[Vector]:
+        """All values of f at (nearly) x + t v for some t (m,), corrected to first order for where they landed."""
+        for values, moved in _run.along(self.problem, v, steps):
+            if moved and self.claimed.matrix is not None:
+                values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
+            yield values
+
+    def beside(self, entries: NDArray[np.intp], moves: Vector) -> Matrix:
+        """The same at x with one entry moved (k, m): `entries` and `moves` are (k,)."""
+        values, moved = _run.outputs(self.problem, _run.Beside(entries, moves))
         if moved and self.claimed.matrix is not None:
-            values = values - sum(self.claimed.matrix[:, part] @ piece for part, piece in moved)
+            values = values - sum(piece @ self.claimed.matrix[:, part].T for part, piece in moved)
         return values
 
     def witnessed(self, line: Line, tolerance: Vector) -> tuple[Line, Mask]:
@@ -155,13 +195,13 @@ class Lines:
         disagree = np.zeros(self.m, dtype=bool)
         assert line.claimed is not None
         open_ = np.ones(self.m, dtype=bool)
-        rounding = 8 * EPS64 * (self.magnitude @ np.abs(line.v))
+        rounding = 8 * EPS64 * self._absolute(line.v)
         for name, witness in self._witnesses.items():
             if name == "complex":
                 seen = witness.outputs(line.v, COMPLEX_STEP) / COMPLEX_STEP
                 seen_bar = 8 * rounding + 64 * EPS64 * np.abs(seen)
             else:
-                found = self._run(witness.outputs, line.v, EPS64, np.abs(line.claimed))
+                found = self._run(_one_by_one(witness.outputs), line.v, EPS64, np.abs(line.claimed))
                 seen, seen_bar = found.value, found.bar + rounding
             answers = open_ & np.isfinite(seen) & np.isfinite(seen_bar)
             with np.errstate(invalid="ignore"):
@@ -173,6 +213,13 @@ class Lines:
             if not open_.any():
                 break
         return dataclasses.replace(line, value=value, bar=bar), disagree
+
+
+def _one_by_one(
+    outputs: Callable[[Vector, float], Vector],
+) -> Callable[[Vector, Sequence[float]], Iterable[Vector]]:
+    """What says of many steps what `outputs` says of one."""
+    return lambda v, steps: [outputs(v, step) for step in steps]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,9 @@ All cotangents are drawn beforehand, so that only their products with f are kept
 vector per step nor a matrix is ever held. u is drawn uniformly from the sphere, each output weighted with the inverse
 of how much it moves; outputs that are large beside how they move weigh less, lest their rounding drown the others.
 
+All products are certified together first, along a few lines (`Rows`, whose bound holds for all of them with what is
+left of confidence, and so for each); what that does not settle is proved one by one, each a scalar proof.
+
 The bound is that of `gradproof._claims._linear` for proofs that share directions, steps and values of f: each of K
 holds at confidence 1 - delta / (2 K), and `spread` goes from the widest of them to all of f'.
 """
@@ -20,11 +23,13 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around
-from gradproof._claims._claimed import ask_vjp
+from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, spread
 from gradproof._claims._linear import Probe, natural_sizes
 from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._rows import Doubt, Rows
 from gradproof._leaf import Leaf
+from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
@@ -101,12 +106,14 @@ class _Proof:
         outcomes: list[Outcome] = []
         verdict: Verdict | None = None
         if claimed.measured and self._is_linear():
-            outcomes, norms = self._prove()
-            if self.count < COUNT_LOW and self._needs_more(outcomes):
-                self._draw(COUNT_LOW)
-                self.reduced = self._reduce()
+            merged = self._at_once()
+            if merged is None:
                 outcomes, norms = self._prove()
-            merged = self._merge(outcomes, norms)
+                if self.count < COUNT_LOW and self._needs_more(outcomes):
+                    self._draw(COUNT_LOW)
+                    self.reduced = self._reduce()
+                    outcomes, norms = self._prove()
+                merged = self._merge(outcomes, norms)
             verdict = worst(leaf.verdict for leaf in merged.values())
             results.update(merged)
             findings = self._findings(outcomes)
@@ -149,6 +156,39 @@ class _Proof:
 
     def _spread(self, count: int) -> float:
         return spread(count, self.primal.outputs.size, 1 - (1 - self.options.confidence) / 2)
+
+    def _at_once(self) -> dict[int, LeafResult] | None:
+        """Certify all products with the cotangents along the same few lines; None where that does not settle it."""
+        if is_large(self.primal.point) or self.count * self.claimed.columns > DENSE:
+            return None
+        claimed = Claimed("vjp", self.reduced, ("",))
+        claimed.measure(self.claimed.measured)
+        claimed.use_matrix(np.array([self.claimed.pull(u) for u in self.cotangents]))
+        wider = self._spread(self.count)
+        options = dataclasses.replace(
+            self.options, confidence=1 - (1 - self.options.confidence) / 2, max_bound=self._largest() / wider
+        )
+        rows = Rows(claimed, options, eps=self.eps, around=Around())
+        found = rows.run()
+        if isinstance(found, Doubt) or found.findings or found.eps > self.eps:
+            return None
+        results: dict[int, LeafResult] = {}
+        sized = rows.matrix * rows.scale.natural
+        squares = np.einsum("ij,ij->j", sized, sized)
+        for norm, leaf, (i, result) in zip(rows.norms.tolist(), claimed.leaves, found.results.items(), strict=True):
+            if result.bound is None:
+                return None
+            # The bound holds for all rows together, each in its own size, and so for each of them.
+            error = result.bound * norm / float(rows.scale.weights.min())
+            size = math.sqrt(float(squares[leaf.start : leaf.stop].sum()) / self.count)
+            bound = error * wider / size
+            if bound > self._largest():
+                return None
+            noticeable = bound * math.sqrt(leaf.size * self.primal.outputs.size)
+            results[i] = dataclasses.replace(
+                result, verdict=Verdict.CORRECT, bound=bound, noticeable=noticeable, note=""
+            )
+        return results
 
     def _prove(self) -> tuple[list[Outcome], list[dict[int, float]]]:
         """One scalar proof for each cotangent, until one is wrong, and the norms of the claims."""

@@ -19,13 +19,13 @@ from gradproof import _prove
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
-from gradproof._claims._kinds import Task, prove_jvp, prove_vjp
+from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result
 from gradproof._errors import ClaimError, GradproofError, UsageError
-from gradproof._primal import Primal
+from gradproof._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
@@ -37,7 +37,11 @@ SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
 class Function(Protocol):
-    """A function of arrays with derivatives of a framework's making: the first `count` arguments are differentiated."""
+    """A function of arrays with derivatives of a framework's making: the first `count` arguments are differentiated.
+
+    It may offer ``many(stacked)``: its values at many points at once, the differentiated arguments and the outputs with
+    a leading axis for them, or None where that cannot be done.
+    """
 
     arguments: tuple[Any, ...]
     names: tuple[str, ...]
@@ -199,6 +203,12 @@ def prove_modes(
     return ModesResult(result=result, modes=tuple(results))
 
 
+def together(function: Function) -> Together | None:
+    """How a function can be evaluated at many points at once, if it offers that."""
+    many: Callable[[Sequence[Any]], Any] | None = getattr(function, "many", None)
+    return None if many is None else Together(lambda *arguments: many(arguments[: function.count]))
+
+
 def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding | None]:
     """Return what proves a scalar function's reverse mode wrong: its first error, or None."""
 
@@ -243,7 +253,9 @@ class _Asked:
         if self.mode == "fwd":
             return primal, prove_jvp(task, function.jvp)
         vjp = function.vjp if self.mode == "rev" else self._vjp
-        if is_vector and primal.outputs.size > MANY and np.isfinite(primal.output_values()).all():
+        m, n = primal.outputs.size if is_vector else 1, len(primal.point)
+        by_entry = self.options.level == "entries" and m * n <= EVERYTHING
+        if m > MANY and not by_entry and np.isfinite(primal.output_values()).all():
             return primal, prove_many(primal, vjp, self.options, self.reproducer)
         if is_vector:
             return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)
@@ -276,6 +288,7 @@ class _Asked:
             name=self.name,
             names=function.names,
             is_vector=is_vector,
+            together=together(function),
         )
         primal.short_name = self.name
         return primal

@@ -37,13 +37,14 @@ def prove_others(
     name: str | None,
     options: _prove.Options,
     surroundings: Surroundings,
+    vectorized: bool,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
 ) -> Result:
     """Prove or refute claims as `prove_claims` does; the first order before the second."""
     first = next((keyword for keyword in ("grad", *PROVE_FIRST) if keyword in claims), None)
     second = next((keyword for keyword in ("hess", "hvp") if keyword in claims), None)
     is_vector = first in PROVE_FIRST
-    primal = Primal(f, args, wrt, name=name, is_vector=is_vector)
+    primal = Primal(f, args, wrt, name=name, is_vector=is_vector, vectorized=vectorized)
     if second == "hess" and primal.layout.is_complex:
         path = next(origin.path for origin in primal.origins if origin.is_complex)
         raise UsageError(
@@ -73,7 +74,7 @@ def prove_others(
     if second is not None:
         base = primal
         if is_vector:
-            base = Primal(f, args, wrt, name=name)
+            base = Primal(f, args, wrt, name=name, vectorized=vectorized)
             others.append(base)
         gradient = _first_derivative(claims, first, values)
         readable = not proofs or not any(one.id in ("GP202", "GP304") for one in proofs[0].findings)

@@ -71,7 +71,8 @@ def scale_of(claimed: Claimed, natural: Vector) -> Scale:
     if not np.isfinite(rows).all():
         rows = np.linalg.norm(sized / max(float(np.abs(sized).max()), 1e-300), axis=1) * float(np.abs(sized).max())
     weights, groups = Cotangents.weigh(claimed.primal.output_values(), rows)
-    return Scale(natural=natural, rows=rows, weights=weights, groups=groups, weighted=sized * weights[:, None])
+    sized *= weights[:, None]
+    return Scale(natural=natural, rows=rows, weights=weights, groups=groups, weighted=sized)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

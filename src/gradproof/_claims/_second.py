@@ -270,7 +270,7 @@ class _Second:
             coarse * ratio ** -np.arange(10.0) * self.jitter.uniform(0.85, 1.15) * self.jitter.uniform(0.97, 1.03, 10)
         )
         first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
-        with self.problem.gathering():
+        with self.problem.primal.gathering():
             f0 = np.array([evaluate(v, 0.0) for _ in range(2)])
         if min(-first, last) < levels[4]:
             side, room = (1.0, last) if last >= -first else (-1.0, -first)
@@ -283,7 +283,7 @@ class _Second:
         value, bar = math.nan, math.inf
         for part in (levels[1:7], np.concatenate([levels[:1], levels[7:]])):
             h = np.concatenate([h, part])
-            with self.problem.gathering():
+            with self.problem.primal.gathering():
                 plus = np.concatenate([plus, [inside(step) for step in part.tolist()]])
                 minus = np.concatenate([minus, [inside(-step) for step in part.tolist()]])
             order = np.argsort(-h)
@@ -304,7 +304,7 @@ class _Second:
         """
         count = 11 if eps < 1e-12 else 7
         h = min(0.6, 0.9 * room) * self.jitter.uniform(0.85, 1.0) * 2.0 ** -np.arange(float(count))
-        with self.problem.gathering():
+        with self.problem.primal.gathering():
             rise = np.array([evaluate(step) for step in h.tolist()]) - f0.mean()
         variation = float(np.max(np.abs(rise)))
         finite = np.isfinite(rise)

@@ -212,13 +212,17 @@ class Directions:
             self._latest = None  # gives its memory back
         if direction.entry >= 0:
             v = np.zeros(self.size)
-            v[direction.entry] = self.natural[direction.entry] * (self.inward[direction.entry] or 1)
+            v[direction.entry] = self.entry_size(direction.entry)
         else:
             v = self._whole(dataclasses.replace(direction, parts=()))
             for part in direction.parts:
                 v = part.apply(v)
         self._latest = direction, v
         return v
+
+    def entry_size(self, entry: int) -> float:
+        """How far an entry moves by itself, signed where that is possible on one side only."""
+        return float(self.natural[entry] * (self.inward[entry] or 1))
 
     def _fit_into_domain(self, lower: Floats, upper: Floats) -> None:
         below, above = self.point - lower, upper - self.point

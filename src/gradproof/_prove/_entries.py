@@ -14,6 +14,9 @@ from gradproof._prove._locate import Place, WrongEntry
 from gradproof._prove._measure import Asking, Meter, Residual, Tier
 from gradproof._report import Reason, Verdict
 
+# Entries that are asked about at once.
+TOGETHER = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
@@ -42,8 +45,11 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
         leaf = ledger.leaves[index]
         rms = meter.norms[index] / math.sqrt(leaf.size)
         entries: list[_Entry] = []
-        for entry in range(leaf.start, leaf.stop):
-            entries.append((yield from _judge_entry(meter, index, entry, rms, limits)))
+        for start in range(leaf.start, leaf.stop, TOGETHER):
+            block = range(start, min(start + TOGETHER, leaf.stop))
+            pairs = yield from meter.entries(index, block, rms)
+            for entry, pair in zip(block, pairs, strict=True):
+                entries.append((yield from _judge_entry(meter, index, entry, pair, rms, limits)))
         if any(entry.kinked for entry in entries):
             left.append(index)
             continue
@@ -69,11 +75,14 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
     return tuple(left)
 
 
-def _judge_entry(meter: Meter, leaf: int, entry: int, rms: float, limits: Limits) -> Asking[_Entry]:
+def _judge_entry(
+    meter: Meter, leaf: int, entry: int, pair: Residual | None, rms: float, limits: Limits
+) -> Asking[_Entry]:
+    """Judge an entry by what a pair of values says, if it says anything, and by whole slopes."""
     direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entry)
-    step = float(meter.directions.vector(direction)[entry])
+    step = meter.directions.entry_size(entry)
     tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
-    residual = yield from meter.residual(direction, rms)
+    residual = (yield from meter.known_slope(direction, rms)).as_residual() if pair is None else pair
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
         return _Entry(entry, residual, step)
     measured = yield from meter.slope(direction, rms)

@@ -26,12 +26,13 @@ class Question:
     """Please evaluate f at x + t v for every t in `steps`, v being what `direction` describes; 0 means at x itself.
 
     `of` says what to evaluate: "f", "reference" (the user's trusted, more precise f), or "complex": the imaginary part
-    of f(x + i t v).
+    of f(x + i t v). With `entries` each of these moves by itself in place of v, and the values come entry by entry.
     """
 
     direction: Direction
     steps: Floats
     of: str = "f"
+    entries: tuple[int, ...] = ()
 
 
 Asking = Generator[Question, Floats, Result]
@@ -325,6 +326,24 @@ class Meter:
                 value = (plus - minus) / (2 * step) - claimed
                 return Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
         return (yield from self.slope(direction, scale, known=known)).as_residual()
+
+    def entries(self, leaf: int, entries: range, scale: float) -> Asking[list[Residual | None]]:
+        """`residual` for many single entries of a leaf at once; None where it takes a whole slope."""
+        known, directions = self.known, self.directions
+        if known is None or not known.smooth:
+            return [None] * len(entries)
+        step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
+        direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entries[0])
+        question = Question(direction, np.array([step, -step]), entries=tuple(entries))
+        values = np.asarray((yield question), dtype=np.float64).reshape(len(entries), 2)
+        found: list[Residual | None] = []
+        for entry, (plus, minus) in zip(entries, values.tolist(), strict=True):
+            claimed = float(directions.claim[entry]) * directions.entry_size(entry)
+            even = abs((plus + minus) / 2 - float(known.f0[0]))
+            bar = known.question_bar(step, even, scale) + 8 * EPS64 * abs(claimed)
+            residual = Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
+            found.append(residual if math.isfinite(bar) else None)
+        return found
 
 
 def _along(direction: Direction, line: Generator[Floats, Floats, Result], of: str = "f") -> Asking[Result]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._problem import Problem
 from gradproof._prove import Directions, Question
+from gradproof._run._batched import Beside, along, outputs
 
 Result = TypeVar("Result")
 
@@ -36,19 +37,39 @@ def answer(
     FunctionError
         If f cannot be evaluated; whatever else f raises that is no Exception passes through.
     """
-    answering: dict[str, Witness] = {"f": problem, **(witnesses or {})}
+    answering = witnesses or {}
     try:
         question = next(proof)
         while True:
+            if question.entries:
+                question = proof.send(_entries(problem, directions, question))
+                continue
             v = directions.vector(question.direction)
             first, last = directions.reach(question.direction)
-            evaluate = answering[question.of].evaluate
-            with problem.gathering():
-                values = [
-                    evaluate(v, step) if question.of == "complex" or first <= step <= last else math.nan
-                    for step in question.steps.tolist()
-                ]
+            steps = question.steps
+            inside = np.full(len(steps), True) if question.of == "complex" else (first <= steps) & (steps <= last)
+            values = np.full(len(steps), math.nan)
+            if question.of == "f":
+                values[inside] = [problem.combined(*found) for found in along(problem, v, steps[inside].tolist())]
+            else:
+                evaluate = answering[question.of].evaluate
+                with problem.primal.gathering():
+                    values[inside] = [evaluate(v, step) for step in steps[inside].tolist()]
             del v  # a large vector must be gone before the next one is drawn
-            question = proof.send(np.array(values))
+            question = proof.send(values)
     except StopIteration as finished:
         return finished.value
+
+
+def _entries(problem: Problem, directions: Directions, question: Question) -> NDArray[np.float64]:
+    """Values with one entry after the other moved by itself, at all steps; nan where it can move one way only."""
+    entries = np.array(question.entries, dtype=np.intp)
+    sizes = np.array([directions.entry_size(entry) for entry in question.entries])
+    free = np.flatnonzero(directions.inward[entries] == 0)
+    values = np.full((len(entries), len(question.steps)), math.nan)
+    moves = sizes[free, None] * question.steps
+    points = Beside(np.repeat(entries[free], len(question.steps)), moves.reshape(-1))
+    found, beside = outputs(problem, points)
+    combined = [problem.combined(row, [(part, rows[k]) for part, rows in beside]) for k, row in enumerate(found)]
+    values[free] = np.reshape(combined, (len(free), len(question.steps)))
+    return values.reshape(-1)
