@@ -25,9 +25,7 @@ Floats = NDArray[np.float64]
 # Leaves whose norm of claim times natural size lies within this factor share directions; leaves that cannot be told
 # there are tried again among their like, within the smaller factor.
 TIER, NARROW_TIER = 1e3, 4.0
-# The same where evaluations are spared: what moves so little that f's noise shows costs more of them for each slope.
-SPARING_TIER = 1e2
-# There, leaves of a group that are accused with place and cause before the others are left alone.
+# Where evaluations are spared: leaves of a group that are accused with place and cause before the others are left alone.
 SPARING_ACCUSED = 3
 # Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
 NEGLIGIBLE = 1e-13
@@ -119,7 +117,7 @@ class _Proof:
         self.mixed = options.mixed
 
     def run(self) -> Asking[Outcome]:
-        tiers = self._tiers(range(len(self.ledger.leaves)), SPARING_TIER if self.limits.sparing else TIER)
+        tiers = self._tiers(range(len(self.ledger.leaves)), TIER)
         moving = [tier for tier in tiers if self.meter.norms[list(tier)].max() > self._negligible()]
         flat = tuple(sorted(index for tier in tiers if tier not in moving for index in tier))
         looked: Measured | None = None
