@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 # Leaves whose norm of claim times natural size lies within this factor share directions; leaves that cannot be told
 # there are tried again among their like, within the smaller factor.
 TIER, NARROW_TIER = 1e3, 4.0
-# Where evaluations are spared: leaves of a group that are accused with place and cause before the others are left alone.
+# Where evaluations are spared: leaves of a group that are accused before the others are left alone.
 SPARING_ACCUSED = 3
 # Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
 NEGLIGIBLE = 1e-13
