@@ -584,3 +584,25 @@ def test_a_rule_that_needs_all_cotangents_is_wrong():
     assert report.verdict is Verdict.WRONG
     assert [one.id for one in report.findings] == ["GP205"]
     assert check(several_outputs, x, modes=("rev",), rng=0).verdict is Verdict.CORRECT
+
+
+def test_a_backward_that_is_shifted_or_transposed_is_named():
+    matrix = tensor(20, 20)
+
+    class Shifted(Sine):
+        @staticmethod
+        def backward(ctx, cotangent):
+            (x,) = ctx.saved_tensors
+            return (cotangent * x.cos()).roll(1)  # wrong on purpose
+
+    class Transposed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return matrix @ x
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            return matrix @ cotangent  # wrong on purpose
+
+    kinds = [check(rule.apply, tensor(20), modes=("rev",), rng=0).findings[0].kind for rule in (Shifted, Transposed)]
+    assert kinds == ["columns shifted by one", "transposed"]

@@ -362,7 +362,7 @@ class _Search:
             self.claimed.matrix,
             [(line.v, line.value, line.bar) for line in lines],
             self.scene.rows,
-            square=self.claimed.by_index and len(self.claimed.leaves) == 1,
+            square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
             blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
         )
         if cause is None:
