@@ -1,0 +1,255 @@
+"""What JAX offers for a function (`autodiff`): its modes and their compositions, and a float64 copy of its forward.
+
+The derivative in one mode is a function of arrays again, a random combination of all of its entries, so that JAX
+differentiates it as it does any other.
+"""
+
+# jax's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradproof._backends import _jax_tree as tree
+from gradproof._backends._jax_function import Array, Arrays, JaxFunction, NotAvailableError, conjugated
+from gradproof._backends._jax_upcast import Upcast, claim_precision, is_copy, widened
+from gradproof._errors import FunctionError, UsageError
+from gradproof._report import Finding, Verdict
+
+
+class Jax:
+    """f with all that JAX offers for it (see `gradproof._claims._modes.Autodiff`).
+
+    Attributes
+    ----------
+    function : JaxFunction or Upcast
+    claim_eps : float
+        Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision.
+    note : str
+        What the reference is, where it is not f itself.
+    """
+
+    not_available = NotAvailableError
+
+    def __init__(self, packed: Packed) -> None:
+        self._packed = packed
+        self._low = packed.function()
+        self._high = _copied(packed, self._low)
+        self.function = self._low if self._high is None else Upcast(self._low, self._high)
+        self.claim_eps = 0.0 if self._high is None else claim_precision(self._low, self._high)
+        self.note = "" if self._high is None else "against differences of f in float64"
+
+    def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
+        """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
+        drawn = Drawn(self._low, seed)
+        low = derivative(self._low, inner, drawn)
+        return low if self._high is None else Upcast(low, derivative(self._high, inner, drawn.widened()))
+
+    def argument(self, values: Sequence[Any]) -> Any:
+        """Put values for all arguments back into the form of `args`, in its own precision."""
+        narrowed = [
+            value.astype(own.dtype) if k < self._low.count else own
+            for k, (value, own) in enumerate(zip(values, self._low.arguments, strict=True))
+        ]
+        return self._packed.argument(narrowed)
+
+    def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
+        """Nothing: functions of JAX have no side effects that could be seen."""
+        return []
+
+    def whole(self) -> Any:
+        """Nothing: f is a part by itself."""
+        return None
+
+    def at_rest(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing but arguments is changed."""
+        return contextlib.nullcontext()
+
+
+def autodiff(f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None) -> Jax:
+    """Look at f as JAX does; beside it at f in float64, where it is of lower precision and runs so.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be differentiated.
+    FunctionError
+        If f raises at the point, or returns nothing that has a derivative.
+    """
+    return Jax(Packed(f, args, wrt))
+
+
+class Packed:
+    """A function of trees as a function of its leaves.
+
+    Parameters
+    ----------
+    f, args, wrt
+        As for `gradproof.check`.
+    is_wide : bool
+        Whether every floating leaf is taken in float64.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, is_wide: bool = False
+    ) -> None:
+        self._given = f, args, wrt
+        positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
+        self._is_tuple = type(args) is tuple
+        roots = tree.argument_names(f, len(positional))
+        leaves, self._structure = tree.flatten(positional, roots)
+        chosen = tree.chosen(leaves, wrt, len(positional))
+        if not chosen:
+            raise UsageError(f"nothing to differentiate in `{', '.join(roots)}`: there is no floating array in it.")
+        self._order = chosen + [i for i in range(len(leaves)) if i not in set(chosen)]
+        self.count = len(chosen)
+        self._is_wide = is_wide
+        values = [jnp.asarray(leaves[i].value) for i in chosen]
+        others = [leaves[i].value for i in self._order[self.count :]]
+        self.arguments = (*map(widened, values), *map(_widened_other, others)) if is_wide else (*values, *others)
+        self.names = tuple(leaves[i].path for i in self._order)
+
+    def wide(self) -> Packed:
+        """The same with every floating leaf in float64: its own value, not that before JAX has rounded it."""
+        return Packed(*self._given, is_wide=True)
+
+    def function(self) -> JaxFunction:
+        """The function at its point.
+
+        Raises
+        ------
+        FunctionError
+            If f raises, or returns nothing that has a derivative.
+        """
+        f = self._given[0]
+        name = str(getattr(f, "__name__", type(f).__name__))
+        try:
+            return JaxFunction(self.run, self.arguments, self.names, self.count, wide=self._is_wide)
+        except FunctionError:
+            raise
+        except Exception as error:
+            raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
+
+    def run(self, *arguments: Any) -> Arrays:
+        """The floating arrays that f returns, and numbers."""
+        f, _, _ = self._given
+        argument = self.argument(arguments)
+        returned = f(*argument) if self._is_tuple else f(argument)
+        leaves = jax.tree_util.tree_leaves(returned)
+        found = tuple(
+            jnp.asarray(leaf) for leaf in leaves if tree.is_floating(leaf) or isinstance(leaf, (float, complex))
+        )
+        if not found:
+            raise FunctionError(
+                "f must return a floating array, or a tree with some in it: there is nothing to differentiate."
+            )
+        return found
+
+    def argument(self, values: Sequence[Any]) -> Any:
+        """Put values for all of `arguments` back into the form of `args`."""
+        ordered: list[Any] = [None] * len(self._order)
+        for i, value in zip(self._order, values, strict=True):
+            ordered[i] = value
+        positional = jax.tree_util.tree_unflatten(self._structure, ordered)
+        return positional if self._is_tuple else positional[0]
+
+
+class Drawn:
+    """A random cotangent for each output of a function and a random tangent for each of its arrays.
+
+    Parameters
+    ----------
+    base : JaxFunction
+    seed : int
+    """
+
+    def __init__(self, base: JaxFunction, seed: int) -> None:
+        generator = np.random.default_rng((seed, 4))
+        with base.precision():
+            self.cotangents = tuple(_normal(output, generator, 1.0) for output in base.outputs)
+            leaves = base.arguments[: base.count]
+            self.tangents = tuple(_normal(leaf, generator, _size(leaf)) for leaf in leaves)
+
+    def widened(self) -> Drawn:
+        """The same numbers in float64."""
+        wide = object.__new__(Drawn)
+        wide.cotangents, wide.tangents = widened(self.cotangents), widened(self.tangents)
+        return wide
+
+
+def derivative(base: JaxFunction, inner: str, drawn: Drawn) -> JaxFunction:
+    """The derivative of a function in one mode as a function: a random combination of all of its entries.
+
+    For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
+    is random and fixed.
+    """
+    first = base.count
+    second, fixed, name = (
+        (drawn.cotangents, drawn.tangents, "cotangent")
+        if inner == "rev"
+        else (drawn.tangents, drawn.cotangents, "tangent")
+    )
+    count = first + len(second)
+
+    def run(*arguments: Any) -> Arrays:
+        leaves, moved, others = arguments[:first], arguments[first:count], arguments[count:]
+        f = lambda *leaves: base.run(*leaves, *others)  # noqa: E731
+        if inner == "rev":
+            _, pull = jax.vjp(f, *leaves)
+            found = conjugated(pull(conjugated(moved)))
+        else:
+            found = jax.jvp(f, leaves, moved)[1]
+        return (inner_product(fixed, found),)
+
+    suffixes = [f"[{i}]" if len(second) > 1 else "" for i in range(len(second))]
+    names = (*base.names[:first], *(name + suffix for suffix in suffixes), *base.names[first:])
+    arguments = (*base.arguments[:first], *second, *base.arguments[first:])
+    return JaxFunction(run, arguments, names, count, refusing=True)
+
+
+def inner_product(one: Sequence[Array], other: Sequence[Array]) -> Array:
+    """Sum of Re(conj(a) b) over all entries of all arrays."""
+    terms = [jnp.sum(jnp.real(jnp.conj(a) * b)) for a, b in zip(one, other, strict=True)]
+    return sum(terms[1:], terms[0])
+
+
+def _copied(packed: Packed, low: JaxFunction) -> JaxFunction | None:
+    """The function in float64 where it is of lower precision; None where it does not run so, or is another one."""
+    if all(jnp.finfo(leaf.dtype).bits == 64 for leaf in low.arguments[: low.count]):
+        return None
+    try:
+        high = packed.wide().function()
+        return high if is_copy(low, high) else None
+    except Exception:
+        return None  # whatever it is: f does not run in float64, and is differenced as it is
+
+
+def _widened_other(value: Any) -> Any:
+    """Widen what is not differentiated, as JAX has rounded it; numbers and all else as they are."""
+    if not tree.is_floating(value):
+        return value
+    wide = widened(jnp.asarray(value))
+    return wide if isinstance(value, jax.Array) else np.asarray(wide)
+
+
+def _normal(like: Any, generator: np.random.Generator, size: float) -> Array:
+    is_complex = jnp.issubdtype(like.dtype, jnp.complexfloating)
+    drawn = size * generator.standard_normal((*like.shape, 2) if is_complex else like.shape)
+    return jnp.asarray(drawn[..., 0] + 1j * drawn[..., 1] if is_complex else drawn, like.dtype)
+
+
+def _size(leaf: Array) -> float:
+    """Natural size of a leaf: its root mean square, or 1."""
+    if leaf.size == 0:
+        return 1.0
+    size = float(np.sqrt(np.mean(np.square(np.abs(np.asarray(leaf)).astype(np.float64)))))
+    return size if 0 < size < math.inf else 1.0

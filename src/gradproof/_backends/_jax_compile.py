@@ -1,0 +1,169 @@
+"""Functions of JAX, compiled where that is possible, bounded in time, and changes nothing.
+
+JAX runs a function that is not compiled operation by operation, and compiles a loop within it anew at every call. What
+is compiled depends on the function alone, never on a clock: a check with the same seed says the same again.
+"""
+
+# jax's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+
+Function = Callable[..., tuple[jax.Array, ...]]
+
+# Operations up to which a function is compiled. XLA takes about 1 ms for each on one core, so some 4 s at most.
+MOST_OPERATIONS = 4000
+# Values of a compiled function may differ from those of the original by this many roundings.
+ROUNDINGS = 4096.0
+LOOPS = ("scan", "while", "cond")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traced:
+    """What is known of a function before it is compiled.
+
+    Attributes
+    ----------
+    is_pure : bool
+        Whether it can be traced with abstract values.
+    fits : bool
+        Whether it is worth compiling: traceable, not compiled already, and not too large.
+    has_loops : bool
+        Whether there is a loop or a branch in it that JAX would otherwise compile at every call.
+    """
+
+    is_pure: bool
+    fits: bool
+    has_loops: bool
+
+
+def trace(function: Function, arguments: Sequence[Any]) -> Traced:
+    """Trace a function with abstract arrays in place of its arguments."""
+    arrays, rest = _split(arguments)
+    try:
+        traced = jax.make_jaxpr(lambda *given: function(*_merge(given, rest)))(*arrays)
+    except Exception:
+        # Whatever it is: f needs values where it has none, or is no function of arrays.
+        return Traced(is_pure=False, fits=False, has_loops=False)
+    names = _primitives(traced.jaxpr)
+    is_small = len(names) <= MOST_OPERATIONS
+    if len(traced.jaxpr.eqns) == 1 and names[0] in ("jit", "pjit"):
+        return Traced(is_pure=is_small, fits=False, has_loops=False)
+    return Traced(is_pure=is_small, fits=is_small, has_loops=any(name in LOOPS for name in names))
+
+
+class Compiled:
+    """A function that is compiled once it has been called some times, if it returns the same then.
+
+    Arrays of JAX among its arguments may change from call to call; all others stay as they are when it is compiled.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*arguments) -> tuple of arrays``.
+    traced : Traced
+    after : int, optional
+        How many calls are left as they are; None leaves them so until `compile` is called.
+    """
+
+    def __init__(self, function: Function, traced: Traced, after: int | None = None) -> None:
+        self._function = function
+        self._compiled: Function | None = None
+        self._may = traced.fits
+        self._left = after
+
+    def __call__(self, *arguments: Any) -> tuple[jax.Array, ...]:
+        if self._compiled is not None:
+            return self._compiled(*arguments)
+        found = self._function(*arguments)
+        if self._left == 0:
+            self.compile(arguments, found)
+        self._left = None if not self._left else self._left - 1
+        return found
+
+    def compile(self, arguments: Sequence[Any], known: tuple[jax.Array, ...]) -> None:
+        """Compile it if that is worth it, and keep that if it returns what is known at these arguments."""
+        if not self._may:
+            return
+        self._may = False
+        _, rest = _split(arguments)
+        compiled = jax.jit(lambda *given: self._function(*_merge(given, rest)))
+        try:
+            found = compiled(*_split(arguments)[0])
+            if not agree(known, found):
+                return
+        except Exception:
+            return  # it runs as it is
+        self._compiled = lambda *now: compiled(*_split(now)[0])
+
+
+def agree(one: Sequence[jax.Array], other: Sequence[jax.Array]) -> bool:
+    """Whether arrays agree in shape and dtype, and up to rounding in value."""
+    pairs = list(zip(one, other, strict=True))
+    return all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs) and all(is_near(a, b) for a, b in pairs)
+
+
+def is_near(one: jax.Array, other: jax.Array) -> bool:
+    """Whether two arrays of one shape agree up to rounding of the first one's precision; what is not finite in place.
+
+    The largest entry is the scale of all.
+    """
+    wide = np.complex128 if jnp.iscomplexobj(one) else np.float64
+    a, b = np.asarray(one).astype(wide), np.asarray(other).astype(wide)
+    finite = np.isfinite(a)
+    if not (finite == np.isfinite(b)).all():
+        return False
+    largest = float(np.abs(a[finite]).max(initial=0.0))
+    allowed = min(ROUNDINGS * float(jnp.finfo(one.dtype).eps), 0.25) * largest
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) <= allowed
+
+
+def _primitives(jaxpr: Any) -> list[str]:
+    """Names of all operations, those within others too."""
+    names: list[str] = []
+    for equation in jaxpr.eqns:
+        inner = [part for value in equation.params.values() for part in _jaxprs(value)]
+        names.append(equation.primitive.name)
+        for part in inner:
+            names += _primitives(part)
+    return names
+
+
+def _jaxprs(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [part for one in value for part in _jaxprs(one)]
+    if isinstance(value, jax.extend.core.ClosedJaxpr):
+        return [value.jaxpr]
+    return [value] if isinstance(value, jax.extend.core.Jaxpr) else []
+
+
+def _split(arguments: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Arrays of JAX and trees of them, which a compiled function takes; everything else, None in their places."""
+    arrays = [one for one in arguments if _is_traced(one)]
+    return arrays, [None if _is_traced(one) else _Constant(one) for one in arguments]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Constant:
+    value: Any
+
+
+def _merge(given: Sequence[Any], rest: Sequence[_Constant | None]) -> list[Any]:
+    arrays = iter(given)
+    return [next(arrays) if one is None else one.value for one in rest]
+
+
+def _is_traced(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(one, jax.Array) for one in value)
+    return isinstance(value, jax.Array)

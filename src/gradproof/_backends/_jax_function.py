@@ -1,0 +1,236 @@
+"""A function of JAX arrays, and what JAX says about its derivative: reverse and forward mode, batched and compiled."""
+
+# jax's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import contextlib
+import functools as ft
+import re
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradproof._backends._jax_batch import Batched
+from gradproof._backends._jax_compile import Compiled, trace
+
+Array = jax.Array
+Arrays = tuple[Array, ...]
+
+# Calls after which a derivative is compiled: to do so takes as long as some ten calls operation by operation.
+CALLS = 12
+# What JAX says where it has no rule for a mode, rather than a wrong one.
+_NOT_THERE = re.compile(
+    r"not implemented|not supported|only supported for|do(es)? not support|does not work for|can't apply forward-mode|"
+    r"not defined"
+)
+
+
+class NotAvailableError(Exception):
+    """The framework has no rule for this mode; the message is its own, in one line."""
+
+
+class JaxFunction:
+    """A function seen as one of its differentiable arrays alone (see `gradproof._claims._modes.Function`).
+
+    Its gradients follow the convention of `gradproof.check`: by a complex z = x + iy that of a real f is
+    ``df/dx + i df/dy``, the conjugate of what JAX returns, and cotangents are conjugated likewise.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(*arguments) -> tuple of arrays``, the floating outputs, which JAX can trace.
+    arguments : tuple
+        The differentiated arrays, then everything else that the function depends on.
+    names : sequence of str
+        The same as Python source.
+    count : int
+        How many are differentiated.
+    wide : bool
+        Whether it runs with 64-bit numbers enabled; where any of the differentiated arrays has 64 bits, it does anyway.
+    refusing : bool
+        Whether `run` differentiates, so that JAX may have no rule for it: NotAvailableError is raised then.
+
+    Attributes
+    ----------
+    arguments, names, count
+        As passed.
+    is_scalar : bool
+        Whether it returns one real number.
+    left_out : tuple of str
+        Always empty: JAX has no outputs that are marked as having no derivative.
+    outputs : tuple of jax.ShapeDtypeStruct
+        Shapes and dtypes of what `run` returns.
+    """
+
+    left_out: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        run: Callable[..., Arrays],
+        arguments: Sequence[Any],
+        names: Sequence[str],
+        count: int,
+        *,
+        wide: bool = False,
+        refusing: bool = False,
+    ) -> None:
+        self.arguments = tuple(arguments)
+        self.names = tuple(names)
+        self.count = count
+        self.run = run
+        leaves = self.arguments[:count]
+        self._wide = wide or any(jnp.finfo(leaf.dtype).bits == 64 for leaf in leaves)
+        with self.precision(), refusals() if refusing else contextlib.nullcontext():
+            found = run(*self.arguments)
+            self.outputs = tuple(jax.ShapeDtypeStruct(output.shape, output.dtype) for output in found)
+            self.is_scalar = len(found) == 1 and found[0].size == 1 and not jnp.iscomplexobj(found[0])
+            self._traced = trace(run, self.arguments)
+            self._value = Compiled(run, self._traced)
+            self._value.compile(self.arguments, found)
+        after = 1 if self._traced.has_loops else CALLS
+        self._vjp = Compiled(self._pull, self._traced, after=after)
+        self._jvp = Compiled(self._push, self._traced, after=after)
+
+    def value(self, *arguments: Any) -> Any:
+        """What the function returns: alone if it is one array, a real number of shape () where it is scalar."""
+        with self.precision():
+            return self._pick(self._value(*arguments))
+
+    def vjp(self, cotangent: Any, *arguments: Any) -> Arrays:
+        """J^T u in reverse mode, one array for each differentiated one.
+
+        Raises
+        ------
+        NotAvailableError
+            If JAX has no rule for it.
+        """
+        with self.precision(), refusals():
+            return self._vjp(self._cotangents(cotangent), *arguments)
+
+    def jvp(self, tangents: Any, *arguments: Any) -> Any:
+        """J v in forward mode, in the structure of `value`.
+
+        Raises
+        ------
+        NotAvailableError
+            If JAX has no rule for it.
+        """
+        with self.precision(), refusals():
+            return self._pick(self._jvp(self._tangents(tangents, arguments), *arguments))
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Arrays]:
+        """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` under `jax.jit`.
+
+        Raises
+        ------
+        NotAvailableError
+            If JAX has no rule for it, or f cannot be traced with abstract values.
+        """
+        with self.precision(), refusals():
+            us = [self._cotangents(cotangent) for cotangent in cotangents]
+            if mode == "compile":
+                compiled = jax.jit(lambda us, *leaves: self._pull(us, *leaves, *arguments[self.count :]))
+                return [compiled(u, *arguments[: self.count]) for u in us]
+            found = self._pull_many(tuple(jnp.stack(column) for column in zip(*us, strict=True)), arguments)
+            return [tuple(gradient[k] for gradient in found) for k in range(len(us))]
+
+    def rows(self, *arguments: Any) -> list[Array] | None:
+        """The rows of J in reverse mode at once, ``(m, *leaf.shape)`` by each differentiated array.
+
+        None where there are complex arrays, or JAX cannot run the backward on a batch.
+        """
+        if any(jnp.iscomplexobj(leaf) for leaf in arguments[: self.count]):
+            return None
+        if any(jnp.issubdtype(output.dtype, jnp.complexfloating) for output in self.outputs):
+            return None
+        try:
+            with self.precision(), refusals():
+                return list(self._pull_many(self._units(), arguments))
+        except Exception:
+            return None  # the vjp itself is asked row by row
+
+    def many(self, stacked: Sequence[Any]) -> Any:
+        """The values at many points at once: arguments and outputs have a leading axis, as long as the batch.
+
+        None where JAX cannot batch the function, or it returns something else then.
+        """
+        with self.precision():
+            batched = self._batched
+            if batched is None:
+                return None
+            found = batched(stacked)
+            if len(found) != 1:
+                return found
+            return found[0].reshape(-1) if self.is_scalar else found[0]
+
+    @ft.cached_property
+    def _batched(self) -> Batched | None:
+        return Batched.of(self.run, self.arguments, self.count) if self._traced.is_pure else None
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Where it runs with 64-bit numbers, enable them for this thread while the context is open."""
+        return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
+
+    def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
+        others = arguments[self.count :]
+        _, pull = jax.vjp(lambda *leaves: self.run(*leaves, *others), *arguments[: self.count])
+        return conjugated(pull(conjugated(us)))
+
+    def _pull_many(self, us: Arrays, arguments: Sequence[Any]) -> Arrays:
+        others = arguments[self.count :]
+        _, pull = jax.vjp(lambda *leaves: self.run(*leaves, *others), *arguments[: self.count])
+        return conjugated(jax.vmap(pull)(conjugated(us)))
+
+    def _push(self, tangents: Arrays, *arguments: Any) -> Arrays:
+        others = arguments[self.count :]
+        leaves = tuple(arguments[: self.count])
+        return jax.jvp(lambda *leaves: self.run(*leaves, *others), leaves, tangents)[1]
+
+    def _pick(self, found: Arrays) -> Any:
+        if len(found) != 1:
+            return found
+        return found[0].reshape(()) if self.is_scalar else found[0]
+
+    def _cotangents(self, cotangent: Any) -> Arrays:
+        given = (cotangent,) if len(self.outputs) == 1 else tuple(cotangent)
+        return tuple(
+            jnp.asarray(u, output.dtype).reshape(output.shape) for u, output in zip(given, self.outputs, strict=True)
+        )
+
+    def _tangents(self, tangents: Any, arguments: Sequence[Any]) -> Arrays:
+        return tuple(
+            jnp.asarray(tangent, leaf.dtype).reshape(leaf.shape)
+            for tangent, leaf in zip(tangents, arguments[: self.count], strict=True)
+        )
+
+    def _units(self) -> Arrays:
+        """All unit cotangents, stacked."""
+        sizes = [output.size for output in self.outputs]
+        m, start = sum(sizes), 0
+        units: list[Array] = []
+        for output, size in zip(self.outputs, sizes, strict=True):
+            units.append(jnp.eye(m, size, -start, dtype=output.dtype).reshape(m, *output.shape))
+            start += size
+        return tuple(units)
+
+
+def conjugated(arrays: Sequence[Array]) -> Arrays:
+    """Conjugate what is complex: from JAX's convention for gradients to ours, and back."""
+    return tuple(jnp.conj(array) if jnp.iscomplexobj(array) else array for array in arrays)
+
+
+@contextlib.contextmanager
+def refusals() -> Generator[None]:
+    """Turn what JAX says where it has no rule, or cannot trace f, into NotAvailableError."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        is_trace = isinstance(error, (jax.errors.JAXTypeError, jax.errors.JAXIndexError))
+        if is_trace or isinstance(error, NotImplementedError) or _NOT_THERE.search(str(error)):
+            raise NotAvailableError(str(error).strip().splitlines()[0]) from error
+        raise
