@@ -20,18 +20,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradproof._backends import _jax_tree as tree
-from gradproof._backends._jax_function import Array, Arrays, JaxFunction, NotAvailableError, conjugated
+from gradproof._backends._jax_findings import findings
+from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated
 from gradproof._backends._jax_upcast import Upcast, claim_precision, is_copy, widened
-from gradproof._errors import FunctionError, UsageError
+from gradproof._errors import FunctionError, NotAvailableError, UsageError
 from gradproof._report import Finding, Verdict
 
 
 class Jax:
     """f with all that JAX offers for it (see `gradproof._claims._modes.Autodiff`).
 
+    Parameters
+    ----------
+    packed : Packed
+    low : JaxFunction, optional
+        What stands for f where its derivative is that of someone else.
+
     Attributes
     ----------
     function : JaxFunction or Upcast
+    low : JaxFunction
+        The function in its own precision.
     claim_eps : float
         Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision.
     note : str
@@ -40,31 +49,31 @@ class Jax:
 
     not_available = NotAvailableError
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: Packed, low: JaxFunction | None = None) -> None:
         self._packed = packed
-        self._low = packed.function()
-        self._high = _copied(packed, self._low)
-        self.function = self._low if self._high is None else Upcast(self._low, self._high)
-        self.claim_eps = 0.0 if self._high is None else claim_precision(self._low, self._high)
+        self.low = packed.function() if low is None else low
+        self._high = _copied(packed, self.low)
+        self.function = self.low if self._high is None else Upcast(self.low, self._high)
+        self.claim_eps = 0.0 if self._high is None else claim_precision(self.low, self._high)
         self.note = "" if self._high is None else "against differences of f in float64"
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        drawn = Drawn(self._low, seed)
-        low = derivative(self._low, inner, drawn)
+        drawn = Drawn(self.low, seed)
+        low = derivative(self.low, inner, drawn)
         return low if self._high is None else Upcast(low, derivative(self._high, inner, drawn.widened()))
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`, in its own precision."""
         narrowed = [
-            value.astype(own.dtype) if k < self._low.count else own
-            for k, (value, own) in enumerate(zip(values, self._low.arguments, strict=True))
+            value.astype(own.dtype) if k < self.low.count else own
+            for k, (value, own) in enumerate(zip(values, self.low.arguments, strict=True))
         ]
         return self._packed.argument(narrowed)
 
     def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
-        """Nothing: functions of JAX have no side effects that could be seen."""
-        return []
+        """What was seen besides the numbers."""
+        return findings(self.low)
 
     def whole(self) -> Any:
         """Nothing: f is a part by itself."""
@@ -130,10 +139,14 @@ class Packed:
         FunctionError
             If f raises, or returns nothing that has a derivative.
         """
+        return self.made(JaxFunction)
+
+    def made(self, kind: Callable[..., JaxFunction]) -> JaxFunction:
+        """The function at its point as a `JaxFunction` of some kind."""
         f = self._given[0]
         name = str(getattr(f, "__name__", type(f).__name__))
         try:
-            return JaxFunction(self.run, self.arguments, self.names, self.count, wide=self._is_wide)
+            return kind(self.run, self.arguments, self.names, self.count, wide=self._is_wide)
         except FunctionError:
             raise
         except Exception as error:
@@ -143,11 +156,7 @@ class Packed:
         """The floating arrays that f returns, and numbers."""
         f, _, _ = self._given
         argument = self.argument(arguments)
-        returned = f(*argument) if self._is_tuple else f(argument)
-        leaves = jax.tree_util.tree_leaves(returned)
-        found = tuple(
-            jnp.asarray(leaf) for leaf in leaves if tree.is_floating(leaf) or isinstance(leaf, (float, complex))
-        )
+        found = tree.floating(f(*argument) if self._is_tuple else f(argument))
         if not found:
             raise FunctionError(
                 "f must return a floating array, or a tree with some in it: there is nothing to differentiate."
@@ -161,6 +170,12 @@ class Packed:
             ordered[i] = value
         positional = jax.tree_util.tree_unflatten(self._structure, ordered)
         return positional if self._is_tuple else positional[0]
+
+    def differentiated(self, trees: Any) -> Arrays:
+        """What a tree of the form of `args` has in place of the differentiated arrays."""
+        positional = trees if self._is_tuple else (trees,)
+        leaves = self._structure.flatten_up_to(positional)
+        return tuple(leaves[i] for i in self._order[: self.count])
 
 
 class Drawn:

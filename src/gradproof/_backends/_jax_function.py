@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from gradproof._backends._jax_batch import Batched
 from gradproof._backends._jax_compile import Compiled, trace
+from gradproof._errors import NotAvailableError
 
 Array = jax.Array
 Arrays = tuple[Array, ...]
@@ -28,10 +29,6 @@ _NOT_THERE = re.compile(
     r"not implemented|not supported|only supported for|do(es)? not support|does not work for|can't apply forward-mode|"
     r"not defined"
 )
-
-
-class NotAvailableError(Exception):
-    """The framework has no rule for this mode; the message is its own, in one line."""
 
 
 class JaxFunction:
@@ -63,11 +60,14 @@ class JaxFunction:
         Whether it returns one real number.
     left_out : tuple of str
         Always empty: JAX has no outputs that are marked as having no derivative.
+    first_modes : tuple of str
+        The modes of first order that it has.
     outputs : tuple of jax.ShapeDtypeStruct
         Shapes and dtypes of what `run` returns.
     """
 
     left_out: tuple[str, ...] = ()
+    first_modes: tuple[str, ...] = ("rev", "fwd")
 
     def __init__(
         self,
@@ -172,24 +172,41 @@ class JaxFunction:
     def _batched(self) -> Batched | None:
         return Batched.of(self.run, self.arguments, self.count) if self._traced.is_pure else None
 
+    def run_plainly(self) -> Arrays:
+        """What the function returns at its point while nothing differentiates or compiles it."""
+        with self.precision():
+            return self.run(*self.arguments)
+
+    def primals(self) -> Generator[tuple[str, Arrays]]:
+        """What the function returns at its point while JAX differentiates it, in each mode that there is a rule for."""
+        zeros = tuple(map(jnp.zeros_like, self.arguments[: self.count]))
+        for mode in self.first_modes:
+            with self.precision(), contextlib.suppress(NotAvailableError), refusals():
+                found = self._linearized(self.arguments)[0] if mode == "rev" else self._dual(zeros, self.arguments)[0]
+                yield mode, found
+
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Where it runs with 64-bit numbers, enable them for this thread while the context is open."""
         return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
 
-    def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
+    def _linearized(self, arguments: Sequence[Any]) -> tuple[Arrays, Callable[[Arrays], Arrays]]:
+        """The outputs and what pulls cotangents back, both as JAX has them."""
         others = arguments[self.count :]
-        _, pull = jax.vjp(lambda *leaves: self.run(*leaves, *others), *arguments[: self.count])
-        return conjugated(pull(conjugated(us)))
+        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *arguments[: self.count])
+
+    def _dual(self, tangents: Arrays, arguments: Sequence[Any]) -> tuple[Arrays, Arrays]:
+        """The outputs and their derivatives along tangents."""
+        others = arguments[self.count :]
+        return jax.jvp(lambda *leaves: self.run(*leaves, *others), tuple(arguments[: self.count]), tangents)
+
+    def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
+        return conjugated(self._linearized(arguments)[1](conjugated(us)))
 
     def _pull_many(self, us: Arrays, arguments: Sequence[Any]) -> Arrays:
-        others = arguments[self.count :]
-        _, pull = jax.vjp(lambda *leaves: self.run(*leaves, *others), *arguments[: self.count])
-        return conjugated(jax.vmap(pull)(conjugated(us)))
+        return conjugated(jax.vmap(self._linearized(arguments)[1])(conjugated(us)))
 
     def _push(self, tangents: Arrays, *arguments: Any) -> Arrays:
-        others = arguments[self.count :]
-        leaves = tuple(arguments[: self.count])
-        return jax.jvp(lambda *leaves: self.run(*leaves, *others), leaves, tangents)[1]
+        return self._dual(tangents, arguments)[1]
 
     def _pick(self, found: Arrays) -> Any:
         if len(found) != 1:

@@ -71,6 +71,12 @@ def is_floating(value: object) -> bool:
     return isinstance(value, (jax.Array, np.ndarray, np.generic)) and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
+def floating(outputs: Any) -> tuple[jax.Array, ...]:
+    """All floating arrays and numbers in a tree, as arrays."""
+    leaves = jax.tree_util.tree_leaves(outputs)
+    return tuple(jnp.asarray(leaf) for leaf in leaves if is_floating(leaf) or isinstance(leaf, (float, complex)))
+
+
 def has_arrays(args: Any) -> bool:
     """Whether there is a floating array of JAX anywhere in `args`."""
     return any(isinstance(leaf, jax.Array) and is_floating(leaf) for leaf in jax.tree_util.tree_leaves(args))

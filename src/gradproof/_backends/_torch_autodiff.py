@@ -22,7 +22,7 @@ import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _tree
 from gradproof._backends._torch_state import State, find_modules
-from gradproof._errors import FunctionError, UsageError
+from gradproof._errors import FunctionError, NotAvailableError, UsageError
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
@@ -34,10 +34,6 @@ _NOT_THERE = re.compile(
 )
 # What torch says where f itself differentiates, which it cannot do while no graph is recorded.
 _NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
-
-
-class NotAvailableError(Exception):
-    """The framework has no rule for this mode; the message is its own, in one line."""
 
 
 class TorchAutodiff:
