@@ -21,7 +21,8 @@ import numpy as np
 
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
-from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated
+from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
+from gradproof._backends._jax_parts import Whole
 from gradproof._backends._jax_upcast import Upcast, claim_precision, is_copy, widened
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
 from gradproof._report import Finding, Verdict
@@ -76,8 +77,8 @@ class Jax:
         return findings(self.low)
 
     def whole(self) -> Any:
-        """Nothing: f is a part by itself."""
-        return None
+        """f, in which the calls of functions with hand-written rules can be told apart."""
+        return Whole(self._packed.name, self.low, self._high)
 
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
         """Nothing but arguments is changed."""
@@ -112,6 +113,7 @@ class Packed:
         self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, is_wide: bool = False
     ) -> None:
         self._given = f, args, wrt
+        self.name = str(getattr(f, "__name__", type(f).__name__))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self._is_tuple = type(args) is tuple
         roots = tree.argument_names(f, len(positional))
@@ -143,14 +145,12 @@ class Packed:
 
     def made(self, kind: Callable[..., JaxFunction]) -> JaxFunction:
         """The function at its point as a `JaxFunction` of some kind."""
-        f = self._given[0]
-        name = str(getattr(f, "__name__", type(f).__name__))
         try:
             return kind(self.run, self.arguments, self.names, self.count, wide=self._is_wide)
         except FunctionError:
             raise
         except Exception as error:
-            raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
+            raise FunctionError(f"`{self.name}` raised {type(error).__name__} at the point itself: {error}") from error
 
     def run(self, *arguments: Any) -> Arrays:
         """The floating arrays that f returns, and numbers."""
@@ -190,9 +190,9 @@ class Drawn:
     def __init__(self, base: JaxFunction, seed: int) -> None:
         generator = np.random.default_rng((seed, 4))
         with base.precision():
-            self.cotangents = tuple(_normal(output, generator, 1.0) for output in base.outputs)
+            self.cotangents = tuple(normal_like(output, generator) for output in base.outputs)
             leaves = base.arguments[: base.count]
-            self.tangents = tuple(_normal(leaf, generator, _size(leaf)) for leaf in leaves)
+            self.tangents = tuple(normal_like(leaf, generator, _size(leaf)) for leaf in leaves)
 
     def widened(self) -> Drawn:
         """The same numbers in float64."""
@@ -231,12 +231,6 @@ def derivative(base: JaxFunction, inner: str, drawn: Drawn) -> JaxFunction:
     return JaxFunction(run, arguments, names, count, refusing=True)
 
 
-def inner_product(one: Sequence[Array], other: Sequence[Array]) -> Array:
-    """Sum of Re(conj(a) b) over all entries of all arrays."""
-    terms = [jnp.sum(jnp.real(jnp.conj(a) * b)) for a, b in zip(one, other, strict=True)]
-    return sum(terms[1:], terms[0])
-
-
 def _copied(packed: Packed, low: JaxFunction) -> JaxFunction | None:
     """The function in float64 where it is of lower precision; None where it does not run so, or is another one."""
     if all(jnp.finfo(leaf.dtype).bits == 64 for leaf in low.arguments[: low.count]):
@@ -254,12 +248,6 @@ def _widened_other(value: Any) -> Any:
         return value
     wide = widened(jnp.asarray(value))
     return wide if isinstance(value, jax.Array) else np.asarray(wide)
-
-
-def _normal(like: Any, generator: np.random.Generator, size: float) -> Array:
-    is_complex = jnp.issubdtype(like.dtype, jnp.complexfloating)
-    drawn = size * generator.standard_normal((*like.shape, 2) if is_complex else like.shape)
-    return jnp.asarray(drawn[..., 0] + 1j * drawn[..., 1] if is_complex else drawn, like.dtype)
 
 
 def _size(leaf: Array) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradproof._backends._jax_batch import Batched
 from gradproof._backends._jax_compile import Compiled, trace
@@ -239,6 +240,19 @@ class JaxFunction:
 def conjugated(arrays: Sequence[Array]) -> Arrays:
     """Conjugate what is complex: from JAX's convention for gradients to ours, and back."""
     return tuple(jnp.conj(array) if jnp.iscomplexobj(array) else array for array in arrays)
+
+
+def inner_product(one: Sequence[Array], other: Sequence[Array]) -> Array:
+    """Sum of Re(conj(a) b) over all entries of all arrays."""
+    terms = [jnp.sum(jnp.real(jnp.conj(a) * b)) for a, b in zip(one, other, strict=True)]
+    return sum(terms[1:], terms[0])
+
+
+def normal_like(like: Any, generator: np.random.Generator, size: float = 1.0) -> Array:
+    """Random numbers of a shape and dtype, `size` times standard normal."""
+    is_complex = jnp.issubdtype(like.dtype, jnp.complexfloating)
+    drawn = size * generator.standard_normal((*like.shape, 2) if is_complex else like.shape)
+    return jnp.asarray(drawn[..., 0] + 1j * drawn[..., 1] if is_complex else drawn, like.dtype)
 
 
 @contextlib.contextmanager
