@@ -19,11 +19,12 @@ from gradproof._report import (
 if TYPE_CHECKING:
     from gradproof import compat as compat
     from gradproof import course as course
+    from gradproof import jax as jax
     from gradproof import torch as torch
 
 __version__: str
 
-# `torch` is left out: `from gradproof import *` must not load it, nor take the name of the real one.
+# `jax` and `torch` are left out: `from gradproof import *` must not load them, nor take the names of the real ones.
 __all__ = [
     "Case",
     "ClaimError",
@@ -53,7 +54,7 @@ def __getattr__(name: str) -> Any:
         from gradproof._check import installed_version
 
         return installed_version()
-    if name in ("compat", "course", "torch"):
+    if name in ("compat", "course", "jax", "torch"):
         import importlib
 
         return importlib.import_module(f"gradproof.{name}")
@@ -61,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "torch"})
+    return sorted({*globals(), *__all__, "jax", "torch"})

@@ -33,15 +33,19 @@ class Jax:
 
     Parameters
     ----------
-    packed : Packed
-    low : JaxFunction, optional
-        What stands for f where its derivative is that of someone else.
+    low : JaxFunction
+        The function in its own precision.
+    high : JaxFunction or None
+        The same in float64, where it runs so.
+    name : str
+    argument : callable, optional
+        What puts values for all arguments back into the form of `args`.
 
     Attributes
     ----------
     function : JaxFunction or Upcast
-    low : JaxFunction
-        The function in its own precision.
+    low, high : JaxFunction, JaxFunction or None
+        As passed.
     claim_eps : float
         Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision.
     note : str
@@ -50,19 +54,31 @@ class Jax:
 
     not_available = NotAvailableError
 
-    def __init__(self, packed: Packed, low: JaxFunction | None = None) -> None:
-        self._packed = packed
-        self.low = packed.function() if low is None else low
-        self._high = _copied(packed, self.low)
-        self.function = self.low if self._high is None else Upcast(self.low, self._high)
-        self.claim_eps = 0.0 if self._high is None else claim_precision(self.low, self._high)
-        self.note = "" if self._high is None else "against differences of f in float64"
+    def __init__(
+        self,
+        low: JaxFunction,
+        high: JaxFunction | None,
+        *,
+        name: str,
+        argument: Callable[[Sequence[Any]], Any] = tuple,
+    ) -> None:
+        self.low, self.high = low, high
+        self._name, self._argument = name, argument
+        self.function = low if high is None else Upcast(low, high)
+        self.claim_eps = 0.0 if high is None else claim_precision(low, high)
+        self.note = "" if high is None else "against differences of f in float64"
+
+    @classmethod
+    def of(cls, packed: Packed, low: JaxFunction | None = None) -> Jax:
+        """A function of trees; `low` stands for it where its derivative is that of someone else."""
+        low = packed.function() if low is None else low
+        return cls(low, _copied(packed, low), name=packed.name, argument=packed.argument)
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         drawn = Drawn(self.low, seed)
         low = derivative(self.low, inner, drawn)
-        return low if self._high is None else Upcast(low, derivative(self._high, inner, drawn.widened()))
+        return low if self.high is None else Upcast(low, derivative(self.high, inner, drawn.widened()))
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`, in its own precision."""
@@ -70,7 +86,7 @@ class Jax:
             value.astype(own.dtype) if k < self.low.count else own
             for k, (value, own) in enumerate(zip(values, self.low.arguments, strict=True))
         ]
-        return self._packed.argument(narrowed)
+        return self._argument(narrowed)
 
     def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
         """What was seen besides the numbers."""
@@ -78,7 +94,7 @@ class Jax:
 
     def whole(self) -> Any:
         """f, in which the calls of functions with hand-written rules can be told apart."""
-        return Whole(self._packed.name, self.low, self._high)
+        return Whole(self._name, self.low, self.high)
 
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
         """Nothing but arguments is changed."""
@@ -95,7 +111,7 @@ def autodiff(f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None
     FunctionError
         If f raises at the point, or returns nothing that has a derivative.
     """
-    return Jax(Packed(f, args, wrt))
+    return Jax.of(Packed(f, args, wrt))
 
 
 class Packed:

@@ -84,12 +84,12 @@ class Answer:
         """Prove or refute a derivative that someone else computes."""
         with passed_on():
             packed = Packed(self._f, self._args, None)
-            autodiff = Jax(packed, packed.made(kind(packed)))
+            autodiff = Jax.of(packed, packed.made(kind(packed)))
         return self._proved(autodiff, 1, (mode,))
 
     def _report(self, order: int, modes: tuple[str, ...]) -> Report:
         with passed_on():
-            autodiff = Jax(Packed(self._f, self._args, None))
+            autodiff = Jax.of(Packed(self._f, self._args, None))
         return self._proved(autodiff, order, modes)
 
     def _proved(self, autodiff: Jax, order: int, modes: tuple[str, ...]) -> Report:
