@@ -77,8 +77,11 @@ class Jax:
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         drawn = Drawn(self.low, seed)
-        low = derivative(self.low, inner, drawn)
-        return low if self.high is None else Upcast(low, derivative(self.high, inner, drawn.widened()))
+        # What agrees with its copy, which is compiled, is the same when it is compiled, too.
+        low = derivative(self.low, inner, drawn, may_compile=self.high is not None or self.low.may_compile)
+        if self.high is None:
+            return low
+        return Upcast(low, derivative(self.high, inner, drawn.widened(), may_compile=True))
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`, in its own precision."""
@@ -121,12 +124,12 @@ class Packed:
     ----------
     f, args, wrt
         As for `gradproof.check`.
-    is_wide : bool
-        Whether every floating leaf is taken in float64.
+    precision : {"", "x64", "explicit"}
+        Other than "" every floating leaf is taken in float64, and f runs so (see `JaxFunction`).
     """
 
     def __init__(
-        self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, is_wide: bool = False
+        self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, precision: str = ""
     ) -> None:
         self._given = f, args, wrt
         self.name = str(getattr(f, "__name__", type(f).__name__))
@@ -139,15 +142,15 @@ class Packed:
             raise UsageError(f"nothing to differentiate in `{', '.join(roots)}`: there is no floating array in it.")
         self._order = chosen + [i for i in range(len(leaves)) if i not in set(chosen)]
         self.count = len(chosen)
-        self._is_wide = is_wide
+        self._precision = precision
         values = [jnp.asarray(leaves[i].value) for i in chosen]
         others = [leaves[i].value for i in self._order[self.count :]]
-        self.arguments = (*map(widened, values), *map(_widened_other, others)) if is_wide else (*values, *others)
+        self.arguments = (*map(widened, values), *map(_widened_other, others)) if precision else (*values, *others)
         self.names = tuple(leaves[i].path for i in self._order)
 
-    def wide(self) -> Packed:
+    def wide(self, precision: str) -> Packed:
         """The same with every floating leaf in float64: its own value, not that before JAX has rounded it."""
-        return Packed(*self._given, is_wide=True)
+        return Packed(*self._given, precision=precision)
 
     def function(self) -> JaxFunction:
         """The function at its point.
@@ -162,7 +165,14 @@ class Packed:
     def made(self, kind: Callable[..., JaxFunction]) -> JaxFunction:
         """The function at its point as a `JaxFunction` of some kind."""
         try:
-            return kind(self.run, self.arguments, self.names, self.count, wide=self._is_wide)
+            return kind(
+                self.run,
+                self.arguments,
+                self.names,
+                self.count,
+                precision=self._precision,
+                trusted=self._precision != "",
+            )
         except FunctionError:
             raise
         except Exception as error:
@@ -217,7 +227,7 @@ class Drawn:
         return wide
 
 
-def derivative(base: JaxFunction, inner: str, drawn: Drawn) -> JaxFunction:
+def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_compile: bool) -> JaxFunction:
     """The derivative of a function in one mode as a function: a random combination of all of its entries.
 
     For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
@@ -244,18 +254,30 @@ def derivative(base: JaxFunction, inner: str, drawn: Drawn) -> JaxFunction:
     suffixes = [f"[{i}]" if len(second) > 1 else "" for i in range(len(second))]
     names = (*base.names[:first], *(name + suffix for suffix in suffixes), *base.names[first:])
     arguments = (*base.arguments[:first], *second, *base.arguments[first:])
-    return JaxFunction(run, arguments, names, count, refusing=True)
+    return JaxFunction(
+        run,
+        arguments,
+        names,
+        count,
+        precision=base.precision_name,
+        trusted=True,
+        may_compile=may_compile,
+        refusing=True,
+    )
 
 
 def _copied(packed: Packed, low: JaxFunction) -> JaxFunction | None:
     """The function in float64 where it is of lower precision; None where it does not run so, or is another one."""
     if all(jnp.finfo(leaf.dtype).bits == 64 for leaf in low.arguments[: low.count]):
         return None
-    try:
-        high = packed.wide().function()
-        return high if is_copy(low, high) else None
-    except Exception:
-        return None  # whatever it is: f does not run in float64, and is differenced as it is
+    for precision in ("x64", "explicit"):
+        try:
+            high = packed.wide(precision).function()
+            if is_copy(low, high):
+                return high
+        except Exception:
+            continue  # whatever it is: f does not run so
+    return None
 
 
 def _widened_other(value: Any) -> Any:

@@ -26,6 +26,7 @@ MOST_OPERATIONS = 4000
 # Values of a compiled function may differ from those of the original by this many roundings.
 ROUNDINGS = 4096.0
 LOOPS = ("scan", "while", "cond")
+RULES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,17 +35,20 @@ class Traced:
 
     Attributes
     ----------
-    is_pure : bool
-        Whether it can be traced with abstract values.
+    outputs : tuple of jax.ShapeDtypeStruct or None
+        What it returns; None where it cannot be traced with abstract values.
     fits : bool
         Whether it is worth compiling: traceable, not compiled already, and not too large.
     has_loops : bool
         Whether there is a loop or a branch in it that JAX would otherwise compile at every call.
+    has_rules : bool
+        Whether there may be a hand-written rule in it.
     """
 
-    is_pure: bool
-    fits: bool
-    has_loops: bool
+    outputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
+    fits: bool = False
+    has_loops: bool = False
+    has_rules: bool = True
 
 
 def trace(function: Function, arguments: Sequence[Any]) -> Traced:
@@ -53,13 +57,15 @@ def trace(function: Function, arguments: Sequence[Any]) -> Traced:
     try:
         traced = jax.make_jaxpr(lambda *given: function(*_merge(given, rest)))(*arrays)
     except Exception:
-        # Whatever it is: f needs values where it has none, or is no function of arrays.
-        return Traced(is_pure=False, fits=False, has_loops=False)
+        return Traced()  # whatever it is: f needs values where it has none, or is no function of arrays
     names = _primitives(traced.jaxpr)
-    is_small = len(names) <= MOST_OPERATIONS
-    if len(traced.jaxpr.eqns) == 1 and names[0] in ("jit", "pjit"):
-        return Traced(is_pure=is_small, fits=False, has_loops=False)
-    return Traced(is_pure=is_small, fits=is_small, has_loops=any(name in LOOPS for name in names))
+    is_compiled = len(traced.jaxpr.eqns) == 1 and names[0] in ("jit", "pjit")
+    return Traced(
+        outputs=tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in traced.out_avals),
+        fits=len(names) <= MOST_OPERATIONS and not is_compiled,
+        has_loops=not is_compiled and any(name in LOOPS for name in names),
+        has_rules=any(name in RULES for name in names),
+    )
 
 
 class Compiled:
@@ -71,40 +77,45 @@ class Compiled:
     ----------
     function : callable
         ``function(*arguments) -> tuple of arrays``.
-    traced : Traced
-    after : int, optional
-        How many calls are left as they are; None leaves them so until `compile` is called.
+    fits : bool
+        Whether it may be compiled.
+    after : int
+        How many calls are left as they are.
+    trusted : bool
+        Whether it is compiled without a comparison.
     """
 
-    def __init__(self, function: Function, traced: Traced, after: int | None = None) -> None:
+    def __init__(self, function: Function, *, fits: bool, after: int = 0, trusted: bool = False) -> None:
         self._function = function
         self._compiled: Function | None = None
-        self._may = traced.fits
+        self._may = fits
         self._left = after
+        self._trusted = trusted
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it is compiled now."""
+        return self._compiled is not None
 
     def __call__(self, *arguments: Any) -> tuple[jax.Array, ...]:
         if self._compiled is not None:
             return self._compiled(*arguments)
-        found = self._function(*arguments)
-        if self._left == 0:
-            self.compile(arguments, found)
-        self._left = None if not self._left else self._left - 1
-        return found
-
-    def compile(self, arguments: Sequence[Any], known: tuple[jax.Array, ...]) -> None:
-        """Compile it if that is worth it, and keep that if it returns what is known at these arguments."""
-        if not self._may:
-            return
+        if not self._may or self._left > 0:
+            self._left -= 1
+            return self._function(*arguments)
         self._may = False
-        _, rest = _split(arguments)
+        arrays, rest = _split(arguments)
         compiled = jax.jit(lambda *given: self._function(*_merge(given, rest)))
         try:
-            found = compiled(*_split(arguments)[0])
-            if not agree(known, found):
-                return
+            found = compiled(*arrays)
         except Exception:
-            return  # it runs as it is
+            return self._function(*arguments)  # it runs as it is, or says by itself why not
+        if not self._trusted:
+            known = self._function(*arguments)
+            if not agree(known, found):
+                return known
         self._compiled = lambda *now: compiled(*_split(now)[0])
+        return found
 
 
 def agree(one: Sequence[jax.Array], other: Sequence[jax.Array]) -> bool:

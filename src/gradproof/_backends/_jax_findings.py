@@ -14,9 +14,9 @@ from gradproof._report import Finding, Severity
 
 def findings(function: JaxFunction) -> list[Finding]:
     """Outputs that are others while JAX differentiates f than they are without."""
-    plain = function.run_plainly()
     found: list[Finding] = []
     for mode, outputs in function.primals():
+        plain = function.plain
         for i, (one, other) in enumerate(zip(plain, outputs, strict=True)):
             if one.shape == other.shape and is_near(one, other):
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools as ft
+import importlib
 import re
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -48,8 +49,13 @@ class JaxFunction:
         The same as Python source.
     count : int
         How many are differentiated.
-    wide : bool
-        Whether it runs with 64-bit numbers enabled; where any of the differentiated arrays has 64 bits, it does anyway.
+    precision : {"", "x64", "explicit"}
+        Whether it runs with 64-bit numbers as the default, or only where they are given; where any of the
+        differentiated arrays has 64 bits, they are the default.
+    trusted : bool
+        Whether it is compiled without a comparison with what it returns otherwise.
+    may_compile : bool
+        Whether it is compiled at all.
     refusing : bool
         Whether `run` differentiates, so that JAX may have no rule for it: NotAvailableError is raised then.
 
@@ -61,6 +67,8 @@ class JaxFunction:
         Whether it returns one real number.
     left_out : tuple of str
         Always empty: JAX has no outputs that are marked as having no derivative.
+    precision_name : str
+        As passed, or derived.
     first_modes : tuple of str
         The modes of first order that it has.
     outputs : tuple of jax.ShapeDtypeStruct
@@ -77,25 +85,32 @@ class JaxFunction:
         names: Sequence[str],
         count: int,
         *,
-        wide: bool = False,
+        precision: str = "",
+        trusted: bool = False,
+        may_compile: bool = True,
         refusing: bool = False,
     ) -> None:
         self.arguments = tuple(arguments)
         self.names = tuple(names)
         self.count = count
         self.run = run
-        leaves = self.arguments[:count]
-        self._wide = wide or any(jnp.finfo(leaf.dtype).bits == 64 for leaf in leaves)
+        has_64 = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in self.arguments[:count])
+        self.precision_name = precision or ("x64" if has_64 else "")
         with self.precision(), refusals() if refusing else contextlib.nullcontext():
-            found = run(*self.arguments)
-            self.outputs = tuple(jax.ShapeDtypeStruct(output.shape, output.dtype) for output in found)
-            self.is_scalar = len(found) == 1 and found[0].size == 1 and not jnp.iscomplexobj(found[0])
-            self._traced = trace(run, self.arguments)
-            self._value = Compiled(run, self._traced)
-            self._value.compile(self.arguments, found)
-        after = 1 if self._traced.has_loops else CALLS
-        self._vjp = Compiled(self._pull, self._traced, after=after)
-        self._jvp = Compiled(self._push, self._traced, after=after)
+            self._traced = traced = trace(run, self.arguments)
+            self.outputs = traced.outputs or _shapes(run(*self.arguments))
+        self.is_scalar = (
+            len(self.outputs) == 1
+            and self.outputs[0].size == 1
+            and not jnp.issubdtype(self.outputs[0].dtype, jnp.complexfloating)
+        )
+        self._trusted = trusted
+        fits = traced.fits and may_compile
+        after = 0 if trusted or refusing or traced.has_loops else CALLS
+        self._value = Compiled(run, fits=fits, trusted=trusted)
+        self._vjp = Compiled(self._pull, fits=fits, after=after, trusted=trusted or refusing)
+        self._jvp = Compiled(self._push, fits=fits, after=after, trusted=trusted or refusing)
+        self._rows = Compiled(self._pull_units, fits=fits, trusted=True)
 
     def value(self, *arguments: Any) -> Any:
         """What the function returns: alone if it is one array, a real number of shape () where it is scalar."""
@@ -151,7 +166,7 @@ class JaxFunction:
             return None
         try:
             with self.precision(), refusals():
-                return list(self._pull_many(self._units(), arguments))
+                return list(self._rows(*arguments))
         except Exception:
             return None  # the vjp itself is asked row by row
 
@@ -171,15 +186,29 @@ class JaxFunction:
 
     @ft.cached_property
     def _batched(self) -> Batched | None:
-        return Batched.of(self.run, self.arguments, self.count) if self._traced.is_pure else None
+        return Batched.of(self.run, self.arguments, self.count) if self._traced.outputs else None
 
-    def run_plainly(self) -> Arrays:
+    @ft.cached_property
+    def plain(self) -> Arrays:
         """What the function returns at its point while nothing differentiates or compiles it."""
         with self.precision():
             return self.run(*self.arguments)
 
+    @ft.cached_property
+    def may_compile(self) -> bool:
+        """Whether it is known to be the same when it is compiled."""
+        if not self._traced.fits or self._trusted:
+            return self._traced.fits
+        self.value(*self.arguments)
+        return self._value.is_compiled
+
     def primals(self) -> Generator[tuple[str, Arrays]]:
-        """What the function returns at its point while JAX differentiates it, in each mode that there is a rule for."""
+        """What the function returns at its point while JAX differentiates it, in each mode that there is a rule for.
+
+        Nothing where no rule of its own can make a difference.
+        """
+        if not self._traced.has_rules and type(self) is JaxFunction:
+            return
         zeros = tuple(map(jnp.zeros_like, self.arguments[: self.count]))
         for mode in self.first_modes:
             with self.precision(), contextlib.suppress(NotAvailableError), refusals():
@@ -187,8 +216,10 @@ class JaxFunction:
                 yield mode, found
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Where it runs with 64-bit numbers, enable them for this thread while the context is open."""
-        return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
+        """The context that it runs in: 64-bit numbers where it needs them, for this thread alone."""
+        if self.precision_name == "explicit":
+            return explicit_x64()
+        return jax.enable_x64(True) if self.precision_name == "x64" else contextlib.nullcontext()
 
     def _linearized(self, arguments: Sequence[Any]) -> tuple[Arrays, Callable[[Arrays], Arrays]]:
         """The outputs and what pulls cotangents back, both as JAX has them."""
@@ -205,6 +236,9 @@ class JaxFunction:
 
     def _pull_many(self, us: Arrays, arguments: Sequence[Any]) -> Arrays:
         return conjugated(jax.vmap(self._linearized(arguments)[1])(conjugated(us)))
+
+    def _pull_units(self, *arguments: Any) -> Arrays:
+        return self._pull_many(self._units(), arguments)
 
     def _push(self, tangents: Arrays, *arguments: Any) -> Arrays:
         return self._dual(tangents, arguments)[1]
@@ -235,6 +269,22 @@ class JaxFunction:
             units.append(jnp.eye(m, size, -start, dtype=output.dtype).reshape(m, *output.shape))
             start += size
         return tuple(units)
+
+
+def explicit_x64() -> contextlib.AbstractContextManager[Any]:
+    """Let 64-bit arrays be computed with while the default stays at 32 bits: random numbers stay the same, too.
+
+    Raises
+    ------
+    ImportError or AttributeError
+        Where this version of JAX cannot.
+    """
+    config = importlib.import_module("jax._src.config")  # there is no public context for it
+    return config.explicit_x64_dtypes(config.ExplicitX64Mode.ALLOW)
+
+
+def _shapes(outputs: Arrays) -> tuple[jax.ShapeDtypeStruct, ...]:
+    return tuple(jax.ShapeDtypeStruct(output.shape, output.dtype) for output in outputs)
 
 
 def conjugated(arrays: Sequence[Array]) -> Arrays:

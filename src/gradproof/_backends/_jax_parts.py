@@ -138,6 +138,7 @@ def _scalar(function: JaxFunction, us: Arrays) -> JaxFunction:
         function.arguments,
         function.names,
         function.count,
+        trusted=True,
     )
 
 
@@ -153,7 +154,7 @@ def _alone(call: _Call, inputs: Sequence[Any], *, wide: bool = False) -> JaxFunc
         return tree.floating(call.run(*values))
 
     names = [f"{call.name} argument {i}" for i in range(len(places))]
-    return JaxFunction(run, leaves, names, len(leaves), wide=wide)
+    return JaxFunction(run, leaves, names, len(leaves), trusted=True)
 
 
 def _calls(function: JaxFunction) -> Iterator[_Call]:

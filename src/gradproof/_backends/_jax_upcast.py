@@ -59,10 +59,9 @@ class Upcast:
     def _narrowed(self, arguments: Sequence[Any]) -> list[Any]:
         """The original's own arguments, the differentiated ones at the point asked for."""
         own = self._low.arguments
-        with jax.enable_x64(True):
-            moved = [
-                given.astype(mine.dtype) for given, mine in zip(arguments[: self.count], own[: self.count], strict=True)
-            ]
+        moved = [
+            cast(given, mine.dtype) for given, mine in zip(arguments[: self.count], own[: self.count], strict=True)
+        ]
         return [*moved, *own[self.count :]]
 
 
@@ -70,15 +69,22 @@ def widened(tree: Any) -> Any:
     """Return the same numbers in float64 or complex128."""
     if isinstance(tree, tuple):
         return tuple(map(widened, tree))  # pyright: ignore[reportUnknownVariableType]
+    return cast(tree, np.complex128 if jnp.iscomplexobj(tree) else np.float64)
+
+
+def cast(array: Any, dtype: Any) -> Array:
+    """Return the same numbers in another dtype, on the same devices."""
     with jax.enable_x64(True):
-        return tree.astype(jnp.complex128 if jnp.iscomplexobj(tree) else jnp.float64)
+        if not isinstance(array, jax.Array) or not array.committed:
+            return jnp.asarray(np.asarray(array).astype(dtype))  # compiles nothing
+        return array.astype(dtype)
 
 
 def is_copy(low: JaxFunction, high: JaxFunction) -> bool:
     """Whether the function in float64 computes the same: float64 outputs of the same shapes, equal to rounding."""
-    one, other = low.value(*low.arguments), high.value(*high.arguments)
-    pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
-    for mine, copied in pairs:
+    value = high.value(*high.arguments)
+    for mine, copied in zip(low.plain, value if isinstance(value, tuple) else (value,), strict=True):
+        mine = mine.reshape(copied.shape) if high.is_scalar else mine
         if jnp.finfo(copied.dtype).bits != 64 or mine.shape != copied.shape:
             return False
         if mine.dtype != copied.dtype and not is_near(mine, copied):
@@ -96,7 +102,9 @@ def claim_precision(low: JaxFunction, high: JaxFunction) -> float:
     leaves, others = high.arguments[: high.count], high.arguments[high.count :]
     generator = np.random.default_rng(0)
     with high.precision():
-        rounded = [leaf * (1 + eps * (generator.random(leaf.shape) - 0.5)) for leaf in leaves]
+        rounded = [
+            cast(np.asarray(leaf) * (1 + eps * (generator.random(leaf.shape) - 0.5)), leaf.dtype) for leaf in leaves
+        ]
         ones = tuple(jnp.ones(output.shape, output.dtype) for output in high.outputs)
         u = ones[0] if len(ones) == 1 else ones
     worst = eps
