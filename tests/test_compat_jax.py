@@ -74,7 +74,7 @@ def test_raises_for_wrong_ones(factor):
     """An AssertionError that carries the report, also where JAX's own tolerance grows with the array."""
     x = jnp.asarray(np.random.default_rng(0).standard_normal(1000), jnp.float32)
     test_util.check_grads(sine(factor), (x,), 1, modes=("fwd",))
-    with pytest.raises(AssertionError, match="^WRONG") as caught:
+    with pytest.raises(AssertionError, match=r"^WRONG") as caught:
         check_grads(sine(factor), (x,), 1, modes=("fwd",))
     assert isinstance(caught.value, GradientError)
     assert caught.value.report.verdict is Verdict.WRONG

@@ -313,5 +313,5 @@ def refusals() -> Generator[None]:
     except (TypeError, ValueError, NotImplementedError) as error:
         is_trace = isinstance(error, (jax.errors.JAXTypeError, jax.errors.JAXIndexError))
         if is_trace or isinstance(error, NotImplementedError) or _NOT_THERE.search(str(error)):
-            raise NotAvailableError(str(error).strip().splitlines()[0]) from error
+            raise NotAvailableError(str(error).strip().splitlines()[0].rstrip(".")) from error
         raise

@@ -101,6 +101,8 @@ class Whole:
             found = rules(self._low, self._high)
         except Exception:
             return []  # f cannot be traced, or a call cannot be run alone: no part is accused then
+        if [rule.name for rule in found] == [self.path]:
+            return []  # f itself
         owners: dict[str, object] = {}
         return [Part(rule, owners.setdefault(rule.source, object())) for rule in found]
 
