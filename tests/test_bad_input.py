@@ -735,5 +735,5 @@ def test_arrays_of_other_frameworks_are_named():
     class Array:
         """Stands for a framework's."""
 
-    with pytest.raises(gradproof.UsageError, match="is of type .*Array; only numbers and NumPy"):
+    with pytest.raises(gradproof.UsageError, match=r"is of type .*Array; only numbers and NumPy"):
         gradproof.check(lambda x: 0.0, Array(), grad=0.0)
