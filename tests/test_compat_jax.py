@@ -43,6 +43,7 @@ def test_returns_none_for_right_derivatives():
     assert check_grads(jnp.tanh, (X[:2],), 1, modes=("lin",)) is None
 
 
+@pytest.mark.slow
 def test_orders():
     """Second and third order: a mistake in the derivative of a derivative is seen from its order on."""
     assert check_grads(jnp.tanh, (X[:2],), 2) is None

@@ -93,12 +93,12 @@ class JaxFunction:
         self.arguments = tuple(arguments)
         self.names = tuple(names)
         self.count = count
-        self.run = run
+        self.run = lambda *arguments: run(*map(own, arguments))
         has_64 = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in self.arguments[:count])
         self.precision_name = precision or ("x64" if has_64 else "")
         with self.precision(), refusals() if refusing else contextlib.nullcontext():
-            self._traced = traced = trace(run, self.arguments)
-            self.outputs = traced.outputs or _shapes(run(*self.arguments))
+            self._traced = traced = trace(self.run, self.arguments)
+            self.outputs = traced.outputs or _shapes(self.run(*self.arguments))
         self.is_scalar = (
             len(self.outputs) == 1
             and self.outputs[0].size == 1
@@ -107,7 +107,7 @@ class JaxFunction:
         self._trusted = trusted
         fits = traced.fits and may_compile
         after = 0 if trusted or refusing or traced.has_loops else CALLS
-        self._value = Compiled(run, fits=fits, trusted=trusted)
+        self._value = Compiled(self.run, fits=fits, trusted=trusted)
         self._vjp = Compiled(self._pull, fits=fits, after=after, trusted=trusted or refusing)
         self._jvp = Compiled(self._push, fits=fits, after=after, trusted=trusted or refusing)
         self._rows = Compiled(self._pull_units, fits=fits, trusted=True)
@@ -224,12 +224,13 @@ class JaxFunction:
     def _linearized(self, arguments: Sequence[Any]) -> tuple[Arrays, Callable[[Arrays], Arrays]]:
         """The outputs and what pulls cotangents back, both as JAX has them."""
         others = arguments[self.count :]
-        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *arguments[: self.count])
+        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *map(own, arguments[: self.count]))
 
     def _dual(self, tangents: Arrays, arguments: Sequence[Any]) -> tuple[Arrays, Arrays]:
         """The outputs and their derivatives along tangents."""
         others = arguments[self.count :]
-        return jax.jvp(lambda *leaves: self.run(*leaves, *others), tuple(arguments[: self.count]), tangents)
+        leaves = tuple(map(own, arguments[: self.count]))
+        return jax.jvp(lambda *leaves: self.run(*leaves, *others), leaves, tangents)
 
     def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
         return conjugated(self._linearized(arguments)[1](conjugated(us)))
@@ -269,6 +270,13 @@ class JaxFunction:
             units.append(jnp.eye(m, size, -start, dtype=output.dtype).reshape(m, *output.shape))
             start += size
         return tuple(units)
+
+
+def own(value: Any) -> Any:
+    """A copy of an array, which f may take the memory of (`donate_argnums`); all else as it is."""
+    if not isinstance(value, Array) or isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
+        return value
+    return value.copy()
 
 
 def explicit_x64() -> contextlib.AbstractContextManager[Any]:
