@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -522,3 +526,26 @@ def test_large_arrays():
     assert check(f(lambda t: t), x, modes=("rev",)).correct
     report = check(f(lambda t: t.at[7].multiply(1e4)), x, modes=("rev",))
     assert report.verdict is Verdict.WRONG
+
+
+DEVICES = """
+import jax, jax.numpy as jnp, numpy as np, gradproof
+first, second = jax.devices()
+f = lambda x: jnp.sum(jnp.sin(x))
+x = jax.device_put(jnp.linspace(0.5, 1.0, 8), second)
+mesh = jax.sharding.Mesh(np.array([first, second]), ("a",))
+sharded = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("a")))
+for point in (x, sharded):
+    print(gradproof.check(f, point, order=2).verdict.value, gradproof.check(f, point, grad=jnp.cos).verdict.value)
+    print(gradproof.check(f, point, grad=jnp.sin).verdict.value)
+"""
+
+
+@pytest.mark.slow
+def test_arrays_on_other_devices():
+    """On a device that is not the default one, and spread over two: with JAX's claim, a right and a wrong one."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    finished = subprocess.run(
+        [sys.executable, "-c", DEVICES], check=True, capture_output=True, text=True, env={**os.environ, **flags}
+    )
+    assert finished.stdout.splitlines() == ["CORRECT CORRECT", "WRONG"] * 2
