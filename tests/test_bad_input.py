@@ -729,15 +729,11 @@ def test_arrays_are_bit_for_bit_what_they_were(mischief, after, changes, in_clai
         assert report.verdict in ({Verdict.WRONG} if changes else {Verdict.CORRECT, Verdict.INCONCLUSIVE})
 
 
-def test_arrays_of_other_frameworks_are_named(monkeypatch):
-    """An array is refused by its framework's name, which is never imported for that."""
-    import sys
-    import types
+def test_arrays_of_other_frameworks_are_named():
+    """An array of a framework that is not known is refused by its type."""
 
     class Array:
-        """Stands for jax's."""
+        """Stands for a framework's."""
 
-    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(Array=Array))
-
-    with pytest.raises(gradproof.UsageError, match="is an array of jax, which is not supported yet"):
+    with pytest.raises(gradproof.UsageError, match=r"is of type .*Array; only numbers and NumPy"):
         gradproof.check(lambda x: 0.0, Array(), grad=0.0)

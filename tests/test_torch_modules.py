@@ -526,3 +526,26 @@ def test_a_float32_model_is_checked_against_its_float64_copy():
     assert all(p.dtype is torch.float32 for p in model.parameters())
     right = check_module(net(LayerNormFn).float(), squares, tuple(part.float() for part in BATCH), rng=0)
     assert right.verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bias_before_a_norm_in_float32_is_flat(seed):
+    """Its gradient is nothing but rounding: terms of the size of other gradients cancel. A real error is found."""
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Tanh())
+    batch = torch.randn(5, 2)
+
+    class Half(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            return cotangent / 2  # wrong on purpose
+
+    right = check_module(model, lambda model, x: (model(x) ** 2).mean(), batch, rng=seed)
+    wrong = check_module(model, lambda model, x: (Half.apply(model(x)) ** 2).mean(), batch, rng=seed)
+    assert right.correct
+    assert [leaf.path for leaf in right.leaves if leaf.note.startswith("flat")] == ["model[0].bias"]
+    assert wrong.verdict is Verdict.WRONG

@@ -19,13 +19,14 @@ from gradproof._report import (
 if TYPE_CHECKING:
     from gradproof import compat as compat
     from gradproof import course as course
+    from gradproof import jax as jax
     from gradproof import scipy as scipy
     from gradproof import torch as torch
     from gradproof._session import Session as Session
 
 __version__: str
 
-# `scipy` and `torch` are left out: `from gradproof import *` must not take the names of the real ones.
+# `jax`, `scipy` and `torch` are left out: `from gradproof import *` must not load them, nor take their names.
 __all__ = [
     "Case",
     "ClaimError",
@@ -60,7 +61,7 @@ def __getattr__(name: str) -> Any:
         from gradproof._session import Session
 
         return Session
-    if name in ("compat", "course", "scipy", "torch"):
+    if name in ("compat", "course", "jax", "scipy", "torch"):
         import importlib
 
         return importlib.import_module(f"gradproof.{name}")
@@ -68,4 +69,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "scipy", "torch"})
+    return sorted({*globals(), *__all__, "jax", "scipy", "torch"})

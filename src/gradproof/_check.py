@@ -80,8 +80,8 @@ def check(
     not grow with the number of parameters. Every other claim is reduced to such proofs: `jac`, `vjp` and `jvp` to
     the slopes of all outputs, or those of ``<u, f(x)>`` for random u, `hess` and `hvp` to those of ``grad(x)``.
 
-    Without a claim, `args` must hold tensors of PyTorch, and what its own autodiff returns for f is the claim: a
-    function, a module, an `autograd.Function` or a custom operator, with outputs of any structure.
+    Without a claim, `args` must hold tensors of PyTorch or arrays of JAX, and what its own autodiff returns for f is
+    the claim: a function, a module, an `autograd.Function` or another rule, with outputs of any structure.
 
     Pass one claim of the first order (`grad`, `jac`, `vjp` or `jvp`), one of the second (`hess` or `hvp`), or both:
     then the first is proved, and the second is checked against differences of it. A second-order claim alone is
@@ -118,7 +118,7 @@ def check(
         ``hvp(vector, *args)``; vector and result in the structure of the differentiated argument. f returns a scalar.
     wrt : int or tuple of int, optional
         Which arguments are differentiated; None is argument 0. With a tuple the claim is a tuple, too. Without a claim,
-        None takes all tensors that require grad, or all floating ones if none does.
+        None takes all tensors that require grad, or all floating ones if none does; of JAX all floating arrays.
     order : {1, 2}
         Without a claim: whether the second derivatives that the framework computes are checked, too.
     modes : tuple of str, optional

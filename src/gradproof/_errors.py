@@ -20,5 +20,9 @@ class ClaimError(GradproofError, RuntimeError):
     """The callable that computes the claimed derivative raised; the original exception is chained."""
 
 
+class NotAvailableError(Exception):
+    """A framework has no rule for a mode; the message is its own, in one line. It never reaches the user."""
+
+
 class GradproofWarning(UserWarning):
     """Something the user should know although nothing is wrong, such as a valid subgradient at a kink."""

@@ -84,19 +84,22 @@ _NUMPY = cast("Backend", _numpy)
 
 
 def of(value: object) -> Backend:
-    """Return the backend of a value: torch's for its tensors, NumPy's for everything else.
+    """Return the backend of a value: that of torch or JAX for its arrays, NumPy's for everything else.
 
     A library that the user has not imported can have no arrays here, and is not imported.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
-        return _torch_backend()
+        return _backend("torch")
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, getattr(jax, "Array", ())):
+        return _backend("jax")
     return _NUMPY
 
 
 @ft.cache
-def _torch_backend() -> Backend:
-    return cast("Backend", importlib.import_module("gradproof._backends._torch"))
+def _backend(name: str) -> Backend:
+    return cast("Backend", importlib.import_module(f"gradproof._backends._{name}"))
 
 
 def is_array(value: object) -> bool:
@@ -122,7 +125,7 @@ def same_leaf(one: Any, other: Any) -> bool:
 
 def has_autodiff(args: Any) -> bool:
     """Whether `args` hold arrays of a framework that differentiates by itself."""
-    return "torch" in sys.modules and importlib.import_module("gradproof._backends._torch_autodiff").find_tensors(args)
+    return _framework(args) != ""
 
 
 def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Any:
@@ -135,4 +138,13 @@ def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Any:
     FunctionError
         If f raises at the point.
     """
-    return importlib.import_module("gradproof._backends._torch_upcast").autodiff(f, args, wrt)
+    return importlib.import_module(f"gradproof._backends.{_framework(args)}").autodiff(f, args, wrt)
+
+
+def _framework(args: Any) -> str:
+    """The module for the framework whose floating arrays are in `args`; empty where there are none."""
+    if "torch" in sys.modules and importlib.import_module("gradproof._backends._torch_autodiff").find_tensors(args):
+        return "_torch_upcast"
+    if "jax" in sys.modules and importlib.import_module("gradproof._backends._jax_tree").has_arrays(args):
+        return "_jax_autodiff"
+    return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
-import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,9 +31,6 @@ def objection(value: object, path: str) -> str | None:
         return f"`{path}` is a Python {type(value).__name__}, which has no derivative; pass {fix}"
     if isinstance(value, (float, complex)):
         return None
-    # Looks into `sys.modules` and imports nothing. (Its type names frameworks that may not be there.)
-    if array_api_compat.is_jax_array(value):  # pyright: ignore[reportUnknownMemberType]
-        return f"`{path}` is an array of jax, which is not supported yet; pass a NumPy array and wrap f"
     if not _is_numpy(value):
         return (
             f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only numbers and NumPy float "

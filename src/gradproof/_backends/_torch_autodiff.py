@@ -23,7 +23,7 @@ import torch.autograd.forward_ad as forward_ad
 from gradproof import _backends, _tree
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State, find_modules
-from gradproof._errors import FunctionError, UsageError
+from gradproof._errors import FunctionError, NotAvailableError, UsageError
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
@@ -35,10 +35,6 @@ _NOT_THERE = re.compile(
 )
 # What torch says where f itself differentiates, which it cannot do while no graph is recorded.
 _NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
-
-
-class NotAvailableError(Exception):
-    """The framework has no rule for this mode; the message is its own, in one line."""
 
 
 class TorchAutodiff:

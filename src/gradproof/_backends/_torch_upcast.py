@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from gradproof import _tree
-from gradproof._backends._torch_autodiff import Derivative, NotAvailableError, TorchAutodiff
+from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_findings import findings
+from gradproof._errors import NotAvailableError
 from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor

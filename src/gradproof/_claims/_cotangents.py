@@ -24,8 +24,22 @@ MOST_LOW = 24
 # Outputs whose value is this many times larger, relative to how they move, than that of most outputs: their rounding
 # would drown the others.
 STEADY = 1e3
+# Rows of a claim in low precision are as good as the rounding of rows of this share of the usual size.
+LEAST = 0.1
 # The part of a random stream of `Directions` that the engine does not reach.
 STREAM = 1 << 20
+
+
+def steadied(rows: Vector, eps: float) -> Vector:
+    """Norms of the rows that a claim in low precision can be held to.
+
+    Where terms of the size of other rows cancel in one, as in 1 - tanh(x)**2, its rounding is theirs: rows below
+    `LEAST` of the usual size are looked at as if they had that.
+    """
+    positive = rows[rows > 0]
+    if eps < 1e-12 or not positive.size:
+        return rows
+    return np.where(rows > 0, np.maximum(rows, LEAST * float(np.median(positive))), rows)
 
 
 class Cotangents:

@@ -23,7 +23,7 @@ from gradproof._claims._proved import Measurement, random_note
 from gradproof._claims._rows import Doubt, scale_of
 from gradproof._line import TRUST, Known
 from gradproof._problem import Problem, Samples
-from gradproof._prove import Direction, Directions, Limits, Question
+from gradproof._prove import Direction, Directions, Question
 from gradproof._prove._judge import REACH, Look, confirm, kinked
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
@@ -143,7 +143,7 @@ class Entries:
         self.options = options
         self.around = around
         self.eps = eps
-        self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        self.limits = options.limits
         self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around)
         problem = self.lines.problem
         self.directions = Directions(
@@ -154,7 +154,7 @@ class Entries:
             self.lines.lower,
             self.lines.upper,
         )
-        self.scale = scale_of(claimed, self.directions.natural)
+        self.scale = scale_of(claimed, self.directions.natural, max(eps, options.claim_eps))
         self.steps = self.directions.natural * np.where(self.directions.inward != 0, self.directions.inward, 1)
         self.m, self.n = self.matrix.shape
         # Norm of the rows, or what stands for it where they are zero, shared among their entries.

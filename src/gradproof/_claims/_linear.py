@@ -44,6 +44,7 @@ from gradproof._claims._cotangents import (
     apart_confidence,
     spread,
     spread_apart,
+    steadied,
 )
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
@@ -258,9 +259,9 @@ class LinearProof:
 
     def rows(self) -> Vector:
         """Norm of each row of f' in natural sizes: as claimed, or as measured."""
-        if self.claimed.matrix is not None:
-            return np.linalg.norm(self.claimed.matrix * self.size, axis=1)
-        return self.probe.rows()
+        matrix = self.claimed.matrix
+        rows = self.probe.rows() if matrix is None else np.linalg.norm(matrix * self.size, axis=1)
+        return steadied(rows, max(self.probe.eps, self.options.claim_eps))
 
     def primal_values(self) -> Vector:
         return self.probe.at_point

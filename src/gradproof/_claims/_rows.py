@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from gradproof import _prove
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import Cotangents, spread
+from gradproof._claims._cotangents import Cotangents, spread, steadied
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
-from gradproof._prove import Direction, Directions, Limits
+from gradproof._prove import Direction, Directions
 from gradproof._prove._judge import REACH
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
@@ -63,13 +63,14 @@ class Scale:
     weighted: Vector
 
 
-def scale_of(claimed: Claimed, natural: Vector) -> Scale:
-    """Sizes of the rows of a known matrix, as `Cotangents` weighs them."""
+def scale_of(claimed: Claimed, natural: Vector, eps: float) -> Scale:
+    """Sizes of the rows of a known matrix of relative precision `eps`, as `Cotangents` weighs them."""
     assert claimed.matrix is not None
     sized = claimed.matrix * natural
     rows = np.sqrt(np.einsum("ij,ij->i", sized, sized))
     if not np.isfinite(rows).all():
         rows = np.linalg.norm(sized / max(float(np.abs(sized).max()), 1e-300), axis=1) * float(np.abs(sized).max())
+    rows = steadied(rows, eps)
     weights, groups = Cotangents.weigh(claimed.primal.output_values(), rows)
     sized *= weights[:, None]
     return Scale(natural=natural, rows=rows, weights=weights, groups=groups, weighted=sized)
@@ -111,12 +112,12 @@ class Rows:
         self.options = options
         self.matrix = claimed.matrix
         self.wider = wider or {}
-        self.limits = Limits(rtol=options.rtol, max_bound=options.max_bound, confidence=options.confidence)
+        self.limits = options.limits
         self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around)
         point, lower, upper = self.lines.problem.point, self.lines.lower, self.lines.upper
         leaves = self.lines.problem.leaves
         self.directions = Directions(leaves, point, np.zeros(len(point)), options.seed, lower, upper)
-        self.scale = scale_of(claimed, self.directions.natural)
+        self.scale = scale_of(claimed, self.directions.natural, max(eps, options.claim_eps))
         # In place of the claim: the norm of every column, all rows weighted alike.
         columns = np.sqrt(np.einsum("ij,ij->j", self.scale.weighted, self.scale.weighted))
         self.directions.claim = columns / self.directions.natural

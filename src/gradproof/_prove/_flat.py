@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gradproof._line import learn
 from gradproof._prove._judge import kinked, plain
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
+from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
 from gradproof._report import Reason, Severity, Verdict
 
 Floats = NDArray[np.float64]
@@ -82,6 +82,19 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
     else:
         ledger.undecided(tier.group, Reason.NOISE)
     return None
+
+
+def stands_still(meter: Meter, ledger: Ledger, tier: Tier) -> Asking[bool]:
+    """Settle leaves that f does not feel, whatever of rounding their claims hold; whether they are such."""
+    direction = tier.direction(meter.next_stream())
+    f0 = np.asarray((yield Question(direction, np.zeros(2))), dtype=np.float64)
+    steps = np.concatenate([STEPS, np.negative(STEPS), [1e-3, -1e-3]])
+    values = np.asarray((yield Question(direction, steps)), dtype=np.float64)
+    limit = 64 * EPS64 * abs(float(f0[0])) + 10 * abs(float(f0[1] - f0[0]))
+    if not _within(limit, float(f0[0]), values):
+        return False
+    _settle(ledger, tier, "flat: f does not change, and the claim is no more than rounding")
+    return True
 
 
 def _stands_still(meter: Meter, quick: Measured) -> Asking[bool]:

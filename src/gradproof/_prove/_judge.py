@@ -31,6 +31,8 @@ OUTLIER = 10.0
 SMALL_TIER = 1e-6
 # Half-ulps of f beyond which a movement is not hidden by rounding.
 HIDDEN = 1e4
+# Roundings of the largest leaf's gradient that any leaf's may be off by: terms of that size have cancelled in it.
+ROUNDED = 2.0
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
 OBVIOUS = 2e-3
 # A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
@@ -164,7 +166,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         seen.append(measured)
         # What f's own jumps do to a slope does not shrink with the claims that move.
         tolerance = REACH * max(
-            limits.tolerance(eps, balanced=balanced) * size, meter.regularity * max(size, tier.scale)
+            limits.tolerance(eps, balanced=balanced) * size,
+            meter.regularity * max(size, tier.scale),
+            ROUNDED * meter.claim_floor * max(tier.scales),
         )
         if not meter.moved and scale > 0 and not (limits.sees and _would_move(measured)):
             # No step and no other leaf has moved f: that speaks of f rather than of the claim.

@@ -64,7 +64,8 @@ def wrong_leaves(
         rtol = RTOL64_BALANCED
     while todo and (most is None or len(suspects) < most):
         group, found = todo.pop()
-        least = 5 * rtol * min(share[index] for index in group)
+        floor = meter.claim_floor * min(tier.scales[tier.group.index(index)] for index in group)
+        least = 5 * max(rtol * min(share[index] for index in group), floor)
         if not abs(found.value) > found.bar + least:
             continue
         if len(group) == 1:

@@ -157,8 +157,9 @@ class Meter:
         self.directions = directions
         self.eps = eps
         self.resolution = resolution
-        # What the claim's own precision may be off by, relative to the natural size of a slope.
-        self.rounding = 0.0
+        # What the claim's own precision may be off by, relative to the natural size of a slope, where a mistake is
+        # named; and one rounding of the largest leaf's slope (absolute): terms of that size may cancel in any other.
+        self.rounding = self.claim_floor = 0.0
         self.witnesses = tuple(witnesses)
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None

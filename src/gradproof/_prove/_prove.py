@@ -13,7 +13,7 @@ from gradproof._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
-from gradproof._prove._flat import certify_flat, flat_tier
+from gradproof._prove._flat import certify_flat, flat_tier, stands_still
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
@@ -33,6 +33,8 @@ NEGLIGIBLE = 1e-13
 ALONE = 12
 # Roundings of a backward pass in the claim's own precision that a named mistake may be hidden by.
 ROUNDINGS = 64.0
+# Roundings of the largest leaf's gradient that a claim may consist of where f does not change.
+CANCELLED = 64.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
@@ -111,6 +113,7 @@ class _Proof:
         self.meter.continuous = options.sees
         self.ledger = Ledger(problem, directions)
         self.meter.rounding = self.ledger.rounding = ROUNDINGS * options.claim_eps
+        self.meter.claim_floor = options.claim_eps * float(self.meter.norms.max())
         self.rtol = self.limits.tolerance(problem.eps)
         self.by_entries = options.level == "entries"
         self.asked_by_entries = self.by_entries
@@ -118,6 +121,8 @@ class _Proof:
 
     def run(self) -> Asking[Outcome]:
         tiers = self._tiers(range(len(self.ledger.leaves)), TIER)
+        if self.meter.claim_floor > 0:
+            tiers = yield from self._without_rounded(tiers)
         moving = [tier for tier in tiers if self.meter.norms[list(tier)].max() > self._negligible()]
         flat = tuple(sorted(index for tier in tiers if tier not in moving for index in tier))
         looked: Measured | None = None
@@ -147,6 +152,16 @@ class _Proof:
             rtol=self.rtol,
             max_bound=self.limits.largest_bound(self.meter.precision),
         )
+
+    def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
+        """Settle leaves whose claim may be nothing but rounding, where f does not change either; return the others."""
+        rounded: set[int] = set()
+        for index in sorted(index for tier in tiers for index in tier):
+            small = 0 < self.meter.norms[index] <= CANCELLED * self.meter.claim_floor
+            if small and (yield from stands_still(self.meter, self.ledger, flat_tier(self.meter, (index,)))):
+                rounded.add(index)
+        left = [tuple(index for index in tier if index not in rounded) for tier in tiers]
+        return [tier for tier in left if tier]
 
     def _tiers(self, group: Sequence[int], factor: float) -> list[tuple[int, ...]]:
         """Divide leaves by the norm of claim times natural size, so that none lags by more than `factor`.

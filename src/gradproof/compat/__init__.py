@@ -1,6 +1,7 @@
 """Drop-ins: gradient checkers of other packages, with their signatures and with our verdicts.
 
-One module for each package, which is imported with it: `gradproof.compat.torch`.
+One module for each package, which is imported with it: `gradproof.compat.jax`,
+`gradproof.compat.torch`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradproof.compat import jax as jax
     from gradproof.compat import scipy as scipy
     from gradproof.compat import torch as torch
 
-__all__ = ["scipy", "torch"]
+__all__ = ["jax", "scipy", "torch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,26 +7,25 @@ One changed import line: ``from gradproof.compat.torch import gradcheck, gradgra
 # torch's own annotations are partial:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import contextlib
 import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
-from gradproof._backends._torch_autodiff import NotAvailableError
 from gradproof._backends._torch_state import RandomState
 from gradproof._check import Options, check, check_autodiff
 from gradproof._claims._by_entry import measure_entries
-from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning
+from gradproof._errors import GradproofWarning
 from gradproof._report import GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
+from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
@@ -278,7 +277,7 @@ class _Answer:
             self.report = self._of_a_constant(started)
             return
         order = 1 if self.cotangents is None else 2
-        with _passed_on():
+        with passed_on():
             autodiff = sparse.autodiff(
                 function,
                 self.first.inputs,
@@ -333,7 +332,7 @@ class _Answer:
         if not (is_set or is_noisy):
             return
         bounds: dict[str, float] = {}
-        with _passed_on():
+        with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
             for one in report.modes:
                 if one.verdict is Verdict.CORRECT:
@@ -379,7 +378,7 @@ class _Answer:
                 return tuple(torch.zeros_like(inputs[i]) for i in wrt)
 
             constant.__name__ = constant.__qualname__ = self.whole.__name__
-            with _passed_on():
+            with passed_on():
                 report = check(constant, self.whole.inputs, vjp=zero, wrt=wrt, rng=self.seed)
             if report.verdict is not Verdict.INCONCLUSIVE or report.reason is not Reason.DEGENERATE:
                 return report
@@ -409,20 +408,6 @@ def _give(report: Report, raise_exception: bool) -> bool:
             stacklevel=3,
         )
     return True
-
-
-@contextlib.contextmanager
-def _passed_on() -> Generator[None]:
-    """Let what the user's function or its derivative raises pass as it is."""
-    try:
-        yield
-    except (ClaimError, FunctionError) as error:
-        cause = error.__cause__
-        while isinstance(cause, (GradproofError, NotAvailableError)) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
 
 
 def _drawn(question: Question) -> tuple[torch.Tensor, ...]:

@@ -1,0 +1,327 @@
+"""A function of JAX arrays, and what JAX says about its derivative: reverse and forward mode, batched and compiled."""
+
+# jax's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import contextlib
+import functools as ft
+import importlib
+import re
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._backends._jax_batch import Batched
+from gradproof._backends._jax_compile import Compiled, trace
+from gradproof._errors import NotAvailableError
+
+Array = jax.Array
+Arrays = tuple[Array, ...]
+
+# Calls after which a derivative is compiled: to do so takes as long as some ten calls operation by operation.
+CALLS = 12
+# What JAX says where it has no rule for a mode, rather than a wrong one.
+_NOT_THERE = re.compile(
+    r"not implemented|not supported|only supported for|do(es)? not support|does not work for|can't apply forward-mode|"
+    r"not defined"
+)
+
+
+class JaxFunction:
+    """A function seen as one of its differentiable arrays alone (see `gradproof._claims._modes.Function`).
+
+    Its gradients follow the convention of `gradproof.check`: by a complex z = x + iy that of a real f is
+    ``df/dx + i df/dy``, the conjugate of what JAX returns, and cotangents are conjugated likewise.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(*arguments) -> tuple of arrays``, the floating outputs, which JAX can trace.
+    arguments : tuple
+        The differentiated arrays, then everything else that the function depends on.
+    names : sequence of str
+        The same as Python source.
+    count : int
+        How many are differentiated.
+    precision : {"", "x64", "explicit"}
+        Whether it runs with 64-bit numbers as the default, or only where they are given; where any of the
+        differentiated arrays has 64 bits, they are the default.
+    trusted : bool
+        Whether it is compiled without a comparison with what it returns otherwise.
+    may_compile : bool
+        Whether it is compiled at all.
+    refusing : bool
+        Whether `run` differentiates, so that JAX may have no rule for it: NotAvailableError is raised then.
+
+    Attributes
+    ----------
+    arguments, names, count
+        As passed.
+    is_scalar : bool
+        Whether it returns one real number.
+    left_out : tuple of str
+        Always empty: JAX has no outputs that are marked as having no derivative.
+    precision_name : str
+        As passed, or derived.
+    first_modes : tuple of str
+        The modes of first order that it has.
+    outputs : tuple of jax.ShapeDtypeStruct
+        Shapes and dtypes of what `run` returns.
+    """
+
+    left_out: tuple[str, ...] = ()
+    first_modes: tuple[str, ...] = ("rev", "fwd")
+
+    def __init__(
+        self,
+        run: Callable[..., Arrays],
+        arguments: Sequence[Any],
+        names: Sequence[str],
+        count: int,
+        *,
+        precision: str = "",
+        trusted: bool = False,
+        may_compile: bool = True,
+        refusing: bool = False,
+    ) -> None:
+        self.arguments = tuple(arguments)
+        self.names = tuple(names)
+        self.count = count
+        self.run = lambda *arguments: run(*map(own, arguments))
+        has_64 = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in self.arguments[:count])
+        self.precision_name = precision or ("x64" if has_64 else "")
+        with self.precision(), refusals() if refusing else contextlib.nullcontext():
+            self._traced = traced = trace(self.run, self.arguments)
+            self.outputs = traced.outputs or _shapes(self.run(*self.arguments))
+        self.is_scalar = (
+            len(self.outputs) == 1
+            and self.outputs[0].size == 1
+            and not jnp.issubdtype(self.outputs[0].dtype, jnp.complexfloating)
+        )
+        self._trusted = trusted
+        fits = traced.fits and may_compile
+        after = 0 if trusted or refusing or traced.has_loops else CALLS
+        self._value = Compiled(self.run, fits=fits, trusted=trusted)
+        self._vjp = Compiled(self._pull, fits=fits, after=after, trusted=trusted or refusing)
+        self._jvp = Compiled(self._push, fits=fits, after=after, trusted=trusted or refusing)
+        self._rows = Compiled(self._pull_units, fits=fits, trusted=True)
+
+    def value(self, *arguments: Any) -> Any:
+        """What the function returns: alone if it is one array, a real number of shape () where it is scalar."""
+        with self.precision():
+            return self._pick(self._value(*arguments))
+
+    def vjp(self, cotangent: Any, *arguments: Any) -> Arrays:
+        """J^T u in reverse mode, one array for each differentiated one.
+
+        Raises
+        ------
+        NotAvailableError
+            If JAX has no rule for it.
+        """
+        with self.precision(), refusals():
+            return self._vjp(self._cotangents(cotangent), *arguments)
+
+    def jvp(self, tangents: Any, *arguments: Any) -> Any:
+        """J v in forward mode, in the structure of `value`.
+
+        Raises
+        ------
+        NotAvailableError
+            If JAX has no rule for it.
+        """
+        with self.precision(), refusals():
+            return self._pick(self._jvp(self._tangents(tangents, arguments), *arguments))
+
+    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Arrays]:
+        """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` under `jax.jit`.
+
+        Raises
+        ------
+        NotAvailableError
+            If JAX has no rule for it, or f cannot be traced with abstract values.
+        """
+        with self.precision(), refusals():
+            us = [self._cotangents(cotangent) for cotangent in cotangents]
+            if mode == "compile":
+                compiled = jax.jit(lambda us, *leaves: self._pull(us, *leaves, *arguments[self.count :]))
+                return [compiled(u, *arguments[: self.count]) for u in us]
+            found = self._pull_many(tuple(jnp.stack(column) for column in zip(*us, strict=True)), arguments)
+            return [tuple(gradient[k] for gradient in found) for k in range(len(us))]
+
+    def rows(self, *arguments: Any) -> NDArray[np.float64] | None:
+        """The rows of J (m, n) in reverse mode at once, in float64.
+
+        None where there are complex arrays, or JAX cannot run the backward on a batch.
+        """
+        if any(jnp.iscomplexobj(leaf) for leaf in arguments[: self.count]):
+            return None
+        if any(jnp.issubdtype(output.dtype, jnp.complexfloating) for output in self.outputs):
+            return None
+        try:
+            with self.precision(), refusals():
+                parts = [np.asarray(part, dtype=np.float64) for part in self._rows(*arguments)]
+                return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        except Exception:
+            return None  # the vjp itself is asked row by row
+
+    def many(self, stacked: Sequence[Any]) -> Any:
+        """The values at many points at once: arguments and outputs have a leading axis, as long as the batch.
+
+        None where JAX cannot batch the function, or it returns something else then.
+        """
+        with self.precision():
+            batched = self._batched
+            if batched is None:
+                return None
+            found = batched(stacked)
+            if len(found) != 1:
+                return found
+            return found[0].reshape(-1) if self.is_scalar else found[0]
+
+    @ft.cached_property
+    def _batched(self) -> Batched | None:
+        return Batched.of(self.run, self.arguments, self.count) if self._traced.outputs else None
+
+    @ft.cached_property
+    def plain(self) -> Arrays:
+        """What the function returns at its point while nothing differentiates or compiles it."""
+        with self.precision():
+            return self.run(*self.arguments)
+
+    @ft.cached_property
+    def may_compile(self) -> bool:
+        """Whether it is known to be the same when it is compiled."""
+        if not self._traced.fits or self._trusted:
+            return self._traced.fits
+        self.value(*self.arguments)
+        return self._value.is_compiled
+
+    def primals(self) -> Generator[tuple[str, Arrays]]:
+        """What the function returns at its point while JAX differentiates it, in each mode that there is a rule for.
+
+        Nothing where no rule of its own can make a difference.
+        """
+        if not self._traced.has_rules and type(self) is JaxFunction:
+            return
+        zeros = tuple(map(jnp.zeros_like, self.arguments[: self.count]))
+        for mode in self.first_modes:
+            with self.precision(), contextlib.suppress(NotAvailableError), refusals():
+                found = self._linearized(self.arguments)[0] if mode == "rev" else self._dual(zeros, self.arguments)[0]
+                yield mode, found
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The context that it runs in: 64-bit numbers where it needs them, for this thread alone."""
+        if self.precision_name == "explicit":
+            return explicit_x64()
+        return jax.enable_x64(True) if self.precision_name == "x64" else contextlib.nullcontext()
+
+    def _linearized(self, arguments: Sequence[Any]) -> tuple[Arrays, Callable[[Arrays], Arrays]]:
+        """The outputs and what pulls cotangents back, both as JAX has them."""
+        others = arguments[self.count :]
+        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *map(own, arguments[: self.count]))
+
+    def _dual(self, tangents: Arrays, arguments: Sequence[Any]) -> tuple[Arrays, Arrays]:
+        """The outputs and their derivatives along tangents."""
+        others = arguments[self.count :]
+        leaves = tuple(map(own, arguments[: self.count]))
+        return jax.jvp(lambda *leaves: self.run(*leaves, *others), leaves, tangents)
+
+    def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
+        return conjugated(self._linearized(arguments)[1](conjugated(us)))
+
+    def _pull_many(self, us: Arrays, arguments: Sequence[Any]) -> Arrays:
+        return conjugated(jax.vmap(self._linearized(arguments)[1])(conjugated(us)))
+
+    def _pull_units(self, *arguments: Any) -> Arrays:
+        return self._pull_many(self._units(), arguments)
+
+    def _push(self, tangents: Arrays, *arguments: Any) -> Arrays:
+        return self._dual(tangents, arguments)[1]
+
+    def _pick(self, found: Arrays) -> Any:
+        if len(found) != 1:
+            return found
+        return found[0].reshape(()) if self.is_scalar else found[0]
+
+    def _cotangents(self, cotangent: Any) -> Arrays:
+        given = (cotangent,) if len(self.outputs) == 1 else tuple(cotangent)
+        return tuple(
+            jnp.asarray(u, output.dtype).reshape(output.shape) for u, output in zip(given, self.outputs, strict=True)
+        )
+
+    def _tangents(self, tangents: Any, arguments: Sequence[Any]) -> Arrays:
+        return tuple(
+            jnp.asarray(tangent, leaf.dtype).reshape(leaf.shape)
+            for tangent, leaf in zip(tangents, arguments[: self.count], strict=True)
+        )
+
+    def _units(self) -> Arrays:
+        """All unit cotangents, stacked."""
+        sizes = [output.size for output in self.outputs]
+        m, start = sum(sizes), 0
+        units: list[Array] = []
+        for output, size in zip(self.outputs, sizes, strict=True):
+            units.append(jnp.eye(m, size, -start, dtype=output.dtype).reshape(m, *output.shape))
+            start += size
+        return tuple(units)
+
+
+def own(value: Any) -> Any:
+    """A copy of an array, which f may take the memory of (`donate_argnums`); all else as it is."""
+    if not isinstance(value, Array) or isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
+        return value
+    return value.copy()
+
+
+def explicit_x64() -> contextlib.AbstractContextManager[Any]:
+    """Let 64-bit arrays be computed with while the default stays at 32 bits: random numbers stay the same, too.
+
+    Raises
+    ------
+    ImportError or AttributeError
+        Where this version of JAX cannot.
+    """
+    config = importlib.import_module("jax._src.config")  # there is no public context for it
+    return config.explicit_x64_dtypes(config.ExplicitX64Mode.ALLOW)
+
+
+def _shapes(outputs: Arrays) -> tuple[jax.ShapeDtypeStruct, ...]:
+    return tuple(jax.ShapeDtypeStruct(output.shape, output.dtype) for output in outputs)
+
+
+def conjugated(arrays: Sequence[Array]) -> Arrays:
+    """Conjugate what is complex: from JAX's convention for gradients to ours, and back."""
+    return tuple(jnp.conj(array) if jnp.iscomplexobj(array) else array for array in arrays)
+
+
+def inner_product(one: Sequence[Array], other: Sequence[Array]) -> Array:
+    """Sum of Re(conj(a) b) over all entries of all arrays."""
+    terms = [jnp.sum(jnp.real(jnp.conj(a) * b)) for a, b in zip(one, other, strict=True)]
+    return sum(terms[1:], terms[0])
+
+
+def normal_like(like: Any, generator: np.random.Generator, size: float = 1.0) -> Array:
+    """Random numbers of a shape and dtype, `size` times standard normal."""
+    is_complex = jnp.issubdtype(like.dtype, jnp.complexfloating)
+    drawn = size * generator.standard_normal((*like.shape, 2) if is_complex else like.shape)
+    return jnp.asarray(drawn[..., 0] + 1j * drawn[..., 1] if is_complex else drawn, like.dtype)
+
+
+@contextlib.contextmanager
+def refusals() -> Generator[None]:
+    """Turn what JAX says where it has no rule, or cannot trace f, into NotAvailableError."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        is_trace = isinstance(error, (jax.errors.JAXTypeError, jax.errors.JAXIndexError))
+        if is_trace or isinstance(error, NotImplementedError) or _NOT_THERE.search(str(error)):
+            raise NotAvailableError(str(error).strip().splitlines()[0].rstrip(".")) from error
+        raise

@@ -1,0 +1,198 @@
+"""The hand-written rules within a JAX function (`custom_vjp`, `custom_jvp`), each on what it really receives."""
+
+# jax's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from gradproof._backends import _jax_tree as tree
+from gradproof._backends._jax_function import Arrays, JaxFunction, inner_product, normal_like
+from gradproof._backends._jax_upcast import Upcast, widened
+
+# Calls of one rule that are looked at.
+MOST_CALLS = 4
+_RULES = ("custom_vjp_call", "custom_jvp_call")
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Rule:
+    """One call of a function with a rule of its own.
+
+    Attributes
+    ----------
+    name : str
+        Of the function that the rule goes with.
+    source : str
+        The name with the file and the line.
+    low : JaxFunction
+        The call by itself, a function of the arrays that it has received.
+    high : JaxFunction or None
+        The same in float64.
+    """
+
+    name: str
+    source: str
+    low: JaxFunction
+    high: JaxFunction | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Call:
+    name: str
+    source: str
+    run: Callable[..., Sequence[Any]]
+    inputs: Sequence[Any]
+
+
+def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
+    """Find the calls of functions with rules: in jitted functions too, but neither in loops nor in branches.
+
+    Parameters
+    ----------
+    low : JaxFunction
+    high : JaxFunction or None
+        The same in float64.
+    """
+    found = list(_calls(low))
+    copies = [] if high is None else list(_calls(high))
+    is_alike = [call.source for call in found] == [copy.source for copy in copies]
+    seen: dict[str, int] = {}
+    result: list[Rule] = []
+    for i, call in enumerate(found):
+        seen[call.source] = seen.get(call.source, 0) + 1
+        if seen[call.source] > MOST_CALLS or not any(map(tree.is_floating, call.inputs)):
+            continue
+        own = _alone(call, call.inputs)
+        copy = _alone(copies[i], call.inputs, wide=True) if is_alike else None
+        result.append(Rule(name=call.name, source=call.source, low=own, high=copy))
+    return result
+
+
+class Whole:
+    """f as what may be searched (see `gradproof._claims._parts.Part`): its rules are all that it has of parts."""
+
+    def __init__(self, name: str, low: JaxFunction, high: JaxFunction | None) -> None:
+        self.path = name
+        self.owner = self
+        self._low, self._high = low, high
+
+    def function(self, *, received: bool) -> None:
+        """Nothing: it has been measured before."""
+        return
+
+    def parts(self) -> list[Any]:
+        """Nothing: a function of JAX does not say of what it is made."""
+        return []
+
+    def rules(self) -> list[Part]:
+        """The calls of functions with hand-written rules."""
+        try:
+            found = rules(self._low, self._high)
+        except Exception:
+            return []  # f cannot be traced, or a call cannot be run alone: no part is accused then
+        if [rule.name for rule in found] == [self.path]:
+            return []  # f itself
+        owners: dict[str, object] = {}
+        return [Part(rule, owners.setdefault(rule.source, object())) for rule in found]
+
+
+class Part:
+    """One call of a function with a rule, times random cotangents (see `gradproof._claims._parts.Part`)."""
+
+    def __init__(self, rule: Rule, owner: object) -> None:
+        self.path, self.owner = rule.name, owner
+        self._rule = rule
+
+    def function(self, *, received: bool) -> Upcast | JaxFunction | None:
+        """The call as a real function; the cotangents that it received are not known."""
+        if received:
+            return None
+        low, high = self._rule.low, self._rule.high
+        generator = np.random.default_rng(0)
+        with low.precision():
+            us = tuple(normal_like(output, generator) for output in low.outputs)
+        scalar = _scalar(low, us)
+        return scalar if high is None else Upcast(scalar, _scalar(high, widened(us)))
+
+    def parts(self) -> list[Any]:
+        """Nothing."""
+        return []
+
+    def rules(self) -> list[Any]:
+        """Nothing."""
+        return []
+
+
+def _scalar(function: JaxFunction, us: Arrays) -> JaxFunction:
+    return JaxFunction(
+        lambda *arguments: (inner_product(us, function.run(*arguments)),),
+        function.arguments,
+        function.names,
+        function.count,
+        trusted=True,
+    )
+
+
+def _alone(call: _Call, inputs: Sequence[Any], *, wide: bool = False) -> JaxFunction:
+    """A call as a function of its floating inputs; the others stay what they are."""
+    places = [i for i, value in enumerate(inputs) if tree.is_floating(value)]
+    leaves = [widened(inputs[i]) if wide else inputs[i] for i in places]
+
+    def run(*moved: Any) -> Arrays:
+        values = list(call.inputs)
+        for i, value in zip(places, moved, strict=True):
+            values[i] = value
+        return tree.floating(call.run(*values))
+
+    names = [f"{call.name} argument {i}" for i in range(len(places))]
+    return JaxFunction(run, leaves, names, len(leaves), trusted=True)
+
+
+def _calls(function: JaxFunction) -> Iterator[_Call]:
+    leaves, others = function.arguments[: function.count], function.arguments[function.count :]
+    with function.precision():
+        closed = jax.make_jaxpr(lambda *leaves: function.run(*leaves, *others))(*leaves)
+        yield from _walk(closed.jaxpr, closed.consts, leaves)
+
+
+def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[_Call]:
+    wanted = [one for one in jaxpr.eqns if one.primitive.name in (*_RULES, *_CALLS)]
+    taken = [variable for one in wanted for variable in one.invars]
+    if not wanted:
+        return
+    inputs = iter(core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr.replace(outvars=taken), consts))(*values))
+    for one in wanted:
+        received = [jnp.asarray(next(inputs)) for _ in one.invars]
+        if one.primitive.name in _RULES:
+            # A literal among the inputs stays one.
+            by_variable = {
+                variable: value
+                for variable, value in zip(one.invars, received, strict=True)
+                if not isinstance(variable, core.Literal)
+            }
+            alone = jaxpr.replace(constvars=(), invars=list(by_variable), outvars=one.outvars, eqns=[one])
+            name, source = _named(one)
+            run = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
+            yield _Call(name=name, source=source, run=run, inputs=list(by_variable.values()))
+        else:
+            inner = one.params["jaxpr"] if "jaxpr" in one.params else one.params["call_jaxpr"]
+            is_closed = isinstance(inner, core.ClosedJaxpr)
+            yield from _walk(inner.jaxpr if is_closed else inner, inner.consts if is_closed else (), received)
+
+
+def _named(one: Any) -> tuple[str, str]:
+    """The name of the function that a rule goes with, and where it is defined."""
+    inner = one.params["call_jaxpr"]
+    source = str(getattr(inner.jaxpr.debug_info, "func_src_info", None) or one.primitive.name)
+    return source.partition(" at ")[0], source

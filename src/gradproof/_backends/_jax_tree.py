@@ -1,0 +1,96 @@
+"""Arguments of a JAX function <-> named leaves, as `jax.tree_util` sees them: modules of Equinox and Flax, too."""
+
+# jax's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradproof._errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Named:
+    """A leaf: its name as Python source, the position of its argument, and its value."""
+
+    path: str
+    position: int
+    value: Any
+
+
+def flatten(positional: tuple[Any, ...], roots: Sequence[str]) -> tuple[list[Named], Any]:
+    """Take a tuple of arguments apart, in JAX's order, and return what puts values back together."""
+    pairs, structure = jax.tree_util.tree_flatten_with_path(positional)
+    leaves: list[Named] = []
+    for keys, value in pairs:
+        position = int(keys[0].idx)
+        leaves.append(Named(path=roots[position] + jax.tree_util.keystr(keys[1:]), position=position, value=value))
+    return leaves, structure
+
+
+def chosen(leaves: Sequence[Named], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:
+    """Indices of the leaves that are differentiated: floating arrays, and a number that `wrt` names.
+
+    A Python float within an argument is as often a rate or an epsilon as a parameter.
+
+    Raises
+    ------
+    UsageError
+        If `wrt` is no position, or names an array that has no derivative.
+    """
+    if wrt is None:
+        return [i for i, leaf in enumerate(leaves) if is_floating(leaf.value)]
+    positions = wrt if isinstance(wrt, tuple) else (wrt,)
+    for i in positions:
+        if not -count <= i < count:
+            raise UsageError(f"`wrt` names argument {i}, but `args` holds {count}.")
+    allowed = {i % count for i in positions}
+    return [
+        i
+        for i, leaf in enumerate(leaves)
+        if leaf.position in allowed
+        and (is_floating(leaf.value) or (isinstance(leaf.value, (float, complex)) and _is_lone(leaves, leaf.position)))
+    ]
+
+
+def _is_lone(leaves: Sequence[Named], position: int) -> bool:
+    """Whether an argument is one leaf."""
+    return sum(leaf.position == position for leaf in leaves) == 1
+
+
+def is_floating(value: object) -> bool:
+    """Whether `value` is an array of JAX or NumPy with real or complex entries."""
+    return isinstance(value, (jax.Array, np.ndarray, np.generic)) and jnp.issubdtype(value.dtype, jnp.inexact)
+
+
+def floating(outputs: Any) -> tuple[jax.Array, ...]:
+    """All floating arrays and numbers in a tree, as arrays."""
+    leaves = jax.tree_util.tree_leaves(outputs)
+    return tuple(jnp.asarray(leaf) for leaf in leaves if is_floating(leaf) or isinstance(leaf, (float, complex)))
+
+
+def has_arrays(args: Any) -> bool:
+    """Whether there is a floating array of JAX anywhere in `args`."""
+    return any(isinstance(leaf, jax.Array) and is_floating(leaf) for leaf in jax.tree_util.tree_leaves(args))
+
+
+def argument_names(f: Any, count: int) -> list[str]:
+    """F's own names for its positional arguments, ``args[i]`` where it has none."""
+    names = [f"args[{i}]" for i in range(count)]
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return names
+    for i, parameter in enumerate(parameters[:count]):
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        names[i] = parameter.name
+    return names
