@@ -335,7 +335,7 @@ class Recorder:
         )
         try:
             file.write(path)
-            self._written = f"{len(ordered)} reports written to {path}"
+            self._written = f"{len(ordered)} {'report' if len(ordered) == 1 else 'reports'} written to {path}"
         except OSError as error:
             self._written = f"{path} could not be written: {error.strerror or error}"
             if session.exitstatus == pytest.ExitCode.OK:

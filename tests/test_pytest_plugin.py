@@ -1,6 +1,7 @@
 """The pytest plugin from outside: suites run by a pytest of their own, with and without workers."""
 
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -9,7 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+import gradproof
 from gradproof import Report, Verdict
+
+# What a check and its text import late, now: pytester forgets what is imported during a run, and NumPy's extensions
+# cannot be loaded twice.
+str(gradproof.check(abs, 0.0, grad=0.0))
 
 HEADER = """
 import numpy as np
@@ -64,15 +70,17 @@ def test_broken(gradproof):
 
 
 @pytest.fixture
-def run(pytester):
+def run(pytester, monkeypatch):
     """A function that runs a suite in a pytest of its own, 80 columns wide."""
 
     def run(body, *arguments, ini=""):
         pytester.makepyfile(test_suite=HEADER + body)
         pytester.makeini(f"[pytest]\n{ini}")
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+        # A process of its own only where there are workers: the others start in a tenth of the time.
+        start = pytester.runpytest_subprocess if "-n" in arguments else pytester.runpytest_inprocess
+        return start("-p", "no:cacheprovider", "-W", "default", *arguments)  # not our own filters
 
-    pytester._monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "80")
     return run
 
 
@@ -315,6 +323,16 @@ def test_help_and_markers(pytester):
     text = " ".join(pytester.runpytest_subprocess("--help").stdout.str().split())
     for part in ("--gradproof-json=PATH", "--gradproof-seed=N", "--gradproof-strict", "gradproof_seed (string)"):
         assert part in text
+
+
+def test_the_example_of_the_page(pytester, monkeypatch):
+    """What docs/pytest.md shows is what comes, in its order."""
+    monkeypatch.setenv("COLUMNS", "80")
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "pytest.md").read_text(encoding="utf-8")
+    pytester.makepyfile(test_loss=re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    for shown in re.findall(r"```text\n(.*?)```", page, re.DOTALL):
+        result.stdout.fnmatch_lines([re.sub(r"([\[])", r"[\1]", line) for line in shown.splitlines()], consecutive=True)
 
 
 def test_starting_pytest_imports_nothing_of_ours():
