@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import pathlib
 import shutil
 import sys
 import warnings
@@ -152,7 +153,7 @@ def gradproof_fixture(request: pytest.FixtureRequest) -> Gradproof:
     """Check gradients: `gradproof(f, args, grad=g)` as gradproof.assert_grad, `gradproof.check(...)` records only."""
     problem = _marker_problem(request.node)  # of markers that were added after collection
     if problem:
-        raise pytest.UsageError(problem)
+        pytest.fail(problem, pytrace=False)
     return Gradproof(request.node)
 
 
@@ -291,15 +292,16 @@ def _failure(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], er
 
 
 def _places(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> list[str]:
-    """File, line and source of each frame from the test on, less those of gradproof."""
-    ours = os.path.dirname(os.path.abspath(sys.modules["gradproof"].__file__ or ""))
+    """File, line and source of each frame from the test on, less those of gradproof and of pytest itself."""
+    ours = pathlib.Path(sys.modules["gradproof"].__file__ or "").parent
+    start = item.config.invocation_params.dir
     lines: list[str] = []
     for entry in excinfo.traceback.cut(path=item.path).filter(excinfo):
-        path = str(entry.path)
-        if path.startswith(os.path.join(ours, "")) or path == __file__:
+        path = pathlib.Path(entry.path)
+        if path.is_relative_to(ours) or path == pathlib.Path(__file__) or {"_pytest", "pluggy"} & set(path.parts):
             continue
-        relative = os.path.relpath(path, item.config.invocation_params.dir)
-        lines += [f"{relative}:{entry.lineno + 1}: in {entry.name}", f"    {str(entry.statement).strip()}"]
+        shown = path.relative_to(start) if path.is_relative_to(start) else path
+        lines += [f"{shown}:{entry.lineno + 1}: in {entry.name}", f"    {str(entry.statement).strip()}"]
     return [*lines, ""]
 
 

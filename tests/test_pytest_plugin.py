@@ -309,6 +309,30 @@ def test_other():
     assert "Traceback (most recent call last):" in native.stdout.str()
 
 
+def test_a_test_that_stands_in_another_file(run, pytester):
+    """The frames are those of the user alone."""
+    pytester.makepyfile(
+        base=f"{HEADER}\nclass Base:\n    def test(self, gradproof):\n        gradproof(loss, w, grad=wrong)"
+    )
+    shown = failure(run("from base import Base\nclass TestInherited(Base): pass\n"), "TestInherited.test")
+    assert [line for line in shown if re.match(r"\S+:\d+: in ", line)] == [shown[0]]
+    assert shown[0].startswith("base.py:")
+
+
+def test_a_bad_marker_added_late(run):
+    """The set-up fails, with the message alone."""
+    body = """
+@pytest.fixture(autouse=True)
+def late(request):
+    request.node.add_marker(pytest.mark.gradproof(level="all"))
+
+def test_late(late, gradproof):
+    pass
+"""
+    shown = failure(run(body), "ERROR at setup of test_late")
+    assert shown[0].startswith("test_suite.py::test_late: the marker `gradproof` has a bad option: `level` must be")
+
+
 def test_json_that_cannot_be_written(run, pytester):
     """A run that was fine does not end as if it had left its reports."""
     body = f"def test_right(gradproof):\n    import os; os.mkdir({str(pytester.path / 'taken.json')!r})\n"
