@@ -296,6 +296,13 @@ def assert_grad(
         vectorized=vectorized,
         rng=rng,
     )
+    require_right(report, stacklevel=3)
+    return report
+
+
+def require_right(report: Report, *, stacklevel: int) -> None:
+    """Raise GradientError if the report is WRONG or INCONCLUSIVE, and warn if it is NOT_DIFFERENTIABLE."""
+    __tracebackhide__ = True
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
         raise GradientError(report)
     if report.verdict is Verdict.NOT_DIFFERENTIABLE:
@@ -304,9 +311,8 @@ def assert_grad(
             f"`{report.name}` is not differentiable at this point in {', '.join(kinked)}; "
             "the claim is a valid subgradient there.",
             GradproofWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
-    return report
 
 
 class Case:

@@ -1,5 +1,13 @@
 """The errors that gradproof raises, and its warning."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import traceback
+
 
 class GradproofError(Exception):
     """Base of every error that gradproof raises on its own account."""
@@ -26,3 +34,26 @@ class NotAvailableError(Exception):
 
 class GradproofWarning(UserWarning):
     """Something the user should know although nothing is wrong, such as a valid subgradient at a kink."""
+
+
+def users_traceback(error: BaseException) -> str:
+    """The traceback of `error` without the frames of gradproof and of the import machinery."""
+    import importlib
+    import traceback
+
+    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+
+    def is_ours(frame: traceback.FrameSummary) -> bool:
+        return frame.filename.startswith((ours, "<frozen importlib", importlib.__file__))
+
+    trace = traceback.TracebackException.from_exception(error)
+    seen: list[traceback.TracebackException] = []
+    pending: list[traceback.TracebackException | None] = [trace]
+    while pending:
+        part = pending.pop()
+        if part is None or part in seen:
+            continue
+        seen.append(part)
+        part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not is_ours(frame)])
+        pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+    return "".join(trace.format())

@@ -140,7 +140,8 @@ def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
     for entry in sorted(largest, key=lambda entry: entry.index):
         index = entry_index(leaf.shape, entry.index - leaf.start)
         claimed = float(ledger.claim[entry.index])
-        path = leaf.path + str(list(index))
+        within = str(list(index)) if index else ""
+        path = leaf.path + within
         lone = Evidence(path=path, shape=(), size=1)
         rounding = ledger.rounding * abs(claimed)
         residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed, rounding=rounding)
@@ -152,7 +153,7 @@ def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
             Severity.ERROR,
             path=path,
             entries=(index,),
-            place=str(list(index)),
+            place=within,
             kind=named.kind if named else "this entry is wrong",
             claimed=claimed,
             reference=entry.reference,

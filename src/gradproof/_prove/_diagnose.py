@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 CHANCE = 1e-5
 # A lone entry has no spare check: only the commonest factors are named, and only if they are met this closely.
 LONE_FACTORS, LONE_TOLERANCE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 4.0, 1 / 3, 0.25), 3e-4
+# ... and whole numbers and their inverses up to 64, which are lengths of batches and axes, if met as closely as this.
+LONE_WHOLE = 1e-6
 # Directions spent on one leaf before it is left without a name.
 DIRECTIONS = 6
 
@@ -120,7 +122,9 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
         )
     factor, tolerance = 1 / found.c, 3 * found.error / abs(found.c)
     simple = simplest(factor, tolerance, evidence.shape) if tolerance < 1e-2 else None
-    if evidence.spare <= 0 and tolerance <= LONE_TOLERANCE and simple in LONE_FACTORS:
+    common = tolerance <= LONE_TOLERANCE and simple in LONE_FACTORS
+    whole = simple is not None and tolerance <= LONE_WHOLE and max(abs(simple), abs(1 / simple)) in range(1, 65)
+    if simple is not None and evidence.spare <= 0 and (common or whole):
         return Cause(
             kind=f"claimed {factor_words(simple)} the true gradient", factor=simple, advice=_advice(path, simple)
         )

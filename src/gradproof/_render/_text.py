@@ -157,9 +157,14 @@ def banner(report: Report) -> Text:
     elif report.reason is None:
         sentence = f"{subject} could be neither confirmed nor refuted"
     else:
-        sentence = f"{report.reason.value}: {_WHAT_IT_MEANS[report.reason]}"
+        sentence = reason_text(report.reason)
     name = f"  {report.name}" if report.name else ""
     return styled((report.verdict.value, STYLES[report.verdict]), (name, "bold"), (f"  {sentence}", ""))
+
+
+def reason_text(reason: Reason) -> str:
+    """The reason by its name, and what it means."""
+    return f"{reason.value}: {_WHAT_IT_MEANS[reason]}"
 
 
 def leaf_order(leaf: LeafResult) -> tuple[int, float]:
@@ -171,7 +176,7 @@ def leaf_order(leaf: LeafResult) -> tuple[int, float]:
 
 def _finding(finding: Finding, plus_minus: str) -> Iterator[RenderableType]:
     style = {Severity.ERROR: "bold red", Severity.DOUBT: "bold yellow", Severity.NOTE: "bold"}[finding.severity]
-    where = _where(finding)
+    where = finding_place(finding)
     yield styled((where, "bold"), (f"{'  ' if where else ''}{finding.severity.value} {finding.id}", style))
     is_error = finding.severity is Severity.ERROR
     rows: list[tuple[str, Text]] = []
@@ -190,7 +195,8 @@ def _finding(finding: Finding, plus_minus: str) -> Iterator[RenderableType]:
     yield from _fields(rows)
 
 
-def _where(finding: Finding) -> str:
+def finding_place(finding: Finding) -> str:
+    """Path, entries and place within the leaf."""
     names = [str(list(entry)) for entry in finding.entries]
     where = finding.path
     if len(names) == 1:

@@ -1,0 +1,75 @@
+"""What a run of tests recorded, as pytest's terminal shows it at the end."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from gradproof._render import _numbers as numbers
+from gradproof._render._summary import NamedReport, tally
+from gradproof._render._text import finding_place, reason_text
+from gradproof._report import WORST_FIRST, Report, Severity, Verdict
+
+MOST_TESTS = 25
+
+
+def tests_text(
+    recorded: Sequence[tuple[str, str, Report]],
+    errors: Sequence[Mapping[str, str]],
+    *,
+    width: int,
+    verbose: bool,
+) -> str:
+    """Return the wrong and the undecided, worst first, and a line that counts; empty where all are correct.
+
+    Parameters
+    ----------
+    recorded : sequence of (str, str, Report)
+        The test, its outcome (``"passed"``, ``"failed"`` or ``"xfailed"``) and what it recorded.
+    errors : sequence of mapping
+        ``case``, ``error`` and ``message`` of what could not run.
+    width : int
+        Lines are wrapped to it, except within a reproducer.
+    verbose : bool
+        Whether a run in which all are correct is counted as well.
+    """
+    told = sorted((one for one in recorded if not one[2].correct), key=lambda one: WORST_FIRST.index(one[2].verdict))
+    if not (told or errors or verbose):
+        return ""
+    lines: list[str] = []
+    for test, outcome, report in told[:MOST_TESTS]:
+        passed = "" if outcome == "failed" else f" (the test {outcome})"
+        lines.append(f"{report.verdict.value}  {numbers.printable(test)}{passed}")
+        lines += _wrapped(_essence(report), width)
+    if len(told) > MOST_TESTS:
+        lines.append(f"and {len(told) - MOST_TESTS:,} more that are not correct")
+    for error in errors:
+        lines.append(f"could not run  {numbers.printable(error['case'])}")
+        lines += _wrapped([f"{error['error']}: {error['message']}"], width)
+    named = [NamedReport(name=test, report=report) for test, _, report in recorded]
+    named += [NamedReport(name=error["case"], report=None) for error in errors]
+    return "\n".join([*lines, tally(named).plain])
+
+
+def _essence(report: Report) -> Iterator[str]:
+    """The first error or doubt in a line, and how to see it again."""
+    subject = f"{report.name}: " if report.name else ""
+    weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
+    shown = weighty[0] if weighty else next(iter(report.findings), None)
+    if shown is not None:
+        place = finding_place(shown)
+        more = f", and {numbers.count(len(weighty) - 1, 'more finding')}" if len(weighty) > 1 else ""
+        yield f"{subject}{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
+    elif report.verdict is Verdict.INCONCLUSIVE and report.reason is not None:
+        yield f"{subject}{reason_text(report.reason)}"
+    if shown is not None and shown.reproducer:
+        yield shown.reproducer
+    else:
+        yield f"replay: rng={report.seed}"
+
+
+def _wrapped(texts: Iterable[str], width: int) -> Iterator[str]:
+    for text in texts:
+        yield from textwrap.wrap(
+            numbers.printable(text), width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+        )
