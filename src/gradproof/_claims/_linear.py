@@ -65,6 +65,8 @@ EPS32 = 2.0**-23
 FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
 # Steps of a lattice that hide an output's slope, relative to how far its natural size moves it.
 TREAD = 1e-5
+# A claim for an output that stands still may be rounding up to this share of the largest row.
+VISIBLE = 1e-9
 # In place of a group: outputs that are proved by themselves, whose bounds say nothing of the others.
 SUSPECT = -1
 
@@ -314,7 +316,7 @@ class LinearProof:
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
         stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
-        if stands_still and not sees and np.count_nonzero(u) == 1 and samples.moved():
+        if stands_still and not sees and np.count_nonzero(u) == 1 and samples.moved() and self._is_visible(u):
             # Another output moves, so that f sees its arguments: this one is constant.
             return self._shot(group, u, confidence, wrong, unit, samples, number=number, sees=True)
         if outcome.verdict is Verdict.WRONG and self.m > ALONE and resolution is None:
@@ -363,6 +365,11 @@ class LinearProof:
                 return False
         hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
         return not hopeless or self.m <= ALONE
+
+    def _is_visible(self, u: Vector) -> bool:
+        """Whether the claim for an output is more than what rounding may leave of 0 beside the other outputs."""
+        claimed = float(np.linalg.norm(self.claimed.pull(np.sign(u)) * self.size))
+        return claimed > VISIBLE * float(self.rows().max())
 
     def _part_bound(self) -> float | None:
         """How narrow the bound of one proof must be for that on all of f' to be narrow enough."""
