@@ -77,6 +77,11 @@ class Slope:
     def even(self) -> Floats:
         return (self.plus + self.minus) / 2 - self.f0
 
+    def third(self, row: int = 0) -> float:
+        """Size of the t**3 error of D(h) at a level, per unit step (scalar phi)."""
+        h = float(self.h[row])
+        return abs(float(self.odd[row, 0]) / h - float(self.value[0])) / h**2
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Known:
@@ -150,7 +155,7 @@ class Known:
         coarse = float(other.h[0])
         if other.side:
             return self
-        third = abs(float(other.odd[0, 0]) / coarse - float(other.value[0])) / coarse**2
+        third = other.third()
         size = max(scale, abs(float(other.value[0])))
         if 0 < scale < self.size / 4 and third > self.relative_third * size:
             self = dataclasses.replace(self, relative_third=third / size)
@@ -180,7 +185,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
     coarse = float(h[used[0]])
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
-    third = abs(float(first.odd[used[0], 0]) / coarse - float(first.value[0])) / coarse**2
+    third = first.third(used[0])
     return Known(
         eps=first.eps,
         f0=first.f0,
@@ -239,9 +244,8 @@ def levels_between(first: Slope, bar: float = math.inf) -> Floats | None:
     if len(first.value) > 1 or first.structure.any() or len(first.h) < 3:
         return None
     coarse = float(first.h[0])
-    third = abs(float(first.odd[0, 0]) / coarse - float(first.value[0])) / coarse**2
     noise = max(float(first.noise[0]), float(first.unit[0]))
-    best = _best_fine_step(noise, third, PAIR_RATIO, float(first.h[-1]), coarse)
+    best = _best_fine_step(noise, first.third(), PAIR_RATIO, float(first.h[-1]), coarse)
     if best.step > coarse / PAIR_RATIO or best.bar > bar / 2:
         return None
     return best.step * np.array([PAIR_RATIO, 1.0])
