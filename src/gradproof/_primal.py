@@ -16,6 +16,7 @@ from gradproof import _backends, _tree
 from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
+from gradproof._names import argument_names
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
 from gradproof._vectorized import one_at_a_time
@@ -134,7 +135,7 @@ class Primal:
         self.name = name if name is not None else _name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
-        self.names = _argument_names(f, len(positional)) if names is None else list(names)
+        self.names = argument_names(f, len(positional)) if names is None else list(names)
         self.roots = tuple(self.names[i] for i in self.wrt)
         if vectorized:
             self.f = one_at_a_time(f, self.wrt, self.short_name)
@@ -433,20 +434,6 @@ def _positions(wrt: Any, count: int) -> tuple[int, ...]:
     if len(set(positions)) < len(positions):
         raise UsageError(f"`wrt` must not name an argument twice, got {wrt!r}.")
     return positions
-
-
-def _argument_names(f: Callable[..., Any], count: int) -> list[str]:
-    """Return f's own names for its positional arguments, ``args[i]`` where it has none."""
-    names = [f"args[{i}]" for i in range(count)]
-    try:
-        parameters = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        return names
-    for i, parameter in enumerate(parameters[:count]):
-        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            break
-        names[i] = parameter.name
-    return names
 
 
 def _name(f: Any, attribute: str) -> str:

@@ -25,6 +25,7 @@ from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjug
 from gradproof._backends._jax_parts import Whole
 from gradproof._backends._jax_upcast import Upcast, claim_precision, is_copy, widened
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
+from gradproof._names import argument_names
 from gradproof._report import Finding, Verdict
 
 
@@ -135,7 +136,7 @@ class Packed:
         self.name = str(getattr(f, "__name__", type(f).__name__))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self._is_tuple = type(args) is tuple
-        roots = tree.argument_names(f, len(positional))
+        roots = argument_names(f, len(positional))
         leaves, self._structure = tree.flatten(positional, roots)
         chosen = tree.chosen(leaves, wrt, len(positional))
         if not chosen:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,17 +79,3 @@ def floating(outputs: Any) -> tuple[jax.Array, ...]:
 def has_arrays(args: Any) -> bool:
     """Whether there is a floating array of JAX anywhere in `args`."""
     return any(isinstance(leaf, jax.Array) and is_floating(leaf) for leaf in jax.tree_util.tree_leaves(args))
-
-
-def argument_names(f: Any, count: int) -> list[str]:
-    """F's own names for its positional arguments, ``args[i]`` where it has none."""
-    names = [f"args[{i}]" for i in range(count)]
-    try:
-        parameters = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        return names
-    for i, parameter in enumerate(parameters[:count]):
-        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            break
-        names[i] = parameter.name
-    return names

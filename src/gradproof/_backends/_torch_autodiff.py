@@ -9,7 +9,6 @@ import contextlib
 import copy
 import functools as ft
 import importlib
-import inspect
 import math
 import re
 import warnings
@@ -24,6 +23,7 @@ from gradproof import _backends, _tree
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
+from gradproof._names import argument_names
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
@@ -82,7 +82,7 @@ class TorchAutodiff:
         state: State | None = None,
     ) -> None:
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
-        roots = argument_names(f, len(positional))
+        roots = names_of(f, len(positional))
         self._f: Callable[..., Any] = f.apply if _is_rule(f) else f
         flat = _tree.flatten(positional, roots, none_is_leaf=True)
         chosen = _chosen([(int(leaf.keys[0]), leaf.value) for leaf in flat.leaves], wrt, len(positional))  # pyright: ignore[reportArgumentType]
@@ -618,18 +618,9 @@ def _is_rule(f: Any) -> TypeGuard[type[torch.autograd.Function]]:
     return isinstance(f, type) and issubclass(f, torch.autograd.Function)
 
 
-def argument_names(f: Any, count: int) -> list[str]:
-    """F's own names for its positional arguments, ``args[i]`` where it has none."""
-    names = [f"args[{i}]" for i in range(count)]
-    function = f.forward if _is_rule(f) or isinstance(f, torch.nn.Module) else f
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return names
-    if _is_rule(f) and f.setup_context is torch.autograd.Function.setup_context:
-        parameters = parameters[1:]  # ctx
-    for i, parameter in enumerate(parameters[:count]):
-        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            break
-        names[i] = parameter.name
-    return names
+def names_of(f: Any, count: int) -> list[str]:
+    """F's own names for its positional arguments: those of the `forward` of a module, or of a rule without its ctx."""
+    is_rule = _is_rule(f)
+    function = f.forward if is_rule or isinstance(f, torch.nn.Module) else f
+    has_context = is_rule and f.setup_context is torch.autograd.Function.setup_context
+    return argument_names(function, count, skip=int(has_context))

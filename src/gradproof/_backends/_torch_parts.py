@@ -16,7 +16,7 @@ import optree
 import torch
 
 from gradproof import _tree
-from gradproof._backends._torch_autodiff import TorchAutodiff, argument_names, inner_product, is_floating, normal_like
+from gradproof._backends._torch_autodiff import TorchAutodiff, inner_product, is_floating, names_of, normal_like
 from gradproof._backends._torch_state import State, path_of
 
 Tensor = torch.Tensor
@@ -165,7 +165,7 @@ class ModulePart:
         def call(parameters: Sequence[Tensor], args: Any, kwargs: Any) -> Any:
             return torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), args, kwargs)
 
-        names_of_inputs = argument_names(module, len(self._received.args))
+        names_of_inputs = names_of(module, len(self._received.args))
         return _projected(call, parameters, paths, self._received, names_of_inputs, received=received)
 
     def parts(self) -> list[ModulePart]:
@@ -193,7 +193,7 @@ class RulePart:
         def call(_: Sequence[Tensor], args: Any, __: Any) -> Any:
             return self._rule.apply(*args)
 
-        names = argument_names(self._rule, len(self._received.args))
+        names = names_of(self._rule, len(self._received.args))
         return _projected(call, [], [], self._received, names, received=received)
 
     def parts(self) -> list[RulePart]:

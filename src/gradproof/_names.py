@@ -1,0 +1,20 @@
+"""What a function calls its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+def argument_names(f: Any, count: int, *, skip: int = 0) -> list[str]:
+    """Return f's own names for its positional arguments, ``args[i]`` where it has none; the first `skip` left out."""
+    names = [f"args[{i}]" for i in range(count)]
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return names
+    for i, parameter in enumerate(parameters[skip : skip + count]):
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        names[i] = parameter.name
+    return names
