@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from gradproof._errors import GradproofError, UsageError
+from gradproof._evidence import Evidence
 
 SCHEMA_VERSION = 1
 
@@ -234,6 +235,8 @@ class Report:
     modes : tuple of ModeResult
         Where a framework's own autodiff is the claim: every mode that was asked for. Leaves and findings of modes other
         than "rev" name theirs.
+    evidence : Evidence
+        The numbers behind the verdict, thinned out to what a picture shows.
     suggested_args : tuple or any tree, optional
         Another point, in the form of `args`, where this one proves nothing or f has a kink; None elsewhere. It is no
         part of the JSON form, nor of comparisons.
@@ -253,6 +256,7 @@ class Report:
     confidence: float
     run: Run
     modes: tuple[ModeResult, ...] = ()
+    evidence: Evidence = Evidence()
     suggested_args: Any = dataclasses.field(default=None, repr=False, metadata={"json": False})
 
     @property

@@ -1,0 +1,111 @@
+"""What a verdict rests on, as numbers that a picture can be drawn from: part of every report, and of its JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One slope or entry, as claimed and as measured (in the user's units).
+
+    Attributes
+    ----------
+    path : str
+        The leaf as Python source; empty where the slope is along a direction through several leaves.
+    entry : tuple of int or None
+        Index within the leaf, where a single entry was measured.
+    claimed, reference, error_bar : float
+    """
+
+    path: str = ""
+    entry: tuple[int, ...] | None = None
+    claimed: float
+    reference: float
+    error_bar: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The central differences that one slope was extrapolated from.
+
+    Attributes
+    ----------
+    path, entry, claimed, reference, error_bar : as in `Comparison`
+    steps : tuple of float
+        Coarse to fine. A step of 1 moves the entries by their natural size.
+    differences : tuple of float
+        ``(f(x + h v) - f(x - h v)) / 2 h`` at each of them.
+    left, right : tuple of float
+        One-sided difference quotients at each step, ``(f(x) - f(x - h v)) / h`` and ``(f(x + h v) - f(x)) / h``.
+    noise : float
+        Standard deviation of one value of f: rounding errs by about ``noise / h``.
+    curvature : float
+        Size of the ``h**2`` error of the differences per unit step: truncation errs by about ``curvature * h**2``.
+    chosen : float
+        The finest step that the reference rests on.
+    size : float
+        Root mean square of how far an entry moves at step 1 (in the unit of x): a fixed step of 1e-7 for an entry
+        is a step of about ``1e-7 / size`` here.
+    """
+
+    path: str = ""
+    entry: tuple[int, ...] | None = None
+    claimed: float
+    reference: float
+    error_bar: float
+    steps: tuple[float, ...]
+    differences: tuple[float, ...]
+    left: tuple[float, ...]
+    right: tuple[float, ...]
+    noise: float
+    curvature: float
+    chosen: float
+    size: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TensorMap:
+    """A leaf (or a Jacobian) as a picture of at most 64 x 64 cells, each of them a block of entries.
+
+    Attributes
+    ----------
+    path : str
+    shape : tuple of int
+        Of the array as the user has it; the picture shows it as a matrix, all axes but the last flattened into rows.
+    rows, columns : int
+        Of that matrix.
+    claimed : tuple of tuple of float
+        Root mean square of the claimed entries of every cell.
+    deviation : tuple of tuple of float
+        Largest ``abs(claimed - reference)`` in every cell, where every entry was measured; empty elsewhere.
+    wrong : tuple of tuple of float
+        Share of the entries of every cell that a finding calls wrong, 0 to 1.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    rows: int
+    columns: int
+    claimed: tuple[tuple[float, ...], ...]
+    deviation: tuple[tuple[float, ...], ...] = ()
+    wrong: tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was measured, thinned out to what a reader can look at.
+
+    Attributes
+    ----------
+    comparisons : tuple of Comparison
+        At most 200: all that speak against the claim, then others in the order they were measured.
+    ladders : tuple of Ladder
+        At most 8: those behind the findings, or else the first directions.
+    maps : tuple of TensorMap
+        At most 8: one for each leaf with a finding of an error that has a place.
+    """
+
+    comparisons: tuple[Comparison, ...] = ()
+    ladders: tuple[Ladder, ...] = ()
+    maps: tuple[TensorMap, ...] = ()
