@@ -14,8 +14,7 @@ from gradproof._claims._around import Around, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._columns import slopes
 from gradproof._line import Known, Slope, slope
-from gradproof._line._estimate import estimate
-from gradproof._line._noise import Noise
+from gradproof._line._estimate import pair
 from gradproof._problem import Problem, Samples
 from gradproof._reference import ComplexStep, Trusted
 
@@ -284,7 +283,8 @@ def _levels(first: Slope, size: Vector) -> list[int]:
     if first.stage == 0 and len(h) >= 3:
         return [len(h) - 3, len(h) - 2]
     level, column = int(np.median(first.level)), int(np.median(first.column))
-    sigma = np.maximum(first.noise, first.unit)
+    sigmas = np.tile(np.maximum(first.noise, first.unit), (2, 1))
+    odd, even = first.odd, first.even
     safe = np.where(size > 0, size, np.inf)
     best: list[int] | None = None
     own = np.where(np.isfinite(first.bar), first.bar, 0.0) / safe
@@ -293,14 +293,11 @@ def _levels(first: Slope, size: Vector) -> list[int]:
         for coarse in range(fine):
             if h[coarse] < 20 * h[fine]:
                 continue
-            rows = [coarse, fine]
-            sigmas = np.tile(sigma, (2, 1))
-            seen = Noise(sigma=sigmas, structure=first.structure[rows], finest=sigma, quantum=0 * sigma)
-            found = estimate(h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
-            covers = np.abs(found.value - first.value) <= found.bar
-            plausible = np.abs(first.odd[coarse] / h[coarse] - first.value) <= 1e-4 * size + first.bar
-            if not plausible.all():
+            if not (np.abs(odd[coarse] / h[coarse] - first.value) <= 1e-4 * size + first.bar).all():
                 continue
+            rows = [coarse, fine]
+            found = pair(h[rows], odd[rows], even[rows], sigmas, first.structure[fine])
+            covers = np.abs(found.value - first.value) <= found.bar
             total = float(np.sqrt(np.mean((np.where(np.isfinite(found.bar), found.bar, np.inf) / safe) ** 2)))
             if total < wide and bool((covers | ~np.isfinite(first.value)).all()):
                 best, wide = rows, total

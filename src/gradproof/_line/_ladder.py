@@ -262,6 +262,11 @@ def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
         return np.abs(third - result.value) <= 3e-4 * size + result.bar
 
 
+def _stuck(result: Slope, size: Floats) -> NDArray[np.bool_]:
+    """Whether phi moves at the coarsest step, by more than a negligible slope would, and not at the finest."""
+    return (result.odd[-1] == 0) & (np.abs(result.odd[0]) > 3e-4 * size * result.h[0])
+
+
 def _ordinary(result: Slope, floor: Floats) -> Floats:
     """Noise that needs no explanation: that of rounding, and what is known from repeats or an earlier direction."""
     return np.maximum(ROUNDING * result.unit, 1.001 * floor)
@@ -284,7 +289,7 @@ def _accept(
         # Only a bar that is wide although rounding allows a finer step asks for one.
         rounding = result.unit / result.h[-1]
         return not bool(((result.bar > 1e-3 * size) & (rounding < 1e-4 * size)).any())
-    good = _plausible(result, size) & ~((result.odd[-1] == 0) & (result.odd[0] != 0))
+    good = _plausible(result, size) & ~_stuck(result, size)
     if stage == 0:
         good &= (result.bar <= target * size) & (result.noise <= _ordinary(result, floor))
     else:
@@ -304,8 +309,7 @@ def _far_off(result: Slope, claimed: float | None, scale: float | Floats) -> boo
     size = np.maximum(scale, np.abs(result.value))
     deviation = np.abs(result.value - claimed)
     narrow = (result.bar <= 1e-4 * size) & (deviation > 1000 * result.bar) & (deviation > 2e-3 * size)
-    stuck = (result.odd[-1] == 0) & (result.odd[0] != 0)
-    return bool((narrow & ~stuck & _plausible(result, size)).all())
+    return bool((narrow & ~_stuck(result, size) & _plausible(result, size)).all())
 
 
 def _second_levels(result: Slope, scale: float | Floats, target: float) -> Floats:

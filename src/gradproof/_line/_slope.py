@@ -8,8 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line._estimate import LEAST_THETA, estimate
-from gradproof._line._noise import Noise
+from gradproof._line._estimate import LEAST_THETA, pair
 
 Floats = NDArray[np.float64]
 
@@ -222,14 +221,14 @@ def _good_pair(first: Slope, scale: float) -> _Pair | None:
     target = TARGET64 if first.eps < 1e-12 else TARGET_LOW
     wide = max(LATER * target * max(scale, abs(float(first.value[0]))) / 3, 1.5 * float(first.bar[0]))
     best: _Pair | None = None
-    sigma = np.maximum(first.noise, first.unit)
+    sigmas = np.tile(np.maximum(first.noise, first.unit), (2, 1))
+    odd, even = first.odd, first.even
     for fine in range(1, len(first.h)):
         for coarse in range(fine):
             if first.h[coarse] < 20 * first.h[fine]:
                 continue
             rows = [coarse, fine]
-            seen = Noise(sigma=np.tile(sigma, (2, 1)), structure=first.structure[rows], finest=sigma, quantum=0 * sigma)
-            found = estimate(first.h[rows], first.odd[rows], first.even[rows], seen, no_kink=True)
+            found = pair(first.h[rows], odd[rows], even[rows], sigmas, first.structure[fine])
             covers = abs(float(found.value[0] - first.value[0])) <= float(found.bar[0])
             if float(found.bar[0]) < wide and covers:
                 best, wide = _Pair(rows, float(found.bar[0])), float(found.bar[0])
