@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import ClaimError, FunctionError, Report, UsageError, Verdict, check
+from gradproof import ClaimError, FunctionError, Report, Severity, UsageError, Verdict, check
 
 torch = pytest.importorskip("torch")
 
 DOUBLE = torch.float64
+SLOW = pytest.mark.slow
 
 
 def tensor(*shape, seed=0, dtype=DOUBLE):
@@ -409,6 +410,60 @@ def test_a_small_error_in_float32_is_found_and_rounding_is_not():
     report = check(SineLowOff, x, modes=("rev",), rng=0)
     assert report.verdict is Verdict.WRONG
     assert report.findings[0].path.startswith("x")
+
+
+def layer(activation, mistake=None):
+    """A dense layer with an activation, as torch differentiates it, or with a mistake in what the weights get."""
+
+    def f(x, weights):
+        if mistake is not None and weights.requires_grad:
+            weights = weights + 0  # (what a hook may change without touching the leaf)
+            weights.register_hook(mistake)
+        return activation(x @ weights)
+
+    return f
+
+
+def flip_a_row(gradient):
+    gradient = gradient.clone()
+    gradient[2] *= -1  # wrong on purpose
+    return gradient
+
+
+SATURATING = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "gelu": torch.nn.functional.gelu,
+    "softmax": lambda z: torch.softmax(z, -1),
+    "log_softmax": lambda z: torch.log_softmax(z, -1),
+    "of one": lambda z: torch.tanh(z[0, 0]),
+    "of three": lambda z: torch.tanh(z[0, :3]),
+}
+
+
+@pytest.mark.parametrize("activation", SATURATING.values(), ids=SATURATING)
+@pytest.mark.parametrize(
+    ("gain", "seeds"),
+    [pytest.param(4, 1, id="some"), pytest.param(3, 6, marks=SLOW), pytest.param(10, 6, marks=SLOW)],
+)
+def test_saturated_outputs_in_float32_are_not_held_to_their_rounding(activation, gain, seeds):
+    """Where 1 - tanh(x)**2 has cancelled, digits that no float32 has are nobody's mistake, in any mode."""
+    for seed in range(seeds):
+        x = tensor(3, 6, dtype=torch.float32, seed=seed) * gain**0.5
+        weights = tensor(6, 5, dtype=torch.float32, seed=seed + 10) * gain**0.5
+        report = check(layer(activation), (x, weights), rng=seed)
+        assert report.verdict is not Verdict.WRONG, str(report)
+        assert all(finding.severity is not Severity.ERROR for finding in report.findings)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softmax"])
+@pytest.mark.parametrize("mistake", [lambda gradient: 1.001 * gradient, flip_a_row], ids=["x 1.001", "a row"])
+def test_a_mistake_beside_saturated_outputs_in_float32_is_found(name, mistake):
+    x = tensor(3, 6, dtype=torch.float32) * 2
+    weights = tensor(6, 5, dtype=torch.float32) * 2
+    report = check(layer(SATURATING[name], mistake), (x, weights), modes=("rev",), rng=0)
+    assert report.verdict is Verdict.WRONG, str(report)
+    assert {leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG} == {"weights"}
 
 
 def casts_down(x):

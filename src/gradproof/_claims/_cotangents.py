@@ -24,8 +24,11 @@ MOST_LOW = 24
 # Outputs whose value is this many times larger, relative to how they move, than that of most outputs: their rounding
 # would drown the others.
 STEADY = 1e3
-# Rows of a claim in low precision are as good as the rounding of rows of this share of the usual size.
-LEAST = 0.1
+# Rows of a claim in low precision are as good as the rounding of a row of this share of the largest.
+LEAST = 0.2
+# Roundings, at the size of the largest row or of an output's own value, that a row may be off by. Measured on saturated
+# tanh, sigmoid, softmax, gelu and others in float32: 2 to 10 where they begin to saturate, 71 at most.
+ROUNDINGS = 64.0
 # The part of a random stream of `Directions` that the engine does not reach.
 STREAM = 1 << 20
 
@@ -34,12 +37,22 @@ def steadied(rows: Vector, eps: float) -> Vector:
     """Norms of the rows that a claim in low precision can be held to.
 
     Where terms of the size of other rows cancel in one, as in 1 - tanh(x)**2, its rounding is theirs: rows below
-    `LEAST` of the usual size are looked at as if they had that.
+    `LEAST` of the largest are looked at as if they had that.
     """
-    positive = rows[rows > 0]
-    if eps < 1e-12 or not positive.size:
+    if eps < 1e-12:
         return rows
-    return np.where(rows > 0, np.maximum(rows, LEAST * float(np.median(positive))), rows)
+    return np.where(rows > 0, np.maximum(rows, LEAST * float(rows.max(initial=0.0))), rows)
+
+
+def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
+    """What rounding may do to each row of a claim in low precision, whatever its own size (absolute).
+
+    Terms of the size of the largest row may have cancelled in it, or, where all are saturated, of its own value.
+    """
+    if eps < 1e-12:
+        return np.zeros(len(rows))
+    largest = np.full(len(rows), rows.max(initial=0.0))
+    return min(ROUNDINGS * eps, LEAST) * (largest if values is None else np.maximum(largest, np.abs(values)))
 
 
 class Cotangents:

@@ -180,7 +180,7 @@ class Entries:
         self.eps = max(self.eps, first.slope.eps)
         learned = learn_all(first.slope, self.scale.rows) if first.slope.side == 0 else None
         rtol = self.limits.tolerance(self.eps)
-        self.tolerance = REACH * rtol * self.sizes
+        self.tolerance = REACH * rtol * self.sizes + self.scale.rounding / math.sqrt(self.n)
         odd = np.ones(self.n, dtype=bool)
         if learned is not None and learned.smooth:
             odd = self._pairs(learned)

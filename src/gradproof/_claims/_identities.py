@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove
+from gradproof._claims._cotangents import steadied
 from gradproof._claims._proved import Proved
 from gradproof._primal import Primal
 from gradproof._prove import Direction, Directions
@@ -60,6 +61,7 @@ def adopt_by_adjoint(
     moving = [leaf for leaf in primal.leaves if leaf.size]
     directions: Directions | None = None
     weights = np.ones(m)
+    eps = max(options.claim_eps, *(leaf.eps for leaf in primal.leaves))
     worst = 0.0
     for k in range(PAIRS):
         u = outputs.rounded(weights * _on_sphere(generator, m))
@@ -84,8 +86,8 @@ def adopt_by_adjoint(
         if k == 0 and m > 1:
             size = np.abs(pushed)
             typical = float(np.median(size[size > 0])) if (size > 0).any() else 1.0
-            weights = 1 / np.maximum(size, 1e-3 * typical)
-    if not worst <= options.limits.tolerance(max(leaf.eps for leaf in primal.leaves)):
+            weights = 1 / np.maximum(steadied(size, eps), 1e-3 * typical)
+    if not worst <= options.limits.tolerance(eps):
         return None
     delta = SHARE * (1 - options.confidence)
     n = primal.point.size

@@ -24,7 +24,7 @@ from gradproof._claims._claimed import (
     random_tangents,
     read_jacobian,
 )
-from gradproof._claims._cotangents import Cotangents, spread
+from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
 from gradproof._claims._gradient import undefined
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
@@ -193,7 +193,8 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
     if m <= 4:
         units = np.eye(m)
         return units[0], units[1 % m], probe
-    cotangents = Cotangents(primal.outputs.leaves, probe.at_point, probe.rows(), task.options.seed)
+    rows = steadied(probe.rows(), task.precision(probe))
+    cotangents = Cotangents(primal.outputs.leaves, probe.at_point, rows, task.options.seed)
     group = cotangents.groups[0]
     first, second = (primal.outputs.rounded(cotangents.draw(k, group)) for k in range(2))
     return first, second, probe
@@ -205,7 +206,12 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
         return False
     size = natural_sizes(claimed.primal, claimed.measured)
     known = [(u, claimed.pull(u)) for u in (first, second)]
-    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, task.precision(probe))
+    eps = task.precision(probe)
+    lost = 0.0
+    if eps > 1e-12:
+        rounded = rounding(probe.rows(), eps)
+        lost = sum(float(np.linalg.norm(u * rounded)) for u in (first, second))
+    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost)
     if broken is not None:
         claimed.give_up(broken)
     return broken is None
@@ -260,14 +266,17 @@ def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents:
     assert matrix is not None
     k = np.arange(tangents.shape[1], dtype=np.float64)
     one, other = np.cos(1.0 + 3.0 * k), np.cos(2.0 + 5.0 * k)
-    rows = np.linalg.norm(matrix, axis=1)
+    eps = task.precision(probe)
+    rows = steadied(np.linalg.norm(matrix, axis=1), eps)
+    weights = 1 / np.where(rows > 0, rows, 1.0)
     broken = _contracts.check_linear(
         "jvp",
         lambda v: push(claimed, task.primal, jvp, v),
         (tangents @ one, matrix @ one),
         (tangents @ other, matrix @ other),
-        1 / np.where(rows > 0, rows, 1.0),
-        task.precision(probe),
+        weights,
+        eps,
+        2 * float(np.linalg.norm(rounding(rows, eps) * weights)),
     )
     if broken is not None:
         claimed.give_up(broken)

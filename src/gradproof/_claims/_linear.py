@@ -42,6 +42,7 @@ from gradproof._claims._cotangents import (
     STREAM,
     Cotangents,
     apart_confidence,
+    rounding,
     spread,
     spread_apart,
     steadied,
@@ -265,6 +266,13 @@ class LinearProof:
         rows = self.probe.rows() if matrix is None else np.linalg.norm(matrix * self.size, axis=1)
         return steadied(rows, max(self.probe.eps, self.options.claim_eps))
 
+    def _lost(self, u: Vector) -> float:
+        """What the claim's own precision may do to the slope of <u, f>."""
+        eps = max(self.probe.eps, self.options.claim_eps)
+        if eps < 1e-12:
+            return 0.0
+        return float(np.linalg.norm(u * rounding(self.rows(), eps, self.probe.at_point)))
+
     def primal_values(self) -> Vector:
         return self.probe.at_point
 
@@ -311,6 +319,7 @@ class LinearProof:
             witnesses=tuple(witnesses),
             mixed=self.claimed.reduced,
             resolution=resolution or 0.0,
+            lost=self._lost(u),
             sees=sees,
         )
         runners = as_runners(witnesses)

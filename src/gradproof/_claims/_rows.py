@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from gradproof import _prove
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import Cotangents, spread, steadied
+from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
 from gradproof._prove import Direction, Directions
@@ -53,6 +53,7 @@ class Scale:
     rows : (m,), norm of each row in natural sizes.
     weights : (m,), their inverses; where a row is zero, that of how large its output is.
     groups : list of (m,), outputs that are bounded together.
+    rounding : (m,), what the claim's own precision may do to each row.
     weighted : (m, n), the matrix in these sizes.
     """
 
@@ -60,6 +61,7 @@ class Scale:
     rows: Vector
     weights: Vector
     groups: list[Mask]
+    rounding: Vector
     weighted: Vector
 
 
@@ -71,9 +73,11 @@ def scale_of(claimed: Claimed, natural: Vector, eps: float) -> Scale:
     if not np.isfinite(rows).all():
         rows = np.linalg.norm(sized / max(float(np.abs(sized).max()), 1e-300), axis=1) * float(np.abs(sized).max())
     rows = steadied(rows, eps)
-    weights, groups = Cotangents.weigh(claimed.primal.output_values(), rows)
+    values = claimed.primal.output_values()
+    weights, groups = Cotangents.weigh(values, rows)
     sized *= weights[:, None]
-    return Scale(natural=natural, rows=rows, weights=weights, groups=groups, weighted=sized)
+    rounded = rounding(rows, eps, values)
+    return Scale(natural=natural, rows=rows, weights=weights, groups=groups, rounding=rounded, weighted=sized)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,6 +188,7 @@ class Rows:
         found = line.slope
         self.eps = max(self.eps, found.eps)
         tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
+        tolerance += self.scale.rounding * np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)
         kinked = np.abs(found.jump) > np.maximum(3 * found.jump_bar, 10 * tolerance)
         if found.side == 0 and kinked.any():
             return Doubt()

@@ -27,6 +27,7 @@ def check_linear(
     other: tuple[Vector, Vector],
     size: Vector,
     eps: float,
+    rounding: float = 0.0,
 ) -> Finding | None:
     """Check that a product is linear: ``product(a u1 + b u2) == a product(u1) + b product(u2)``, and 0 at 0.
 
@@ -42,6 +43,8 @@ def check_linear(
         Weight of each entry of a product.
     eps : float
         Relative precision of the product.
+    rounding : float
+        What rounding may do to the weighted products besides, as where terms cancel (absolute).
     """
     a, b = 0.75, -1.5  # exact in every precision
     (u1, p1), (u2, p2) = one, other
@@ -49,13 +52,14 @@ def check_linear(
     if both is None or zero is None:
         return None
     terms = float(np.linalg.norm(size * p1)) + float(np.linalg.norm(size * p2))
-    least = max(LEAST, ROUNDING * eps) * terms
+    usual = max(LEAST, ROUNDING * eps) * terms
+    least = usual + rounding
     off = float(np.linalg.norm(size * (both - (a * p1 + b * p2))))
     at_zero = float(np.linalg.norm(size * zero))
     if off <= least and at_zero <= least:
         return None
     word = "cotangent" if keyword == "vjp" else "tangent"
-    if float(np.linalg.norm(size * (p1 - p2))) <= 1e-3 * least / LEAST and not np.array_equal(u1, u2):
+    if float(np.linalg.norm(size * (p1 - p2))) <= 1e-3 * usual / LEAST and not np.array_equal(u1, u2):
         kind, advice = f"`{keyword}` ignores its {word}", f"the result must be multiplied by the {word}."
     elif at_zero > least:
         kind = f"`{keyword}` is not linear in its {word}: it is not zero for a {word} of zeros"

@@ -45,6 +45,12 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
     alone = only or meter.known is None
     quick = yield from meter.slope(direction, tier.scale, known=meter.known, brief=True)
     if quick.finite:
+        if abs(quick.value) + quick.bar <= meter.lost_beside(float(quick.slope.f0[0])):
+            if only:
+                _nothing_tested(ledger, tier, quick, bitwise=False, proved=True)
+            else:
+                _settle(ledger, tier, "flat: f changes by no more than rounding of the claim hides")
+            return None
         size = max(abs(quick.value), 1e-300)
         known, meter.known = meter.known, meter.known or learn(quick.slope, quick.bar / size, size)
         obvious = yield from plain(meter, quick, 1e-3 * size)

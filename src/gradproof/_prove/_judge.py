@@ -76,6 +76,7 @@ class Limits:
     """rtol, max_bound: None = derived from precision and behaviour of f; confidence of the certificates.
 
     claim_eps : relative precision that the claim can be expected to have, where it is coarser than f's own.
+    rounding : what that may do to a slope, relative to its size, where it is more than usual.
     """
 
     rtol: float | None
@@ -84,6 +85,7 @@ class Limits:
     claim_eps: float = 0.0
     sparing: bool = False
     sees: bool = False
+    rounding: float = 0.0
 
     def tolerance(self, eps: float, *, balanced: bool = False) -> float:
         """Return rtol as set by the user or derived from the precision of f and of the claim.
@@ -96,7 +98,8 @@ class Limits:
         eps = max(eps, self.claim_eps)
         if eps < 1e-12:
             return RTOL64_BALANCED if balanced else RTOL64
-        return (RTOL32_BALANCED if balanced else RTOL32) * max(1.0, eps / EPS32) ** (2 / 3)
+        usual = (RTOL32_BALANCED if balanced else RTOL32) * max(1.0, eps / EPS32) ** (2 / 3)
+        return max(usual, self.rounding)
 
     def largest_bound(self, eps: float) -> float:
         """Return max_bound as set by the user or derived from the precision of f."""
@@ -169,6 +172,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             limits.tolerance(eps, balanced=balanced) * size,
             meter.regularity * max(size, tier.scale),
             ROUNDED * meter.claim_floor * max(tier.scales),
+            limits.rounding * tier.scale,
         )
         if not meter.moved and scale > 0 and not (limits.sees and _would_move(measured)):
             # No step and no other leaf has moved f: that speaks of f rather than of the claim.

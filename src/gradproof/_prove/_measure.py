@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Result = TypeVar("Result")
 
 EPS64 = 2.0**-52
+# Roundings of f, in the claim's precision, by which a natural step may move it where the claim has underflown to 0.
+HIDDEN = 16.0
 # Relative to the natural size of what moves in a balanced direction.
 BALANCED_LEVELS = (0.1, 0.025, 0.003)
 
@@ -160,6 +162,8 @@ class Meter:
         # What the claim's own precision may be off by, relative to the natural size of a slope, where a mistake is
         # named; and one rounding of the largest leaf's slope (absolute): terms of that size may cancel in any other.
         self.rounding = self.claim_floor = 0.0
+        # The claim's precision, where it is coarser than f's; what it may do to a slope whose terms cancel (absolute).
+        self.claim_eps = self.lost = 0.0
         self.witnesses = tuple(witnesses)
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
         self.known: Known | None = None
@@ -173,6 +177,10 @@ class Meter:
         self.continuous = False
         self.streams = 0
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
+
+    def lost_beside(self, value: float) -> float:
+        """What the claim's own precision may hide of a slope where f has this value (absolute)."""
+        return max(self.lost, HIDDEN * self.claim_eps * abs(value))
 
     @property
     def precision(self) -> float:

@@ -51,6 +51,7 @@ class Options:
     sparing : whether to measure no more than a verdict needs, because an evaluation is dear.
     resolution : step of a lattice that f's values are known to be rounded to, though they may not show it (absolute).
     sees : whether f is known to see its arguments, so that one that stands still is constant.
+    lost : what the claim's own precision may do to a slope, where terms larger than it have cancelled (absolute).
     mixed : whether an entry of the problem moves many entries of the user's point at once.
     """
 
@@ -64,6 +65,7 @@ class Options:
     sparing: bool = False
     resolution: float = 0.0
     sees: bool = False
+    lost: float = 0.0
     mixed: bool = False
 
     @property
@@ -107,12 +109,14 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
-        self.limits = options.limits
         resolution = options.resolution * directions.unit
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.meter.continuous = options.sees
         self.ledger = Ledger(problem, directions)
-        self.meter.rounding = self.ledger.rounding = ROUNDINGS * options.claim_eps
+        self.meter.claim_eps, self.meter.lost = options.claim_eps, options.lost * directions.unit
+        size = float(np.linalg.norm(self.meter.norms))
+        self.limits = dataclasses.replace(options.limits, rounding=self.meter.lost / size if size > 0 else 0.0)
+        self.meter.rounding = self.ledger.rounding = max(ROUNDINGS * options.claim_eps, self.limits.rounding)
         self.meter.claim_floor = options.claim_eps * float(self.meter.norms.max())
         self.rtol = self.limits.tolerance(problem.eps)
         self.by_entries = options.level == "entries"
@@ -149,7 +153,7 @@ class _Proof:
             findings=tuple(self.ledger.findings),
             leaves=tuple(results[index] for index in range(len(self.ledger.leaves))),
             level="entries" if self.by_entries else "certificate",
-            rtol=self.rtol,
+            rtol=min(self.rtol, 1.0),
             max_bound=self.limits.largest_bound(self.meter.precision),
         )
 
