@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from gradproof._evidence import Comparison, Evidence, Ladder, TensorMap
 from gradproof._line import Slope
 from gradproof._prove._directions import Direction, Directions
 from gradproof._prove._judge import REACH, RTOL64, RTOL64_BALANCED
-from gradproof._prove._maps import Region, leaf_map
+from gradproof._prove._maps import Region, Sketch, leaf_map
 from gradproof._prove._measure import KEPT, Meter
 from gradproof._report import Finding, LeafResult, Severity, Verdict
 
@@ -25,8 +26,10 @@ AGAINST, COMPARISONS, LADDERS, STEPS, MAPS = 200, 48, 8, 30, 8
 FEW_LADDERS, SOME_LADDERS = 2, 4
 # Steps that show both branches of an error.
 MANY_STEPS = 4
-# Outputs that are shown of a line.
-OUTPUTS = 12
+# Lines of a function with several outputs that are kept, more that may speak against the claim, outputs of each.
+LINES, MORE_LINES, OUTPUTS = 4, 24, 12
+# What several outputs together are called.
+MIX = "a mix of outputs"
 # What is tolerated along a balanced direction, compared with others.
 BALANCED = RTOL64_BALANCED / RTOL64
 
@@ -43,20 +46,28 @@ class Noted:
     """
 
     path: str
-    entry: tuple[int, ...] | None
+    entry: tuple[int, ...] | None = None
     output: str
     claimed: float
     value: float
     bar: float
     scale: float
-    unit: float
+    unit: float = 1.0
     slope: Slope | None = None
     column: int = 0
     size: float = 1.0
 
     def exceeds(self, rtol: float) -> bool:
         """Whether claim and measurement differ by more than the bar and what is tolerated."""
-        return abs(self.value - self.claimed) > self.bar + REACH * rtol * self.scale
+        return abs(self.value - self.claimed) > self.half_width(rtol) + REACH * rtol * self.scale
+
+    def half_width(self, rtol: float) -> float:
+        """The bar; at a kink, up to the one-sided slopes."""
+        jump = self.jump(rtol)
+        if not jump or self.slope is None:
+            return self.bar
+        central, own = float(self.slope.central_bar[self.column]), float(self.slope.jump_bar[self.column])
+        return min(self.bar, abs(jump) / 2 + central + own / 2)
 
     def jump(self, rtol: float) -> float:
         """How far apart the one-sided slopes are where they differ beyond doubt, as `kinked` has it; else 0."""
@@ -67,21 +78,103 @@ class Noted:
         return jump if abs(jump) > 3 * bar and abs(jump) > 10 * REACH * rtol * self.scale else 0.0
 
 
+class Named(Protocol):
+    """Says of an output, and of an input where that moves alone (else -1), what a slope is of: path, entry, output."""
+
+    def __call__(self, i: int, j: int) -> tuple[str, tuple[int, ...] | None, str]: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NotedLine:
+    """The outputs of a line that deviate most, that with the clearest deviation first; arrays are of these outputs.
+
+    outputs, entry : as `names` takes them.
+    slope : the ladder of the first of them alone.
+    """
+
+    outputs: NDArray[np.intp]
+    entry: int
+    claimed: Floats
+    value: Floats
+    bar: Floats
+    scale: Floats
+    slope: Slope
+    unit: float
+    size: float
+    names: Named
+
+    def notes(self) -> Iterator[Noted]:
+        """One by one."""
+        for k, i in enumerate(self.outputs.tolist()):
+            path, entry, output = self.names(i, self.entry)
+            yield Noted(
+                path=path,
+                entry=entry,
+                output=output,
+                claimed=float(self.claimed[k]),
+                value=float(self.value[k]),
+                bar=float(self.bar[k]),
+                scale=float(self.scale[k]),
+                unit=self.unit,
+                slope=None if k else self.slope,
+                size=self.size,
+            )
+
+
 class Collector:
     """Remembers slopes of one claim, a bounded number of them, and makes `Evidence` of them."""
 
     def __init__(self) -> None:
         self._noted: list[Noted] = []
+        self._lines: list[NotedLine] = []
+        self._sketches: dict[str, tuple[Sketch, Floats]] = {}
         self._maps: list[TensorMap] = []
 
     def note(self, one: Noted) -> None:
         """Remember a slope or an entry; of very many only those that may speak against the claim."""
         count = len(self._noted)
+        if one.unit == 0:
+            return  # an entry that cannot move
         if count < KEPT or (count < 2 * KEPT and abs(one.value - one.claimed) > one.bar):
             self._noted.append(one)
 
-    def take(self, meter: Meter) -> None:
-        """Remember the slopes of a scalar proof."""
+    def line(
+        self, v: Floats, claimed: Floats, value: Floats, bar: Floats, scale: Floats, slope: Slope, names: Named
+    ) -> None:
+        """Remember slopes of all outputs (m,) along v: the first lines, and of later ones what may be wrong."""
+        if len(self._lines) >= LINES + MORE_LINES or not len(slope.h):
+            return
+        with np.errstate(invalid="ignore"):
+            contrast = np.nan_to_num(np.abs(value - claimed) / np.maximum(bar, 1e-300), nan=-1.0)
+        if len(self._lines) >= LINES and not contrast.max() > 1:
+            return
+        few = np.argpartition(-contrast, OUTPUTS)[:OUTPUTS] if len(contrast) > OUTPUTS else np.arange(len(contrast))
+        few = few[np.argsort(-contrast[few], kind="stable")]
+        moving = np.flatnonzero(v)
+        entry = int(moving[0]) if len(moving) == 1 else -1
+        self._lines.append(
+            NotedLine(
+                outputs=few,
+                entry=entry,
+                claimed=claimed[few],
+                value=value[few],
+                bar=bar[few],
+                scale=scale[few],
+                slope=_one_output(slope, int(few[0])),
+                unit=float(v[entry]) if entry >= 0 else 1.0,
+                size=float(np.linalg.norm(v)) / math.sqrt(max(len(moving), 1)),
+                names=names,
+            )
+        )
+
+    def sketch(self, path: str, matrix: Floats) -> Sketch:
+        """Return the sketch of a claimed matrix, on which to mark what is wrong."""
+        if path not in self._sketches:
+            self._sketches[path] = Sketch(path, matrix.shape), matrix
+        return self._sketches[path][0]
+
+    def take(self, meter: Meter, output: str = "") -> None:
+        """Remember the slopes of a scalar proof; `output` is what it is of, where f has several."""
         directions = meter.directions
         sizes: dict[tuple[object, ...], float] = {}
         for one in meter.slopes:
@@ -90,10 +183,10 @@ class Collector:
             key = (direction.group, direction.scales, direction.entry)
             if key not in sizes:
                 sizes[key] = _size(directions, direction)
-            note = _noted(directions, direction, one.claimed, one.value, one.bar, one.scale, one.slope, sizes[key])
-            self.note(note)
+            size, slope = sizes[key], one.slope
+            self.note(_noted(directions, direction, output, one.claimed, one.value, one.bar, one.scale, slope, size))
         for direction, pair, scale in meter.pairs:
-            self.note(_noted(directions, direction, pair.claimed, pair.claimed + pair.value, pair.bar, scale))
+            self.note(_noted(directions, direction, output, pair.claimed, pair.claimed + pair.value, pair.bar, scale))
 
     def draw(self, regions: Mapping[int, Region], directions: Directions) -> None:
         """Remember leaves as maps, given the wrong part of each."""
@@ -114,15 +207,17 @@ class Collector:
         """
         verdicts = {leaf.path: leaf.verdict for leaf in leaves}
         kept: list[tuple[Noted, bool]] = []
-        for one in self._noted:
+        lines = [one for line in self._lines for one in line.notes()]
+        for one in (*lines, *self._noted):
             exceeds = one.exceeds(rtol)
             verdict_here = verdicts.get(one.path, verdict)
             if not exceeds or verdict_here in (Verdict.WRONG, Verdict.INCONCLUSIVE):
                 kept.append((one, exceeds and verdict_here is Verdict.WRONG))
-        maps = tuple(self._maps)
-        self._noted, self._maps = [], []
+        drawn = [sketch.picture(matrix) for sketch, matrix in self._sketches.values()]
+        maps = (*drawn, *self._maps)[:MAPS]
+        self._noted, self._lines, self._sketches, self._maps = [], [], {}, []
         return Evidence(
-            comparisons=_comparisons(kept, findings),
+            comparisons=_comparisons(kept, findings, rtol),
             ladders=_ladders(kept, verdict, verdicts, findings, rtol),
             maps=maps,
         )
@@ -131,6 +226,7 @@ class Collector:
 def _noted(
     directions: Directions,
     direction: Direction,
+    output: str,
     claimed: float,
     value: float,
     bar: float,
@@ -145,7 +241,7 @@ def _noted(
     return Noted(
         path=directions.leaves[direction.group[0]].path if len(direction.group) == 1 else "",
         entry=entry,
-        output="",
+        output=output,
         claimed=claimed,
         value=value,
         bar=bar,
@@ -183,6 +279,14 @@ def _index(directions: Directions, direction: Direction) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(direction.entry - leaf.start, leaf.shape)) if leaf.shape else ()
 
 
+def _one_output(slope: Slope, i: int) -> Slope:
+    """A slope of one output alone, which keeps nothing of the others."""
+    names = ("value", "bar", "central_bar", "jump", "jump_bar", "noise", "quantum", "unit", "f0", "level", "column")
+    own = {name: getattr(slope, name)[i : i + 1].copy() for name in names}
+    wide = {name: getattr(slope, name)[:, i : i + 1].copy() for name in ("plus", "minus")}
+    return dataclasses.replace(slope, **own, **wide, structure=np.zeros((len(slope.h), 1)))
+
+
 def _size(directions: Directions, direction: Direction) -> float:
     """Root mean square of how far an entry moves at step 1, by and large."""
     if direction.entry >= 0:
@@ -197,11 +301,13 @@ def _size(directions: Directions, direction: Direction) -> float:
     return math.sqrt(square / count) if count else 1.0
 
 
-def _comparisons(kept: Sequence[tuple[Noted, bool]], findings: Sequence[Finding]) -> tuple[Comparison, ...]:
+def _comparisons(
+    kept: Sequence[tuple[Noted, bool]], findings: Sequence[Finding], rtol: float
+) -> tuple[Comparison, ...]:
     """Those of the findings, then all that speak against the claim, then others in the order they were measured."""
     accused = [_of_finding(one) for one in findings if one.severity is Severity.ERROR and _has_numbers(one)]
-    against = [_comparison(one, against=True) for one, against in kept if against]
-    others = [_comparison(one, against=False) for one, against in kept if not against and _is_finite(one)]
+    against = [_comparison(one, rtol, against=True) for one, against in kept if against]
+    others = [_comparison(one, rtol, against=False) for one, against in kept if not against and _is_finite(one)]
     first = list(dict.fromkeys([*accused, *against]))[:AGAINST]
     return (*first, *others[: max(COMPARISONS - len(first), 0)])
 
@@ -230,14 +336,14 @@ def _is_finite(one: Noted) -> bool:
     return math.isfinite(one.value) and math.isfinite(one.bar) and math.isfinite(one.claimed)
 
 
-def _comparison(one: Noted, *, against: bool) -> Comparison:
+def _comparison(one: Noted, rtol: float, *, against: bool) -> Comparison:
     return Comparison(
         path=one.path,
         entry=one.entry,
         output=one.output,
         claimed=one.claimed / one.unit,
         reference=one.value / one.unit,
-        error_bar=one.bar / abs(one.unit),
+        error_bar=one.half_width(rtol) / abs(one.unit),
         against=against,
     )
 
@@ -260,9 +366,9 @@ def _ladders(
             if finding.severity is Severity.ERROR and own:
                 # That of the very entry rather than of its leaf, and of these the longest.
                 chosen.append(max(own, key=lambda one: (one[0].entry in finding.entries, _steps(one[0]))))
-        together = [one for one in accused if not one[0].path or not chosen]
-        if together:
-            chosen.append(max(together, key=lambda one: _steps(one[0])))
+        # And the longest, where that of a leaf alone shows a few steps only.
+        together = sorted(accused, key=lambda one: -_steps(one[0]))
+        chosen += together[: 1 if chosen else FEW_LADDERS]
     elif verdict is Verdict.NOT_DIFFERENTIABLE:
         bent = [one for one in usable if one[0].jump(rtol)]
         chosen = sorted(bent, key=lambda one: (one[0].entry is None, not one[0].path, -_steps(one[0])))[:SOME_LADDERS]
@@ -271,14 +377,20 @@ def _ladders(
         straight = [one for one in usable if verdict is not Verdict.CORRECT or not one[0].jump(rtol)]
         long = [one for one in straight if _steps(one[0]) >= MANY_STEPS] or straight
         chosen = long[:most] if verdict is Verdict.CORRECT else sorted(long, key=lambda one: -_steps(one[0]))[:most]
-    different = {id(one[0]): one for one in chosen}
-    return tuple(_ladder(one, rtol, against=against) for one, against in list(different.values())[:LADDERS])
+    different = {_subject(one, rtol): (one, against) for one, against in reversed(chosen)}
+    chosen = list(reversed(different.values()))[:LADDERS]
+    return tuple(_ladder(one, rtol, against=against) for one, against in chosen)
 
 
 def _is_about(finding: Finding, one: Noted) -> bool:
     """Whether a slope is along the leaf that a finding accuses, or a single entry that it names."""
     within = one.path != "" and (finding.path == one.path or finding.path.startswith(one.path + "["))
     return within and (one.entry is None or not finding.entries or one.entry in finding.entries)
+
+
+def _subject(one: Noted, rtol: float) -> tuple[object, ...]:
+    """What a ladder shows: two that show the same are one too many."""
+    return (one.path, one.entry, one.output, f"{one.jump(rtol) / one.unit:.2g}")
 
 
 def _steps(one: Noted) -> int:
@@ -311,7 +423,7 @@ def _ladder(one: Noted, rtol: float, *, against: bool) -> Ladder:
         output=one.output,
         claimed=one.claimed / unit,
         reference=reference,
-        error_bar=one.bar / abs(unit),
+        error_bar=one.half_width(rtol) / abs(unit),
         steps=tuple(h),
         differences=central,
         left=left,

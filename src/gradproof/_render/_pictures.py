@@ -21,10 +21,11 @@ Floats = NDArray[np.float64]
 Axes = Any
 Figure = Any
 
-WIDTH, HEIGHT = 400.0, 310.0
-# Of the axes: left, bottom, right, top, in the units of the picture.
-MARGINS = (52.0, 88.0, 12.0, 36.0)
-SMALL = 10.0
+# Of the axes, and around them for their labels: left, right, top, bottom; all in the units of the picture.
+WIDTH, HEIGHT = 336.0, 190.0
+MARGINS = (52.0, 12.0, 36.0, 36.0)
+# Size of the text, and height of a line of the key.
+SMALL, LINE = 10.0, 15.0
 # The step of the course and of many home-made checkers, for each entry.
 FIXED_STEP = 1e-7
 
@@ -47,8 +48,10 @@ def scatter(comparisons: Sequence[Comparison]) -> str:
         return _scatter([one for one in comparisons if math.isfinite(one.claimed) and math.isfinite(one.reference)])
 
 
-def _named(path: str, entry: tuple[int, ...] | None) -> str:
+def _named(path: str, entry: tuple[int, ...] | None, output: str) -> str:
     """Of what a slope is, for a reader of the description."""
+    if output:
+        return f"{numbers.printable(output)}, {_named(path, entry, '')}"
     if not path:
         return "a direction through several leaves"
     if entry is None:
@@ -102,6 +105,7 @@ def _errors(ladder: Ladder) -> str:
         axes.axvline(fixed, color=SENTINELS["muted"], linewidth=1.2, linestyle=(0, (1, 2)))
         _label(axes, "fixed step of 1e-7", (fixed, y[1]), "muted", (0, 4), ha="center", va="bottom")
     none = errors <= y[0]
+    above: dict[str, Any] = {"zorder": 4, "clip_on": False, "linestyle": "none"}
     axes.plot(
         steps[~none],
         errors[~none],
@@ -111,18 +115,12 @@ def _errors(ladder: Ladder) -> str:
         markeredgewidth=0.8,
         markersize=6,
         label="difference quotients",
-        zorder=4,
+        **above,
     )
     if none.any():
-        axes.plot(
-            steps[none],
-            np.full(none.sum(), y[0] * 1.25),
-            "v",
-            color=reference,
-            markersize=5,
-            label="no difference seen",
-        )
-    _ring(axes, ladder, errors, y[0] * 1.25)
+        at = np.full(np.count_nonzero(none), y[0])
+        axes.plot(steps[none], at, "v", color=reference, markersize=6, label="closer than shown", **above)
+    _ring(axes, ladder, errors, y[0])
     _key(figure, axes)
     return as_svg(figure, _step_title(ladder), _step_words(ladder, off))
 
@@ -141,11 +139,12 @@ def _ring(axes: Axes, ladder: Ladder, errors: Floats, least: float) -> None:
             markeredgewidth=1.4,
             label="finest step used",
             zorder=5,
+            clip_on=False,
         )
 
 
 def _step_title(ladder: Ladder) -> str:
-    return f"Difference quotients at each step, for {_named(ladder.path, ladder.entry)}"
+    return f"Difference quotients at each step, for {_named(ladder.path, ladder.entry, ladder.output)}"
 
 
 def _step_words(ladder: Ladder, off: float) -> str:
@@ -240,7 +239,7 @@ def _scatter(points: list[Comparison]) -> str:
         axes.plot([x, x], [x, y], color=SENTINELS["wrong"], linewidth=1.0, alpha=0.7, zorder=3)
     style: dict[str, Any] = {"markeredgecolor": SENTINELS["paper"], "markeredgewidth": 0.6, "linestyle": "none"}
     if (~against).any():
-        label = f"agrees ({np.count_nonzero(~against)})"
+        label = f"within reach ({np.count_nonzero(~against)})"
         axes.plot(
             reference[~against],
             claimed[~against],
@@ -296,16 +295,24 @@ def _square(axes: Axes, values: Floats) -> tuple[float, float]:
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = new_figure(WIDTH, HEIGHT)
-    left, bottom, right, top = MARGINS
-    box = (left / WIDTH, bottom / HEIGHT, 1 - (left + right) / WIDTH, 1 - (bottom + top) / HEIGHT)
-    axes = figure.add_axes(box, facecolor="none")
+    """Empty axes; `_key` gives them their place."""
+    figure = new_figure(1.0, 1.0)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), facecolor="none")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(which="both", length=0, pad=4, labelsize=SMALL)
     axes.set_xlabel(x, fontsize=SMALL, labelpad=3)
     # Above the axis rather than beside it: words that lie on their side are hard to read.
-    figure.text(4 / WIDTH, 1 - 12 / HEIGHT, y, fontsize=SMALL, color=SENTINELS["muted"], va="baseline")
+    axes.annotate(
+        y,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(4 - MARGINS[0], MARGINS[2] - 12),
+        textcoords="offset points",
+        color=SENTINELS["muted"],
+        fontsize=SMALL,
+        annotation_clip=False,
+    )
     return figure, axes
 
 
@@ -367,7 +374,13 @@ def _label(
 
 
 def _key(figure: Figure, axes: Axes, columns: int = 2) -> None:
+    """Say below the axes what is what, and settle the size of the picture."""
     handles, labels = axes.get_legend_handles_labels()
+    left, right, top, bottom = MARGINS
+    bottom += LINE * math.ceil(len(handles) / columns)
+    width, height = left + WIDTH + right, bottom + HEIGHT + top
+    figure.set_size_inches(width / 72, height / 72)
+    axes.set_position((left / width, bottom / height, WIDTH / width, HEIGHT / height))
     figure.legend(
         handles,
         labels,
