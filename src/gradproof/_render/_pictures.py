@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._evidence import Comparison, Ladder
 from gradproof._render import _numbers as numbers
-from gradproof._render._svg import SENTINELS, as_svg, new_figure, style
+from gradproof._render._svg import HALO, SENTINELS, as_svg, new_figure, style
 from gradproof._render._tensor_picture import tensor_picture
 
 __all__ = ["scatter", "step_picture", "tensor_picture"]
@@ -26,6 +26,8 @@ WIDTH, HEIGHT = 336.0, 190.0
 MARGINS = (52.0, 12.0, 36.0, 36.0)
 # Size of the text, and height of a line of the key.
 SMALL, LINE = 10.0, 15.0
+# How opaque a shaded range is.
+BAND = 0.17
 # The step of the course and of many home-made checkers, for each entry.
 FIXED_STEP = 1e-7
 
@@ -79,10 +81,10 @@ def _errors(ladder: Ladder) -> str:
     _plain_decades(axes.xaxis, x)
     _plain_decades(axes.yaxis, y)
     axes.grid(True, which="major")
-    reference, wrong, claimed = SENTINELS["reference"], SENTINELS["wrong"], SENTINELS["claimed"]
+    reference = SENTINELS["reference"]
     if ladder.error_bar > 0:
         top = min(ladder.error_bar, y[1])
-        axes.axhspan(y[0], top, color=reference, alpha=0.13, linewidth=0, label="error bar of the reference")
+        axes.axhspan(y[0], top, color=reference, alpha=BAND, linewidth=0, label="error bar of the reference")
     t = np.geomspace(*x, 60)
     for values, colour, dash, label in (
         (ladder.noise / t, "noise", (4, 2), "rounding: noise / step"),
@@ -93,14 +95,13 @@ def _errors(ladder: Ladder) -> str:
             axes.plot(
                 t[inside], values[inside], color=SENTINELS[colour], linewidth=1.6, linestyle=(0, dash), label=label
             )
-    if off > ladder.error_bar:
-        axes.axhline(off, color=wrong, linewidth=1.8)
+    if off >= y[0]:
+        name, above_it = ("wrong", False) if ladder.against else ("claimed", True)
+        axes.axhline(off, color=SENTINELS[name], linewidth=1.8)
         words = f"the claim: off by {numbers.significant(off)}"
-        _label(axes, words, (x[1], off), "wrong", (-4, -4), ha="right", va="top")
-    elif off >= y[0]:
-        axes.axhline(off, color=claimed, linewidth=1.4)
-        words = f"the claim: off by {numbers.significant(off)}"
-        _label(axes, words, (x[1], off), "claimed", (-4, 3), ha="right", va="bottom")
+        _label(
+            axes, words, (x[1], off), name, (-4, 4 if above_it else -5), ha="right", va="bottom" if above_it else "top"
+        )
     if shows_fixed:
         axes.axvline(fixed, color=SENTINELS["muted"], linewidth=1.2, linestyle=(0, (1, 2)))
         _label(axes, "fixed step of 1e-7", (fixed, y[1]), "muted", (0, 4), ha="center", va="bottom")
@@ -151,7 +152,7 @@ def _step_words(ladder: Ladder, off: float) -> str:
     steps = f"{len(ladder.steps)} steps from {numbers.significant(max(ladder.steps, default=0.0))} down to "
     steps += f"{numbers.significant(min(ladder.steps, default=0.0))}"
     claimed, reference = numbers.measured(ladder.claimed, ladder.reference, ladder.error_bar)
-    within = "which lies within the error bar" if off <= ladder.error_bar else "which the error bar does not explain"
+    within = "which speaks against it" if ladder.against else "which does not speak against it"
     return (
         f"Central difference quotients at {steps} lead to {reference} ± {numbers.error_bar(ladder.error_bar)}. "
         f"Claimed is {claimed}, off by {numbers.significant(off)}, {within}. "
@@ -175,7 +176,7 @@ def _sides(ladder: Ladder) -> str:
     _plain_numbers(axes.yaxis)
     axes.grid(True, which="major")
     if ladder.jump:
-        axes.axhspan(low, high, color=SENTINELS["reference"], alpha=0.1, linewidth=0, label="between the two slopes")
+        axes.axhspan(low, high, color=SENTINELS["reference"], alpha=BAND, linewidth=0, label="between the two slopes")
     for values, marker, colour, label in (
         (right, ">", "reference", "to the right, (f(x + h v) - f(x)) / h"),
         (left, "<", "truncation", "to the left, (f(x) - f(x - h v)) / h"),
@@ -342,7 +343,7 @@ def _few_powers(axis: Any, limits: tuple[float, float], least: float) -> None:
 
 
 def _power(value: float) -> str:
-    return numbers.setting(value) if abs(value) >= 0.01 or value == 0 else numbers.scientific(value, 0)
+    return numbers.setting(value) if 0.01 <= abs(value) <= 1000 or value == 0 else numbers.scientific(value, 0)
 
 
 def _plain_numbers(axis: Any) -> None:
@@ -370,6 +371,7 @@ def _label(
         va=va,
         annotation_clip=False,
         zorder=6,
+        gid=HALO,
     )
 
 
