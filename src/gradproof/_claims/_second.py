@@ -34,7 +34,7 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import error_bound
-from gradproof._prove._collect import Noted
+from gradproof._prove._noted import Noted
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 

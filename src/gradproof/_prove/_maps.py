@@ -39,7 +39,7 @@ class Region:
         """Flat indices of the wrong entries."""
         if self.place.entries:
             return np.array([entry.index for entry in self.place.entries], dtype=np.intp)
-        if self.place.box is None:
+        if not self.place.box:
             return range(leaf.start, leaf.stop)
         return leaf.start + _within(self.place.box, leaf.shape)
 
@@ -72,7 +72,7 @@ class Sketch:
         if place.entries:
             offsets = np.array([entry.index - start for entry in place.entries], dtype=np.intp)
             self.mark_entries(offsets // self.columns, offsets % self.columns)
-        elif place.box is not None:
+        elif place.box:
             self.mark(_within(place.box[:-1], self.shape[:-1]), range(*place.box[-1]))
         else:
             self.mark_all()

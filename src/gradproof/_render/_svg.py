@@ -25,6 +25,7 @@ import contextlib
 import hashlib
 import io
 import re
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Generator
 from typing import Any
@@ -56,6 +57,7 @@ HALO = "halo"
 NAMESPACE = "http://www.w3.org/2000/svg"
 # Figures are drawn in these units and may grow by this factor.
 GROWS = 1.4
+_DRAWING = threading.Lock()
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gradproof",
@@ -79,7 +81,8 @@ def style() -> Generator[None]:
     """Draw as we do, whatever style the user has set; theirs is back afterwards."""
     from matplotlib import style as styles
 
-    with styles.context(["default", _STYLE]):
+    # The settings are global: one picture at a time.
+    with _DRAWING, styles.context(["default", _STYLE]):
         yield
 
 
