@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._problem import Problem
 from gradproof._prove._accuse import accuse
+from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import certify_flat, flat_tier, stands_still
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
+from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -53,6 +55,8 @@ class Options:
     sees : whether f is known to see its arguments, so that one that stands still is constant.
     lost : what the claim's own precision may do to a slope, where terms larger than it have cancelled (absolute).
     mixed : whether an entry of the problem moves many entries of the user's point at once.
+    collector : where what is measured is kept for the reader of the report.
+    output : what f is called there, where it is an output of the user's function or several together.
     """
 
     rtol: float | None
@@ -67,6 +71,8 @@ class Options:
     sees: bool = False
     lost: float = 0.0
     mixed: bool = False
+    collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
+    output: str = ""
 
     @property
     def limits(self) -> Limits:
@@ -83,7 +89,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What was proved, ready to be reported."""
+    """What was proved, ready to be reported; `regions` are the wrong parts of leaves, by index."""
 
     verdict: Verdict
     reason: Reason | None
@@ -92,6 +98,7 @@ class Outcome:
     level: str
     rtol: float
     max_bound: float
+    regions: Mapping[int, Region]
 
 
 def prove(problem: Problem, options: Options, directions: Directions) -> Generator[Question, Floats, Outcome]:
@@ -109,6 +116,7 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
+        self.collector, self.output = options.collector, options.output
         resolution = options.resolution * directions.unit
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.meter.continuous = options.sees
@@ -145,6 +153,7 @@ class _Proof:
         if flat:
             yield from self._certify_flat(flat, only=not self.ledger.results)
         self._note_randomness()
+        self.collector.take(self.meter, self.output)
         results = self.ledger.results
         verdict = worst(result.verdict for result in results.values())
         return Outcome(
@@ -155,6 +164,7 @@ class _Proof:
             level="entries" if self.by_entries else "certificate",
             rtol=min(self.rtol, 1.0),
             max_bound=self.limits.largest_bound(self.meter.precision),
+            regions=self.ledger.regions,
         )
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
