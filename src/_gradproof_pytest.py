@@ -120,7 +120,7 @@ class Gradproof:
         settings = item.config.stash[SETTINGS]
         seed = zlib.crc32(item.nodeid.encode()) if settings.seed is None else settings.seed
         self._strict = settings.strict
-        self._options: dict[str, Any] = {"rng": seed, **_marked(item)}
+        self._options: dict[str, Any] = {"rng": seed, "progress": False, **_marked(item)}
         self._reports = item.stash.setdefault(PENDING, [])
 
     def __call__(self, f: Callable[..., Any], args: Any, **options: Any) -> Report:

@@ -22,7 +22,7 @@ from gradproof._prove._locate import (
     wrong_leaves,
     wrong_place,
 )
-from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
 from gradproof._report import Severity, Verdict
 
 # Wrong entries of one leaf that get a finding of their own.
@@ -31,6 +31,7 @@ SHOWN = 20
 ONE_BY_ONE = 16
 
 
+@in_phase("locating")
 def accuse(
     meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float, most: int | None = None
 ) -> Asking[set[int]]:
