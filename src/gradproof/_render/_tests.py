@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gradproof._render import _numbers as numbers
+from gradproof._render._columns import fold
 from gradproof._render._summary import NamedReport, tally
-from gradproof._render._text import finding_place, reason_text
+from gradproof._render._text import finding_place, reason_text, text
 from gradproof._report import WORST_FIRST, Report, Severity, Verdict
 
 MOST_TESTS = 25
@@ -29,7 +29,7 @@ def tests_text(
     errors : sequence of mapping
         ``case``, ``error`` and ``message`` of what could not run.
     width : int
-        Lines are wrapped to it, except within a reproducer.
+        Lines are wrapped to it.
     verbose : bool
         Whether a run in which all are correct is counted as well.
     """
@@ -69,7 +69,5 @@ def _essence(report: Report) -> Iterator[str]:
 
 
 def _wrapped(texts: Iterable[str], width: int) -> Iterator[str]:
-    for text in texts:
-        yield from textwrap.wrap(
-            numbers.printable(text), width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
-        )
+    for one in texts:
+        yield from (f"    {line}" for line in fold(text(one), width - 4).plain.split("\n"))
