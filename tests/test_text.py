@@ -201,7 +201,7 @@ def test_a_path_is_broken_before_an_index_and_what_is_short_not_at_all():
         assert line.count("[") == line.count("]"), line
         assert line.count("'") % 2 == 0 or "leaf's" in line, line
     assert "['output_projection']['kernel'][3, 1]  error GP101" in lines
-    assert "['attention']['output_projection']['kernel'][3, 1]`." in lines
+    assert "['output_projection']['kernel'][3, 1]`." in [line.removeprefix("advice").strip() for line in lines]
     joined = text[text.index("leaf") :]
     assert "  claimed as the sum of two others, which is right for neither\n  of them" in joined
 
