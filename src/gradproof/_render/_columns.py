@@ -18,8 +18,8 @@ GAP = 2
 # Cells that a folded column keeps.
 LEAST = 12
 # Where a line may be broken, the first that will do: between words, code in backticks, indices in brackets and a few
-# words in parentheses being one each; between words, only indices being one; before an index or an attribute and after a
-# colon or a slash; between any words; anywhere.
+# words in parentheses being one each; between words, only indices being one; before an index or an attribute and after
+# a colon or a slash; between any words; anywhere.
 _PLACES = (
     re.compile(r"(?:`[^`]*`|\[[^\[\]]*\]|\([^()]{,24}\)|[^ ])+ *| +"),
     re.compile(r"(?:\[[^\[\]]*\]|[^ ])+ *| +"),

@@ -230,8 +230,7 @@ def fields(rows: Sequence[tuple[str, Text]], width: int) -> Iterator[Text]:
     size = max([len("reproduce"), *(len(label) for label, _ in rows)]) + 4
     for label, value in rows:
         for number, line in enumerate(fold(value, max(width - size, 8)).split("\n")):
-            first = Text(f"  {'' if number else label}".ljust(size), "dim")
-            yield first.append_text(line)
+            yield Text().append(f"  {'' if number else label}".ljust(size), "dim").append_text(line)
 
 
 def _leaves(leaves: tuple[LeafResult, ...], width: int, *, ascii_only: bool) -> Iterator[RenderableType]:
