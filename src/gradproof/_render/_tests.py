@@ -8,7 +8,7 @@ from gradproof._render import _numbers as numbers
 from gradproof._render._columns import fold
 from gradproof._render._summary import NamedReport, tally
 from gradproof._render._text import finding_place, reason_text, text
-from gradproof._report import WORST_FIRST, Report, Severity, Verdict
+from gradproof._report import WORST_FIRST, Finding, Report, Severity
 
 MOST_TESTS = 25
 
@@ -51,17 +51,34 @@ def tests_text(
     return "\n".join([*lines, tally(named).plain])
 
 
-def _essence(report: Report) -> Iterator[str]:
-    """The first error or doubt in a line, and how to see it again."""
-    subject = f"{report.name}: " if report.name else ""
-    weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
-    shown = weighty[0] if weighty else next(iter(report.findings), None)
+def headline(report: Report) -> str:
+    """The verdict and the first error or doubt: what there is room for in a list of failures."""
+    return "  ".join(part for part in (report.verdict.value, _told(report)) if part)
+
+
+def _told(report: Report) -> str:
+    """The first error or doubt, or why there is no verdict."""
+    shown = _first(report)
     if shown is not None:
+        weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
         place = finding_place(shown)
         more = f", and {numbers.count(len(weighty) - 1, 'more finding')}" if len(weighty) > 1 else ""
-        yield f"{subject}{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
-    elif report.verdict is Verdict.INCONCLUSIVE and report.reason is not None:
-        yield f"{subject}{reason_text(report.reason)}"
+        return f"{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
+    return "" if report.reason is None else reason_text(report.reason)
+
+
+def _first(report: Report) -> Finding | None:
+    """The first finding that is no note, or else the first note."""
+    weighty = (finding for finding in report.findings if finding.severity is not Severity.NOTE)
+    return next(weighty, next(iter(report.findings), None))
+
+
+def _essence(report: Report) -> Iterator[str]:
+    """The first error or doubt in a line, and how to see it again."""
+    told = _told(report)
+    if told:
+        yield f"{report.name}: {told}" if report.name else told
+    shown = _first(report)
     if shown is not None and shown.reproducer:
         yield shown.reproducer
     else:
