@@ -382,7 +382,7 @@ def test_a_display_that_fails_does_not_end_the_check():
     with pytest.warns(gradproof.GradproofWarning, match="`progress` raised RuntimeError: no display"):
         report = gradproof.check(loss, POINT, grad=gradient, progress=broken)
     assert report.correct
-    assert [event.finished for event in calls] in ([False, True], [False])
+    assert len(calls) == 1
 
 
 def test_the_end_is_told_when_f_raises():

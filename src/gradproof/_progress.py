@@ -301,9 +301,15 @@ class _Told:
         self._function = function
 
     def show(self, progress: Progress) -> None:
-        self._function(progress)
+        function, self._function = self._function, _nothing
+        function(progress)
+        self._function = function  # unless it raised
 
     close = show
+
+
+def _nothing(progress: Progress) -> None:
+    """What is called in place of a callable that has raised."""
 
 
 SILENT = Silent()
