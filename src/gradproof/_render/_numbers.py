@@ -26,12 +26,13 @@ def significant(value: float | None, digits: int = 2, *, zeros: bool = False) ->
 
 
 def column(values: Sequence[float | None], digits: int = 2) -> list[str]:
-    """Numbers as `significant` writes them, below each other by their decimal points."""
+    """Numbers as `significant` writes them, below each other by their decimal points; what is none ends with them."""
     texts = [significant(value, digits, zeros=True) for value in values]
-    points = [re.search(r"[.e]|$", text).start() if text[0].isdigit() else len(text) for text in texts]  # pyright: ignore[reportOptionalMemberAccess]
+    points = [re.search(r"[.e]|$", text).start() for text in texts if text[0].isdigit()]  # pyright: ignore[reportOptionalMemberAccess]
     left = max(points, default=0)
-    right = max((len(text) - point for text, point in zip(texts, points, strict=True)), default=0)
-    return [(" " * (left - point) + text).ljust(left + right) for text, point in zip(texts, points, strict=True)]
+    aligned = [" " * (left - points.pop(0)) + text if text[0].isdigit() else text for text in texts]
+    width = max(map(len, aligned), default=0)
+    return [text.ljust(width) if text.lstrip()[0].isdigit() else text.rjust(width) for text in aligned]
 
 
 def error_bar(value: float) -> str:
