@@ -120,7 +120,7 @@ class Gradproof:
         settings = item.config.stash[SETTINGS]
         seed = zlib.crc32(item.nodeid.encode()) if settings.seed is None else settings.seed
         self._strict = settings.strict
-        self._options: dict[str, Any] = {"rng": seed, **_marked(item)}
+        self._options: dict[str, Any] = {"rng": seed, "progress": False, **_marked(item)}
         self._reports = item.stash.setdefault(PENDING, [])
 
     def __call__(self, f: Callable[..., Any], args: Any, **options: Any) -> Report:
@@ -271,13 +271,13 @@ def _failure(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], er
     """
     from gradproof import Verdict
     from gradproof._errors import users_traceback
-    from gradproof._render import banner, report_text
+    from gradproof._render import headline, report_text
 
     settings = item.config.stash[SETTINGS]
     report: Report | None = getattr(error, "report", None)
     if report is not None:
         text = report_text(report, width=settings.width)
-        summary = banner(report).plain
+        summary = headline(report)
     else:
         summary = f"{type(error).__name__}: {error}"
         text = summary if error.__cause__ is None else f"{summary}\n\n{users_traceback(error.__cause__).rstrip()}"

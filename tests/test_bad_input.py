@@ -156,7 +156,7 @@ def test_none_in_the_point_needs_no_gradient():
         ("b", lambda g: g.T, "`.T` fits", True),
         ("b", lambda g: g[None], "`.reshape(3, 1)` fits", True),
         ("b", lambda g: np.tile(g, (1, 4)), "`.sum(axis=1, keepdims=True)` fits", False),
-        ("b", lambda g: np.ones((7, 7)), "a gradient has the shape", False),
+        ("b", lambda g: np.ones((7, 7)), "A gradient has the shape", False),
     ],
 )
 def test_shape(name, reshape, advice, is_measured):

@@ -1,8 +1,10 @@
 """The pytest plugin from outside: suites run by a pytest of their own, with and without workers."""
 
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -16,6 +18,8 @@ from gradproof import Report, Verdict
 # What a check and its text import late, now: pytester forgets what is imported during a run, and NumPy's extensions
 # cannot be loaded twice.
 str(gradproof.check(abs, 0.0, grad=0.0))
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 HEADER = """
 import numpy as np
@@ -127,7 +131,7 @@ def failures_are_reports(result):
     broken = "\n".join(failure(result, "test_broken"))
     assert "FunctionError: " in broken
     assert '{}["missing"]' in broken
-    result.stdout.fnmatch_lines(["FAILED test_suite.py::test_wrong - WRONG  loss  the claimed gradient*"])
+    result.stdout.fnmatch_lines(["FAILED test_suite.py::test_wrong - WRONG  w[[]2]: claimed 2 times the true*"])
 
 
 def the_section_tells_what_is_not_correct(result, path):
@@ -172,6 +176,30 @@ def and_in_the_xml(path):
     assert properties["test_recorded"]["gradproof.seed"] == "11"
     assert properties["test_plain"]["gradproof.verdict"] == "WRONG"
     assert properties["test_plain_kink"] == {}
+
+
+def test_the_example_suite(tmp_path):
+    """As a user runs it: with workers, 80 columns wide, the first 15 lines of the failure say all that matters."""
+    shutil.copytree(EXAMPLES / "suite", tmp_path / "suite")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "suite"],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    start = next(k for k, line in enumerate(lines) if re.fullmatch(r"_+ test_batch_norm _+", line)) + 1
+    first = lines[start : start + 15]
+    assert max(map(len, first)) <= 80
+    assert "params['gain'][2]  error GP101" in first
+    assert "  mistake    claimed 1/16 of the true gradient" in first
+    joined = " ".join(line.strip() for line in first)
+    reproducer = r"reproduce +gradproof.check\(batch_norm, args, grad=batch_norm_gradient, rng=\d+\)"
+    assert re.search(reproducer, joined)
+    assert re.search(r"claimed 0\.00\d+, reference 0\.1\d+ ± \d+e-\d+", joined)
+    assert re.search(r"= 1 failed, (3 passed, 1 skipped|5 passed) in", lines[-1])
 
 
 def test_a_suite_that_is_right_is_left_alone(run):

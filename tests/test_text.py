@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
+import re
 import subprocess
 import sys
 
 import pytest
 from rich.cells import cell_len
+from rich.text import Text
 
 from gradproof._render import _numbers as numbers
 from gradproof._render import report_text
+from gradproof._render._columns import fold
 from gradproof._report import Cost, Finding, LeafResult, Reason, Report, Run, Severity, Verdict
 
 RUN = Run(started="", python="", numpy="", gradproof="", platform="")
@@ -103,7 +106,7 @@ def test_correct_is_one_line_and_the_table():
     assert lines[0] == "CORRECT  cost  the claimed gradient is right to within 2.1e-6 (2 leaves, 16 entries)"
     assert lines[1] == ""
     assert lines[2].split() == ["leaf", "shape", "verdict", "bound", "deviation"]
-    assert lines[4].split() == ["params['b1']", "()", "CORRECT", "2.1e-6", "2e-11"]
+    assert lines[4].split() == ["params['b1']", "()", "CORRECT", "2.1e-6", "2.0e-11"]
     text = " ".join(report_text(report()).split())
     assert "over the choice of directions, given honest error bars" in text
     assert "A single wrong entry would have been noticed from an error of 3.2e-6" in text
@@ -165,6 +168,54 @@ def test_no_line_is_wider_than_the_width_and_nothing_that_matters_is_lost(width)
 def test_wide_characters_count_as_wide():
     text = report_text(report(leaves=[leaf("パラメータ['重み']", note="長い注釈 " * 9)]), width=50)
     assert max(cell_len(line) for line in text.splitlines()) <= 50
+
+
+def test_numbers_stand_below_each_other_by_their_decimal_points():
+    """Whatever their exponents; what is missing stands at the end."""
+    values = (0.0041, 3.14e-7, None, 9e-12, 1234.0)
+    assert numbers.column(values) == [
+        "   0.0041 ",
+        "   3.1e-7 ",
+        "         -",
+        "   9.0e-12",
+        "1200      ",
+    ]
+    text = report_text(report(leaves=[leaf("a", deviation=value) for value in values]))
+    shown = [re.search(r"CORRECT  3.1e-7  *(.*)", line) for line in text.splitlines()]
+    starts = {one[1]: one.start(1) for one in shown if one}
+    assert starts.pop("-") == max(starts.values()) + 6
+    assert starts.pop("1200") == min(starts.values()) - 3
+    assert len(starts) == 3
+    assert len(set(starts.values())) == 1
+
+
+def test_a_path_is_broken_before_an_index_and_what_is_short_not_at_all():
+    """Also within advice, and the note of a leaf has the whole width."""
+    path = "params['encoder']['layers'][11]['attention']['output_projection']['kernel']"
+    found = finding(path, entries=((3, 1),), place="", advice=f"Look at `{path}[3, 1]`.")
+    note = "claimed as the sum of two others, which is right for neither of them"
+    text = report_text(
+        report(Verdict.WRONG, [leaf(path, Verdict.WRONG, note=note), leaf("params['b']")], [found]), width=64
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    for line in lines:
+        assert line.count("[") == line.count("]"), line
+        assert line.count("'") % 2 == 0 or "leaf's" in line, line
+    assert "['output_projection']['kernel'][3, 1]  error GP101" in lines
+    assert "['output_projection']['kernel'][3, 1]`." in [line.removeprefix("advice").strip() for line in lines]
+    joined = text[text.index("leaf") :]
+    assert "  claimed as the sum of two others, which is right for neither\n  of them" in joined
+
+
+@pytest.mark.parametrize("width", [1, 5, 12, 30, 80])
+@pytest.mark.parametrize(
+    "line",
+    ["", "x", " indented", "a  b", "`code that is long` and `more`", "a[1, 2].b['c d']:e/f", "重み " * 20, "." * 50],
+)
+def test_folding_loses_nothing_but_blanks(line, width):
+    folded = fold(Text(line), width).plain
+    assert folded.replace("\n", "").replace(" ", "") == line.replace(" ", "")
+    assert max(map(cell_len, folded.split("\n"))) <= max(width, 2)
 
 
 @pytest.mark.parametrize("key", ["[red]", "[/]", "[bold]x[/bold]", ":smile:", "[link=http://x]", "a\\[b"])

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradproof._check import Case, assert_grad, check
 from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning, UsageError
+from gradproof._progress import Progress
 from gradproof._report import (
     Cost,
     Finding,
@@ -38,6 +39,7 @@ __all__ = [
     "GradproofWarning",
     "LeafResult",
     "ModeResult",
+    "Progress",
     "Reason",
     "Report",
     "Session",

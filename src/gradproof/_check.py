@@ -19,6 +19,8 @@ import numpy as np
 
 from gradproof import _backends
 from gradproof._errors import GradproofWarning, UsageError
+from gradproof._names import function_name
+from gradproof._progress import Setting, watching
 from gradproof._report import (
     Cost,
     GradientError,
@@ -72,6 +74,7 @@ def check(
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check whether a claimed derivative is the derivative of a function.
 
@@ -154,6 +157,11 @@ def check(
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
+    progress : bool or callable, optional
+        None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
+        stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
+        never does. True does from the start; where stderr is no terminal, it gets a line of its own every ten seconds.
+        ``progress(event)`` is called with a `Progress` at most ten times a second, and once in the end.
 
     Returns
     -------
@@ -225,6 +233,7 @@ def check(
         reference=reference,
         vectorized=vectorized,
         rng=rng,
+        progress=progress,
     )
     return _check(f, args, claims, options, None)
 
@@ -250,6 +259,7 @@ def assert_grad(
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check a claimed derivative as `check` does, and raise unless it is right.
 
@@ -257,7 +267,7 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, vectorized, rng
+    confidence, level, domain, reference, vectorized, rng, progress
         As for `check`.
 
     Returns
@@ -295,6 +305,7 @@ def assert_grad(
         reference=reference,
         vectorized=vectorized,
         rng=rng,
+        progress=progress,
     )
     require_right(report, stacklevel=3)
     return report
@@ -421,6 +432,7 @@ class Options:
     reference: Callable[..., Any] | None = None
     vectorized: bool = False
     rng: Seed = None
+    progress: Setting = None
 
     def __post_init__(self) -> None:
         for name in ("rtol", "max_bound"):
@@ -435,6 +447,8 @@ class Options:
             raise UsageError(f"`vectorized` must be True or False, got {self.vectorized!r}.")
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
+        if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
+            raise UsageError(f"`progress` must be True, False, None or callable, got {self.progress!r}.")
 
     def require_no_modes(self) -> None:
         """Raise UsageError where an option is set that only a framework's autodiff takes."""
@@ -543,17 +557,18 @@ def check_claims(
         f_name = _identifier(primal.short_name, "f")
         return f"gradproof.check({f_name}, args, {written}{options.written()}, rng={seed})"
 
-    result = _claims.prove_claims(
-        f,
-        args,
-        claims,
-        wrt=options.wrt,
-        name=name,
-        options=options.engine(seed),
-        surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
-        vectorized=options.vectorized,
-        reproduce=reproduce,
-    )
+    with watching(options.progress, name or function_name(f), started=started):
+        result = _claims.prove_claims(
+            f,
+            args,
+            claims,
+            wrt=options.wrt,
+            name=name,
+            options=options.engine(seed),
+            surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
+            vectorized=options.vectorized,
+            reproduce=reproduce,
+        )
     result = dataclasses.replace(result, beside=(*result.beside, *held(result.primal, options.domain)))
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
@@ -586,7 +601,7 @@ def check_autodiff(
     from gradproof._claims._modes import prove_modes
 
     seed = draw_seed(options.rng)
-    with autodiff.at_rest():
+    with watching(options.progress, name, started=started), autodiff.at_rest():
         proved = prove_modes(
             autodiff,
             name=name,

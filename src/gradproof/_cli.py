@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,7 @@ from gradproof._compare import DEFAULT_FACTOR
 from gradproof._compare import compare as compare_files
 from gradproof._errors import GradproofError, UsageError, users_traceback
 from gradproof._find_cases import Found, TargetError, distinct_cases, find_cases
+from gradproof._progress import current, watching
 from gradproof._render import NamedReport, changes_view, demo_view, report_view, styled, summary_view, tally
 from gradproof._report import Report, Verdict
 from gradproof._report_file import ReportFile
@@ -100,11 +102,14 @@ def check(targets: tuple[str, ...], json_path: str | None, quiet: bool, seed: in
                 could_not_run = True
                 failures.append({"case": target, "error": error.kind, "message": str(error)})
                 _complain(errors, target, error)
-        for case in distinct_cases(cases, prefixed=len(targets) > 1):
-            report = _run(case, seed, errors, failures)
-            results.append(NamedReport(name=case.shown, report=report))
-            if report is not None and json_path != "-" and not (quiet and report.correct):
-                write(console, report_view(report), "")
+        named = distinct_cases(cases, prefixed=len(targets) > 1)
+        with watching(None, "", started=time.perf_counter()):
+            for number, case in enumerate(named, 1):
+                current().look(name=case.shown, number=number, count=len(named))
+                report = _run(case, seed, errors, failures)
+                results.append(NamedReport(name=case.shown, report=report))
+                if report is not None and json_path != "-" and not (quiet and report.correct):
+                    write(console, report_view(report), "")
     if json_path is not None:
         reports = tuple(result.report for result in results if result.report is not None)
         file = ReportFile(reports=reports, errors=tuple(failures))

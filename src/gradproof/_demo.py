@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 import gradproof
 from gradproof import course
+from gradproof._progress import current, watching
 from gradproof._render import Comparison, DemoResult, RuleStep
 from gradproof._report import Report, Severity, Verdict
 
@@ -29,12 +31,18 @@ Gradients = dict[str, Array]
 def run_demo(seed: int) -> DemoResult:
     """Run the three checks, all with the same seed, and the course's rule at several steps."""
     noise = rounding_noise()
+    checks: list[Callable[[], Comparison]] = [
+        lambda: one_dimensional(seed),
+        lambda: network(course.backward_propagation_n_with_bugs, "network with two bugs", seed, {"W2": 2.0, "b1": 4.0}),
+        lambda: network(course.backward_propagation_n, "network, fixed", seed, {}),
+    ]
+    comparisons: list[Comparison] = []
+    with watching(None, "", started=time.perf_counter()):
+        for number, run in enumerate(checks, 1):
+            current().look(number=number, count=len(checks))
+            comparisons.append(run())
     return DemoResult(
-        comparisons=(
-            one_dimensional(seed),
-            network(course.backward_propagation_n_with_bugs, "network with two bugs", seed, {"W2": 2.0, "b1": 4.0}),
-            network(course.backward_propagation_n, "network, fixed", seed, {}),
-        ),
+        comparisons=tuple(comparisons),
         steps=rule_at_steps(course.backward_propagation_n, EPSILONS, noise),
         noise=noise,
         seed=seed,

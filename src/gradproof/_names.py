@@ -1,4 +1,4 @@
-"""What a function calls its arguments."""
+"""What a function is called, and what it calls its arguments."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def argument_names(f: Any, count: int, *, skip: int = 0) -> list[str]:
             break
         names[i] = parameter.name
     return names
+
+
+def function_name(f: Any, attribute: str = "__name__") -> str:
+    """What f goes by; with ``"__qualname__"`` the classes and functions that it stands in, too."""
+    f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
+    return str(getattr(f, attribute, None) or type(f).__name__)

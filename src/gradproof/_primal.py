@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,11 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _backends, _tree
+from gradproof import _backends, _progress, _tree
 from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
-from gradproof._names import argument_names
+from gradproof._names import argument_names, function_name
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
 from gradproof._vectorized import one_at_a_time
@@ -104,6 +103,8 @@ class Primal:
     changed : list of str
         What f has changed in place while it was evaluated at the point itself.
     evaluations, calls : int
+    watch : Silent
+        Who is told of evaluations.
 
     Raises
     ------
@@ -131,8 +132,8 @@ class Primal:
         self.given: Any = cast("Any", args)
         self.positional = positional
         self.given_wrt = wrt
-        self.short_name = _name(f, "__name__")
-        self.name = name if name is not None else _name(f, "__qualname__")
+        self.short_name = function_name(f)
+        self.name = name if name is not None else function_name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
         self.names = argument_names(f, len(positional)) if names is None else list(names)
@@ -142,6 +143,7 @@ class Primal:
             together = Together(f, is_promised=True)
         self.evaluations = 0
         self.calls = 0
+        self.watch = _progress.current()
         self.changed: list[str] = []
 
         differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
@@ -175,6 +177,12 @@ class Primal:
         self.together = together
         self._outputs: Outputs | None = None
         self._values_at_point: Vector | None = None
+
+    def count(self, points: int = 1, calls: int = 1) -> None:
+        """Count evaluations of f."""
+        self.watch.evaluated(points)
+        self.evaluations += points
+        self.calls += calls
 
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
@@ -228,8 +236,7 @@ class Primal:
 
     def is_finite_at(self, point: Vector) -> bool:
         """Whether f can be evaluated at another flat point, and is finite there."""
-        self.evaluations += 1
-        self.calls += 1
+        self.count()
         try:
             with np.errstate(all="ignore"):
                 values = self.read(self.f(*self.arguments(self.make(point.copy()))))
@@ -243,8 +250,7 @@ class Primal:
         return values
 
     def _evaluate(self) -> Vector:
-        self.evaluations += 1
-        self.calls += 1
+        self.count()
         try:
             returned, changed = self.call(self.f, self.buffer())
         except FunctionError:
@@ -311,7 +317,9 @@ class Primal:
         """
         try:
             self.release()
-            return self.call(function)
+            with self.watch.during("evaluating the claim"):
+                self.watch.evaluated(0)
+                return self.call(function)
         except Exception as error:
             raise ClaimError(raised(keyword, error, "at the point")) from error
 
@@ -434,11 +442,6 @@ def _positions(wrt: Any, count: int) -> tuple[int, ...]:
     if len(set(positions)) < len(positions):
         raise UsageError(f"`wrt` must not name an argument twice, got {wrt!r}.")
     return positions
-
-
-def _name(f: Any, attribute: str) -> str:
-    f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
-    return str(getattr(f, attribute, None) or type(f).__name__)
 
 
 def raised(name: str, error: Exception, where: str) -> str:

@@ -230,8 +230,7 @@ class Problem:
     def visit(self, buffer: Vector, where: str = "beside the point") -> tuple[Vector, Moved]:
         """Evaluate f at a point of its own (n,), which it may keep: as `outputs`."""
         primal = self.primal
-        primal.evaluations += 1
-        primal.calls += 1
+        primal.count()
         with np.errstate(all="ignore"):
             values = [make(buffer) for make in self._makers]
             beside = tuple((part, primal.layout.leaf_vector(values, i) - buffer[part]) for part, i in self._rounded)
@@ -261,13 +260,14 @@ class Problem:
         ]
         arrays = primal.layout.stacked(rows, count)
         beside = tuple((span, primal.layout.leaf_rows(arrays, i) - rows[i]) for span, i in self._rounded)
+        primal.watch.evaluated(0)
         primal.calls += 1
         with np.errstate(all="ignore"):
             returned = primal.together.call(*primal.arguments(arrays))
         if returned is None:
             return None
         values = primal.read_many(returned, count)
-        primal.evaluations += count
+        primal.count(count, calls=0)
         return values, beside, tuple(len(one) > 1 for one in rows)
 
     def _rows(self, points: Points, part: slice, start: int, size: int) -> Matrix:

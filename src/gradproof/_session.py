@@ -123,6 +123,7 @@ class Session:
             level=level,
             domain=domain,
             rng=self.seed,
+            progress=False,  # f is not evaluated here
         )
         named = [f"{keyword}={keyword}" for keyword in self._claims]
         named += [] if wrt is None else [f"wrt={wrt!r}"]

@@ -13,6 +13,8 @@ from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import rules
 from gradproof._check import Options, Seed, check_autodiff
 from gradproof._errors import UsageError
+from gradproof._names import function_name
+from gradproof._progress import Setting, watching
 from gradproof._report import Report
 
 __all__ = ["check_rules"]
@@ -29,6 +31,7 @@ def check_rules(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> tuple[Report, ...]:
     """Check every hand-written rule that a function applies, each by itself on the arrays that it receives there.
 
@@ -81,6 +84,7 @@ def check_rules(
         confidence=confidence,
         level=level,
         rng=rng,
+        progress=progress,
     )
     whole = Jax.of(Packed(f, args, None))
     try:
@@ -89,13 +93,14 @@ def check_rules(
         raise UsageError(f"`f` cannot be traced with abstract values: {error}") from error
     if not found:
         raise UsageError("`f` applies no `jax.custom_vjp` or `jax.custom_jvp` function outside of loops and branches.")
-    return tuple(
-        check_autodiff(
-            Jax(rule.low, rule.high, name=rule.name),
-            options,
-            name=rule.name,
-            called="gradproof.jax.check_rules(f, args",
-            started=time.perf_counter(),
+    with watching(progress, function_name(f), started=time.perf_counter()):
+        return tuple(
+            check_autodiff(
+                Jax(rule.low, rule.high, name=rule.name),
+                options,
+                name=rule.name,
+                called="gradproof.jax.check_rules(f, args",
+                started=time.perf_counter(),
+            )
+            for rule in found
         )
-        for rule in found
-    )

@@ -14,6 +14,8 @@ import numpy as np
 from gradproof import _scipy, _scipy_parts
 from gradproof._check import Options, Seed, draw_seed
 from gradproof._errors import UsageError
+from gradproof._names import function_name
+from gradproof._progress import Setting, watching
 from gradproof._report import Report
 
 __all__ = ["check_constraint", "check_ivp", "check_least_squares", "check_minimize", "check_root"]
@@ -33,6 +35,7 @@ def check_minimize(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check the derivatives that are passed to `scipy.optimize.minimize`.
 
@@ -53,7 +56,7 @@ def check_minimize(
     bounds : scipy.optimize.Bounds or sequence of pairs, optional
         No evaluation leaves them: at a bound the slope is measured from the inside. A variable that equal bounds hold
         cannot be checked, and is noted.
-    rtol, max_bound, confidence, level, rng
+    rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -103,6 +106,7 @@ def check_minimize(
             level=level,
             domain=_scipy.bounds_of_pairs(bounds, point.size),
             rng=rng,
+            progress=progress,
         ),
         started=time.perf_counter(),
         words={"grad": "jac", "hvp": "hessp"},
@@ -143,6 +147,7 @@ def check_least_squares(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check the Jacobian, and a loss function, that are passed to `scipy.optimize.least_squares`.
 
@@ -163,7 +168,7 @@ def check_least_squares(
     f_scale : float
     args, kwargs
         Further arguments of `fun` and `jac`.
-    rtol, max_bound, confidence, level, rng
+    rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -206,6 +211,7 @@ def check_least_squares(
         level=level,
         domain=_scipy.bounds_of_sides(bounds, point.size),
         rng=draw_seed(rng),
+        progress=progress,
     )
     call = _scipy.Call(
         written=_scipy.written(
@@ -224,11 +230,12 @@ def check_least_squares(
     )
     residuals = _scipy.adapted(fun, _scipy.vector, **keywords)
     claims = {"jac": _scipy.adapted(jac, _scipy.matrix, **keywords)}
-    reports = [("", call.check(residuals, (point, *further), claims))]
-    if robust is not None:
-        z = (np.asarray(residuals(point.copy(), *further), dtype=np.float64) / f_scale) ** 2
-        if np.isfinite(z).all():
-            reports.append(("loss", _scipy_parts.check_loss(call, robust, z)))
+    with watching(progress, function_name(fun), started=call.started):
+        reports = [("", call.check(residuals, (point, *further), claims))]
+        if robust is not None:
+            z = (np.asarray(residuals(point.copy(), *further), dtype=np.float64) / f_scale) ** 2
+            if np.isfinite(z).all():
+                reports.append(("loss", _scipy_parts.check_loss(call, robust, z)))
     return _scipy.merged(reports, "jac+loss")
 
 
@@ -243,6 +250,7 @@ def check_root(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check the Jacobian that is passed to `scipy.optimize.root` or `fsolve`.
 
@@ -256,7 +264,7 @@ def check_root(
         Further arguments of both callables.
     jac : callable or True
         ``jac(x, *args) -> array_like, shape (n, n)``: rows are functions, columns variables.
-    rtol, max_bound, confidence, level, rng
+    rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -293,7 +301,7 @@ def check_root(
         value, claim = _scipy.adapted(fun, _scipy.vector), _scipy.adapted(jac, _scipy.matrix)  # pyright: ignore[reportArgumentType]
     call = _scipy.Call(
         written=_scipy.written("check_root", fun, "x0", args=further or None, jac=jac),
-        options=Options(rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng),
+        options=Options(rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress),
         started=time.perf_counter(),
     )
     return call.check(value, (point, *further), {"jac": claim})
@@ -309,6 +317,7 @@ def check_constraint(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check the derivatives of a constraint of `scipy.optimize.minimize`.
 
@@ -322,7 +331,7 @@ def check_constraint(
         The point.
     bounds : scipy.optimize.Bounds or sequence of pairs, optional
         As for `check_minimize`.
-    rtol, max_bound, confidence, level, rng
+    rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -364,6 +373,7 @@ def check_constraint(
         level=level,
         domain=_scipy.bounds_of_pairs(bounds, point.size),
         rng=draw_seed(rng),
+        progress=progress,
     )
     call = _scipy.Call(
         written=f"gradproof.scipy.check_constraint(constraint, x0{'' if bounds is None else ', bounds=bounds'}",
@@ -373,10 +383,11 @@ def check_constraint(
     value = _scipy.adapted(fun, _scipy.vector)
     reports: list[tuple[str, Report]] = []
     jacobian = _scipy.adapted(jac, _scipy.matrix) if jac is not None else None
-    if jacobian is not None:
-        reports.append(("", call.check(value, (point, *further), {"jac": jacobian})))
-    if hess is not None:
-        reports += _scipy_parts.check_lagrangian(call, value, jacobian, hess, point)
+    with watching(progress, function_name(fun), started=call.started):
+        if jacobian is not None:
+            reports.append(("", call.check(value, (point, *further), {"jac": jacobian})))
+        if hess is not None:
+            reports += _scipy_parts.check_lagrangian(call, value, jacobian, hess, point)
     return _scipy.merged(reports, "hess" if jacobian is None else "jac+hess")
 
 
@@ -393,6 +404,7 @@ def check_ivp(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check the Jacobian that is passed to `scipy.integrate.solve_ivp` with the methods Radau, BDF and LSODA.
 
@@ -411,7 +423,7 @@ def check_ivp(
         Further arguments of both callables.
     vectorized : bool
         As in `solve_ivp`: `fun` takes a state of shape (n, k).
-    rtol, max_bound, confidence, level, rng
+    rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -445,7 +457,9 @@ def check_ivp(
         written=_scipy.written(
             "check_ivp", fun, "t, y", jac=jac, args=further or None, vectorized=True if vectorized else None
         ),
-        options=Options(wrt=1, rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng),
+        options=Options(
+            wrt=1, rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress
+        ),
         started=time.perf_counter(),
     )
     return call.check(value, (float(t), state, *further), {"jac": claim})

@@ -14,6 +14,7 @@ import torch
 from gradproof._backends._torch_module import WRT, TorchModule
 from gradproof._check import Options, Seed, check_autodiff
 from gradproof._errors import UsageError
+from gradproof._progress import Setting
 from gradproof._report import Report
 
 __all__ = ["check_module"]
@@ -32,6 +33,7 @@ def check_module(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    progress: Setting = None,
 ) -> Report:
     """Check whether the gradient that PyTorch computes for a model is the derivative of its loss.
 
@@ -55,7 +57,7 @@ def check_module(
     modes : tuple of str, optional
         As for `gradproof.check`, but reverse mode alone by default, because that is what training uses; None takes
         every mode that PyTorch has for this model.
-    rtol, max_bound, confidence, level, rng
+    rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -105,6 +107,7 @@ def check_module(
         confidence=confidence,
         level=level,
         rng=rng,
+        progress=progress,
     )
     written = "" if wrt == "parameters" else f", wrt={wrt!r}"
     return check_autodiff(

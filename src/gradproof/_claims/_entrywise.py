@@ -190,7 +190,8 @@ class Entries:
         # What deviates, on steps of its own: of many inputs, those with the clearest deviations.
         self._columns(self.seen.clearest()[:CONFIRMED], None)
         if self.seen.failing.any():
-            self._confirm(rtol)
+            with self.claimed.primal.watch.during("confirming"):
+                self._confirm(rtol)
         if self.wrong is None and self.kinks:
             return Doubt()
         return self._settle(rtol)
@@ -212,6 +213,7 @@ class Entries:
             inputs = inputs[~odd[inputs]]
             if not inputs.size:
                 continue
+            self.claimed.primal.watch.measure(len(inputs), of=self.n, each=2)
             plus, minus = self._values(inputs, h)
             bar = noise / h + cubic * h**2
             if np.linalg.norm(bar * weights) > 1e-3 * math.sqrt(self.m / self.n):
@@ -227,6 +229,7 @@ class Entries:
             plus -= 2 * learned.known.f0
             odd[inputs] |= ~(np.abs(plus, out=plus) <= 2 * (square * h**2 + 8 * sigma)).all(axis=1)
             odd[inputs] |= ~self.seen.put(inputs, residual, bar * weights, self.tolerance * weights)
+        self.claimed.primal.watch.measure(0, of=0, each=0)
         return odd
 
     def _values(self, inputs: NDArray[np.intp], step: float) -> tuple[Vector, Vector]:

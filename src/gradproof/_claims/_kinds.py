@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _backends, _contracts, _prove
+from gradproof import _backends, _contracts, _progress, _prove
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import (
     COLUMNS,
@@ -297,18 +297,16 @@ def _along_tangents(
     def along(*weights: Any) -> Any:
         if any(np.iscomplexobj(part) for part in weights):
             # The complex step, which counts for two.
-            primal.evaluations += 2
+            primal.count(2)
             values = complex_leaves(primal, (point + tangents @ np.concatenate(weights)).astype(np.complex128))
         else:
             values = primal.make(moved(weights))
-            primal.evaluations += 1
-        primal.calls += 1
+            primal.count()
         return primal.f(*primal.arguments(values))
 
     def reference_along(*weights: Any) -> Any:
         assert reference is not None
-        primal.evaluations += 1
-        primal.calls += 1
+        primal.count()
         return reference(*primal.arguments(double_leaves(primal, moved(weights))))
 
     def many_along(*weights: Vector) -> Any:
@@ -317,8 +315,7 @@ def _along_tangents(
         if bounds is not None and not ((bounds[0] <= points) & (points <= bounds[1])).all():
             raise ArithmeticError("outside the domain")
         arrays = primal.layout.stacked([points[:, leaf.start : leaf.stop] for leaf in primal.leaves], len(points))
-        primal.evaluations += len(points)
-        primal.calls += 1
+        primal.count(len(points))
         return primal.together.call(*primal.arguments(arrays))
 
     together = primal.together
@@ -331,6 +328,7 @@ def _along_tangents(
         together=None if together is None else Together(many_along, is_promised=together.is_promised),
     )
     reduced.short_name = primal.short_name
+    reduced.watch = _progress.SILENT  # `along` and the others tell
     reduced.deferred = primal.deferred
     reduced.leaves = tuple(
         Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)

@@ -353,7 +353,8 @@ class LinearProof:
         if accused or outcome.verdict is Verdict.WRONG:
             own = self.samples if unit == self.claimed.measured else Samples(self.samples.at_point)
             scene = self._scene(own, self.probe.eps, outcome.rtol)
-            located = locate(scene, u, outcome)
+            with self.primal.watch.during("locating"):
+                located = locate(scene, u, outcome)
             self._add(located)
             if self.m > 1:
                 words = located[0].kind if len(located) == 1 else f"{len(located)} findings"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts, _prove, _run
+from gradproof import _contracts, _progress, _prove, _run
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, spread
@@ -92,12 +92,12 @@ class _Proof:
         primal = self.primal
 
         def products(*args: Any) -> Vector:
-            primal.evaluations += 1
-            primal.calls += 1
+            primal.count()
             return self.cotangents @ primal.read(primal.f(*args)) + self.offsets
 
         reduced = Primal(products, primal.given, primal.given_wrt, name=primal.name, names=primal.names, is_vector=True)
         reduced.short_name = primal.short_name
+        reduced.watch = _progress.SILENT  # `products` tells
         return reduced
 
     def run(self) -> Proved:
@@ -289,8 +289,7 @@ class _Proof:
         for step in (1e-3, -1e-3):
             moved = primal.point.copy()
             moved[j] += step * max(abs(moved[j]), 1e-3)
-            primal.evaluations += 1
-            primal.calls += 1
+            primal.count()
             try:
                 values.append(primal.read(primal.f(*primal.arguments(primal.make(moved)))))
             except (ValueError, ArithmeticError):

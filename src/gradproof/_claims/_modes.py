@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradproof import _prove
+from gradproof import _progress, _prove
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
@@ -145,6 +145,7 @@ def prove_modes(
     proved_in_reverse: dict[str, tuple[Function, Proved]] = {}
     calls = 0
     for mode in wanted:
+        _progress.current().look(mode=mode)
         outer, _, inner = mode.partition("-")
         before = next((one for one in results if one.mode == inner and one.verdict is not Verdict.CORRECT), None)
         if before is not None and before.verdict in (None, Verdict.WRONG):

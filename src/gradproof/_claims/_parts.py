@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from gradproof import _progress
 from gradproof._report import Finding, Severity
 
 Refute = Callable[[Any], "Finding | None"]
@@ -98,7 +99,8 @@ def _refuted(parts: Sequence[Part], refute: Refute) -> list[tuple[Part, Finding]
             if any(part.owner is other.owner for other, _ in wrong):
                 continue
             function = part.function(received=received)
-            found = None if function is None else refute(function)
+            with _progress.current().during("locating", f"in {part.path}"):
+                found = None if function is None else refute(function)
             if found is not None:
                 wrong.append((part, found))
         if wrong:

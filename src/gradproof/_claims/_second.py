@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts
+from gradproof import _contracts, _progress
 from gradproof._claims._around import EPS64, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
@@ -72,6 +72,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         return undefined(primal, task.options, findings=[], keyword=keyword)
     n = len(primal.point)
     shell = gradient_function(primal, lambda *_: primal.tangent(np.zeros(n)))
+    shell.watch = _progress.SILENT  # it is no evaluation
     everything = tuple(range(len(primal.leaves)))
     lower, upper = task.around.sides(primal, everything)
     directions = Directions(primal.leaves, primal.point, np.zeros(n), task.options.seed, lower, upper)

@@ -59,7 +59,7 @@ def _block_advice(output: Shape, leaf: Shape, given: Shape) -> str:
         return f"`np.moveaxis(..., {axes})` fits: the axes of the output come first."
     if math.prod(given) == math.prod(flat):
         return f"`.reshape{output + leaf}` fits."
-    return f"it has the shape {output + leaf} of output and leaf, or {flat}."
+    return f"It has the shape {output + leaf} of output and leaf, or {flat}."
 
 
 def _squeezed(shape: Shape) -> Shape:
@@ -79,4 +79,4 @@ def _advice(shape: Shape, gradient: Array, noun: str) -> str:
                 return f"`.sum(axis={axis})` fits: was the leaf broadcast along it?"
             if tuple(1 if i in axes else length for i, length in enumerate(gradient.shape)) == shape:
                 return f"`.sum(axis={axis}, keepdims=True)` fits: was the leaf broadcast along it?"
-    return f"a {noun} has the shape of the leaf it belongs to."
+    return f"A {noun} has the shape of the leaf it belongs to."

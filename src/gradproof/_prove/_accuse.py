@@ -26,7 +26,7 @@ from gradproof._prove._locate import (
     wrong_place,
 )
 from gradproof._prove._maps import Region
-from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
 from gradproof._report import Severity, Verdict
 
 Floats = NDArray[np.float64]
@@ -39,6 +39,7 @@ NAMED = 3
 ONE_BY_ONE = 16
 
 
+@in_phase("locating")
 def accuse(
     meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float, most: int | None = None
 ) -> Asking[set[int]]:

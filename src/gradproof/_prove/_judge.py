@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._line import Shape, ShapeKind, learn
 from gradproof._prove._certificate import error_bound
-from gradproof._prove._measure import Asking, Measured, Meter, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Tier, in_phase
 from gradproof._report import Reason
 
 Floats = NDArray[np.float64]
@@ -391,6 +391,7 @@ class SecondLook:
     measured: Measured
 
 
+@in_phase("confirming")
 def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[SecondLook]:
     """Measure a deviation again, on independent steps, before it is believed.
 

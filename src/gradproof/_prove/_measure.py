@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
-from collections.abc import Generator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 
 EPS64 = 2.0**-52
 # Roundings of f, in the claim's precision, by which a natural step may move it where the claim has underflown to 0.
@@ -31,12 +33,14 @@ class Question:
 
     `of` says what to evaluate: "f", "reference" (the user's trusted, more precise f), or "complex": the imaginary part
     of f(x + i t v). With `entries` each of these moves by itself in place of v, and the values come entry by entry.
+    `phase` is what they are for, in a word for people: "proving", "confirming" or "locating".
     """
 
     direction: Direction
     steps: Floats
     of: str = "f"
     entries: tuple[int, ...] = ()
+    phase: str = "proving"
 
 
 Asking = Generator[Question, Floats, Result]
@@ -181,6 +185,7 @@ class Meter:
         # What was measured, for the reader of the report.
         self.slopes: list[Measured] = []
         self.pairs: list[tuple[Direction, Residual, float]] = []
+        self.phase = "proving"
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
 
     def lost_beside(self, value: float) -> float:
@@ -261,7 +266,7 @@ class Meter:
             continuous=self.continuous,
             resolution=self.resolution,
         )
-        found = yield from _along(direction, line)
+        found = yield from self._along(direction, line)
         self.random |= found.repeats_differ
         moved = bool(np.any(found.plus != found.f0) or np.any(found.minus != found.f0))
         self.moved |= moved
@@ -290,11 +295,13 @@ class Meter:
             if name == "complex":
                 # Squire and Trapp, SIAM Review 40 (1998): f(x + i h v) = f + i h f' - h**2 f'' / 2: no cancellation.
                 step = 1e-20
-                values = np.asarray((yield Question(direction, np.array([step]), name)), dtype=np.float64)
+                values = np.asarray(
+                    (yield Question(direction, np.array([step]), name, phase=self.phase)), dtype=np.float64
+                )
                 value = float(values.reshape(-1)[0]) / step
                 bar = 64 * EPS64 * (absolute + abs(value) + scale)
             else:
-                found = yield from _along(direction, slope(self.jitter, eps=EPS64, scale=scale), name)
+                found = yield from self._along(direction, slope(self.jitter, eps=EPS64, scale=scale), name)
                 value, bar = float(found.value[0]), float(found.bar[0]) + 8 * EPS64 * absolute
             if math.isfinite(value) and math.isfinite(bar):
                 return value, bar
@@ -304,11 +311,12 @@ class Meter:
         """Judge whether f is smooth enough along a direction for a small deviation to be the claim's fault."""
         noise = float(measured.slope.noise[0])
         line = shape_near(measured.deviation, float(measured.slope.f0[0]), noise, far=far)
-        return (yield from _along(measured.direction, line))
+        return (yield from self._along(measured.direction, line))
 
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
         """Values at +step and -step."""
-        values = np.asarray((yield Question(direction, np.array([step, -step]))), dtype=np.float64).reshape(2, -1)
+        question = Question(direction, np.array([step, -step]), phase=self.phase)
+        values = np.asarray((yield question), dtype=np.float64).reshape(2, -1)
         return float(values[0, 0]), float(values[1, 0])
 
     def known_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
@@ -356,7 +364,7 @@ class Meter:
             return [None] * len(entries)
         step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
         direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entries[0])
-        question = Question(direction, np.array([step, -step]), entries=tuple(entries))
+        question = Question(direction, np.array([step, -step]), entries=tuple(entries), phase=self.phase)
         values = np.asarray((yield question), dtype=np.float64).reshape(len(entries), 2)
         found: list[Residual | None] = []
         for entry, (plus, minus) in zip(entries, values.tolist(), strict=True):
@@ -367,13 +375,34 @@ class Meter:
             found.append(residual if math.isfinite(bar) else None)
         return found
 
+    def _along(self, direction: Direction, line: Generator[Floats, Floats, Result], of: str = "f") -> Asking[Result]:
+        """Turn what a line asks (steps) into questions (direction and steps)."""
+        try:
+            steps = next(line)
+            while True:
+                values = yield Question(direction, steps, of, phase=self.phase)
+                steps = line.send(values)
+        except StopIteration as stop:
+            return stop.value
 
-def _along(direction: Direction, line: Generator[Floats, Floats, Result], of: str = "f") -> Asking[Result]:
-    """Turn what a line asks (steps) into questions (direction and steps)."""
-    try:
-        steps = next(line)
-        while True:
-            values = yield Question(direction, steps, of)
-            steps = line.send(values)
-    except StopIteration as stop:
-        return stop.value
+
+def in_phase(
+    phase: str,
+) -> Callable[
+    [Callable[Concatenate[Meter, Given], Asking[Result]]], Callable[Concatenate[Meter, Given], Asking[Result]]
+]:
+    """Let the questions of what asks a meter say what they are for."""
+
+    def named(
+        asks: Callable[Concatenate[Meter, Given], Asking[Result]],
+    ) -> Callable[Concatenate[Meter, Given], Asking[Result]]:
+        @ft.wraps(asks)
+        def asking(meter: Meter, *args: Given.args, **options: Given.kwargs) -> Asking[Result]:
+            before, meter.phase = meter.phase, phase
+            result = yield from asks(meter, *args, **options)
+            meter.phase = before
+            return result
+
+        return asking
+
+    return named

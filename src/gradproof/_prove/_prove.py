@@ -370,7 +370,7 @@ class _Proof:
                 bound=bound,
                 deviation=judgement.deviation / rest.scale,
                 noticeable=bound * math.sqrt(rest.size),
-                note=f"kink in {len(leaf.entries)} entries, the claim is a valid subgradient; bound of the others",
+                note=f"kink in {_entries(len(leaf.entries))}, the claim is a valid subgradient; bound of the others",
             )
 
     def _certify_flat(self, group: tuple[int, ...], *, only: bool = False) -> Asking[None]:
@@ -420,3 +420,7 @@ class _Proof:
             kind="f is not deterministic: it gives different values at the same point",
             advice="Fix the seed inside f; the error bars include the spread, which hides small errors.",
         )
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"

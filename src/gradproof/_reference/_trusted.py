@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _backends
+from gradproof import _backends, _progress
 from gradproof._errors import FunctionError
 from gradproof._layout import Layout
 from gradproof._primal import Primal
@@ -57,6 +57,7 @@ class Trusted:
             primal.given_wrt,
             is_vector=is_vector,
         )
+        self._of.watch = _progress.SILENT  # `_count` tells
         self._counted = 0
         if is_vector and self._of.outputs.size != primal.outputs.size:
             raise FunctionError(
@@ -81,8 +82,7 @@ class Trusted:
     def _count(self) -> None:
         new = self._of.evaluations - self._counted
         self._counted += new
-        self._primal.evaluations += new
-        self._primal.calls += new
+        self._primal.count(new, new)
 
 
 def double_leaves(primal: Primal, buffer: Vector) -> list[Any]:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
+from gradproof._render._columns import fold
 from gradproof._render._text import styled, text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
     from gradproof._compare import CaseChanges, Comparison
+
+INDENT = 8
 
 
 def changes_view(comparison: Comparison) -> ChangesView:
@@ -26,24 +29,25 @@ class ChangesView:
         self.comparison = comparison
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        width = options.max_width
         for case in self.comparison.changed:
-            yield from _case(case)
+            yield from _case(case, width)
         for word, names in (("new", self.comparison.new), ("gone", self.comparison.gone)):
             for name in names:
-                yield styled((f"{word:8}", "bold"), (name, ""))
+                yield fold(styled((f"{word:{INDENT}}", "bold"), (name, "")), width, INDENT)
         if self.comparison.changed or self.comparison.new or self.comparison.gone:
             yield ""
-        yield text(_last_line(self.comparison))
+        yield fold(text(_last_line(self.comparison)), width)
 
 
-def _case(case: CaseChanges) -> Iterator[RenderableType]:
-    from rich.padding import Padding
-
+def _case(case: CaseChanges, width: int) -> Iterator[RenderableType]:
     word, style = ("worse", "bold red") if case.worse else ("better", "bold green")
-    yield styled((f"{word:8}", style), (case.name, "bold"))
+    yield fold(styled((f"{word:{INDENT}}", style), (case.name, "bold")), width, INDENT)
     for change in case.changes:
         parts = (change.where, "bold"), ("  " if change.where else "", ""), (change.what, "red" if change.worse else "")
-        yield Padding(styled(*parts), (0, 0, 0, 8))
+        for line in fold(styled(*parts), width - INDENT, 2).split("\n"):
+            line.pad_left(INDENT)
+            yield line
 
 
 def _last_line(comparison: Comparison) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
-from gradproof._render._text import STYLES, plain_table, report_view, styled, text, worst_bound
+from gradproof._render._columns import table
+from gradproof._render._numbers import TIE
+from gradproof._render._text import STYLES, fields, report_view, styled, text, worst_bound
 from gradproof._report import Finding, Report, Severity, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.table import Table
     from rich.text import Text
 
 # Room for the table of comparisons; below it they are shown one under the other.
@@ -86,10 +87,10 @@ class DemoView:
         yield text("Gradient checking, as the course teaches it, and with proof", "bold")
         yield ""
         if options.max_width >= WIDE:
-            yield _comparison_table(result.comparisons)
+            yield from _comparison_table(result.comparisons, options)
         else:
             for comparison in result.comparisons:
-                yield from _comparison_block(comparison)
+                yield from _comparison_block(comparison, options.max_width)
         for comparison in result.comparisons:
             if comparison.report.verdict is not Verdict.CORRECT:
                 yield ""
@@ -106,7 +107,7 @@ class DemoView:
             "gradproof measures the noise, chooses the steps and states the error bar that is left."
         )
         yield ""
-        yield _step_table(result)
+        yield from _step_table(result, options)
         yield ""
         yield text(
             "Gradient checking is slow next to training: run it to make sure that your code is correct, "
@@ -118,55 +119,53 @@ class DemoView:
                 yield text(f"UNEXPECTED: the verdict on '{comparison.title}' is not the known truth.", "bold red")
 
 
-def _comparison_table(comparisons: tuple[Comparison, ...]) -> Table:
-    table = plain_table()
-    table.add_column("check", no_wrap=True)
-    table.add_column("course's rule", no_wrap=True)
-    table.add_column("difference", justify="right", no_wrap=True)
-    table.add_column("evals", justify="right", no_wrap=True)
-    table.add_column("gradproof", overflow="fold")
-    table.add_column("evals", justify="right", no_wrap=True)
-    for comparison in comparisons:
-        table.add_row(
+def _comparison_table(comparisons: tuple[Comparison, ...], options: ConsoleOptions) -> Iterator[Text]:
+    differences = numbers.column([comparison.difference for comparison in comparisons], 3)
+    rows = [
+        [
             text(comparison.title),
             _rule_says(comparison.rule_accepts, comparison.report.correct),
-            numbers.significant(comparison.difference, 3),
-            f"{comparison.rule_evaluations:,}",
+            text(difference),
+            text(f"{comparison.rule_evaluations:,}"),
             _proof_says(comparison.report),
-            f"{comparison.report.cost.evaluations:,}",
-        )
-    return table
+            text(f"{comparison.report.cost.evaluations:,}"),
+        ]
+        for comparison, difference in zip(comparisons, differences, strict=True)
+    ]
+    return table(
+        ["check", "course's rule", "difference", "evals", "gradproof", "evals"],
+        rows,
+        width=options.max_width,
+        right=("difference", "evals"),
+        folded=("gradproof", "check"),
+        ascii_only=options.ascii_only,
+    )
 
 
-def _comparison_block(comparison: Comparison) -> Iterator[RenderableType]:
-    from rich.table import Table
-
+def _comparison_block(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     report = comparison.report
     yield text(comparison.title, "bold")
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
     rule = _rule_says(comparison.rule_accepts, report.correct)
     rule.append(f", difference {numbers.significant(comparison.difference, 3)}")
-    grid.add_row("  course's rule", rule.append(f", {comparison.rule_evaluations:,} evaluations"))
-    grid.add_row("  gradproof", _proof_says(report).append(f", {report.cost.evaluations:,} evaluations"))
-    yield grid
+    rule.append(f", {comparison.rule_evaluations:,}{TIE}evaluations")
+    proof = _proof_says(report).append(f", {report.cost.evaluations:,}{TIE}evaluations")
+    yield from fields([("course's rule", rule), ("gradproof", proof)], width)
 
 
-def _step_table(result: DemoResult) -> Table:
-    table = plain_table()
-    table.add_column("epsilon", justify="right", no_wrap=True)
-    table.add_column("difference", justify="right", no_wrap=True)
-    table.add_column("noise alone", justify="right", no_wrap=True)
-    table.add_column("course's rule")
-    for step in result.steps:
-        table.add_row(
-            numbers.scientific(step.epsilon, 0),
-            numbers.significant(step.difference, 2),
-            numbers.significant(step.from_noise, 2),
+def _step_table(result: DemoResult, options: ConsoleOptions) -> Iterator[Text]:
+    differences = numbers.column([step.difference for step in result.steps])
+    noises = numbers.column([step.from_noise for step in result.steps])
+    rows = [
+        [
+            text(numbers.scientific(step.epsilon, 0)),
+            text(difference),
+            text(noise),
             _rule_says(step.accepts, truth=True),
-        )
-    return table
+        ]
+        for step, difference, noise in zip(result.steps, differences, noises, strict=True)
+    ]
+    headers = ["epsilon", "difference", "noise alone", "course's rule"]
+    return table(headers, rows, width=options.max_width, right=headers[:3], ascii_only=options.ascii_only)
 
 
 def _rule_says(accepts: bool, truth: bool) -> Text:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
+
+# A blank that is no place to break a line; `fold` makes it a plain one.
+TIE = "\u00a0"
 
 
-def significant(value: float | None, digits: int = 2) -> str:
-    """`value` with `digits` significant digits, as short as it goes: ``3.1e-7``, ``0.0031``, ``-`` for None."""
+def significant(value: float | None, digits: int = 2, *, zeros: bool = False) -> str:
+    """`value` with `digits` significant digits: ``3.1e-7``, ``0.0031``, ``-`` for None.
+
+    As short as it goes, ``2e-7``, or with all `zeros`, ``2.0e-7``.
+    """
     if value is None:
         return "-"
     if value == 0 or not math.isfinite(value):
@@ -14,7 +22,17 @@ def significant(value: float | None, digits: int = 2) -> str:
     rounded = float(f"{value:.{digits - 1}e}")
     if 1e-3 <= abs(rounded) < 10 ** max(digits, 4):
         return f"{rounded:.{max(0, digits - 1 - _exponent(rounded))}f}"
-    return scientific(rounded, digits - 1)
+    return scientific(rounded, digits - 1, zeros=zeros)
+
+
+def column(values: Sequence[float | None], digits: int = 2) -> list[str]:
+    """Numbers as `significant` writes them, below each other by their decimal points; what is none ends with them."""
+    texts = [significant(value, digits, zeros=True) for value in values]
+    points = [re.search(r"[.e]|$", text).start() for text in texts if text[0].isdigit()]  # pyright: ignore[reportOptionalMemberAccess]
+    left = max(points, default=0)
+    aligned = [" " * (left - points.pop(0)) + text if text[0].isdigit() else text for text in texts]
+    width = max(map(len, aligned), default=0)
+    return [text.ljust(width) if text.lstrip()[0].isdigit() else text.rjust(width) for text in aligned]
 
 
 def error_bar(value: float) -> str:
@@ -82,17 +100,17 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def printable(text: str) -> str:
     """`text` on one line, with characters that would move the cursor or change colours written as escapes."""
     flat = " ".join(text.split("\n"))
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)
+    return "".join(c if c.isprintable() or c == TIE else repr(c)[1:-1] for c in flat)
 
 
 def _exponent(value: float) -> int:
     return math.floor(math.log10(abs(value)))
 
 
-def scientific(value: float, digits: int) -> str:
-    """``3.1e-7``: at most `digits` digits after the point, no zero too many."""
+def scientific(value: float, digits: int, *, zeros: bool = False) -> str:
+    """``3.1e-7``: `digits` digits after the point, or no zero too many."""
     mantissa, exponent = f"{value:.{digits}e}".split("e")
-    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa and not zeros else mantissa
     return f"{mantissa}e{int(exponent)}"
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
-from gradproof._render._text import STYLES, plain_table, text, worst_bound
-from gradproof._report import WORST_FIRST, Report, Verdict
+from gradproof._render._columns import table
+from gradproof._render._text import STYLES, text, worst_bound
+from gradproof._report import WORST_FIRST, Report, Severity, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -42,24 +43,28 @@ class SummaryView:
         self.cases = cases
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        table = plain_table()
-        table.add_column("case", overflow="fold")
-        table.add_column("verdict", no_wrap=options.max_width >= 50, overflow="fold")
-        table.add_column("worst bound" if options.max_width >= 60 else "bound", justify="right", no_wrap=True)
-        table.add_column("evaluations" if options.max_width >= 60 else "evals", justify="right", no_wrap=True)
-        for case in sorted(self.cases, key=_rank):
+        cases = sorted(self.cases, key=_rank)
+        bounds = numbers.column([_bound(case.report) for case in cases])
+        rows: list[list[Text]] = []
+        for case, bound in zip(cases, bounds, strict=True):
             if case.report is None:
-                table.add_row(text(case.name), text("could not run", "bold red"), "-", "-")
-                continue
-            verdict = case.report.verdict
-            bound = worst_bound(case.report.leaves) if verdict is Verdict.CORRECT else None
-            table.add_row(
-                text(case.name),
-                text(verdict.value, STYLES[verdict]),
-                numbers.significant(bound),
-                f"{case.report.cost.evaluations:,}",
-            )
-        yield table
+                verdict, evaluations = text("could not run", "bold red"), "-"
+            else:
+                verdict = text(case.report.verdict.value, STYLES[case.report.verdict])
+                evaluations = f"{case.report.cost.evaluations:,}"
+            rows.append([text(case.name), verdict, text(bound), text(evaluations)])
+        is_wide = options.max_width >= 70
+        last = ["worst bound", "evaluations"] if is_wide else ["bound", "evals"]
+        if options.max_width < 50:
+            rows, last = [row[:2] for row in rows], []
+        yield from table(
+            ["case", "verdict", *last],
+            rows,
+            width=options.max_width,
+            right=last,
+            folded=["case"],
+            ascii_only=options.ascii_only,
+        )
 
 
 def tally(cases: Sequence[NamedReport]) -> Text:
@@ -73,9 +78,15 @@ def tally(cases: Sequence[NamedReport]) -> Text:
     return line.append(", ").append(f"{failed} could not run", "bold red") if failed else line
 
 
+def _bound(report: Report | None) -> float | None:
+    return worst_bound(report.leaves) if report is not None and report.correct else None
+
+
 def _rank(case: NamedReport) -> tuple[int, float]:
+    """Worst first: by verdict, then by the number of errors, or by the bound."""
     if case.report is None:
         return 1, 0.0
     verdict = case.report.verdict
-    rank = 0 if verdict is Verdict.WRONG else 1 + WORST_FIRST.index(verdict)
-    return rank, -(worst_bound(case.report.leaves) or 0.0)
+    if verdict is Verdict.WRONG:
+        return 0, -sum(finding.severity is Severity.ERROR for finding in case.report.findings)
+    return 1 + WORST_FIRST.index(verdict), -(_bound(case.report) or 0.0)

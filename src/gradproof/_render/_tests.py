@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gradproof._render import _numbers as numbers
+from gradproof._render._columns import fold
 from gradproof._render._summary import NamedReport, tally
-from gradproof._render._text import finding_place, reason_text
-from gradproof._report import WORST_FIRST, Report, Severity, Verdict
+from gradproof._render._text import finding_place, reason_text, text
+from gradproof._report import WORST_FIRST, Finding, Report, Severity
 
 MOST_TESTS = 25
 
@@ -29,7 +29,7 @@ def tests_text(
     errors : sequence of mapping
         ``case``, ``error`` and ``message`` of what could not run.
     width : int
-        Lines are wrapped to it, except within a reproducer.
+        Lines are wrapped to it.
     verbose : bool
         Whether a run in which all are correct is counted as well.
     """
@@ -51,17 +51,34 @@ def tests_text(
     return "\n".join([*lines, tally(named).plain])
 
 
-def _essence(report: Report) -> Iterator[str]:
-    """The first error or doubt in a line, and how to see it again."""
-    subject = f"{report.name}: " if report.name else ""
-    weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
-    shown = weighty[0] if weighty else next(iter(report.findings), None)
+def headline(report: Report) -> str:
+    """The verdict and the first error or doubt: what there is room for in a list of failures."""
+    return "  ".join(part for part in (report.verdict.value, _told(report)) if part)
+
+
+def _told(report: Report) -> str:
+    """The first error or doubt, or why there is no verdict."""
+    shown = _first(report)
     if shown is not None:
+        weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
         place = finding_place(shown)
         more = f", and {numbers.count(len(weighty) - 1, 'more finding')}" if len(weighty) > 1 else ""
-        yield f"{subject}{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
-    elif report.verdict is Verdict.INCONCLUSIVE and report.reason is not None:
-        yield f"{subject}{reason_text(report.reason)}"
+        return f"{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
+    return "" if report.reason is None else reason_text(report.reason)
+
+
+def _first(report: Report) -> Finding | None:
+    """The first finding that is no note, or else the first note."""
+    weighty = (finding for finding in report.findings if finding.severity is not Severity.NOTE)
+    return next(weighty, next(iter(report.findings), None))
+
+
+def _essence(report: Report) -> Iterator[str]:
+    """The first error or doubt in a line, and how to see it again."""
+    told = _told(report)
+    if told:
+        yield f"{report.name}: {told}" if report.name else told
+    shown = _first(report)
     if shown is not None and shown.reproducer:
         yield shown.reproducer
     else:
@@ -69,7 +86,5 @@ def _essence(report: Report) -> Iterator[str]:
 
 
 def _wrapped(texts: Iterable[str], width: int) -> Iterator[str]:
-    for text in texts:
-        yield from textwrap.wrap(
-            numbers.printable(text), width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
-        )
+    for one in texts:
+        yield from (f"    {line}" for line in fold(text(one), width - 4).plain.split("\n"))

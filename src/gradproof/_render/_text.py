@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
+from gradproof._render._columns import GAP, fold, table
+from gradproof._render._numbers import TIE
 from gradproof._report import WORST_FIRST, Finding, LeafResult, Reason, Report, Severity, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.table import Table
     from rich.text import Text
 
 DEFAULT_WIDTH = 100
@@ -97,26 +98,27 @@ class ReportView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         report, width = self.report, options.max_width
         plus_minus = "+-" if options.ascii_only else "±"
-        yield banner(report)
+        yield fold(banner(report), width)
         shown = report.findings[:MOST_FINDINGS]
         for finding in shown:
             yield ""
-            yield from _finding(finding, plus_minus)
+            yield from _finding(finding, plus_minus, width)
         if len(report.findings) > len(shown):
             yield ""
-            yield text(f"and {numbers.count(len(report.findings) - len(shown), 'more finding')}: see report.findings")
+            more = f"and {numbers.count(len(report.findings) - len(shown), 'more finding')}: see report.findings"
+            yield fold(text(more), width)
         if report.reason is not None and not any(finding.advice for finding in report.findings):
-            yield from _fields([("next", text(_WHAT_TO_DO[report.reason]))])
+            yield from fields([("next", text(_WHAT_TO_DO[report.reason]))], width)
         if report.leaves:
             yield ""
-            yield from _leaves(report.leaves, width)
+            yield from _leaves(report.leaves, width, ascii_only=options.ascii_only)
         yield ""
         certificate = " ".join(_certificate(report))
         if certificate:
-            yield text(certificate, "dim")
+            yield fold(text(certificate, "dim"), width)
         if report.modes:
-            yield text(_modes(report), "dim")
-        yield text(_cost(report), "dim")
+            yield fold(text(_modes(report), "dim"), width)
+        yield fold(text(_cost(report), "dim"), width)
 
 
 def text(content: str, style: str = "") -> Text:
@@ -174,10 +176,11 @@ def leaf_order(leaf: LeafResult) -> tuple[int, float]:
     return WORST_FIRST.index(leaf.verdict), missing if size is None or math.isnan(size) else -size
 
 
-def _finding(finding: Finding, plus_minus: str) -> Iterator[RenderableType]:
+def _finding(finding: Finding, plus_minus: str, width: int) -> Iterator[RenderableType]:
     style = {Severity.ERROR: "bold red", Severity.DOUBT: "bold yellow", Severity.NOTE: "bold"}[finding.severity]
     where = finding_place(finding)
-    yield styled((where, "bold"), (f"{'  ' if where else ''}{finding.severity.value} {finding.id}", style))
+    heading = styled((where, "bold"), (f"{'  ' if where else ''}{finding.severity.value}{TIE}{finding.id}", style))
+    yield fold(heading, width, indent=2)
     is_error = finding.severity is Severity.ERROR
     rows: list[tuple[str, Text]] = []
     numeric = _numeric(finding, plus_minus)
@@ -192,7 +195,7 @@ def _finding(finding: Finding, plus_minus: str) -> Iterator[RenderableType]:
         rows.append(("advice" if is_error else "next", text(finding.advice)))
     if finding.reproducer:
         rows.append(("reproduce", text(finding.reproducer, "cyan")))
-    yield from _fields(rows)
+    yield from fields(rows, width)
 
 
 def finding_place(finding: Finding) -> str:
@@ -220,21 +223,20 @@ def _numeric(finding: Finding, plus_minus: str) -> str:
     return ""
 
 
-def _fields(rows: list[tuple[str, Text]]) -> Iterator[Table]:
-    from rich.table import Table
+def fields(rows: Sequence[tuple[str, Text]], width: int) -> Iterator[Text]:
+    """Labels, indented by two, and what belongs to them beside them."""
+    from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True, min_width=len("  reproduce"))
-    grid.add_column(overflow="fold")
+    size = max([len("reproduce"), *(len(label) for label, _ in rows)]) + 4
     for label, value in rows:
-        grid.add_row(f"  {label}", value)
-    yield grid
+        for number, line in enumerate(fold(value, max(width - size, 8)).split("\n")):
+            yield Text().append(f"  {'' if number else label}".ljust(size), "dim").append_text(line)
 
 
-def _leaves(leaves: tuple[LeafResult, ...], width: int) -> Iterator[RenderableType]:
+def _leaves(leaves: tuple[LeafResult, ...], width: int, *, ascii_only: bool) -> Iterator[RenderableType]:
     ranked = sorted(leaves, key=leaf_order)
     shown, cut = ranked[:MOST_LEAVES], ranked[MOST_LEAVES:]
-    yield _table(shown, width)
+    yield from _table(shown, width, ascii_only=ascii_only)
     if cut:
         kinds = ", ".join(
             f"{sum(leaf.verdict is verdict for leaf in cut):,} {verdict.value}"
@@ -243,10 +245,10 @@ def _leaves(leaves: tuple[LeafResult, ...], width: int) -> Iterator[RenderableTy
         )
         bound = worst_bound(cut)
         largest = "" if bound is None else f", largest bound {numbers.significant(bound)}"
-        yield text(f"and {numbers.count(len(cut), 'more leaf', 'more leaves')}: {kinds}{largest}")
+        yield fold(text(f"and {numbers.count(len(cut), 'more leaf', 'more leaves')}: {kinds}{largest}"), width)
 
 
-def _table(leaves: list[LeafResult], width: int) -> Table:
+def _table(leaves: list[LeafResult], width: int, *, ascii_only: bool) -> Iterator[Text]:
     """Leaves as rows. Path, verdict and bound are always there; what has no room beside them gives way."""
     from rich.cells import cell_len
     from rich.text import Text
@@ -255,43 +257,32 @@ def _table(leaves: list[LeafResult], width: int) -> Table:
         "leaf": [leaf.path for leaf in leaves],
         "shape": [str(leaf.shape) for leaf in leaves],
         "verdict": [leaf.verdict.value for leaf in leaves],
-        "bound": [numbers.significant(leaf.bound) for leaf in leaves],
-        "deviation": [numbers.significant(leaf.deviation) for leaf in leaves],
+        "bound": numbers.column([leaf.bound for leaf in leaves]),
+        "deviation": numbers.column([leaf.deviation for leaf in leaves]),
         "note": [leaf.note for leaf in leaves],
     }
     wide = {name: max(cell_len(cell) for cell in [name, *cells]) for name, cells in rows.items()}
     wide["note"] = min(wide["note"], LEAST_NOTE)
     columns = ["leaf", "shape", "verdict", "bound", "deviation", "note"]
     for name in ("note", "deviation", "shape"):
-        if sum(wide[column] + 2 for column in columns) - 2 > width or not any(rows[name]):
+        if sum(wide[column] + GAP for column in columns) - GAP > width or not any(rows[name]):
             columns.remove(name)
-    table = plain_table()
-    for name in columns:
-        number = name in ("bound", "deviation")
-        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    notes = [text(leaf.note, "dim") if leaf.note and "note" not in columns else None for leaf in leaves]
+    cells: list[list[Text]] = []
     for index, leaf in enumerate(leaves):
-        cells = {name: text(cells[index]) for name, cells in rows.items()}
-        if "note" not in columns and leaf.note:
-            cells["leaf"].append("\n").append_text(text(leaf.note, "dim"))
+        row = {name: text(rows[name][index]) for name in columns}
         if "shape" not in columns:
-            cells["verdict"] = Text(leaf.verdict.value.replace("NOT_DIFF", "NOT_\nDIFF"))
-        cells["verdict"].stylize(STYLES[leaf.verdict])
-        table.add_row(*(cells[name] for name in columns))
-    return table
-
-
-def plain_table() -> Table:
-    """An empty table with one rule below its header and two blanks between columns."""
-    from rich import box
-    from rich.table import Table
-
-    return Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="dim",
-        border_style="dim",
+            row["verdict"] = Text(leaf.verdict.value.replace("NOT_DIFF", "NOT_\nDIFF"))
+        row["verdict"].stylize(STYLES[leaf.verdict])
+        cells.append([row[name] for name in columns])
+    return table(
+        columns,
+        cells,
+        width=width,
+        right=("bound", "deviation"),
+        folded=[name for name in ("note", "leaf") if name in columns],
+        below=notes,
+        ascii_only=ascii_only,
     )
 
 
@@ -305,7 +296,7 @@ def _certificate(report: Report) -> Iterator[str]:
     if report.level == "entries":
         sentence = f"{subject}every entry was measured alone: {limit}, given honest error bars."
     else:
-        how_sure = f"confidence {numbers.confidence(report.confidence)}"
+        how_sure = f"confidence {numbers.confidence(report.confidence).replace(' ', TIE)}"
         sentence = f"{subject}{limit}, {how_sure}, over the choice of directions, given honest error bars."
     yield sentence[0].upper() + sentence[1:]
     noticeable = max((leaf.noticeable for leaf in correct if leaf.noticeable is not None), default=None)
@@ -329,4 +320,4 @@ def _cost(report: Report) -> str:
     claims = numbers.count(cost.claims, "call") + " of the claim" if cost.claims else "claim given as a value"
     limits = f"rtol {numbers.setting(report.rtol)}, max_bound {numbers.setting(report.max_bound)}"
     evaluations = numbers.count(cost.evaluations, "evaluation")
-    return f"{evaluations} of f, {claims}; {limits}; replay: rng={report.seed}."
+    return f"{evaluations} of f, {claims}; {limits}; replay:{TIE}rng={report.seed}."

@@ -38,10 +38,13 @@ def answer(
         If f cannot be evaluated; whatever else f raises that is no Exception passes through.
     """
     answering = witnesses or {}
+    watch = problem.primal.watch
     try:
         question = next(proof)
         while True:
+            watch.ask(problem.leaves, question)
             if question.entries:
+                watch.measure(len(question.entries), of=len(problem.point), each=len(question.steps))
                 question = proof.send(_entries(problem, directions, question))
                 continue
             v = directions.vector(question.direction)
@@ -59,6 +62,8 @@ def answer(
             question = proof.send(values)
     except StopIteration as finished:
         return finished.value
+    finally:
+        watch.ask(problem.leaves, None)
 
 
 def _entries(problem: Problem, directions: Directions, question: Question) -> NDArray[np.float64]:
