@@ -14,7 +14,7 @@ exclude_patterns = ["_build"]
 
 # Markdown that GitHub shows, too: headings are anchors under the names that GitHub gives them.
 myst_heading_anchors = 3
-myst_enable_extensions = ["attrs_block", "dollarmath"]
+myst_enable_extensions = ["attrs_block"]
 nb_execution_mode = "off"  # the notebook is stored with its outputs, and a test runs it
 
 # Signatures show names and defaults; what an argument may be is said in the docstrings.
