@@ -33,7 +33,7 @@ html_title = "gradproof"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-pygments_style = "tango"
+pygments_style = "xcode"
 pygments_dark_style = "github-dark"
 
 # Files of the repository that are pages of the site as well.
@@ -59,7 +59,15 @@ def give_short_anchors(app, doctree):
             section["ids"].append(id[0].lower())
 
 
+def trim_blocks(app, doctree):
+    """Leave out the empty line that ends an example for doctest, and the colours that `gradproof.course` prints."""
+    for block in doctree.findall(lambda node: node.tagname == "literal_block"):
+        block.rawsource = re.sub(r"\x1b\[\d+m", "", block.astext()).rstrip("\n")
+        block[:] = [type(block[0])(block.rawsource)]
+
+
 def setup(app):
     app.connect("source-read", link_pages)
     app.connect("include-read", link_pages)
     app.connect("doctree-read", give_short_anchors)
+    app.connect("doctree-read", trim_blocks)
