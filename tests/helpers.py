@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -33,10 +32,3 @@ def leaf(report: Report, path: str) -> LeafResult:
     """Return the result of the leaf at this path."""
     (found,) = [leaf for leaf in report.leaves if leaf.path == path]
     return found
-
-
-def words(text: str) -> list[str]:
-    """The words of an output, less what differs between machines: numbers of the size of rounding, counts, times."""
-    text = re.sub(r"\b\d+(\.\d+)?e-\d+", "_", text)
-    text = re.sub(r"\b\d+ evaluations", "_ evaluations", text)
-    return re.sub(r" in \d+\.\d+s\b", " in _ s", text).split()
