@@ -1,6 +1,7 @@
 """The pages in docs/ are complete and hang together; their examples run as doctests, in `.ci/run`."""
 
 import ast
+import importlib
 import pathlib
 import re
 
@@ -9,7 +10,8 @@ import pytest
 import gradproof
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = sorted(path for suffix in ("md", "ipynb") for path in (ROOT / "docs").rglob(f"*.{suffix}"))
+LINKING = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md"))]
 
 
 def ids_in_code():
@@ -43,7 +45,7 @@ def sections(page):
 
 def test_every_id_has_a_section_and_every_section_an_id():
     """What a report shows can be looked up, once, and nothing is described that no report shows."""
-    described = re.findall(r"^## (GP\d{3}): \S", text("findings.md"), re.MULTILINE)
+    described = re.findall(r"^## (GP\d{3}): \S", text("reference/findings.md"), re.MULTILINE)
 
     assert len(described) == len(set(described))
     assert described == sorted(described)
@@ -52,7 +54,7 @@ def test_every_id_has_a_section_and_every_section_an_id():
 
 def test_every_section_shows_its_id_and_says_what_to_do():
     """A section states the severity, has an example whose output names the id, and ends with what to do."""
-    for heading, body in sections(text("findings.md")):
+    for heading, body in sections(text("reference/findings.md")):
         id = heading[:5]
         assert re.search(r"^Severity: \*(error|doubt|note)\*", body, re.MULTILINE), id
         assert re.search(rf"^\[.*'{id}'.*\]$", body, re.MULTILINE), id
@@ -61,13 +63,13 @@ def test_every_section_shows_its_id_and_says_what_to_do():
 
 def test_every_verdict_and_reason_has_an_entry():
     """The page on verdicts describes all verdicts, and all reasons, and no others."""
-    page = without_code(text("verdicts.md"))
+    page = without_code(text("reference/verdicts.md"))
 
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == {verdict.name for verdict in gradproof.Verdict}
     assert re.findall(r"^### (\w+): \S", page, re.MULTILINE) == [reason.name for reason in gradproof.Reason]
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_relative_links_resolve(path):
     """A link within the repository leads to a file that is there, and to a heading that is in it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", without_code(path.read_text(encoding="utf-8"))):
@@ -81,9 +83,51 @@ def test_relative_links_resolve(path):
             assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
-def test_every_page_can_be_reached():
-    """The index links every other page of docs/, and the README."""
-    linked = set(re.findall(r"\]\(([^)#\s]+)", text("index.md")))
+def listed(index):
+    """The pages that the tables of contents of a page list, less their suffix."""
+    tables = re.findall(r"^```{toctree}\n(.*?)^```$", index.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = (line for table in tables for line in table.splitlines() if line and not line.startswith(":"))
+    names = [re.sub(r".*<(.*)>", r"\1", line) for line in lines]
+    return {(index.parent / name).relative_to(ROOT / "docs").as_posix() for name in names}
 
-    assert {path.name for path in PAGES} - {"index.md"} <= linked
-    assert "../README.md" in linked
+
+def test_every_page_is_listed_and_introduced():
+    """The tables of contents hold every page, and the index of a section links each page of it in a sentence."""
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in PAGES}
+    indexes = [path for path in PAGES if path.name == "index.md"]
+
+    assert set().union(*map(listed, indexes)) == pages - {"index"}
+    for index in indexes:
+        text = without_code(index.read_text(encoding="utf-8"))
+        introduced = set(re.findall(r"\]\(([^)#\s]+)", text))
+        links = {(index.parent / name).resolve().relative_to(ROOT) for name in introduced}
+        linked = {path.relative_to("docs").with_suffix("").as_posix() for path in links if path.parts[0] == "docs"}
+        assert listed(index) <= linked | {"changelog", "contributing"}, index
+
+
+PUBLIC = ["gradproof", "gradproof.torch", "gradproof.jax", "gradproof.scipy", "gradproof.course"]
+PUBLIC += ["gradproof.compat.torch", "gradproof.compat.jax", "gradproof.compat.scipy"]
+
+
+def documented():
+    """Every name that the pages of the reference describe, from `currentmodule` and `auto...` directives."""
+    names = set()
+    for path in sorted((ROOT / "docs" / "reference" / "api").glob("*.md")):
+        module = "gradproof"
+        directives = re.findall(r"^\.\. (\w+):: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for directive, name in directives:
+            if directive == "currentmodule":
+                module = name
+            elif directive != "automodule":
+                names.add(f"{module}.{name}")
+    return names
+
+
+def test_the_reference_is_complete():
+    """Each public name is described once, and nothing that is not public."""
+    public = {f"{module}.{name}" for module in PUBLIC for name in importlib.import_module(module).__all__} - {
+        "gradproof.compat",
+        "gradproof.course",
+    }  # which have pages of their own
+
+    assert documented() == public

@@ -378,9 +378,9 @@ def test_help_and_markers(pytester):
 
 
 def test_the_example_of_the_page(pytester, monkeypatch):
-    """What docs/pytest.md shows is what comes, in its order."""
+    """What docs/reference/pytest.md shows is what comes, in its order."""
     monkeypatch.setenv("COLUMNS", "80")
-    page = (pathlib.Path(__file__).parents[1] / "docs" / "pytest.md").read_text(encoding="utf-8")
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "reference" / "pytest.md").read_text(encoding="utf-8")
     pytester.makepyfile(test_loss=re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     for shown in re.findall(r"```text\n(.*?)```", page, re.DOTALL):

@@ -129,7 +129,7 @@ class LeafResult:
         The certificate: no error above ``bound`` times the norm of this leaf's gradient (each entry weighted by its
         natural size), with the report's confidence. None where none was reached.
     deviation : float or None
-        The largest |claim - reference| seen, relative to the same norm.
+        The largest ``|claim - reference|`` seen, relative to the same norm.
     noticeable : float or None
         The smallest error of a single entry that would have been noticed with the report's confidence, relative to
         the root mean square of the leaf's entries (each weighted by its natural size).
