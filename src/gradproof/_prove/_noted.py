@@ -39,7 +39,7 @@ class Noted:
 
     def exceeds(self, rtol: float) -> bool:
         """Whether claim and measurement differ by more than the bar and what is tolerated."""
-        return abs(self.value - self.claimed) > self.half_width(rtol) + REACH * rtol * self.scale
+        return bool(abs(self.value - self.claimed) > self.half_width(rtol) + REACH * rtol * self.scale)
 
     def half_width(self, rtol: float) -> float:
         """The bar; at a kink, up to the one-sided slopes."""
