@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
-from gradproof._render._text import STYLES, plain_table, text, worst_bound
+from gradproof._render._text import STYLES, plain_table, text
+from gradproof._render._words import worst_bound
 from gradproof._report import WORST_FIRST, Report, Verdict
 
 if TYPE_CHECKING:

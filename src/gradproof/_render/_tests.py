@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gradproof._render import _numbers as numbers
 from gradproof._render._summary import NamedReport, tally
-from gradproof._render._text import finding_place, reason_text
+from gradproof._render._words import place, reason_text
 from gradproof._report import WORST_FIRST, Report, Severity, Verdict
 
 MOST_TESTS = 25
@@ -57,9 +57,9 @@ def _essence(report: Report) -> Iterator[str]:
     weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
     shown = weighty[0] if weighty else next(iter(report.findings), None)
     if shown is not None:
-        place = finding_place(shown)
+        where = place(shown)
         more = f", and {numbers.count(len(weighty) - 1, 'more finding')}" if len(weighty) > 1 else ""
-        yield f"{subject}{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
+        yield f"{subject}{where}{': ' if where else ''}{shown.kind} ({shown.id}){more}"
     elif report.verdict is Verdict.INCONCLUSIVE and report.reason is not None:
         yield f"{subject}{reason_text(report.reason)}"
     if shown is not None and shown.reproducer:
