@@ -16,6 +16,8 @@ class Comparison:
     entry : tuple of int or None
         Index within the leaf, where a single entry was measured.
     claimed, reference, error_bar : float
+    against : bool
+        Whether it speaks against the claim: the two differ by more than the error bar and what is tolerated.
     """
 
     path: str = ""
@@ -23,6 +25,7 @@ class Comparison:
     claimed: float
     reference: float
     error_bar: float
+    against: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,10 @@ class Ladder:
     size : float
         Root mean square of how far an entry moves at step 1 (in the unit of x): a fixed step of 1e-7 for an entry
         is a step of about ``1e-7 / size`` here.
+    against : bool
+        As in `Comparison`.
+    jump : float
+        The right slope minus the left one where f has a kink at the point; else 0.
     """
 
     path: str = ""
@@ -62,6 +69,8 @@ class Ladder:
     curvature: float
     chosen: float
     size: float
+    against: bool = False
+    jump: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +90,8 @@ class TensorMap:
         Largest ``abs(claimed - reference)`` in every cell, where every entry was measured; empty elsewhere.
     wrong : tuple of tuple of float
         Share of the entries of every cell that a finding calls wrong, 0 to 1.
+    place : str
+        Which entries these are, in words: ``"row 3"``, ``"[1, 3]"``.
     """
 
     path: str
@@ -90,6 +101,7 @@ class TensorMap:
     claimed: tuple[tuple[float, ...], ...]
     deviation: tuple[tuple[float, ...], ...] = ()
     wrong: tuple[tuple[float, ...], ...]
+    place: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -256,7 +256,7 @@ class Report:
     confidence: float
     run: Run
     modes: tuple[ModeResult, ...] = ()
-    evidence: Evidence = Evidence()
+    evidence: Evidence = dataclasses.field(default_factory=Evidence)
     suggested_args: Any = dataclasses.field(default=None, repr=False, metadata={"json": False})
 
     @property
