@@ -48,7 +48,7 @@ class SummaryView:
         table.add_column("verdict", no_wrap=options.max_width >= 50, overflow="fold")
         table.add_column("worst bound" if options.max_width >= 60 else "bound", justify="right", no_wrap=True)
         table.add_column("evaluations" if options.max_width >= 60 else "evals", justify="right", no_wrap=True)
-        for case in sorted(self.cases, key=_rank):
+        for case in sorted(self.cases, key=rank):
             if case.report is None:
                 table.add_row(text(case.name), text("could not run", "bold red"), "-", "-")
                 continue
@@ -74,7 +74,8 @@ def tally(cases: Sequence[NamedReport]) -> Text:
     return line.append(", ").append(f"{failed} could not run", "bold red") if failed else line
 
 
-def _rank(case: NamedReport) -> tuple[int, float]:
+def rank(case: NamedReport) -> tuple[int, float]:
+    """Worst first: wrong, could not run, inconclusive, not differentiable, then the correct by their bound."""
     if case.report is None:
         return 1, 0.0
     verdict = case.report.verdict

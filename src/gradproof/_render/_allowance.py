@@ -1,0 +1,132 @@
+"""How much one page has room for: rows, pictures with their captions, and reports as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+
+from gradproof._evidence import Comparison, Evidence, Ladder, TensorMap
+from gradproof._render import _numbers as numbers
+from gradproof._report import Report
+
+_STEPS = (
+    "Each dot is the difference quotient at one step: the lower, the closer to the reference. Short steps (left) err "
+    "by rounding, long ones (right) by their length. A claim above the shaded bar is not the derivative."
+)
+_SIDES = (
+    "Each mark is the quotient to one side of the point. As the step shrinks (to the left) they go to two different "
+    "slopes: f has a kink here, and a claim between the two is a subgradient."
+)
+_UNSETTLED = (
+    "Each mark is the quotient to one side of the point. They settle on no value as the step shrinks (to the left)."
+)
+_SCATTER = (
+    "Each mark is one slope or entry, as measured and as claimed. On the line they agree; what speaks against the "
+    "claim lies off it by more than its error bar."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A picture as an ``<svg>`` element, and how to read it."""
+
+    svg: str
+    caption: str
+
+
+class Allowance:
+    """Hands out rows, pictures and JSON while there is room for them.
+
+    Attributes
+    ----------
+    left_out : int
+        How many pictures of the report at hand there was no room for.
+    """
+
+    def __init__(self, *, rows: int, pictures: int, pictures_each: int, picture_bytes: int, json_bytes: int) -> None:
+        self._rows = rows
+        self._pictures = pictures
+        self._pictures_each = pictures_each
+        self._picture_bytes = picture_bytes
+        self._json_bytes = json_bytes
+        self.start_report()
+
+    def start_report(self) -> None:
+        """Count the pictures of another report."""
+        self._here = self._pictures_each
+        self.left_out = 0
+
+    def rows(self, wanted: int, *, most: int, least: int, weight: int = 1) -> int:
+        """How many of some rows to show: at most `most`, at least `least`; one takes the room of `weight` others."""
+        granted = min(wanted, most, max(least, self._rows // weight))
+        self._rows -= granted * weight
+        return granted
+
+    def steps(self, ladder: Ladder) -> Figure | None:
+        """How the quotients behind one slope depend on the step."""
+        from gradproof._render._pictures import step_picture
+
+        caption = _SIDES if ladder.jump else _STEPS if math.isfinite(ladder.reference) else _UNSETTLED
+        return self._drawn(lambda: step_picture(ladder), f"{_of(ladder.path, ladder.entry)}. {caption}")
+
+    def scatter(self, comparisons: Sequence[Comparison]) -> Figure | None:
+        """Claimed against measured values, if there are two or more to compare."""
+        from gradproof._render._pictures import scatter
+
+        if len(comparisons) < 2:
+            return None
+        return self._drawn(lambda: scatter(comparisons), _SCATTER)
+
+    def tensor(self, tensor: TensorMap) -> Figure | None:
+        """Where in a leaf or a Jacobian the wrong entries are."""
+        from gradproof._render._pictures import tensor_picture
+
+        shape = " × ".join(str(length) for length in tensor.shape) or "scalar"
+        return self._drawn(
+            lambda: tensor_picture(tensor),
+            f"{tensor.path}, {shape}: the stronger the colour of a cell, the larger its claimed entries.",
+        )
+
+    def take_json(self, report: Report) -> tuple[str, str]:
+        """A report's JSON text, whole or without the evidence, and a remark on what is missing."""
+        text = note = ""
+        if 20 * _size(report.evidence) < self._json_bytes:  # of a number's digits; writing it all takes a while
+            text = report.to_json()
+        if not text or len(text) > self._json_bytes:
+            note = ", without its evidence, which is large: Report.to_json() gives all of it"
+            entries = len(report.leaves) + len(report.findings)
+            bare = dataclasses.replace(report, evidence=Evidence())
+            text = bare.to_json() if 200 * entries < self._json_bytes else ""
+        if not text or len(text) > self._json_bytes:
+            return "", "The report as JSON is too large for this page: Report.to_json() gives it."
+        self._json_bytes -= len(text)
+        return _printable_json(text), note
+
+    def _drawn(self, draw: Callable[[], str], caption: str) -> Figure | None:
+        if min(self._pictures, self._here, self._picture_bytes) <= 0:
+            self.left_out += 1
+            return None
+        svg = draw()
+        self._pictures -= 1
+        self._here -= 1
+        self._picture_bytes -= len(svg)
+        return Figure(svg=svg, caption=numbers.printable(caption))
+
+
+def _printable_json(text: str) -> str:
+    """JSON text with every character that a page would not show as itself written as an escape."""
+    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _of(path: str, entry: tuple[int, ...] | None) -> str:
+    if not path:
+        return "A slope along a direction through several leaves"
+    return f"A slope along a direction through {path}" if entry is None else f"{path}{list(entry) if entry else ''}"
+
+
+def _size(evidence: Evidence) -> int:
+    """How many numbers it holds, roughly."""
+    cells = sum(len(row) * (3 if one.deviation else 2) for one in evidence.maps for row in one.claimed)
+    return cells + 4 * len(evidence.comparisons) + sum(4 * len(ladder.steps) + 8 for ladder in evidence.ladders)
