@@ -35,7 +35,13 @@ FLAGS = [
 
 
 class Page:
-    """One tab. `requests` are the URLs that it asked for, `console` what it complained of."""
+    """One tab.
+
+    Attributes
+    ----------
+    requests, console, dialogs : list of str
+        Since the page was opened: the URLs that it asked for, what it complained of, what it popped up.
+    """
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
@@ -44,6 +50,7 @@ class Page:
         self._session: str | None = None
         self.requests: list[str] = []
         self.console: list[str] = []
+        self.dialogs: list[str] = []
         self._events: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -52,21 +59,26 @@ class Page:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""
+        number = self._send(method, parameters)
+        while True:
+            answer = self._read(time.monotonic() + SECONDS)
+            if answer.get("id") == number:
+                assert "error" not in answer, (method, answer["error"])
+                return answer["result"]
+
+    def _send(self, method: str, parameters: dict[str, Any]) -> int:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
             message["sessionId"] = self._session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._read(time.monotonic() + SECONDS)
-            if answer.get("id") == self._number:
-                assert "error" not in answer, (method, answer["error"])
-                return answer["result"]
+        return self._number
 
     def open(self, url: str, *, width: int, dark: bool = False) -> None:
         """Show a page in a window of this width, from scratch, and wait until it has loaded."""
         self.requests.clear()
         self.console.clear()
+        self.dialogs.clear()
         self._events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -83,8 +95,11 @@ class Page:
         return answer["result"].get("value")
 
     def screenshot(self, path: pathlib.Path) -> None:
-        """Write a picture of the whole page."""
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        """Write a picture of the page, all of it or as much as Chromium takes."""
+        width = self.value("innerWidth")
+        height = min(self.value("document.documentElement.scrollHeight"), 12_000)
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def print(self, path: pathlib.Path) -> None:
@@ -105,6 +120,9 @@ class Page:
         self._events.append(method)
         if method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
+        elif method == "Page.javascriptDialogOpening":
+            self.dialogs.append(parameters["message"])
+            self._send("Page.handleJavaScriptDialog", {"accept": True})  # or else the page waits for ever
         elif method == "Log.entryAdded":
             self.console.append(parameters["entry"]["text"])
         elif method == "Runtime.exceptionThrown":

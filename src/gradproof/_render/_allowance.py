@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from gradproof._evidence import Comparison, Evidence, Ladder, TensorMap
@@ -108,9 +109,10 @@ class Allowance:
         if min(self._pictures, self._here, self._picture_bytes) <= 0:
             self.left_out += 1
             return None
-        svg = draw()
         self._pictures -= 1
         self._here -= 1
+        # Equal pictures have equal ids, which a page must not have twice.
+        svg = re.sub(r'(id="|#)gp[0-9a-f]{8}-', rf"\1picture-{self._pictures}-", draw())
         self._picture_bytes -= len(svg)
         return Figure(svg=svg, caption=numbers.printable(caption))
 

@@ -144,7 +144,7 @@ def _plain(finding: Finding) -> FindingView:
 def _leaf(leaf: LeafResult) -> LeafView:
     return LeafView(
         path=leaf.path,
-        shape=" × ".join(str(length) for length in leaf.shape) or "scalar",
+        shape=str(leaf.shape),
         dtype=leaf.dtype,
         verdict=leaf.verdict.value,
         bound=numbers.significant(leaf.bound),
@@ -176,9 +176,12 @@ def _covered(report: Report) -> Iterator[str]:
     flat = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.CORRECT and leaf.note.startswith("flat")]
     if flat:
         yield f"f does not change with {_named(flat)}: a claim of zero is right there, and there is no relative bound."
-    open_ones = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.INCONCLUSIVE]
-    if open_ones:
-        yield f"Nothing is proved of {_named(open_ones)}."
+    unproved = [leaf for leaf in report.leaves if leaf.verdict is Verdict.INCONCLUSIVE]
+    if unproved:
+        known = any(leaf.bound is not None for leaf in unproved)
+        yield f"Not proved: {_named([leaf.path for leaf in unproved])}" + (
+            "; the bounds above say what is known of them all the same." if known else ". Nothing is known of them."
+        )
     yield "Other points, and other values of what is not differentiated, were not looked at."
     yield "Error bars are estimates: they assume that f is smooth on the scale of some of the steps."
 
