@@ -112,17 +112,33 @@ def test_the_schema_refuses_what_is_no_report(spoil):
         validate(json.dumps(document))
 
 
-@pytest.mark.parametrize("name", ["Report", "Finding", "LeafResult", "ModeResult", "Cost", "Run"])
+NAMES = (
+    "Report",
+    "Finding",
+    "LeafResult",
+    "ModeResult",
+    "Cost",
+    "Run",
+    "Evidence",
+    "Comparison",
+    "Ladder",
+    "TensorMap",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_schema_knows_every_field(name):
     """Fields and closed lists of the code and the schema are the same."""
-    from gradproof import _report
+    from gradproof import _evidence, _report
 
-    definition = SCHEMA["$defs"][{"LeafResult": "leaf", "ModeResult": "mode"}.get(name, name.lower())]
-    fields = [field.name for field in dataclasses.fields(getattr(_report, name)) if field.metadata.get("json", True)]
+    kind = getattr(_report, name, None) or getattr(_evidence, name)
+    short = {"LeafResult": "leaf", "ModeResult": "mode", "TensorMap": "map"}
+    definition = SCHEMA["$defs"][short.get(name, name.lower())]
+    fields = [field.name for field in dataclasses.fields(kind) if field.metadata.get("json", True)]
     assert [key for key in definition["properties"] if key != "schema_version"] == fields
     for enum in ("Verdict", "Reason", "Severity"):
         assert SCHEMA["$defs"][enum.lower()]["enum"] == [str(each.value) for each in getattr(_report, enum)]
-    assert typing.get_type_hints(getattr(_report, name)).keys() >= set(fields)
+    assert typing.get_type_hints(kind).keys() >= set(fields)
 
 
 @pytest.mark.parametrize(

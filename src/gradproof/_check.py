@@ -646,6 +646,7 @@ def _report(
         confidence=float(options.confidence),
         run=_describe_run(),
         modes=modes,
+        evidence=result.evidence,
         suggested_args=result.suggestion,
     )
 

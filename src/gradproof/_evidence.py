@@ -15,6 +15,8 @@ class Comparison:
         The leaf as Python source; empty where the slope is along a direction through several leaves.
     entry : tuple of int or None
         Index within the leaf, where a single entry was measured.
+    output : str
+        The output that it is the slope of, such as ``"output[3]"``, where f has several.
     claimed, reference, error_bar : float
     against : bool
         Whether it speaks against the claim: the two differ by more than the error bar and what is tolerated.
@@ -22,6 +24,7 @@ class Comparison:
 
     path: str = ""
     entry: tuple[int, ...] | None = None
+    output: str = ""
     claimed: float
     reference: float
     error_bar: float
@@ -34,30 +37,31 @@ class Ladder:
 
     Attributes
     ----------
-    path, entry, claimed, reference, error_bar : as in `Comparison`
+    path, entry, output, claimed, reference, error_bar, against : as in `Comparison`
     steps : tuple of float
         Coarse to fine. A step of 1 moves the entries by their natural size.
     differences : tuple of float
-        ``(f(x + h v) - f(x - h v)) / 2 h`` at each of them.
+        ``(f(x + h v) - f(x - h v)) / 2 h`` at each of them; of a single entry, divided by how far it moves at step 1.
     left, right : tuple of float
-        One-sided difference quotients at each step, ``(f(x) - f(x - h v)) / h`` and ``(f(x + h v) - f(x)) / h``.
+        One-sided difference quotients at each step, ``(f(x) - f(x - h v)) / h`` and ``(f(x + h v) - f(x)) / h``, in the
+        same unit. At the edge of the domain of f one of them is empty, and `differences` are the other.
     noise : float
-        Standard deviation of one value of f: rounding errs by about ``noise / h``.
+        Standard deviation of one value of f, in the unit of the differences: rounding errs by about ``noise / h``.
     curvature : float
-        Size of the ``h**2`` error of the differences per unit step: truncation errs by about ``curvature * h**2``.
+        Size of the ``h**2`` error of the differences per unit step: truncation errs by about ``curvature * h**2``; 0
+        where none is seen.
     chosen : float
         The finest step that the reference rests on.
     size : float
         Root mean square of how far an entry moves at step 1 (in the unit of x): a fixed step of 1e-7 for an entry
         is a step of about ``1e-7 / size`` here.
-    against : bool
-        As in `Comparison`.
     jump : float
         The right slope minus the left one where f has a kink at the point; else 0.
     """
 
     path: str = ""
     entry: tuple[int, ...] | None = None
+    output: str = ""
     claimed: float
     reference: float
     error_bar: float
@@ -111,7 +115,7 @@ class Evidence:
     Attributes
     ----------
     comparisons : tuple of Comparison
-        At most 200: all that speak against the claim, then others in the order they were measured.
+        All that speak against the claim, 200 at most, and then others in the order they were measured, up to 48.
     ladders : tuple of Ladder
         At most 8: those behind the findings, or else the first directions.
     maps : tuple of TensorMap

@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -300,7 +301,7 @@ class Report:
         if not run:
             del document["run"]
             del document["cost"]["seconds"]
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text(document)
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
@@ -394,6 +395,16 @@ _views: dict[str, Callable[[Report], str]] = {}
 def install_view(name: str, view: Callable[[Report], str]) -> None:
     """Give reports a view. The rendering room lies above this one, so it puts its views in from there."""
     _views[name] = view
+
+
+# (No string of JSON text holds a line break, so no part of one looks like this.)
+_NUMBERS = re.compile(r"\[\n\s+([-+.eE\d]+(?:,\n\s+[-+.eE\d]+)*)\n\s*\]")
+
+
+def json_text(document: Any, *, ascii_only: bool = False) -> str:
+    """The text of a JSON document, indented, with every list of numbers on one line."""
+    text = json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False)
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _encode(value: Any) -> Any:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import IO, Any, cast
 
 from gradproof._errors import UsageError
-from gradproof._report import SCHEMA_VERSION, Report
+from gradproof._report import SCHEMA_VERSION, Report, json_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ReportFile:
         }
         if self.tests:
             document["tests"] = list(self.tests)
-        return json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+        return json_text(document, ascii_only=ascii_only) + "\n"
 
     @classmethod
     def read(cls, file: IO[str]) -> ReportFile:

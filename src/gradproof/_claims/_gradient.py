@@ -53,6 +53,7 @@ def prove_gradient(
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
         findings += outcome.findings
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
+        options.collector.draw(outcome.regions, directions)
         primal.look_again()
         primal.release()
     findings += _contracts.find_mutations(primal.changed, changed, keyword)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove
 from gradproof._claims._proved import Proved
+from gradproof._evidence import Evidence
 from gradproof._primal import Primal
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
@@ -145,7 +146,9 @@ def _adopted(proved: Proved, more: float, deviation: float, calls: int) -> Prove
     correct = [leaf for leaf in leaves if leaf.verdict is Verdict.CORRECT]
     if any(leaf.bound is not None and leaf.bound > proved.max_bound for leaf in correct):
         return None
-    return dataclasses.replace(proved, leaves=leaves, findings=(), claim_calls=calls, suggestion=None)
+    return dataclasses.replace(
+        proved, leaves=leaves, findings=(), claim_calls=calls, suggestion=None, evidence=Evidence()
+    )
 
 
 def _pull(primal: Primal, vjp: Callable[..., Any], u: Vector) -> Vector | None:

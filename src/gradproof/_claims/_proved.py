@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradproof._contracts import Judged
+from gradproof._evidence import Evidence
 from gradproof._primal import Primal
 from gradproof._prove import Options
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
@@ -24,6 +25,7 @@ class Proved:
     rtol: float
     max_bound: float
     claim_calls: int
+    evidence: Evidence = dataclasses.field(default_factory=Evidence)
     suggestion: Any = None
     # What tells this proof from the others of a check, such as the mode "fwd-rev".
     label: str = ""
@@ -95,13 +97,15 @@ def conclude(
     if any(finding.severity is Severity.ERROR for finding in findings):
         verdict = Verdict.WRONG
     limits = options.limits
+    rtol = limits.tolerance(eps) if rtol is None else rtol
     return Proved(
         verdict=verdict,
         reason=reason if verdict is Verdict.INCONCLUSIVE else None,
         findings=tuple(findings),
         leaves=leaves,
         level=level or "certificate",
-        rtol=limits.tolerance(eps) if rtol is None else rtol,
+        rtol=rtol,
         max_bound=limits.largest_bound(eps) if max_bound is None else max_bound,
         claim_calls=claim_calls,
+        evidence=options.collector.evidence(verdict, leaves, findings, rtol),
     )

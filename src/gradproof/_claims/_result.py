@@ -6,7 +6,9 @@ import dataclasses
 from typing import Any
 
 from gradproof._claims._proved import Proved
+from gradproof._evidence import Evidence
 from gradproof._primal import Primal
+from gradproof._prove._collect import merged
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 
@@ -71,6 +73,11 @@ class Result:
     def level(self) -> str:
         """As in the first proof."""
         return self.proofs[0].level
+
+    @property
+    def evidence(self) -> Evidence:
+        """That of all proofs, labelled as the leaves are."""
+        return merged([(proof.label, proof.evidence) for proof in self.proofs])
 
     @property
     def suggestion(self) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gradproof._problem import Leaf
 from gradproof._prove._diagnose import DIRECTIONS, Cause, Evidence, Undecided, diagnose, factor_cause, factor_words
 from gradproof._prove._directions import Direction
@@ -22,11 +25,16 @@ from gradproof._prove._locate import (
     wrong_leaves,
     wrong_place,
 )
+from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier
 from gradproof._report import Severity, Verdict
 
+Floats = NDArray[np.float64]
+
 # Wrong entries of one leaf that get a finding of their own.
 SHOWN = 20
+# ... and that are named beside its picture.
+NAMED = 3
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
 
@@ -66,6 +74,7 @@ def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) 
 def _accuse_all(ledger: Ledger, tier: Tier, failing: Measured, factor: float) -> None:
     kind = f"claimed {factor_words(factor)} the true gradient"
     for index in tier.group:
+        ledger.regions[index] = Region(Place(everywhere=True), "everywhere")
         ledger.settle(index, Verdict.WRONG, deviation=failing.deviation / tier.scale, note=kind)
     first = ledger.leaves[tier.group[0]].path
     ledger.report(
@@ -108,11 +117,11 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
         if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
             place = yield from one_by_one(meter, suspect.leaf, sharpest[0])
     if place is not None and place.entries:
-        note = report_entries(ledger, leaf, place)
+        note = report_entries(ledger, suspect.leaf, place)
     else:
         if place is not None and place.box is not None:
             named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
-        note = report_part(meter, ledger, leaf, evidence, place, named)
+        note = report_part(meter, ledger, suspect.leaf, evidence, place, named)
     deviation = max(abs(residual.value) for residual in evidence.residuals)
     ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
 
@@ -130,17 +139,23 @@ def _cause_in_box(
     return cause if isinstance(cause, Cause) else None
 
 
-def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
-    """One finding for every wrong entry, of those with the largest errors; returns the leaf's note."""
+def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats | None = None) -> str:
+    """One finding for every wrong entry of a leaf, of those with the largest errors; returns the leaf's note.
+
+    `deviation` is |claimed - reference| of every entry, where all were measured.
+    """
+    leaf = ledger.leaves[index]
 
     def error(entry: WrongEntry) -> float:
         return abs(entry.reference - float(ledger.claim[entry.index]))
 
     largest = sorted(place.entries, key=error, reverse=True)[:SHOWN]
-    for entry in sorted(largest, key=lambda entry: entry.index):
-        index = entry_index(leaf.shape, entry.index - leaf.start)
+    shown = sorted(largest, key=lambda entry: entry.index)
+    ledger.regions[index] = Region(place, _entries_words(leaf, shown, len(place.entries)), deviation)
+    for entry in shown:
+        inside = entry_index(leaf.shape, entry.index - leaf.start)
         claimed = float(ledger.claim[entry.index])
-        within = str(list(index)) if index else ""
+        within = str(list(inside)) if inside else ""
         path = leaf.path + within
         lone = Evidence(path=path, shape=(), size=1)
         rounding = ledger.rounding * abs(claimed)
@@ -152,7 +167,7 @@ def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
             "GP101",
             Severity.ERROR,
             path=path,
-            entries=(index,),
+            entries=(inside,),
             place=within,
             kind=named.kind if named else "this entry is wrong",
             claimed=claimed,
@@ -168,16 +183,32 @@ def report_entries(ledger: Ledger, leaf: Leaf, place: Place) -> str:
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
 
 
+def _entries_words(leaf: Leaf, shown: Sequence[WrongEntry], count: int) -> str:
+    """The first of some wrong entries, and how many there are."""
+    words = [str(list(entry_index(leaf.shape, entry.index - leaf.start))) for entry in shown[:NAMED]]
+    more = count - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
+
+
 def report_part(
-    meter: Meter, ledger: Ledger, leaf: Leaf, evidence: Evidence, place: Place | None, cause: Cause | None
+    meter: Meter,
+    ledger: Ledger,
+    index: int,
+    evidence: Evidence,
+    place: Place | None,
+    cause: Cause | None,
+    deviation: Floats | None = None,
 ) -> str:
-    """One finding for a leaf, or a box of it; returns the leaf's note."""
+    """One finding for a leaf, or a box of it; returns the leaf's note. `deviation` is as in `report_entries`."""
+    leaf = ledger.leaves[index]
     path, words = leaf.path, ""
     if place is not None and place.box is not None:
         words = box_words(leaf.shape, place.box)
         path += box_source(leaf.shape, place.box)
     elif leaf.size > 1 and (cause is not None or (place is not None and place.everywhere)):
         words = "everywhere"
+    if words or leaf.size == 1:
+        ledger.regions[index] = Region(place or Place(everywhere=True), words, deviation)
     # A single entry is shown by itself, anything else by the slope that speaks most clearly.
     single = leaf.size == 1
     shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
 from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._diagnose import Cause, Evidence, factor_cause
 from gradproof._prove._directions import Direction
@@ -84,6 +86,8 @@ def _judge_entry(
     tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
     residual = (yield from meter.known_slope(direction, rms)).as_residual() if pair is None else pair
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
+        if pair is not None:
+            meter.keep_pair(direction, pair, rms)
         return _Entry(entry, residual, step)
     measured = yield from meter.slope(direction, rms)
     if not measured.finite or kinked(measured, tolerance):
@@ -107,9 +111,10 @@ def _accuse(meter: Meter, ledger: Ledger, index: int, entries: list[_Entry], wro
     evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
     for e in entries:
         evidence.add(Direction(stream=-1, group=(index,), scales=(1.0,), entry=e.index), e.residual)
+    deviations = np.array([abs(e.residual.value / e.step) for e in entries])
     cause = factor_cause(evidence) if len(wrong) == len(entries) else None
     if isinstance(cause, Cause):
-        note = report_part(meter, ledger, leaf, evidence, Place(everywhere=True), cause)
+        note = report_part(meter, ledger, index, evidence, Place(everywhere=True), cause, deviations)
     else:
         found = [
             WrongEntry(
@@ -119,7 +124,7 @@ def _accuse(meter: Meter, ledger: Ledger, index: int, entries: list[_Entry], wro
             )
             for e in wrong
         ]
-        note = report_entries(ledger, leaf, Place(entries=tuple(found)))
+        note = report_entries(ledger, index, Place(entries=tuple(found)), deviations)
     deviation = math.sqrt(sum(e.residual.value**2 for e in wrong))
     norm = meter.norms[index]
     ledger.settle(index, Verdict.WRONG, deviation=deviation / norm if norm > 0 else None, note=note)

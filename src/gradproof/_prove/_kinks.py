@@ -10,7 +10,8 @@ import numpy as np
 from gradproof._prove._directions import Direction, Spans
 from gradproof._prove._judge import REACH, inside_kink, kinked
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._locate import entry_index
+from gradproof._prove._locate import Place, WrongEntry, entry_index
+from gradproof._prove._maps import Region
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
 from gradproof._report import Reason, Severity, Verdict
 
@@ -216,7 +217,7 @@ def _refuse(
 ) -> None:
     leaf = ledger.leaves[index]
     place = str(list(entry)) if entry else ""
-    step = 1.0
+    step, offset = 1.0, 0
     if entry is not None:
         offset = int(np.ravel_multi_index(entry, leaf.shape)) if entry else 0
         step = float(meter.directions.vector(measured.direction)[leaf.start + offset])
@@ -224,6 +225,9 @@ def _refuse(
     at_kink = kinked(measured, tolerance_at(measured, rtol))
     shown = f"{low / ledger.unit:.6g} and {high / ledger.unit:.6g}"
     path = leaf.path + place
+    if entry is not None:
+        wrong = WrongEntry(index=leaf.start + offset, reference=measured.value / step, bar=measured.bar / abs(step))
+        ledger.regions[index] = Region(Place(entries=(wrong,)), place)
     ledger.settle(index, Verdict.WRONG, note="outside the one-sided slopes at a kink" if at_kink else "")
     ledger.report(
         "GP103" if at_kink else "GP101",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from gradproof._problem import Problem
 from gradproof._prove._directions import Directions
+from gradproof._prove._maps import Region
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
 
@@ -20,6 +21,8 @@ class Ledger:
         self.reproducer = problem.reproducer
         self.results: dict[int, LeafResult] = {}
         self.findings: list[Finding] = []
+        # The wrong parts of leaves, by index.
+        self.regions: dict[int, Region] = {}
         self.reasons: list[Reason] = []
         # As in `Meter`.
         self.rounding = 0.0

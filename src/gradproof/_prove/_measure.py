@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Result = TypeVar("Result")
 
 EPS64 = 2.0**-52
+# Slopes, and entries measured by a pair of values, that are kept for the reader of a report.
+KEPT, KEPT_PAIRS = 256, 48
 # Relative to the natural size of what moves in a balanced direction.
 BALANCED_LEVELS = (0.1, 0.025, 0.003)
 
@@ -172,6 +174,9 @@ class Meter:
         # Whether f has been seen to take values on no lattice.
         self.continuous = False
         self.streams = 0
+        # What was measured, for the reader of the report.
+        self.slopes: list[Measured] = []
+        self.pairs: list[tuple[Direction, Residual, float]] = []
         self.norms = np.array([self._norm(index) for index in range(len(directions.leaves))])
 
     @property
@@ -255,7 +260,7 @@ class Meter:
         self.continuous |= moved and not found.trouble and float(found.quantum[0]) == 0
         if self.known is not None and not found.trouble and direction.floor == 0:
             self.known = self.known.with_line(found, scale)
-        return Measured(
+        measured = Measured(
             direction=direction,
             slope=found,
             claimed=claimed,
@@ -265,6 +270,9 @@ class Meter:
             scale=scale,
             rounding=self.rounding * scale,
         )
+        if len(self.slopes) < KEPT or (len(self.slopes) < 2 * KEPT and measured.deviation > measured.bar):
+            self.slopes.append(measured)
+        return measured
 
     def witness(self, measured: Measured) -> Asking[tuple[float, float] | None]:
         """An independent slope along the same direction and its bar (absolute), from the first witness that answers."""
@@ -327,6 +335,11 @@ class Meter:
                 value = (plus - minus) / (2 * step) - claimed
                 return Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
         return (yield from self.slope(direction, scale, known=known)).as_residual()
+
+    def keep_pair(self, direction: Direction, residual: Residual, scale: float) -> None:
+        """Remember what a pair of values has said of an entry."""
+        if len(self.pairs) < KEPT_PAIRS:
+            self.pairs.append((direction, residual, scale))
 
     def entries(self, leaf: int, entries: range, scale: float) -> Asking[list[Residual | None]]:
         """`residual` for many single entries of a leaf at once; None where it takes a whole slope."""

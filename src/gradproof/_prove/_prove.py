@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._problem import Problem
 from gradproof._prove._accuse import accuse
+from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import certify_flat, flat_tier, stands_still
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
+from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -52,6 +54,7 @@ class Options:
     resolution : step of a lattice that f's values are known to be rounded to, though they may not show it (absolute).
     sees : whether f is known to see its arguments, so that one that stands still is constant.
     mixed : whether an entry of the problem moves many entries of the user's point at once.
+    collector : where what is measured is kept for the reader of the report.
     """
 
     rtol: float | None
@@ -65,6 +68,7 @@ class Options:
     resolution: float = 0.0
     sees: bool = False
     mixed: bool = False
+    collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
 
     @property
     def limits(self) -> Limits:
@@ -81,7 +85,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What was proved, ready to be reported."""
+    """What was proved, ready to be reported; `regions` are the wrong parts of leaves, by index."""
 
     verdict: Verdict
     reason: Reason | None
@@ -90,6 +94,7 @@ class Outcome:
     level: str
     rtol: float
     max_bound: float
+    regions: Mapping[int, Region]
 
 
 def prove(problem: Problem, options: Options, directions: Directions) -> Generator[Question, Floats, Outcome]:
@@ -108,6 +113,7 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
         self.limits = options.limits
+        self.collector = options.collector
         resolution = options.resolution * directions.unit
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.meter.continuous = options.sees
@@ -141,6 +147,7 @@ class _Proof:
         if flat:
             yield from self._certify_flat(flat, only=not self.ledger.results)
         self._note_randomness()
+        self.collector.take(self.meter)
         results = self.ledger.results
         verdict = worst(result.verdict for result in results.values())
         return Outcome(
@@ -151,6 +158,7 @@ class _Proof:
             level="entries" if self.by_entries else "certificate",
             rtol=self.rtol,
             max_bound=self.limits.largest_bound(self.meter.precision),
+            regions=self.ledger.regions,
         )
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:

@@ -1,0 +1,136 @@
+"""Where a leaf, or a matrix, is wrong: as structure, and as the cells of a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools as it
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._evidence import TensorMap
+from gradproof._leaf import Leaf
+from gradproof._prove._locate import Place
+
+Floats = NDArray[np.float64]
+Indices = range | NDArray[np.intp]
+
+# Cells along each side of a picture at most, and digits of what is shown by a shade.
+CELLS, DIGITS = 64, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """The wrong part of a leaf.
+
+    words : the place as a finding says it.
+    deviation : |claimed - reference| of every entry, where each was measured.
+    """
+
+    place: Place
+    words: str
+    deviation: Floats | None = None
+
+
+class Sketch:
+    """A tensor of so many rows and columns, in blocks, with marks on what is wrong."""
+
+    def __init__(self, path: str, shape: Sequence[int]) -> None:
+        self.path = path
+        self.shape = tuple(shape)
+        self.columns = self.shape[-1] if self.shape else 1
+        self.rows = math.prod(self.shape[:-1])
+        self._blocks = tuple(-(-length // CELLS) for length in (self.rows, self.columns))
+        cells = [-(-length // block) for length, block in zip((self.rows, self.columns), self._blocks, strict=True)]
+        self._marks = np.zeros(cells)
+        self.words: list[str] = []
+
+    def mark(self, rows: Indices, columns: Indices) -> None:
+        """Mark all entries of some rows and columns."""
+        self._marks += np.outer(self._count(rows, 0), self._count(columns, 1))
+
+    def mark_entries(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> None:
+        """Mark some entries, given one by one."""
+        np.add.at(self._marks, (rows // self._blocks[0], columns // self._blocks[1]), 1.0)
+
+    def mark_region(self, region: Region, start: int = 0) -> None:
+        """Mark the wrong part of a leaf that starts at this index of the flat vectors."""
+        place = region.place
+        self.words.append(region.words)
+        if place.entries:
+            offsets = np.array([entry.index - start for entry in place.entries], dtype=np.intp)
+            self.mark_entries(offsets // self.columns, offsets % self.columns)
+        elif place.box is not None:
+            rows = np.zeros(1, dtype=np.intp)
+            for (low, high), length in zip(place.box[:-1], self.shape[:-1], strict=True):
+                rows = (rows[:, None] * length + np.arange(low, high)).ravel()
+            self.mark(rows, range(*place.box[-1]))
+        else:
+            self._marks[:] = math.inf
+
+    def picture(self, claim: Floats, deviation: Floats | None = None, unit: float = 1.0) -> TensorMap:
+        """The map of a claim of `unit` times its true size; each entry marked is counted once."""
+        whole = np.asarray(claim).reshape(self.rows, self.columns)
+        sizes = 1.0 if self._blocks == (1, 1) else self._sizes()
+        off = () if deviation is None else _rounded(self._largest(deviation.reshape(whole.shape)) / unit)
+        return TensorMap(
+            path=self.path,
+            shape=self.shape,
+            rows=self.rows,
+            columns=self.columns,
+            claimed=_rounded(self._typical(whole) / unit),
+            deviation=off,
+            wrong=_rounded(np.minimum(self._marks / sizes, 1.0)),
+            place="; ".join(dict.fromkeys(word for word in self.words if word)),
+        )
+
+    def _sizes(self) -> Floats:
+        """Entries of every cell."""
+        return np.outer(self._count(range(self.rows), 0), self._count(range(self.columns), 1))
+
+    def _count(self, indices: Indices, axis: int) -> Floats:
+        """How many of some indices along an axis fall into each block."""
+        block, cells = self._blocks[axis], self._marks.shape[axis]
+        if isinstance(indices, range):
+            edges = np.minimum(np.arange(cells + 1) * block, (self.rows, self.columns)[axis])
+            return np.diff(np.clip(edges, indices.start, indices.stop)).astype(np.float64)
+        return np.bincount(indices // block, minlength=cells).astype(np.float64)
+
+    def _typical(self, whole: Floats) -> Floats:
+        """Root mean square of every cell."""
+        if self._blocks == (1, 1):
+            return np.abs(whole)
+        found = np.empty(self._marks.shape)
+        for (i, j), part in self._parts(whole):
+            found[i, j] = math.sqrt(float(np.einsum("ij,ij->", part, part)) / part.size)
+            if found[i, j] == 0 or not math.isfinite(found[i, j]):
+                found[i, j] = float(np.max(np.abs(part)))  # its square is no number
+        return found
+
+    def _largest(self, whole: Floats) -> Floats:
+        """The largest of every cell."""
+        if self._blocks == (1, 1):
+            return whole
+        found = np.empty(self._marks.shape)
+        for (i, j), part in self._parts(whole):
+            found[i, j] = float(part.max())
+        return found
+
+    def _parts(self, whole: Floats) -> Iterator[tuple[tuple[int, int], Floats]]:
+        height, width = self._blocks
+        for i, j in it.product(*map(range, self._marks.shape)):
+            yield (i, j), whole[i * height : (i + 1) * height, j * width : (j + 1) * width]
+
+
+def leaf_map(leaf: Leaf, claim: Floats, region: Region, unit: float = 1.0) -> TensorMap:
+    """The map of one leaf with a wrong region."""
+    sketch = Sketch(leaf.path, leaf.shape)
+    sketch.mark_region(region, leaf.start)
+    return sketch.picture(claim[leaf.start : leaf.stop], region.deviation, unit)
+
+
+def _rounded(cells: Floats) -> tuple[tuple[float, ...], ...]:
+    """Numbers that need not be told apart by more than a shade."""
+    return tuple(tuple(float(f"{value:.{DIGITS}g}") for value in row) for row in cells.tolist())
