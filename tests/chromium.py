@@ -94,6 +94,12 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def media(self, name: str) -> None:
+        """Lay the page out for ``"print"``, or for ``"screen"``."""
+        self.call("Emulation.setEmulatedMedia", media=name)
+        frame = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+        self.call("Runtime.evaluate", expression=frame, awaitPromise=True)
+
     def screenshot(self, path: pathlib.Path) -> None:
         """Write a picture of the page, all of it or as much as Chromium takes."""
         width = self.value("innerWidth")

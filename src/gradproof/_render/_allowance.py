@@ -14,7 +14,7 @@ from gradproof._report import Report
 
 _STEPS = (
     "Each dot is the difference quotient at one step: the lower, the closer to the reference. Short steps (left) err "
-    "by rounding, long ones (right) by their length. A claim above the shaded bar is not the derivative."
+    "by rounding, long ones (right) by their length."
 )
 _SIDES = (
     "Each mark is the quotient to one side of the point. As the step shrinks (to the left) they go to two different "
@@ -27,6 +27,7 @@ _SCATTER = (
     "Each mark is one slope or entry, as measured and as claimed. On the line they agree; what speaks against the "
     "claim lies off it by more than its error bar."
 )
+_TENSOR = "The stronger the colour of a cell, the larger its claimed entries."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class Allowance:
     def start_report(self) -> None:
         """Count the pictures of another report."""
         self._here = self._pictures_each
+        self._explained: set[str] = set()
         self.left_out = 0
 
     def rows(self, wanted: int, *, most: int, least: int, weight: int = 1) -> int:
@@ -69,8 +71,9 @@ class Allowance:
         """How the quotients behind one slope depend on the step."""
         from gradproof._render._pictures import step_picture
 
-        caption = _SIDES if ladder.jump else _STEPS if math.isfinite(ladder.reference) else _UNSETTLED
-        return self._drawn(lambda: step_picture(ladder), f"{_of(ladder.path, ladder.entry)}. {caption}")
+        how = _SIDES if ladder.jump else _STEPS if math.isfinite(ladder.reference) else _UNSETTLED
+        where = "" if how is not _STEPS else _where_the_claim_is(ladder)
+        return self._drawn(lambda: step_picture(ladder), f"{_of(ladder.path, ladder.entry)}. {where}", how)
 
     def scatter(self, comparisons: Sequence[Comparison]) -> Figure | None:
         """Claimed against measured values, if there are two or more to compare."""
@@ -78,17 +81,14 @@ class Allowance:
 
         if len(comparisons) < 2:
             return None
-        return self._drawn(lambda: scatter(comparisons), _SCATTER)
+        return self._drawn(lambda: scatter(comparisons), "", _SCATTER)
 
     def tensor(self, tensor: TensorMap) -> Figure | None:
         """Where in a leaf or a Jacobian the wrong entries are."""
         from gradproof._render._pictures import tensor_picture
 
         shape = " × ".join(str(length) for length in tensor.shape) or "scalar"
-        return self._drawn(
-            lambda: tensor_picture(tensor),
-            f"{tensor.path}, {shape}: the stronger the colour of a cell, the larger its claimed entries.",
-        )
+        return self._drawn(lambda: tensor_picture(tensor), f"{tensor.path}, {shape}. ", _TENSOR)
 
     def take_json(self, report: Report) -> tuple[str, str]:
         """A report's JSON text, whole or without the evidence, and a remark on what is missing."""
@@ -105,7 +105,8 @@ class Allowance:
         self._json_bytes -= len(text)
         return _printable_json(text), note
 
-    def _drawn(self, draw: Callable[[], str], caption: str) -> Figure | None:
+    def _drawn(self, draw: Callable[[], str], what: str, how: str) -> Figure | None:
+        """A picture with what it shows and, once in a report, how to read it."""
         if min(self._pictures, self._here, self._picture_bytes) <= 0:
             self.left_out += 1
             return None
@@ -114,6 +115,8 @@ class Allowance:
         # Equal pictures have equal ids, which a page must not have twice.
         svg = re.sub(r'(id="|#)gp[0-9a-f]{8}-', rf"\1picture-{self._pictures}-", draw())
         self._picture_bytes -= len(svg)
+        caption = what + ("" if how in self._explained else how)
+        self._explained.add(how)
         return Figure(svg=svg, caption=numbers.printable(caption))
 
 
@@ -132,3 +135,11 @@ def _size(evidence: Evidence) -> int:
     """How many numbers it holds, roughly."""
     cells = sum(len(row) * (3 if one.deviation else 2) for one in evidence.maps for row in one.claimed)
     return cells + 4 * len(evidence.comparisons) + sum(4 * len(ladder.steps) + 8 for ladder in evidence.ladders)
+
+
+def _where_the_claim_is(ladder: Ladder) -> str:
+    if ladder.against:
+        return "The claim lies above the shaded error bar: it is not this slope. "
+    if abs(ladder.claimed - ladder.reference) <= ladder.error_bar:
+        return "The claim lies within the shaded error bar. "
+    return "The claim lies above the shaded error bar, by no more than what is tolerated. "
