@@ -11,6 +11,7 @@ from gradproof._errors import MissingExtraError
 from gradproof._render import _numbers as numbers
 from gradproof._render._allowance import Allowance
 from gradproof._render._html_views import ReportView, view_of
+from gradproof._render._notebook import prose
 from gradproof._render._summary import NamedReport, rank, tally
 from gradproof._render._words import sentence, worst_bound
 from gradproof._report import Report, Verdict, worst
@@ -143,11 +144,7 @@ def _breakable(verdict: str) -> Any:
     return Markup("_<wbr>").join(escape(part) for part in verdict.split("_"))
 
 
-def _prose(text: str) -> Any:
-    """A sentence with what stands between backticks as code."""
-    from markupsafe import Markup, escape
+def _prose(sentence: str) -> Any:
+    from markupsafe import Markup
 
-    parts = [escape(part) for part in numbers.printable(text).split("`")]
-    if len(parts) % 2 == 0:  # a lone backtick is the user's
-        return Markup("`").join(parts)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if k % 2 else part for k, part in enumerate(parts))
+    return Markup(prose(sentence))

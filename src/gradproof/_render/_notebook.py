@@ -48,7 +48,7 @@ def _parts(report: Report) -> Iterator[str]:
     if beyond > 0:
         yield f'<div style="{_FAINT}">and {numbers.count(beyond, "more finding")}: see report.findings</div>'
     if advice := words.general_advice(report):
-        yield f"<div>{_text(advice)}</div>"
+        yield f"<div>{prose(advice)}</div>"
     if report.leaves:
         yield from _leaves(sorted(report.leaves, key=words.leaf_order))
     closing = [*words.certificate(report), *([words.modes(report)] if report.modes else []), words.cost(report)]
@@ -57,13 +57,13 @@ def _parts(report: Report) -> Iterator[str]:
 
 def _finding(finding: Finding) -> Iterator[str]:
     where = words.place(finding)
-    shown = f"<code>{_text(where)}</code> " if where else ""
+    title = f"<code>{_text(where)}</code> " if where else ""
     weight = "font-weight:600" if finding.severity is not Severity.NOTE else ""
-    yield f'<div style="margin-top:0.5em">{shown}<span style="{weight}">{finding.severity.value} {finding.id}</span>'
+    yield f'<div style="margin-top:0.5em">{title}<span style="{weight}">{finding.severity.value} {finding.id}</span>'
     for label, value in words.rows(finding):
-        tag = "code" if label == "reproduce" else "span"
+        shown = f"<code>{_text(value)}</code>" if label == "reproduce" else prose(value)
         yield f'<div style="margin-left:1.2em"><span style="{_FAINT}">{label}</span> '
-        yield f"<{tag}>{_text(value)}</{tag}></div>"
+        yield f"{shown}</div>"
     yield "</div>"
 
 
@@ -93,6 +93,14 @@ def _row(leaf: LeafResult) -> str:
 def _label(verdict: Verdict) -> str:
     style = f"background:{_LABELS[verdict]};color:#fff;padding:0.05em 0.45em;border-radius:3px;font-weight:600"
     return f'<span style="{style};font-size:0.9em;white-space:nowrap">{verdict.value}</span>'
+
+
+def prose(sentence: str) -> str:
+    """A sentence as HTML, what stands between backticks as code."""
+    parts = _text(sentence).split("`")
+    if len(parts) % 2 == 0:  # a lone backtick is the user's
+        return "`".join(parts)
+    return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))
 
 
 def _text(content: str) -> str:
