@@ -291,16 +291,16 @@ def test_a_run_is_worst_first_and_every_row_leads_to_its_check():
     assert len([one for one in parsed.all("details") if one.get("class", "").startswith("check")]) == 4
 
 
-def test_a_run_of_thousands_keeps_the_worst():
+def test_a_run_of_very_many_keeps_the_worst():
     """Three hundred checks in full, the others in the summary only."""
-    cases = [NamedReport(name=f"case {i}", report=WRONG if i == 1999 else RIGHT) for i in range(2000)]
+    cases = [NamedReport(name=f"case {i}", report=WRONG if i == 699 else RIGHT) for i in range(700)]
     page = run_html(cases)
     assert len(page.encode()) < 5_000_000
     parsed = structure(page)
     assert len(parsed.all("details")) < 2 * 301
-    assert parsed.all("a")[1].text == "case 1999"
-    assert "1,700 more checks above, the last ones, left out here." in parsed.text()
-    assert "case 1998" in parsed.text()
+    assert parsed.all("a")[1].text == "case 699"
+    assert "400 more checks above, the last ones, left out here." in parsed.text()
+    assert "case 698" in parsed.text()
 
 
 def colours():

@@ -326,6 +326,13 @@ class Report:
         ------
         ImportError
             Where jinja2 or matplotlib is missing: they come with ``pip install 'gradproof[report]'``.
+
+        Examples
+        --------
+        >>> import gradproof
+        >>> report = gradproof.check(abs, 1.0, grad=2.0, rng=0)  # wrong on purpose
+        >>> "claimed 2 times the true gradient" in report.to_html()
+        True
         """
         text = _views["html"](self)
         if path is not None:
