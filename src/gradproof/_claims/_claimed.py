@@ -15,6 +15,7 @@ from gradproof._errors import ClaimError, UsageError
 from gradproof._layout import SUFFIXES
 from gradproof._leaf import Leaf, relaid
 from gradproof._primal import Primal
+from gradproof._prove._collect import MIX
 from gradproof._report import Finding, Severity
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -68,6 +69,8 @@ class Claimed:
         self.names = tuple(names)
         # Columns stand for random tangents, not for entries.
         self.reduced = False
+        # Rows stand for several outputs together.
+        self.mixed = False
         self._flat: set[int] = set()
         self._product: Callable[[Vector], Vector] | None = None
 
@@ -164,6 +167,14 @@ class Claimed:
         if self.keyword in ("hess", "hvp"):
             return "grad" + self.primal.outputs.path_of(i)[len("output") :]
         return self.primal.outputs.path_of(i)
+
+    def named(self, i: int, j: int) -> tuple[str, tuple[int, ...] | None, str]:
+        """What the slope of output i is of: path, entry (where input j moves alone, else -1) and output."""
+        output = MIX if self.mixed else self.output(i)
+        if j < 0 or self.reduced:
+            return self.leaves[0].path if len(self.leaves) == 1 else "", None, output
+        path, index, _ = self.place(i, j)
+        return path.removesuffix(str(list(index))), index, "" if self.by_index else output
 
     def note(self, findings: Sequence[Finding]) -> None:
         """Add findings that are not known yet."""

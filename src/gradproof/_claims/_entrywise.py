@@ -144,7 +144,7 @@ class Entries:
         self.around = around
         self.eps = eps
         self.limits = options.limits
-        self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around)
+        self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around, collector=options.collector)
         problem = self.lines.problem
         self.directions = Directions(
             problem.leaves,

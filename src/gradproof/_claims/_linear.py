@@ -54,6 +54,7 @@ from gradproof._leaf import relaid
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
+from gradproof._prove._collect import MIX
 from gradproof._prove._directions import leaf_size
 from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -312,6 +313,7 @@ class LinearProof:
             mixed=self.claimed.reduced,
             resolution=resolution or 0.0,
             sees=sees,
+            output=self._named(u),
         )
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
@@ -365,6 +367,13 @@ class LinearProof:
                 return False
         hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
         return not hopeless or self.m <= ALONE
+
+    def _named(self, u: Vector) -> str:
+        """The output that a cotangent picks, where f has several."""
+        if self.m == 1:
+            return ""
+        picked = np.flatnonzero(u)
+        return self.claimed.output(int(picked[0])) if len(picked) == 1 else MIX
 
     def _is_visible(self, u: Vector) -> bool:
         """Whether the claim for an output is more than what rounding may leave of 0 beside the other outputs."""

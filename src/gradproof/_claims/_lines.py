@@ -17,6 +17,7 @@ from gradproof._line import Known, Slope, slope
 from gradproof._line._estimate import estimate
 from gradproof._line._noise import Noise
 from gradproof._problem import Problem, Samples
+from gradproof._prove._collect import Collector
 from gradproof._reference import ComplexStep, Trusted
 
 Vector = NDArray[np.float64]
@@ -63,14 +64,23 @@ class Lines:
         Relative precision of f.
     seed : int
     around : Around
+    collector : Collector
     samples : Samples, optional
         Where values of f are shared with scalar proofs.
     """
 
     def __init__(
-        self, claimed: Claimed, *, eps: float, seed: int, around: Around, samples: Samples | None = None
+        self,
+        claimed: Claimed,
+        *,
+        eps: float,
+        seed: int,
+        around: Around,
+        collector: Collector,
+        samples: Samples | None = None,
     ) -> None:
         self.claimed = claimed
+        self.collector = collector
         self.eps = eps
         self.m = claimed.primal.outputs.size
         self.lower, self.upper = around.sides(claimed.primal, claimed.measured)
@@ -133,6 +143,8 @@ class Lines:
         if absolute is not None:
             # Each of the n terms of the claim's own inner product is rounded: 8 half-ulps of their absolute sum.
             bar = bar + 8 * EPS64 * absolute
+        if claimed is not None:
+            self.collector.line(v, claimed, found.value, bar, scale, found, self.claimed.named)
         return Line(v=v, value=found.value, bar=bar, claimed=claimed, slope=found)
 
     def _absolute(self, v: Vector) -> Vector:

@@ -15,7 +15,7 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
-from gradproof._claims._patterns import explain, factor_words
+from gradproof._claims._patterns import Pattern, explain, factor_words
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._report import Finding, Severity, Verdict
@@ -24,6 +24,8 @@ Vector = NDArray[np.float64]
 
 # Outputs that get a proof of their own, entries and columns that get a finding of their own.
 ROWS, SHOWN = 8, 20
+# Entries that are named beside a picture.
+NAMED = 3
 # What is said of a column without a factor: where it is to be said of all, one finding says as much.
 UNNAMED = "these entries are wrong"
 # Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
@@ -70,12 +72,19 @@ class _Search:
         self.scene = scene
         self.claimed = scene.claimed
         self.u = u
+        self._outcome = outcome
+        self._marks: list[_Mark] = []
         self.m = self.claimed.primal.outputs.size
         findings = () if outcome is None else outcome.findings
         self.errors = [one for one in findings if one.severity is Severity.ERROR]
         self._rounding = _prove.ROUNDINGS * scene.options.claim_eps
         self.lines = Lines(
-            scene.claimed, eps=scene.eps, seed=scene.options.seed, around=scene.around, samples=scene.samples
+            scene.claimed,
+            eps=scene.eps,
+            seed=scene.options.seed,
+            around=scene.around,
+            collector=scene.options.collector,
+            samples=scene.samples,
         )
         self.problem = self.lines.problem
         # A row that is claimed to be zero is measured by the size of its output.
@@ -83,7 +92,15 @@ class _Search:
         self.tolerance = 5 * max(scene.rtol, 1e-7) * np.where(scene.rows > 0, scene.rows, values)
 
     def run(self) -> list[Finding]:
+        """Find the place, and draw it."""
+        found = self._run()
+        self._draw()
+        return found
+
+    def _run(self) -> list[Finding]:
         if self.m == 1:
+            if self._outcome is not None:
+                self._mark_row(0, self._outcome)
             return [self._translate(one, 0) for one in self.errors]
         if self.m > ELEMENTWISE:
             place = "through a random combination of all outputs"
@@ -110,6 +127,7 @@ class _Search:
             if found:
                 return found
         if 0 < len(rows) <= ROWS:
+            self._marks.clear()
             found = [one for i in rows for one in self._row(int(i))]
             if found:
                 return found
@@ -125,6 +143,8 @@ class _Search:
 
     def name(self, wrong: EntryErrors) -> list[Finding]:
         """One mistake of the whole matrix, or the entries one by one: the clearest where they are many."""
+        self._marks.append(_Mark(wrong.rows, wrong.columns, _entries_words(wrong.rows, wrong.columns), paired=True))
+        self._draw()
         columns, rows = np.unique(wrong.columns), np.unique(wrong.rows)
         if len(rows) > 1 and len(wrong.rows) > SHOWN:
             whole = self._whole([self._measure(self._random(k)) for k in range(2)])
@@ -212,6 +232,7 @@ class _Search:
         findings: list[Finding] = []
         wrong: list[tuple[float, int, int, Line]] = []
         count = 0
+        self._marks.clear()
         for j in columns:
             v = np.zeros(len(self.scene.size))
             v[j] = self.scene.size[j]
@@ -220,9 +241,13 @@ class _Search:
             count += len(rows)
             if self.claimed.matrix is not None and len(rows) > 2 and self._is_column(j, line, rows):
                 findings.append(self._column(j, line, rows))
+                self._marks.append(_Mark(rows, np.array([j]), f"column {j}"))
             else:
                 wrong += [(-float(abs(self._entry(int(i), line) - line.value[i])), int(i), j, line) for i in rows]
         wrong.sort(key=lambda item: item[0])
+        if wrong:
+            i, j = (np.array([item[axis] for item in wrong], dtype=np.intp) for axis in (1, 2))
+            self._marks.append(_Mark(i, j, _entries_words(i, j), paired=True))
         shown = sorted(wrong[: max(SHOWN - len(findings), 1)], key=lambda item: item[1:3])
         found = [self._one_entry(i, j, line) for _, i, j, line in shown] + findings[:SHOWN]
         if len(found) < len(wrong) + len(findings):
@@ -311,10 +336,12 @@ class _Search:
         )
         seed, lower, upper = self.scene.options.seed, self.lines.lower, self.lines.upper
         directions = Directions(problem.leaves, problem.point, problem.claim, seed, lower, upper)
-        outcome = _run.answer(_prove.prove(problem, self.scene.options, directions), problem, directions)
+        options = dataclasses.replace(self.scene.options, output=self.claimed.output(i))
+        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions)
         if outcome.verdict is not Verdict.WRONG:
             return []
         errors = [one for one in outcome.findings if one.severity is Severity.ERROR]
+        self._mark_row(i, outcome)
         return [self._translate(one, i) for one in errors]
 
     def _translate(self, one: Finding, i: int) -> Finding:
@@ -367,6 +394,7 @@ class _Search:
         )
         if cause is None:
             return None
+        self._mark_pattern(cause)
         line = lines[0]
         claimed = self.claimed.matrix @ line.v
         i = int(np.argmax(np.abs(claimed - line.value) / np.maximum(line.bar, 1e-300)))
@@ -412,6 +440,12 @@ class _Search:
         at_most = "at least " if self.claimed.matrix is None and len(rows) >= SHOWN else ""
         i = int(rows[np.argmax(np.abs(line.value[rows]) / np.maximum(line.bar[rows], 1e-300))])
         every = len(rows) == self.m
+        words = "everywhere" if every else f"{len(rows)} of {self.m} rows"
+        self._marks = [
+            _Mark(rows, np.arange(leaf.start, leaf.stop), words)
+            for leaf in self.claimed.leaves
+            if not leaves or leaf.path in leaves
+        ]
         same = {one.kind for one in self.errors}
         factors = {one.factor for one in self.errors}
         kind = same.pop() if len(same) == 1 and None not in factors else "is not the derivative of f"
@@ -426,6 +460,37 @@ class _Search:
             factor=factors.pop() if len(factors) == 1 else None,
             advice=f"Look at how `{self.claimed.keyword}` is computed.",
         )
+
+    # -------------------------------------------------------------------------------------------------- pictures
+
+    def _mark_row(self, i: int, outcome: Outcome) -> None:
+        """Note the part of a row that its own proof has found wrong."""
+        for k, region in outcome.regions.items():
+            columns = np.asarray(region.indices(self.claimed.leaves[k]))
+            few = _entries_words(np.full(len(columns), i), columns)
+            self._marks.append(_Mark(np.array([i]), columns, few if region.place.entries else f"row {i}"))
+
+    def _mark_pattern(self, cause: Pattern) -> None:
+        matrix = self.claimed.matrix
+        assert matrix is not None
+        if cause.corrected is not None:
+            rows, columns = np.nonzero(cause.corrected != matrix)
+            self._marks = [_Mark(rows, columns, cause.place, paired=True)]
+        else:
+            block = None if cause.block is None else self.claimed.leaves[cause.block]
+            span = range(self.claimed.columns) if block is None else range(block.start, block.stop)
+            self._marks = [_Mark(np.arange(self.m), np.array(span), cause.place)]
+
+    def _draw(self) -> None:
+        """Mark what was noted on the picture of the matrix, if there is one."""
+        matrix = self.claimed.matrix
+        if matrix is None or self.claimed.reduced:
+            return
+        sketch = self.scene.options.collector.sketch(self._whole_path(), matrix)
+        for mark in self._marks:
+            (sketch.mark_entries if mark.paired else sketch.mark)(mark.rows, mark.columns)
+            sketch.words.append(mark.words)
+        self._marks.clear()
 
     def _finding(
         self,
@@ -457,6 +522,22 @@ class _Search:
             advice=advice,
             reproducer=self.scene.reproducer,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mark:
+    """Wrong entries of the matrix: all of some rows and columns, or pairs of them; and their place in words."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    words: str
+    paired: bool = False
+
+
+def _entries_words(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> str:
+    """The first of some entries, and how many there are."""
+    few = ", ".join(str([i, j]) for i, j in zip(rows[:NAMED].tolist(), columns[:NAMED].tolist(), strict=True))
+    return few + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
 def _within(path: str, leaf: str) -> bool:

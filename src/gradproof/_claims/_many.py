@@ -33,6 +33,7 @@ from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
+from gradproof._prove._collect import MIX
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -162,6 +163,7 @@ class _Proof:
         if is_large(self.primal.point) or self.count * self.claimed.columns > DENSE:
             return None
         claimed = Claimed("vjp", self.reduced, ("",))
+        claimed.mixed = True
         claimed.measure(self.claimed.measured)
         claimed.use_matrix(np.array([self.claimed.pull(u) for u in self.cotangents]))
         wider = self._spread(self.count)
@@ -194,7 +196,10 @@ class _Proof:
         """One scalar proof for each cotangent, until one is wrong, and the norms of the claims."""
         delta = 1 - self.options.confidence
         options = dataclasses.replace(
-            self.options, confidence=1 - delta / (2 * self.count), max_bound=self._largest() / self._spread(self.count)
+            self.options,
+            confidence=1 - delta / (2 * self.count),
+            max_bound=self._largest() / self._spread(self.count),
+            output=MIX,
         )
         samples = Samples()
         outcomes: list[Outcome] = []
@@ -210,6 +215,7 @@ class _Proof:
             )
             directions = Directions(problem.leaves, problem.point, problem.claim, self.options.seed)
             outcomes.append(_run.answer(_prove.prove(problem, options, directions), problem, directions))
+            options.collector.draw(outcomes[-1].regions, directions)
             spans = {
                 i: slice(leaf.start, leaf.stop) for i, leaf in zip(self.claimed.measured, problem.leaves, strict=True)
             }

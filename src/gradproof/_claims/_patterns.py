@@ -19,13 +19,14 @@ _SIMPLE = (2.0, 0.5, -1.0, 3.0, 1 / 3, -2.0, -0.5, 4.0, 0.25)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One mistake that explains all slopes."""
+    """One mistake that explains all slopes; `corrected` is the true matrix, where it is known."""
 
     kind: str
     advice: str
     place: str = "everywhere"
     factor: float | None = None
     block: int | None = None
+    corrected: Matrix | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 def explain(
@@ -77,7 +78,7 @@ def explain(
                 return Pattern(kind=kind, factor=factor, advice=advice, block=k)
     for kind, candidate, advice in _rearranged(matrix, square):
         if fits(candidate):
-            return Pattern(kind=kind, advice=advice)
+            return Pattern(kind=kind, advice=advice, corrected=candidate)
     return _reordered(matrix, lines, limits)
 
 
@@ -158,15 +159,19 @@ def _reordered(matrix: Matrix, lines: Sequence[Line], limits: Sequence[Vector]) 
     source = np.argmax(fit[wrong], axis=1)
     if sorted(source.tolist()) != wrong.tolist():
         return None
+    corrected = matrix.copy()
+    corrected[wrong] = matrix[source]
     if len(wrong) == 2:
         one, other = (int(i) for i in wrong)
         return Pattern(
             kind=f"rows {one} and {other} are swapped",
             place=f"rows {one} and {other}",
             advice="Each is the derivative of the other's output.",
+            corrected=corrected,
         )
     return Pattern(
         kind="rows in another order than the outputs",
         place=f"{len(wrong)} of {m} rows",
         advice=f"For example, row {int(wrong[0])} should be what stands in row {int(source[0])}.",
+        corrected=corrected,
     )

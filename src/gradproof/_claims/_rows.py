@@ -113,7 +113,7 @@ class Rows:
         self.matrix = claimed.matrix
         self.wider = wider or {}
         self.limits = options.limits
-        self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around)
+        self.lines = Lines(claimed, eps=eps, seed=options.seed, around=around, collector=options.collector)
         point, lower, upper = self.lines.problem.point, self.lines.lower, self.lines.upper
         leaves = self.lines.problem.leaves
         self.directions = Directions(leaves, point, np.zeros(len(point)), options.seed, lower, upper)

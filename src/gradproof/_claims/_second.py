@@ -34,6 +34,7 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import error_bound
+from gradproof._prove._noted import Noted
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
@@ -42,6 +43,8 @@ Vector = NDArray[np.float64]
 # Random directions; inputs up to which every entry is measured, always and to find a wrong one.
 DIRECTIONS, ENTRIES, LOCATE = 8, 4, 12
 SHOWN = 20
+# What is measured, beside slopes.
+CURVATURE = "v^T H v"
 RTOL64, RTOL32 = 1e-5, 1e-2
 # The bar of an extrapolation is an estimate: doubled, as it is for one-sided slopes.
 CAUTION = 2.0
@@ -258,7 +261,17 @@ class _Second:
                 # WRONG rests on f itself: what only the reference excludes keeps its wide bar.
                 if agree and seen_bar < bar and abs(claimed - seen) <= seen_bar + tolerance:
                     value, bar = seen, seen_bar
+        self._note(v, claimed, value, bar)
         return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, witnesses_agree=agree)
+
+    def _note(self, v: Vector, claimed: float, value: float, bar: float) -> None:
+        """Keep it for the reader of the report."""
+        moving = [leaf.path for leaf in self.claimed.leaves if v[leaf.start : leaf.stop].any()]
+        path = moving[0] if len(moving) == 1 else ""
+        scale = max(abs(claimed), abs(value))
+        self.task.options.collector.note(
+            Noted(path=path, output=CURVATURE, claimed=claimed, value=value, bar=bar, scale=scale)
+        )
 
     def _curve(
         self, evaluate: Callable[[Vector, float], float], eps: float, v: Vector, claimed: float, *, full: bool
@@ -377,6 +390,10 @@ class _Second:
         if findings:
             self.findings += findings
             return
+        if factor is not None and self.claimed.matrix is not None:
+            sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
+            sketch.mark_all()
+            sketch.words.append("everywhere")
         kind, factor = (self._partly() or "is not the second derivative of f", None) if factor is None else factor
         self.findings.append(
             self._finding(
@@ -386,7 +403,7 @@ class _Second:
                 claimed=failing.claimed,
                 reference=failing.value,
                 bar=failing.bar,
-                quantity="v^T H v",
+                quantity=CURVATURE,
                 factor=factor,
             )
         )
@@ -444,9 +461,18 @@ class _Second:
                     quantity="entry" if i == j else "mean of the entry and its mirror image",
                     factor=factor,
                 )
+                self._mark(i, j)
                 wrong.append((-abs(claimed - value), one))
         wrong.sort(key=lambda item: item[0])
         return [one for _, one in wrong[:SHOWN]]
+
+    def _mark(self, i: int, j: int) -> None:
+        """Mark an entry and its mirror image on the picture of the matrix, if there is one."""
+        if self.claimed.matrix is not None:
+            sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
+            both = np.array([i, j]) if i != j else np.array([i])
+            sketch.mark_entries(both, both[::-1])
+            sketch.words.append(str([i, j]))
 
     def _finding(
         self,

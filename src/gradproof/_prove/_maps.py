@@ -19,6 +19,8 @@ Indices = range | NDArray[np.intp]
 
 # Cells along each side of a picture at most, and digits of what is shown by a shade.
 CELLS, DIGITS = 64, 3
+# Places that are named beside it.
+NAMED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Region:
     words: str
     deviation: Floats | None = None
 
+    def indices(self, leaf: Leaf) -> Indices:
+        """Flat indices of the wrong entries."""
+        if self.place.entries:
+            return np.array([entry.index for entry in self.place.entries], dtype=np.intp)
+        if not self.place.box:
+            return range(leaf.start, leaf.stop)
+        return leaf.start + _within(self.place.box, leaf.shape)
+
 
 class Sketch:
     """A tensor of so many rows and columns, in blocks, with marks on what is wrong."""
@@ -44,7 +54,7 @@ class Sketch:
         self.rows = math.prod(self.shape[:-1])
         self._blocks = tuple(-(-length // CELLS) for length in (self.rows, self.columns))
         cells = [-(-length // block) for length, block in zip((self.rows, self.columns), self._blocks, strict=True)]
-        self._marks = np.zeros(cells)
+        self._marks: Floats = np.zeros((cells[0], cells[1]))
         self.words: list[str] = []
 
     def mark(self, rows: Indices, columns: Indices) -> None:
@@ -62,18 +72,18 @@ class Sketch:
         if place.entries:
             offsets = np.array([entry.index - start for entry in place.entries], dtype=np.intp)
             self.mark_entries(offsets // self.columns, offsets % self.columns)
-        elif place.box is not None:
-            rows = np.zeros(1, dtype=np.intp)
-            for (low, high), length in zip(place.box[:-1], self.shape[:-1], strict=True):
-                rows = (rows[:, None] * length + np.arange(low, high)).ravel()
-            self.mark(rows, range(*place.box[-1]))
+        elif place.box:
+            self.mark(_within(place.box[:-1], self.shape[:-1]), range(*place.box[-1]))
         else:
-            self._marks[:] = math.inf
+            self.mark_all()
+
+    def mark_all(self) -> None:
+        """Mark every entry."""
+        self._marks[:] = math.inf
 
     def picture(self, claim: Floats, deviation: Floats | None = None, unit: float = 1.0) -> TensorMap:
         """The map of a claim of `unit` times its true size; each entry marked is counted once."""
         whole = np.asarray(claim).reshape(self.rows, self.columns)
-        sizes = 1.0 if self._blocks == (1, 1) else self._sizes()
         off = () if deviation is None else _rounded(self._largest(deviation.reshape(whole.shape)) / unit)
         return TensorMap(
             path=self.path,
@@ -82,19 +92,23 @@ class Sketch:
             columns=self.columns,
             claimed=_rounded(self._typical(whole) / unit),
             deviation=off,
-            wrong=_rounded(np.minimum(self._marks / sizes, 1.0)),
-            place="; ".join(dict.fromkeys(word for word in self.words if word)),
+            wrong=_rounded(self._shares()),
+            place=_joined(list(dict.fromkeys(word for word in self.words if word))),
         )
 
-    def _sizes(self) -> Floats:
-        """Entries of every cell."""
-        return np.outer(self._count(range(self.rows), 0), self._count(range(self.columns), 1))
+    def _shares(self) -> Floats:
+        """Share of the entries of every cell that are marked."""
+        if self._blocks == (1, 1):
+            return np.asarray(np.minimum(self._marks, 1.0))
+        sizes = np.outer(self._count(range(self.rows), 0), self._count(range(self.columns), 1))
+        return np.asarray(np.minimum(self._marks / sizes, 1.0))
 
     def _count(self, indices: Indices, axis: int) -> Floats:
         """How many of some indices along an axis fall into each block."""
         block, cells = self._blocks[axis], self._marks.shape[axis]
+        length = self.columns if axis else self.rows
         if isinstance(indices, range):
-            edges = np.minimum(np.arange(cells + 1) * block, (self.rows, self.columns)[axis])
+            edges = np.array([min(block * k, length) for k in range(cells + 1)])
             return np.diff(np.clip(edges, indices.start, indices.stop)).astype(np.float64)
         return np.bincount(indices // block, minlength=cells).astype(np.float64)
 
@@ -124,11 +138,24 @@ class Sketch:
             yield (i, j), whole[i * height : (i + 1) * height, j * width : (j + 1) * width]
 
 
+def _within(box: Sequence[tuple[int, int]], shape: Sequence[int]) -> NDArray[np.intp]:
+    """Flat indices of a box."""
+    found = np.zeros(1, dtype=np.intp)
+    for (low, high), length in zip(box, shape, strict=True):
+        found = (found[:, None] * length + np.arange(low, high)).ravel()
+    return found
+
+
 def leaf_map(leaf: Leaf, claim: Floats, region: Region, unit: float = 1.0) -> TensorMap:
     """The map of one leaf with a wrong region."""
     sketch = Sketch(leaf.path, leaf.shape)
     sketch.mark_region(region, leaf.start)
     return sketch.picture(claim[leaf.start : leaf.stop], region.deviation, unit)
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Some places as one."""
+    return ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
 
 
 def _rounded(cells: Floats) -> tuple[tuple[float, ...], ...]:

@@ -55,6 +55,7 @@ class Options:
     sees : whether f is known to see its arguments, so that one that stands still is constant.
     mixed : whether an entry of the problem moves many entries of the user's point at once.
     collector : where what is measured is kept for the reader of the report.
+    output : what f is called there, where it is an output of the user's function or several together.
     """
 
     rtol: float | None
@@ -69,6 +70,7 @@ class Options:
     sees: bool = False
     mixed: bool = False
     collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
+    output: str = ""
 
     @property
     def limits(self) -> Limits:
@@ -113,7 +115,7 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
         self.limits = options.limits
-        self.collector = options.collector
+        self.collector, self.output = options.collector, options.output
         resolution = options.resolution * directions.unit
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.meter.continuous = options.sees
@@ -147,7 +149,7 @@ class _Proof:
         if flat:
             yield from self._certify_flat(flat, only=not self.ledger.results)
         self._note_randomness()
-        self.collector.take(self.meter)
+        self.collector.take(self.meter, self.output)
         results = self.ledger.results
         verdict = worst(result.verdict for result in results.values())
         return Outcome(

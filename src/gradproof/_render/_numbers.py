@@ -22,6 +22,8 @@ def error_bar(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     exponent = _exponent(value)
+    if exponent < -300:
+        return significant(value, 1)  # powers of ten end there
     leading = math.ceil(value / 10.0**exponent * (1 - 1e-12))
     return significant(leading * 10.0**exponent, 1)
 

@@ -7,7 +7,7 @@ is used. Text takes the font of the page.
 ``--ink``         `#1f2328`  text, and points that agree
 ``--muted``       `#59636e`  labels of axes, lines for comparison
 ``--grid``        `#d1d9e0`  grid, frames
-``--paper``       `#ffffff`  behind everything: rims of marks, halos of text
+``--paper``       `#ffffff`  what the picture stands on: rims of marks and of text
 ``--claimed``     `#8250df`  what the user says
 ``--reference``   `#0969da`  what was measured, and its error bar
 ``--wrong``       `#cf222e`  what speaks against the claim
@@ -25,6 +25,7 @@ import contextlib
 import hashlib
 import io
 import re
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Generator
 from typing import Any
@@ -50,9 +51,13 @@ SENTINELS = {name: f"#0102{number:02x}" for number, name in enumerate(COLOURS, 1
 # What stands for the prefix of ids until the text is known.
 _IDS = "gradproof-id-"
 
+# Marks text that stands on lines or points, and is set off from them.
+HALO = "halo"
+
 NAMESPACE = "http://www.w3.org/2000/svg"
 # Figures are drawn in these units and may grow by this factor.
 GROWS = 1.4
+_DRAWING = threading.Lock()
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gradproof",
@@ -76,7 +81,8 @@ def style() -> Generator[None]:
     """Draw as we do, whatever style the user has set; theirs is back afterwards."""
     from matplotlib import style as styles
 
-    with styles.context(["default", _STYLE]):
+    # The settings are global: one picture at a time.
+    with _DRAWING, styles.context(["default", _STYLE]):
         yield
 
 
@@ -99,6 +105,7 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style"):
                 parent.remove(child)
+    _set_off(root)
     _rename(root)
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -138,6 +145,16 @@ def variable(name: str) -> str:
 def _local(name: Any) -> str:
     """A tag or the name of an attribute without its namespace."""
     return str(name).rpartition("}")[2]
+
+
+def _set_off(root: ET.Element) -> None:
+    """Give marked text a rim in the colour of the page."""
+    for group in root.iter():
+        if group.get("id") == HALO:
+            for text in group.iter():
+                if _local(text.tag) == "text":
+                    rim = f"paint-order: stroke; stroke: {SENTINELS['paper']}; stroke-width: 3"
+                    text.set("style", f"{text.get('style', '')}; {rim}")
 
 
 def _rename(root: ET.Element) -> None:

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 WIDTH, LEFT, RIGHT, GAP = 400.0, 40.0, 8.0, 34.0
 # Of a panel, and of a cell.
 TALLEST, LARGEST, LEAST = 300.0, 40.0, 5.0
+# Cells of this size are set off from each other by lines.
+GRID = 12.0
 TEXT, LINE = 10.0, 15.0
 # Shades, the lightest of them, and the decades that they span at most.
 SHADES, PALEST, DECADES = 12, 0.08, 8.0
@@ -86,6 +88,8 @@ def _panel(
         runs = "".join(f"M{start} {row}.5h{length}" for row, start, length in _runs(shades == shade))
         if runs:
             ET.SubElement(group, "path", d=runs, opacity=f"{_opacity(shade):.2f}")
+    if min(cell) >= GRID:
+        _grid(root, (x, top), cell, wrong.shape)
     _outline(root, (x, top), cell, wrong)
     # Indices as the user has them: the first and the last, and of what is wrong where a cell is one entry.
     for k, words, colour in _indices(np.asarray(wrong.any(axis=1)), tensor.rows):
@@ -149,6 +153,14 @@ def _scale(
             _rectangle(root, x + 5 * shade - 5, y + LINE + 4, 5.0, 8.0, style=style)
         x += 5 * SHADES + 5
     _text(root, x, y + LINE + 11, numbers.significant(high), "muted")
+
+
+def _grid(root: ET.Element, at: tuple[float, float], cell: tuple[float, float], shape: tuple[int, ...]) -> None:
+    """Draw lines between the cells."""
+    (x, y), (width, height), (rows, columns) = at, cell, shape
+    path = [f"M{x:.2f} {y + row * height:.2f}h{columns * width:.2f}" for row in range(1, rows)]
+    path += [f"M{x + column * width:.2f} {y:.2f}v{rows * height:.2f}" for column in range(1, columns)]
+    ET.SubElement(root, "path", d="".join(path), style=f"fill: none; stroke: {variable('grid')}; stroke-width: 0.6")
 
 
 def _outline(root: ET.Element, at: tuple[float, float], cell: tuple[float, float], wrong: NDArray[np.bool_]) -> None:
