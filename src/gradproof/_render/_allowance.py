@@ -70,10 +70,12 @@ class Allowance:
     def steps(self, ladder: Ladder) -> Figure | None:
         """How the quotients behind one slope depend on the step."""
         from gradproof._render._pictures import step_picture
+        from gradproof._render._step_picture import slope_of
 
         how = _SIDES if ladder.jump else _STEPS if math.isfinite(ladder.reference) else _UNSETTLED
         where = "" if how is not _STEPS else _where_the_claim_is(ladder)
-        return self._drawn(lambda: step_picture(ladder), f"{_of(ladder.path, ladder.entry)}. {where}", how)
+        what = f"Slope: {slope_of(ladder.path, ladder.entry, ladder.output)}. {where}"
+        return self._drawn(lambda: step_picture(ladder), what, how)
 
     def scatter(self, comparisons: Sequence[Comparison]) -> Figure | None:
         """Claimed against measured values, if there are two or more to compare."""
@@ -87,8 +89,7 @@ class Allowance:
         """Where in a leaf or a Jacobian the wrong entries are."""
         from gradproof._render._pictures import tensor_picture
 
-        shape = " × ".join(str(length) for length in tensor.shape) or "scalar"
-        return self._drawn(lambda: tensor_picture(tensor), f"{tensor.path}, {shape}. ", _TENSOR)
+        return self._drawn(lambda: tensor_picture(tensor), f"{tensor.path} of shape {tensor.shape}. ", _TENSOR)
 
     def take_json(self, report: Report) -> tuple[str, str]:
         """A report's JSON text, whole or without the evidence, and a remark on what is missing."""
@@ -115,7 +116,7 @@ class Allowance:
         # Equal pictures have equal ids, which a page must not have twice.
         svg = re.sub(r'(id="|#)gp[0-9a-f]{8}-', rf"\1picture-{self._pictures}-", draw())
         self._picture_bytes -= len(svg)
-        caption = what + ("" if how in self._explained else how)
+        caption = (what + ("" if how in self._explained else how)).rstrip()
         self._explained.add(how)
         return Figure(svg=svg, caption=numbers.printable(caption))
 
@@ -123,12 +124,6 @@ class Allowance:
 def _printable_json(text: str) -> str:
     """JSON text with every character that a page would not show as itself written as an escape."""
     return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
-def _of(path: str, entry: tuple[int, ...] | None) -> str:
-    if not path:
-        return "A slope along a direction through several leaves"
-    return f"A slope along a direction through {path}" if entry is None else f"{path}{list(entry) if entry else ''}"
 
 
 def _size(evidence: Evidence) -> int:

@@ -111,6 +111,7 @@ def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
 def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> tuple[list[FindingView], list[Ladder]]:
     """Findings with their pictures, each shown once; and the ladders that belong to none of them."""
     maps, ladders = list(report.evidence.maps), list(report.evidence.ladders)
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     views: list[FindingView] = []
     for finding in findings:
         figures: list[Figure | None] = []
@@ -118,7 +119,10 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
             for tensor in [tensor for tensor in maps if _is_within(finding.path, tensor.path)]:
                 maps.remove(tensor)
                 figures.append(room.tensor(tensor))
-            for ladder in [ladder for ladder in ladders if _is_behind(ladder, finding)][:1]:
+            behind = [ladder for ladder in ladders if _is_behind(ladder, finding)]
+            if not behind and errors == [finding]:  # of a row of a Jacobian, whose path is no leaf's
+                behind = [ladder for ladder in ladders if ladder.against]
+            for ladder in behind[:1]:
                 ladders.remove(ladder)
                 figures.append(room.steps(ladder))
         shown = tuple(figure for figure in figures if figure is not None)
