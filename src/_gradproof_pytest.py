@@ -22,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from gradproof import Report
+    from gradproof._report_file import ReportFile
 
 # What `assert_grad` warns of at a kink: matched by its text, because naming the class would import gradproof.
 NOT_DIFFERENTIABLE_WARNING = r"`.*` is not differentiable at this point in"
@@ -34,6 +35,7 @@ class Settings:
     seed: int | None
     strict: bool
     json: str | None
+    html: str | None
     width: int
 
 
@@ -53,6 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradproof-json",
         metavar="PATH",
         help="Write all reports to PATH as one JSON document, for `gradproof show` and `gradproof compare`.",
+    )
+    group.addoption(
+        "--gradproof-html",
+        metavar="PATH",
+        help="Write all reports to PATH as one page of HTML that needs no other file; takes gradproof[report].",
     )
     group.addoption(
         "--gradproof-seed",
@@ -80,18 +87,38 @@ def pytest_configure(config: pytest.Config) -> None:
         from_ini = _seed(written) if written else None
     except argparse.ArgumentTypeError as error:
         raise pytest.UsageError(f"gradproof_seed {error}") from None
-    path = config.getoption("--gradproof-json")
-    if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
-        raise pytest.UsageError(f"--gradproof-json: {path} cannot be a file: it is a folder, or its folder is missing")
     from_command_line = config.getoption("--gradproof-seed")
     config.stash[SETTINGS] = Settings(
         seed=from_ini if from_command_line is None else from_command_line,
         strict=bool(config.getoption("--gradproof-strict") or config.getini("gradproof_strict")),
-        json=None if path is None else os.path.abspath(path),
+        json=_output(config, "--gradproof-json"),
+        html=_output(config, "--gradproof-html"),
         width=_worker_input(config).get("gradproof_width") or min(shutil.get_terminal_size().columns, 100),
     )
     if not _worker_input(config):
+        _require_html(config.stash[SETTINGS])
         config.pluginmanager.register(Recorder(config.stash[SETTINGS]), "gradproof-recorder")
+
+
+def _output(config: pytest.Config, option: str) -> str | None:
+    """Where a file is to be written, if the option asks for one."""
+    path: str | None = config.getoption(option)
+    if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
+        raise pytest.UsageError(f"{option}: {path} cannot be a file: it is a folder, or its folder is missing")
+    return None if path is None else os.path.abspath(path)
+
+
+def _require_html(settings: Settings) -> None:
+    """Say before the run, not after it, what is missing for HTML."""
+    if settings.html is None:
+        return
+    from gradproof import GradproofError
+    from gradproof._render import require_html
+
+    try:
+        require_html()
+    except GradproofError as error:
+        raise pytest.UsageError(f"--gradproof-html: {error}") from None
 
 
 def _worker_input(config: pytest.Config) -> dict[str, Any]:
@@ -312,7 +339,7 @@ class Recorder:
         self._settings = settings
         self._reports: list[tuple[str, str, str]] = []  # test, its outcome, report as JSON text
         self._errors: list[dict[str, str]] = []
-        self._written = ""
+        self._written: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         texts: list[str] = getattr(report, "gradproof_reports", [])
@@ -322,8 +349,8 @@ class Recorder:
             self._errors.append(report.gradproof_error)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        path = self._settings.json
-        if path is None or session.config.option.collectonly:
+        wanted = {kind: path for kind, path in (("json", self._settings.json), ("html", self._settings.html)) if path}
+        if not wanted or session.config.option.collectonly:
             return
         from gradproof import Report
         from gradproof._report_file import ReportFile
@@ -335,13 +362,16 @@ class Recorder:
             tests=tuple(test for test, _, _ in ordered),
             errors=tuple(sorted(self._errors, key=lambda error: error["case"])),
         )
-        try:
-            file.write(path)
-            self._written = f"{len(ordered)} {'report' if len(ordered) == 1 else 'reports'} written to {path}"
-        except OSError as error:
-            self._written = f"{path} could not be written: {error.strerror or error}"
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        for kind, path in wanted.items():
+            text = file.to_json() if kind == "json" else _page(file)
+            try:
+                pathlib.Path(path).write_text(text, encoding="utf-8")
+                count = f"{len(ordered)} {'report' if len(ordered) == 1 else 'reports'}"
+                self._written.append(f"{count} written to {path}")
+            except OSError as error:
+                self._written.append(f"{path} could not be written: {error.strerror or error}")
+                if session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         lines: list[str] = []
@@ -352,8 +382,15 @@ class Recorder:
             recorded = [(test, outcome, Report.from_json(text)) for test, outcome, text in self._reports]
             verbose = terminalreporter.config.get_verbosity() > 0
             lines = tests_text(recorded, self._errors, width=self._settings.width, verbose=verbose).splitlines()
-        lines += [self._written] if self._written else []
+        lines += self._written
         if lines:
             terminalreporter.write_sep("=", "gradproof")
             for line in lines:
                 terminalreporter.write_line(line)
+
+
+def _page(file: ReportFile) -> str:
+    from gradproof._render import NamedReport, run_html
+
+    named = [NamedReport(name=name, report=report) for name, report in zip(file.names, file.reports, strict=True)]
+    return run_html(named, file.errors)

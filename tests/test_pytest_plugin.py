@@ -1,5 +1,6 @@
 """The pytest plugin from outside: suites run by a pytest of their own, with and without workers."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -18,6 +19,8 @@ from gradproof import Report, Verdict
 # What a check and its text import late, now: pytester forgets what is imported during a run, and NumPy's extensions
 # cannot be loaded twice.
 str(gradproof.check(abs, 0.0, grad=0.0))
+gradproof.check(abs, 0.0, grad=0.0).to_html()
+importlib.import_module("matplotlib.backends.backend_svg")
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -109,13 +112,26 @@ def test_a_suite(run, pytester):
     """Failures are reports, the section, JSON and JUnit's XML have them all; with workers the reports are equal."""
     recorded = []
     for workers in ((), ("-n", "2")):
-        result = run(SUITE, "--gradproof-json", "reports.json", "--junitxml", "junit.xml", *workers)
+        files = ("--gradproof-json=reports.json", "--gradproof-html=reports.html", "--junitxml=junit.xml")
+        result = run(SUITE, *files, *workers)
         result.assert_outcomes(passed=4, failed=4, warnings=2)
         failures_are_reports(result)
         the_section_tells_what_is_not_correct(result, pytester.path)
         recorded.append(all_are_in_the_json(pytester.path))
         and_in_the_xml(pytester.path)
+        and_on_the_page(pytester.path)
     assert recorded[0] == recorded[1]
+
+
+def and_on_the_page(path):
+    """All recorded checks, worst first, under the names of their tests."""
+    page = (path / "reports.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<a href="#check-\d+">([^<]*)</a>', page)
+    assert len(rows) == len(json.loads((path / "reports.json").read_text(encoding="utf-8"))["reports"]) + 1
+    assert {row.partition("  ")[0] for row in rows[:3]} == {
+        f"test_suite.py::{test}" for test in ("test_wrong", "test_recorded", "test_plain")
+    }
+    assert "test_suite.py::test_broken" in rows[3]
 
 
 def failures_are_reports(result):
@@ -148,8 +164,9 @@ def the_section_tells_what_is_not_correct(result, path):
         "could not run  test_suite.py::test_broken",
         "1 correct, 3 wrong, 1 inconclusive, 1 not differentiable, 1 could not run",
         f"6 reports written to {path / 'reports.json'}",
+        f"6 reports written to {path / 'reports.html'}",
     ]
-    assert max(len(line) for line in told[:-1]) <= 80
+    assert max(len(line) for line in told[:-2]) <= 80
 
 
 def all_are_in_the_json(path):
@@ -282,6 +299,7 @@ def test_bad_markers_are_errors_of_the_collection(run, workers):
         (("--gradproof-seed", "-3"), "", "must be an integer, not negative, got '-3'"),
         ((), "gradproof_seed = x", "gradproof_seed must be an integer, not negative, got 'x'"),
         (("--gradproof-json", "no/such/folder.json"), "", "--gradproof-json: no/such/folder.json cannot be a file"),
+        (("--gradproof-html", "no/such/page.html"), "", "--gradproof-html: no/such/page.html cannot be a file"),
     ],
 )
 def test_bad_options(run, arguments, ini, message):
@@ -361,19 +379,33 @@ def test_late(late, gradproof):
     assert shown[0].startswith("test_suite.py::test_late: the marker `gradproof` has a bad option: `level` must be")
 
 
-def test_json_that_cannot_be_written(run, pytester):
+@pytest.mark.parametrize("option", ["--gradproof-json", "--gradproof-html"])
+def test_files_that_cannot_be_written(run, pytester, option):
     """A run that was fine does not end as if it had left its reports."""
-    body = f"def test_right(gradproof):\n    import os; os.mkdir({str(pytester.path / 'taken.json')!r})\n"
-    result = run(body, "--gradproof-json", "taken.json")
+    body = f"def test_right(gradproof):\n    import os; os.mkdir({str(pytester.path / 'taken')!r})\n"
+    result = run(body, option, "taken")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     assert [line for line in section(result) if "could not be written" in line]
+
+
+def test_pages_without_what_they_are_made_with(run, monkeypatch):
+    """It says how to install it before any test runs."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "jinja2" else find(name, *more)
+    )
+    result = run(SUITE, "--gradproof-html", "reports.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--gradproof-html: *jinja2*pip install 'gradproof[[]report[]]'*"])
+    assert "collected" not in result.stdout.str()
 
 
 def test_help_and_markers(pytester):
     text = " ".join(pytester.runpytest_subprocess("--markers").stdout.str().split())
     assert "@pytest.mark.gradproof(**options): options of `gradproof.check`" in text
     text = " ".join(pytester.runpytest_subprocess("--help").stdout.str().split())
-    for part in ("--gradproof-json=PATH", "--gradproof-seed=N", "--gradproof-strict", "gradproof_seed (string)"):
+    options = ("--gradproof-json=PATH", "--gradproof-html=PATH", "--gradproof-seed=N", "--gradproof-strict")
+    for part in (*options, "gradproof_seed (string)"):
         assert part in text
 
 

@@ -50,7 +50,21 @@ def _text(report: Report) -> str:
     return _render.report_text(report)
 
 
+def _html(report: Report) -> str:
+    from gradproof import _render
+
+    return _render.report_html(report)
+
+
+def _notebook(report: Report) -> str:
+    from gradproof import _render
+
+    return _render.notebook_html(report)
+
+
 install_view("text", _text)
+install_view("html", _html)
+install_view("notebook", _notebook)
 
 
 def check(

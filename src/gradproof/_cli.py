@@ -16,10 +16,20 @@ import click
 import gradproof
 from gradproof._compare import DEFAULT_FACTOR
 from gradproof._compare import compare as compare_files
-from gradproof._errors import GradproofError, UsageError, users_traceback
+from gradproof._errors import GradproofError, MissingExtraError, UsageError, users_traceback
 from gradproof._find_cases import Found, TargetError, distinct_cases, find_cases
 from gradproof._progress import current, watching
-from gradproof._render import NamedReport, changes_view, demo_view, report_view, styled, summary_view, tally
+from gradproof._render import (
+    NamedReport,
+    changes_view,
+    demo_view,
+    report_view,
+    require_html,
+    run_html,
+    styled,
+    summary_view,
+    tally,
+)
 from gradproof._report import Report, Verdict
 from gradproof._report_file import ReportFile
 from gradproof._terminal import console_on, write
@@ -29,6 +39,32 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 ALL_CORRECT, WRONG, COULD_NOT_RUN, NOT_PROVED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def _writable(path: str | None, option: str) -> str | None:
+    """The path, if a file can be there; noticed before anything runs."""
+    if path is not None and not pathlib.Path(path).parent.is_dir():
+        raise click.BadParameter(f"no such folder: {pathlib.Path(path).parent}", param_hint=option)
+    return path
+
+
+def _writable_html(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    if path is not None:
+        try:
+            require_html()
+        except MissingExtraError as error:
+            raise click.UsageError(str(error)) from None
+    return _writable(path, "--html")
+
+
+_html_option = click.option(
+    "--html",
+    "html_path",
+    type=click.Path(dir_okay=False),
+    metavar="PATH",
+    callback=_writable_html,
+    help="Write all reports to PATH as one page of HTML that needs no other file; takes gradproof[report].",
+)
 
 
 class _Group(click.Group):
@@ -69,9 +105,12 @@ def demo(seed: int | None) -> NoReturn:
     metavar="PATH",
     help="Write all reports to PATH as one JSON document; - is stdout, with nothing else on it.",
 )
+@_html_option
 @click.option("-q", "--quiet", is_flag=True, help="Show only what is not correct, and the last line.")
 @click.option("--seed", type=click.IntRange(min=0), help="Run every case with rng=SEED.")
-def check(targets: tuple[str, ...], json_path: str | None, quiet: bool, seed: int | None) -> NoReturn:
+def check(
+    targets: tuple[str, ...], json_path: str | None, html_path: str | None, quiet: bool, seed: int | None
+) -> NoReturn:
     """Run every gradproof.Case found in each TARGET.
 
     TARGET is FILE.py, FILE.py:NAME, package.module or package.module:NAME. Without NAME, all Cases at module level are
@@ -85,8 +124,7 @@ def check(targets: tuple[str, ...], json_path: str | None, quiet: bool, seed: in
       3  something is inconclusive or not differentiable
       0  all correct
     """  # noqa: D301 (click wants the backspace itself)
-    if json_path is not None and not pathlib.Path(json_path).parent.is_dir():
-        raise click.BadParameter(f"no such folder: {pathlib.Path(json_path).parent}", param_hint="--json")
+    _writable(json_path, "--json")
     # With --json -, whatever the user's code prints must not get between the lines of the document.
     out = sys.stderr if json_path == "-" else sys.stdout
     console, errors = console_on(out), console_on(sys.stderr)
@@ -121,6 +159,8 @@ def check(targets: tuple[str, ...], json_path: str | None, quiet: bool, seed: in
         except OSError as error:
             could_not_run = True
             _complain(errors, json_path, TargetError(f"cannot be written: {error.strerror or error}"))
+    if html_path is not None and not _write_html(html_path, results, failures, errors):
+        could_not_run = True
     if results and json_path != "-":
         if len(results) > 1 and not quiet:
             write(console, summary_view(results), "")
@@ -130,21 +170,23 @@ def check(targets: tuple[str, ...], json_path: str | None, quiet: bool, seed: in
 
 @main.command()
 @click.argument("files", metavar="REPORT.json...", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@_html_option
 @click.option("-q", "--quiet", is_flag=True, help="Show only what is not correct, and the last line.")
-def show(files: tuple[str, ...], quiet: bool) -> NoReturn:
+def show(files: tuple[str, ...], html_path: str | None, quiet: bool) -> NoReturn:
     """Show the reports in each REPORT.json.
 
     REPORT.json is what Report.to_json, gradproof check --json or pytest --gradproof-json wrote; - is stdin.
 
-    The exit code is 0, whatever the reports say, or 2 if a file cannot be read.
+    The exit code is 0, whatever the reports say, or 2 if a file cannot be read, or PATH not be written.
     """
     console = console_on(sys.stdout)
     results: list[NamedReport] = []
-    could_not_read = False
+    failures: list[dict[str, str]] = []
+    failed = False
     for path in files:
         file = _read(path)
         if file is None:
-            could_not_read = True
+            failed = True
             continue
         shown = [NamedReport(name=name, report=report) for name, report in zip(file.names, file.reports, strict=True)]
         for result, test in zip(shown, file.tests or ("",) * len(shown), strict=True):
@@ -152,14 +194,17 @@ def show(files: tuple[str, ...], quiet: bool) -> NoReturn:
             if not (quiet and result.report.correct):
                 write(console, *([styled((test, "dim"))] if test else []), report_view(result.report), "")
         results += shown
+        failures += file.errors
         for error in file.errors:
             write(console, _could_not_run(error["case"], f"{error['error']}: {error['message']}"), "")
             results.append(NamedReport(name=error["case"], report=None))
     if len(results) > 1 and not quiet:
         write(console, summary_view(results), "")
+    if html_path is not None and results and not _write_html(html_path, results, failures, console_on(sys.stderr)):
+        failed = True
     if results:
         write(console, tally(results))
-    sys.exit(COULD_NOT_RUN if could_not_read else ALL_CORRECT)
+    sys.exit(COULD_NOT_RUN if failed else ALL_CORRECT)
 
 
 @main.command()
@@ -206,6 +251,16 @@ def _read(path: str) -> ReportFile | None:
         message = str(error)
     write(console_on(sys.stderr), styled((path, "bold"), (f"  {message}", "")))
     return None
+
+
+def _write_html(path: str, results: list[NamedReport], failures: list[dict[str, str]], errors: Console) -> bool:
+    """Write the page; False, and a line on stderr, if it cannot be written."""
+    try:
+        pathlib.Path(path).write_text(run_html(results, failures), encoding="utf-8")
+    except OSError as error:
+        _complain(errors, path, TargetError(f"cannot be written: {error.strerror or error}"))
+        return False
+    return True
 
 
 def _exit_code(results: list[NamedReport], could_not_run: bool) -> int:

@@ -28,6 +28,10 @@ class ClaimError(GradproofError, RuntimeError):
     """The callable that computes the claimed derivative raised; the original exception is chained."""
 
 
+class MissingExtraError(GradproofError, ImportError):
+    """Something that comes with an extra of gradproof is not installed; the message says how to install it."""
+
+
 class NotAvailableError(Exception):
     """A framework has no rule for a mode; the message is its own, in one line. It never reaches the user."""
 

@@ -307,6 +307,43 @@ class Report:
                 file.write(text + "\n")
         return text
 
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the report as a page of HTML, and write it to `path` if one is given.
+
+        The page is one file that loads nothing and runs no script: the verdict, every finding with pictures of where
+        and how far the claim is off, the leaves, what was covered and what was not, and how to run the check again.
+
+        Parameters
+        ----------
+        path : str or PathLike, optional
+            File to write (UTF-8, replaced if it exists).
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ImportError
+            Where jinja2 or matplotlib is missing: they come with ``pip install 'gradproof[report]'``.
+
+        Examples
+        --------
+        >>> import gradproof
+        >>> report = gradproof.check(abs, 1.0, grad=2.0, rng=0)  # wrong on purpose
+        >>> "claimed 2 times the true gradient" in report.to_html()
+        True
+        """
+        text = _views["html"](self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        return text
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the findings and the leaves, in brief and without pictures."""
+        return _views["notebook"](self)
+
     @classmethod
     def from_json(cls, source: str | os.PathLike[str]) -> Report:
         """Read a report back from JSON text or from a file that holds it.

@@ -23,8 +23,11 @@ Floats = NDArray[np.float64]
 
 # Maps that are shown.
 MAPS = 8
-# Lines of a function with several outputs that are kept, more that may speak against the claim, outputs of each.
-LINES, MORE_LINES, OUTPUTS = 4, 24, 12
+# Lines of a function with several outputs that are kept, and outputs of each; and more where these may be wrong.
+LINES, OUTPUTS = 2, 4
+MORE_LINES, MORE_OUTPUTS = 24, 12
+# Values of a line of which all outputs are kept: it is faster than to pick one.
+SMALL = 4096
 # What several outputs together are called.
 MIX = "a mix of outputs"
 # What is tolerated along a balanced direction, compared with others.
@@ -55,11 +58,15 @@ class Collector:
         if len(self._lines) >= LINES + MORE_LINES or not len(slope.h):
             return
         with np.errstate(invalid="ignore"):
-            contrast = np.nan_to_num(np.abs(value - claimed) / np.maximum(bar, 1e-300), nan=-1.0)
-        if len(self._lines) >= LINES and not contrast.max() > 1:
+            contrast = np.abs(value - claimed) / np.maximum(bar, 1e-300)
+            contrast[~(contrast >= 0)] = -1.0
+        seen = int(np.count_nonzero(contrast > 1))
+        if len(self._lines) >= LINES and not seen:
             return
-        few = np.argpartition(-contrast, OUTPUTS)[:OUTPUTS] if len(contrast) > OUTPUTS else np.arange(len(contrast))
-        few = few[np.argsort(-contrast[few], kind="stable")]
+        few = _largest(contrast, min(max(seen, OUTPUTS), MORE_OUTPUTS))
+        column = int(few[0])
+        if slope.plus.size > SMALL:
+            slope, column = one_output(slope, column), 0
         moving = np.flatnonzero(v)
         entry = int(moving[0]) if len(moving) == 1 else -1
         self._lines.append(
@@ -70,7 +77,8 @@ class Collector:
                 value=value[few],
                 bar=bar[few],
                 scale=scale[few],
-                slope=one_output(slope, int(few[0])),
+                slope=slope,
+                column=column,
                 unit=float(v[entry]) if entry >= 0 else 1.0,
                 size=float(np.linalg.norm(v)) / math.sqrt(max(len(moving), 1)),
                 names=names,
@@ -182,6 +190,14 @@ def merged(parts: Sequence[tuple[str, Evidence]]) -> Evidence:
         ladders=tuple(climbed[:LADDERS]),
         maps=tuple(maps[:MAPS]),
     )
+
+
+def _largest(numbers: Floats, count: int) -> NDArray[np.intp]:
+    """Places of the largest numbers, the largest first."""
+    if len(numbers) <= SMALL:
+        return np.argsort(-numbers, kind="stable")[:count]
+    some = np.argpartition(-numbers, count)[:count]
+    return some[np.argsort(-numbers[some], kind="stable")]
 
 
 def _index(directions: Directions, direction: Direction) -> tuple[int, ...]:

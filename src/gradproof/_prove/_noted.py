@@ -22,7 +22,7 @@ class Noted:
     path, entry, output : as in `Comparison`.
     scale : natural size of the slope.
     unit : what the numbers are divided by to be in the user's units.
-    slope : the ladder, of this output alone; None where there is none.
+    slope, column : the ladder, and which output of it; None where there is none.
     size : as in `Ladder`.
     """
 
@@ -35,6 +35,7 @@ class Noted:
     scale: float
     unit: float = 1.0
     slope: Slope | None = None
+    column: int = 0
     size: float = 1.0
 
     def exceeds(self, rtol: float) -> bool:
@@ -46,7 +47,7 @@ class Noted:
         jump = self.jump(rtol)
         if not jump or self.slope is None:
             return self.bar
-        central, own = float(self.slope.central_bar[0]), float(self.slope.jump_bar[0])
+        central, own = float(self.slope.central_bar[self.column]), float(self.slope.jump_bar[self.column])
         return min(self.bar, abs(jump) / 2 + central + own / 2)
 
     def jump(self, rtol: float) -> float:
@@ -54,7 +55,7 @@ class Noted:
         slope = self.slope
         if slope is None or slope.side != 0 or not len(slope.h):
             return 0.0
-        jump, bar = float(slope.jump[0]), float(slope.jump_bar[0])
+        jump, bar = float(slope.jump[self.column]), float(slope.jump_bar[self.column])
         return jump if abs(jump) > 3 * bar and abs(jump) > 10 * REACH * rtol * self.scale else 0.0
 
 
@@ -69,7 +70,7 @@ class NotedLine:
     """The outputs of a line that deviate most, that with the clearest deviation first; arrays are of these outputs.
 
     outputs, entry : as `names` takes them.
-    slope : the ladder of the first of them alone.
+    slope, column : the ladder of the first of them, as in `Noted`.
     """
 
     outputs: NDArray[np.intp]
@@ -79,6 +80,7 @@ class NotedLine:
     bar: Floats
     scale: Floats
     slope: Slope
+    column: int
     unit: float
     size: float
     names: Named
@@ -97,6 +99,7 @@ class NotedLine:
                 scale=float(self.scale[k]),
                 unit=self.unit,
                 slope=None if k else self.slope,
+                column=self.column,
                 size=self.size,
             )
 

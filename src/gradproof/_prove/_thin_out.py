@@ -113,13 +113,13 @@ def _steps(one: Noted) -> int:
 
 def _ladder(one: Noted, rtol: float, *, against: bool) -> Ladder:
     # In plain floats: on few numbers, and in every check, arrays take several times as long.
-    slope, unit = one.slope, one.unit
+    slope, k, unit = one.slope, one.column, one.unit
     assert slope is not None
-    h, plus, minus = slope.h.tolist(), slope.plus[:, 0].tolist(), slope.minus[:, 0].tolist()
+    h, plus, minus = slope.h.tolist(), slope.plus[:, k].tolist(), slope.minus[:, k].tolist()
     if len(h) > STEPS:
         rows = sorted({round(i * (len(h) - 1) / (STEPS - 1)) for i in range(STEPS)})
         h, plus, minus = [h[i] for i in rows], [plus[i] for i in rows], [minus[i] for i in rows]
-    f0 = float(slope.f0[0])
+    f0 = float(slope.f0[k])
     right = tuple((p - f0) / t / unit for t, p in zip(h, plus, strict=True))
     left = tuple((f0 - m) / t / unit for t, m in zip(h, minus, strict=True))
     central = tuple((p - m) / (2 * t) / unit for t, p, m in zip(h, plus, minus, strict=True))
@@ -130,7 +130,7 @@ def _ladder(one: Noted, rtol: float, *, against: bool) -> Ladder:
     jump = one.jump(rtol) / unit
     if unit < 0:
         right, left, jump = left, right, -jump
-    reference, noise = one.value / unit, float(slope.noise[0]) / abs(unit)
+    reference, noise = one.value / unit, float(slope.noise[k]) / abs(unit)
     return Ladder(
         path=one.path,
         entry=one.entry,
@@ -144,7 +144,7 @@ def _ladder(one: Noted, rtol: float, *, against: bool) -> Ladder:
         right=right,
         noise=noise,
         curvature=0.0 if slope.side or jump else _curvature(h, central, reference, noise),
-        chosen=float(slope.h[slope.level[0]]),
+        chosen=float(slope.h[slope.level[k]]),
         size=one.size,
         against=against,
         jump=jump,

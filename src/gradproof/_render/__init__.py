@@ -1,9 +1,11 @@
-"""Views of reports: text for terminals and logs."""
+"""Views of reports: text for terminals and logs, pages of HTML, a view for notebooks."""
 
 from __future__ import annotations
 
 from gradproof._render._changes import changes_view
 from gradproof._render._demo import Comparison, DemoResult, RuleStep, demo_view
+from gradproof._render._html import report_html, require_html, run_html
+from gradproof._render._notebook import notebook_html
 from gradproof._render._summary import NamedReport, summary_view, tally
 from gradproof._render._tests import headline, tests_text
 from gradproof._render._text import report_text, report_view, styled
@@ -16,8 +18,12 @@ __all__ = [
     "changes_view",
     "demo_view",
     "headline",
+    "notebook_html",
+    "report_html",
     "report_text",
     "report_view",
+    "require_html",
+    "run_html",
     "styled",
     "summary_view",
     "tally",

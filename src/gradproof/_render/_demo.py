@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from gradproof._render import _numbers as numbers
 from gradproof._render._columns import table
 from gradproof._render._numbers import TIE
-from gradproof._render._text import STYLES, fields, report_view, styled, text, worst_bound
+from gradproof._render._text import STYLES, fields, report_view, styled, text
+from gradproof._render._words import worst_bound
 from gradproof._report import Finding, Report, Severity, Verdict
 
 if TYPE_CHECKING:

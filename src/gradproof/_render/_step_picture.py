@@ -36,10 +36,10 @@ def step_picture(ladder: Ladder) -> str:
         return _errors(ladder)
 
 
-def _named(path: str, entry: tuple[int, ...] | None, output: str) -> str:
+def slope_of(path: str, entry: tuple[int, ...] | None, output: str) -> str:
     """Of what a slope is, for a reader of the description."""
     if output:
-        return f"{numbers.printable(output)}, {_named(path, entry, '')}"
+        return f"{numbers.printable(output)}, {slope_of(path, entry, '')}"
     if not path:
         return "a direction through several leaves"
     if entry is None:
@@ -142,7 +142,7 @@ def _ring(axes: Axes, ladder: Ladder, errors: Floats, least: float) -> None:
 
 
 def _step_title(ladder: Ladder) -> str:
-    return f"Difference quotients at each step, for {_named(ladder.path, ladder.entry, ladder.output)}"
+    return f"Difference quotients at each step, for {slope_of(ladder.path, ladder.entry, ladder.output)}"
 
 
 def _step_words(ladder: Ladder, off: float) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
 from gradproof._render._columns import table
-from gradproof._render._text import STYLES, text, worst_bound
+from gradproof._render._text import STYLES, text
+from gradproof._render._words import worst_bound
 from gradproof._report import WORST_FIRST, Report, Severity, Verdict
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class SummaryView:
         self.cases = cases
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        cases = sorted(self.cases, key=_rank)
+        cases = sorted(self.cases, key=rank)
         bounds = numbers.column([_bound(case.report) for case in cases])
         rows: list[list[Text]] = []
         for case, bound in zip(cases, bounds, strict=True):
@@ -82,7 +83,7 @@ def _bound(report: Report | None) -> float | None:
     return worst_bound(report.leaves) if report is not None and report.correct else None
 
 
-def _rank(case: NamedReport) -> tuple[int, float]:
+def rank(case: NamedReport) -> tuple[int, float]:
     """Worst first: by verdict, then by the number of errors, or by the bound."""
     if case.report is None:
         return 1, 0.0

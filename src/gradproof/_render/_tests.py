@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gradproof._render import _numbers as numbers
 from gradproof._render._columns import fold
 from gradproof._render._summary import NamedReport, tally
-from gradproof._render._text import finding_place, reason_text, text
+from gradproof._render._text import text
+from gradproof._render._words import place, reason_text
 from gradproof._report import WORST_FIRST, Finding, Report, Severity
 
 MOST_TESTS = 25
@@ -61,9 +62,9 @@ def _told(report: Report) -> str:
     shown = _first(report)
     if shown is not None:
         weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
-        place = finding_place(shown)
+        where = place(shown)
         more = f", and {numbers.count(len(weighty) - 1, 'more finding')}" if len(weighty) > 1 else ""
-        return f"{place}{': ' if place else ''}{shown.kind} ({shown.id}){more}"
+        return f"{where}{': ' if where else ''}{shown.kind} ({shown.id}){more}"
     return "" if report.reason is None else reason_text(report.reason)
 
 
