@@ -118,6 +118,7 @@ class ReportView:
             yield fold(text(certificate, "dim"), width)
         if report.modes:
             yield fold(text(_modes(report), "dim"), width)
+            yield from fields([(label, text(line, "dim")) for label, line in _not_checked(report)], width)
         yield fold(text(_cost(report), "dim"), width)
 
 
@@ -308,11 +309,22 @@ def _certificate(report: Report) -> Iterator[str]:
 
 
 def _modes(report: Report) -> str:
-    """The modes of a framework's autodiff: those checked by verdict, then why the others were not."""
-    checked = [f"{one.mode} {one.verdict.value}" for one in report.modes if one.verdict is not None]
-    notes = [f" Mode {one.mode}: {one.note}." for one in report.modes if one.verdict is None]
+    """The modes of a framework's autodiff that were checked, with their verdicts."""
+    checked = [f"{one.mode}{TIE}{one.verdict.value}" for one in report.modes if one.verdict is not None]
     how = {f", {one.note}" for one in report.modes if one.verdict is not None and one.note}
-    return f"Modes: {', '.join(checked)}{''.join(how)}." + "".join(notes)
+    return f"Modes: {', '.join(checked)}{''.join(how)}."
+
+
+def _not_checked(report: Report) -> list[tuple[str, str]]:
+    """The other modes, those with the same reason together: "not available" or "not checked", modes and reason."""
+    together: dict[tuple[str, str], list[str]] = {}
+    for one in report.modes:
+        if one.verdict is None:
+            label, _, reason = one.note.partition(": ")
+            if label == "not checked":  # the reason of another mode stands beside that mode
+                reason = reason.partition(": ")[0]
+            together.setdefault((label, reason), []).append(one.mode)
+    return [(label, f"{', '.join(modes)}: {reason}") for (label, reason), modes in together.items()]
 
 
 def _cost(report: Report) -> str:
