@@ -13,7 +13,7 @@ from rich.text import Text
 from gradproof._render import _numbers as numbers
 from gradproof._render import report_text
 from gradproof._render._columns import fold
-from gradproof._report import Cost, Finding, LeafResult, Reason, Report, Run, Severity, Verdict
+from gradproof._report import Cost, Finding, LeafResult, ModeResult, Reason, Report, Run, Severity, Verdict
 
 RUN = Run(started="", python="", numpy="", gradproof="", platform="")
 
@@ -205,6 +205,30 @@ def test_a_path_is_broken_before_an_index_and_what_is_short_not_at_all():
     assert "['output_projection']['kernel'][3, 1]`." in [line.removeprefix("advice").strip() for line in lines]
     joined = text[text.index("leaf") :]
     assert "  claimed as the sum of two others, which is right for neither\n  of them" in joined
+
+
+def test_modes_that_were_not_checked_stand_by_their_reasons():
+    """What the framework says is said once."""
+    words = "You must implement the jvp function"
+    text = report_text(
+        report(
+            Verdict.WRONG,
+            modes=(
+                ModeResult(mode="rev", verdict=Verdict.WRONG),
+                ModeResult(mode="fwd", note=f"not available: {words}"),
+                ModeResult(mode="rev-rev", note="not checked: rev is WRONG"),
+                ModeResult(mode="fwd-rev", note="not checked: rev is WRONG"),
+                ModeResult(mode="rev-fwd", note=f"not checked: fwd is not available: {words}"),
+            ),
+        ),
+        width=60,
+    )
+    assert [line for line in text.splitlines() if "rev" in line or "fwd" in line] == [
+        "Modes: rev WRONG.",
+        f"  not available  fwd: {words}",
+        "  not checked    rev-rev, fwd-rev: rev is WRONG",
+        "  not checked    rev-fwd: fwd is not available",
+    ]
 
 
 @pytest.mark.parametrize("width", [1, 5, 12, 30, 80])
