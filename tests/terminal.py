@@ -16,6 +16,15 @@ import pyte
 # What would change how programs behave in a terminal.
 _LEFT_OUT = ("CI", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST", "PYTEST_VERSION")
 
+# Makes the terminal that of its session, so that Ctrl-C is heard, and becomes Python with the arguments. (A function to
+# run in the child would make `subprocess` fork, which frameworks with threads warn of.)
+_IN_CHARGE = """\
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
@@ -50,13 +59,12 @@ def run_in_terminal(
     env = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     env |= {"TERM": "xterm-256color", **environment}
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", _IN_CHARGE, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         env=env,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     screen = pyte.HistoryScreen(columns, rows, history=100_000)

@@ -214,7 +214,8 @@ class Primal:
     @property
     def outputs(self) -> Outputs:
         """What f returns."""
-        self.output_values()
+        if self._outputs is None:
+            self.output_values()
         assert self._outputs is not None
         return self._outputs
 

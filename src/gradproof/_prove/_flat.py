@@ -45,7 +45,7 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
     alone = only or meter.known is None
     quick = yield from meter.slope(direction, tier.scale, known=meter.known, brief=True)
     if quick.finite:
-        if abs(quick.value) + quick.bar <= meter.lost_beside(float(quick.slope.f0[0])):
+        if 0 < abs(quick.value) + quick.bar <= meter.lost_beside(float(quick.slope.f0[0])):
             if only:
                 _nothing_tested(ledger, tier, quick, bitwise=False, proved=True)
             else:
