@@ -127,8 +127,9 @@ class Collector:
         kept: list[tuple[Noted, bool]] = []
         lines = [one for line in self._lines for one in line.notes()]
         for one in (*lines, *self._noted):
-            exceeds = one.exceeds(rtol)
             verdict_here = verdicts.get(one.path, verdict)
+            one.decided = verdict_here is not Verdict.INCONCLUSIVE
+            exceeds = one.exceeds(rtol)
             if not exceeds or verdict_here in (Verdict.WRONG, Verdict.INCONCLUSIVE):
                 kept.append((one, exceeds and verdict_here is Verdict.WRONG))
         drawn = [sketch.picture(matrix) for sketch, matrix in self._sketches.values()]

@@ -375,14 +375,16 @@ def factor_words(factor: float) -> str:
 
 
 def _advice(path: str, factor: float) -> str:
+    subject = f"`{path}`" if path.partition("[")[0] in ("jac", "hess") else f"the gradient of `{path}`"
     if factor == -1:
-        return f"Flip the sign of the gradient of `{path}`."
+        return f"Flip the sign of {subject}."
     if factor < 0:
-        return f"The gradient of `{path}` has the wrong sign, and is off by a factor {abs(factor):.6g}."
+        return f"{subject[0].upper()}{subject[1:]} has the wrong sign, and is off by a factor {abs(factor):.6g}."
     if abs(factor - 1) < 1e-3:
-        return f"The gradient of `{path}` is nearly right: look for a constant, a scale or a tolerance with few digits."
+        return (
+            f"{subject[0].upper()}{subject[1:]} is nearly right: look for a constant, a scale or a tolerance with few "
+            "digits."
+        )
     if factor > 1:
-        return f"Divide the gradient of `{path}` by {factor:.6g}: look for a stray factor, or a sum in place of a mean."
-    return (
-        f"Multiply the gradient of `{path}` by {1 / factor:.6g}: look for a lost factor, or a mean in place of a sum."
-    )
+        return f"Divide {subject} by {factor:.6g}: look for a stray factor, or a sum in place of a mean."
+    return f"Multiply {subject} by {1 / factor:.6g}: look for a lost factor, or a mean in place of a sum."

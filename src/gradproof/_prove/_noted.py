@@ -24,6 +24,7 @@ class Noted:
     unit : what the numbers are divided by to be in the user's units.
     slope, column : the ladder, and which output of it; None where there is none.
     size : as in `Ladder`.
+    decided : whether the leaf has a verdict: of an undecided one no difference of one-sided slopes is beyond doubt.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Noted:
     slope: Slope | None = None
     column: int = 0
     size: float = 1.0
+    decided: bool = True
 
     def exceeds(self, rtol: float) -> bool:
         """Whether claim and measurement differ by more than the bar and what is tolerated."""
@@ -53,7 +55,7 @@ class Noted:
     def jump(self, rtol: float) -> float:
         """How far apart the one-sided slopes are where they differ beyond doubt, as `kinked` has it; else 0."""
         slope = self.slope
-        if slope is None or slope.side != 0 or not len(slope.h):
+        if slope is None or slope.side != 0 or not len(slope.h) or not self.decided:
             return 0.0
         jump, bar = float(slope.jump[self.column]), float(slope.jump_bar[self.column])
         return jump if abs(jump) > 3 * bar and abs(jump) > 10 * REACH * rtol * self.scale else 0.0
