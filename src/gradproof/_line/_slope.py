@@ -19,6 +19,8 @@ LATER = 30.0
 TRUST = 100.0
 # ... and this many times what f would have if slope and curvature came from one length: f''**2 / f'.
 CURVED = 30.0
+# Bar of a slope, relative to its size, up to which its t**3 term is taken for one.
+CLEAR = 1e-2
 # Two levels whose steps have the ratio R: the bar holds 5 standard deviations of the slope's noise and of half the
 # jump's, 5 (1 + 1) / sqrt(2) noise / h, and (4 / R)**2 of what the quotient changes between them (see `_estimate`).
 PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
@@ -156,7 +158,9 @@ class Known:
             return self
         third = other.third()
         size = max(scale, abs(float(other.value[0])))
-        if 0 < scale < self.size / 4 and third > self.relative_third * size:
+        # (What is lost in noise, as along leaves that f does not feel, says nothing of the shape.)
+        is_clear = float(other.bar[0]) < CLEAR * size
+        if is_clear and 0 < scale < self.size / 4 and third > self.relative_third * size:
             self = dataclasses.replace(self, relative_third=third / size)
         if coarse > 2 * float(self.levels[0]):
             return self

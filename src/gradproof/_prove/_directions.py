@@ -257,11 +257,14 @@ class Directions:
             return float(product.sum()), float(np.abs(product).sum())
         sums: list[float] = []
         absolute: list[float] = []
+        buffer = np.empty(BLOCK)  # stays in the cache
         for index in direction.group:
-            for span in chunks(self.leaves[index].start, self.leaves[index].stop):
-                product = self.claim[span] * v[span]
+            leaf = self.leaves[index]
+            for low in range(leaf.start, leaf.stop, BLOCK):
+                span = slice(low, min(low + BLOCK, leaf.stop))
+                product = np.multiply(self.claim[span], v[span], out=buffer[: span.stop - span.start])
                 sums.append(float(product.sum()))
-                absolute.append(float(np.abs(product).sum()))
+                absolute.append(float(np.abs(product, out=product).sum()))
         return math.fsum(sums), math.fsum(absolute)
 
     def claimed_steps(self, index: int) -> Iterator[Floats]:

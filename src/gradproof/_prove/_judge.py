@@ -29,6 +29,8 @@ EXTRA_DIRECTIONS = 6
 OUTLIER = 10.0
 # Relative bar that is good enough, if f's noise asks for it, for leaves that are small beside others.
 SMALL_TIER = 1e-6
+# The same for the first direction where an evaluation is dear: a bound of 1e-2 on each of 196 leaves takes 4e-6.
+SPARED = 1e-6
 # Half-ulps of f beyond which a movement is not hidden by rounding.
 HIDDEN = 1e4
 # Roundings of the largest leaf's gradient that any leaf's may be off by: terms of that size have cancelled in it.
@@ -111,7 +113,7 @@ class Limits:
 def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
     """Measure a direction through a group, and learn noise and curvature from it if nothing is known yet."""
     direction = tier.direction(meter.next_stream())
-    known, target = meter.known, None
+    known, target = meter.known, SPARED if limits.sparing and meter.eps < 1e-12 else None
     if known is not None and known.eps < 1e-12 and 0 < tier.scale < known.size:
         # Beside larger leaves noise allows no bar as narrow as theirs: a whole ladder would find none.
         target = min(SMALL_TIER, 3 * known.relative_bar * known.size / tier.scale)
