@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._leaf import Leaf
-from gradproof._prove import Direction, Directions
+from gradproof._prove import ROUNDINGS, Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 
 Vector = NDArray[np.float64]
@@ -26,9 +26,6 @@ MOST_LOW = 24
 STEADY = 1e3
 # Rows of a claim in low precision are as good as the rounding of a row of this share of the largest.
 LEAST = 0.2
-# Roundings, at the size of the largest row or of an output's own value, that a row may be off by. Measured on saturated
-# tanh, sigmoid, softmax, gelu and others in float32: 2 to 10 where they begin to saturate, 71 at most.
-ROUNDINGS = 64.0
 # The part of a random stream of `Directions` that the engine does not reach.
 STREAM = 1 << 20
 
@@ -47,7 +44,9 @@ def steadied(rows: Vector, eps: float) -> Vector:
 def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
     """What rounding may do to each row of a claim in low precision, whatever its own size (absolute).
 
-    Terms of the size of the largest row may have cancelled in it, or, where all are saturated, of its own value.
+    Terms of the size of the largest row may have cancelled in it, or, where all are saturated, of its own value. In
+    `ROUNDINGS` at that size: on saturated tanh, sigmoid, softmax, gelu and others in float32, 2 to 10 were measured
+    where they begin to saturate, 71 at most.
     """
     if eps < 1e-12:
         return np.zeros(len(rows))

@@ -15,7 +15,7 @@ from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
-from gradproof._prove._measure import HIDDEN
+from gradproof._prove._measure import UNDERFLOWN
 from gradproof._report import Reason, Verdict
 
 # Findings that say nothing was tested here, or that f has a kink.
@@ -51,7 +51,7 @@ def prove_gradient(
         directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
         witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
         # Where f saturates, as tanh(x) does near 1, terms of its own size have cancelled in the claim.
-        lost = HIDDEN * options.claim_eps * abs(primal.value())
+        lost = UNDERFLOWN * options.claim_eps * abs(primal.value())
         options = dataclasses.replace(options, witnesses=tuple(witnesses), sparing=is_large(primal.point), lost=lost)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
         findings += outcome.findings

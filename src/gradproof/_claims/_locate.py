@@ -18,14 +18,13 @@ from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import Pattern, explain, factor_words
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
+from gradproof._prove._maps import FIRST, entries_words
 from gradproof._report import Finding, Severity, Verdict
 
 Vector = NDArray[np.float64]
 
 # Outputs that get a proof of their own, entries and columns that get a finding of their own.
 ROWS, SHOWN = 8, 20
-# Entries that are named beside a picture.
-NAMED = 3
 # What is said of a column without a factor: where it is to be said of all, one finding says as much.
 UNNAMED = "these entries are wrong"
 # Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
@@ -535,9 +534,8 @@ class _Mark:
 
 
 def _entries_words(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> str:
-    """The first of some entries, and how many there are."""
-    few = ", ".join(str([i, j]) for i, j in zip(rows[:NAMED].tolist(), columns[:NAMED].tolist(), strict=True))
-    return few + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+    """Some entries of the matrix in words."""
+    return entries_words(zip(rows[:FIRST].tolist(), columns[:FIRST].tolist(), strict=True), len(rows))
 
 
 def _within(path: str, leaf: str) -> bool:

@@ -25,7 +25,7 @@ from gradproof._prove._locate import (
     wrong_leaves,
     wrong_place,
 )
-from gradproof._prove._maps import Region
+from gradproof._prove._maps import Region, entries_words
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
 from gradproof._report import Severity, Verdict
 
@@ -33,8 +33,6 @@ Floats = NDArray[np.float64]
 
 # Wrong entries of one leaf that get a finding of their own.
 SHOWN = 20
-# ... and that are named beside its picture.
-NAMED = 3
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
 
@@ -152,7 +150,8 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
 
     largest = sorted(place.entries, key=error, reverse=True)[:SHOWN]
     shown = sorted(largest, key=lambda entry: entry.index)
-    ledger.regions[index] = Region(place, _entries_words(leaf, shown, len(place.entries)), deviation)
+    named = (entry_index(leaf.shape, entry.index - leaf.start) for entry in shown)
+    ledger.regions[index] = Region(place, entries_words(named, len(place.entries)), deviation)
     for entry in shown:
         inside = entry_index(leaf.shape, entry.index - leaf.start)
         claimed = float(ledger.claim[entry.index])
@@ -182,13 +181,6 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
     words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
     words = words if place.complete else f"at least {words}"
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
-
-
-def _entries_words(leaf: Leaf, shown: Sequence[WrongEntry], count: int) -> str:
-    """The first of some wrong entries, and how many there are."""
-    words = [str(list(entry_index(leaf.shape, entry.index - leaf.start))) for entry in shown[:NAMED]]
-    more = count - len(words)
-    return ", ".join(words) + (f" and {more} more" if more else "")
 
 
 def report_part(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools as it
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,18 @@ Indices = range | NDArray[np.intp]
 CELLS, DIGITS = 64, 3
 # Places that are named beside it.
 NAMED = 4
+# Entries that are named in words.
+FIRST = 3
+
+
+def entries_words(indices: Iterable[Sequence[int]], count: int) -> str:
+    """The first of `count` entries, and how many more there are."""
+    return _few([str(list(index)) for index in it.islice(indices, FIRST)], count)
+
+
+def _few(words: Sequence[str], count: int) -> str:
+    more = count - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +97,7 @@ class Sketch:
         """The map of a claim of `unit` times its true size; each entry marked is counted once."""
         whole = np.asarray(claim).reshape(self.rows, self.columns)
         off = () if deviation is None else _rounded(self._largest(deviation.reshape(whole.shape)) / unit)
+        places = list(dict.fromkeys(word for word in self.words if word))
         return TensorMap(
             path=self.path,
             shape=self.shape,
@@ -93,7 +106,7 @@ class Sketch:
             claimed=_rounded(self._typical(whole) / unit),
             deviation=off,
             wrong=_rounded(self._shares()),
-            place=_joined(list(dict.fromkeys(word for word in self.words if word))),
+            place=_few(places[:NAMED], len(places)),
         )
 
     def _shares(self) -> Floats:
@@ -151,11 +164,6 @@ def leaf_map(leaf: Leaf, claim: Floats, region: Region, unit: float = 1.0) -> Te
     sketch = Sketch(leaf.path, leaf.shape)
     sketch.mark_region(region, leaf.start)
     return sketch.picture(claim[leaf.start : leaf.stop], region.deviation, unit)
-
-
-def _joined(words: Sequence[str]) -> str:
-    """Some places as one."""
-    return ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
 
 
 def _rounded(cells: Floats) -> tuple[tuple[float, ...], ...]:

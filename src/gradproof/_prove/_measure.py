@@ -20,7 +20,7 @@ Given = ParamSpec("Given")
 
 EPS64 = 2.0**-52
 # Roundings of f, in the claim's precision, by which a natural step may move it where the claim has underflown to 0.
-HIDDEN = 16.0
+UNDERFLOWN = 16.0
 # Slopes, and entries measured by a pair of values, that are kept for the reader of a report.
 KEPT, KEPT_PAIRS = 256, 48
 # Relative to the natural size of what moves in a balanced direction.
@@ -190,7 +190,7 @@ class Meter:
 
     def lost_beside(self, value: float) -> float:
         """What the claim's own precision may hide of a slope where f has this value (absolute)."""
-        return max(self.lost, HIDDEN * self.claim_eps * abs(value))
+        return max(self.lost, UNDERFLOWN * self.claim_eps * abs(value))
 
     @property
     def precision(self) -> float:
