@@ -12,9 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-import nbclient
 import nbformat
-from traitlets.config import Config
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "tutorials" / "gradient-checking.ipynb"
@@ -83,6 +81,9 @@ def words(text):
 
 def execute(notebook):
     """Run all cells in a fresh kernel; keep sources and outputs, and nothing of the machine."""
+    import nbclient
+    from traitlets.config import Config
+
     client = nbclient.NotebookClient(
         notebook,
         timeout=120,

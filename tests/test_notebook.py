@@ -29,7 +29,7 @@ def outputs(notebook):
 
 def test_it_prints_what_is_stored(notebook):
     """Run from its beginning in a fresh kernel, each cell prints what is stored; `refresh_outputs.py` renews it."""
-    for needed in ("ipykernel", "torch"):
+    for needed in ("nbclient", "ipykernel", "torch"):
         pytest.importorskip(needed)
 
     assert outputs(refresh_outputs.execute(copy.deepcopy(notebook))) == outputs(notebook)
