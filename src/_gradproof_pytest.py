@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gradproof-html",
         metavar="PATH",
-        help="Write all reports to PATH as one page of HTML that needs no other file; takes gradproof[report].",
+        help="Write all reports to PATH as one page of HTML that needs no other file; needs jinja2 and matplotlib.",
     )
     group.addoption(
         "--gradproof-seed",

@@ -377,7 +377,7 @@ def bare(monkeypatch):
 
 
 def test_without_the_extra_it_says_how_to_install_it(bare, tmp_path):
-    with pytest.raises(ImportError, match=r"jinja2 and matplotlib, .* pip install 'gradproof\[report\]'") as caught:
+    with pytest.raises(ImportError, match=r"jinja2 and matplotlib, .* pip install jinja2 matplotlib") as caught:
         RIGHT.to_html(tmp_path / "report.html")
     assert isinstance(caught.value, gradproof.GradproofError)
     assert list(tmp_path.iterdir()) == []
@@ -394,7 +394,7 @@ def test_without_the_extra_the_command_line_says_so_before_it_runs_anything(bare
     for arguments in (["check", str(path)], ["show", str(path)]):
         result = CliRunner().invoke(main, [*arguments, "--html", str(tmp_path / "out.html")])
         assert result.exit_code == 2
-        assert "pip install 'gradproof[report]'" in result.output
+        assert "pip install jinja2 matplotlib" in result.output
         assert "it ran" not in result.output
 
 

@@ -63,7 +63,7 @@ _html_option = click.option(
     type=click.Path(dir_okay=False),
     metavar="PATH",
     callback=_writable_html,
-    help="Write all reports to PATH as one page of HTML that needs no other file; takes gradproof[report].",
+    help="Write all reports to PATH as one page of HTML that needs no other file; needs jinja2 and matplotlib.",
 )
 
 

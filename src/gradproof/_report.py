@@ -325,7 +325,7 @@ class Report:
         Raises
         ------
         ImportError
-            Where jinja2 or matplotlib is missing: they come with ``pip install 'gradproof[report]'``.
+            Where jinja2 or matplotlib is missing; the message says how to install them.
 
         Examples
         --------

@@ -50,7 +50,7 @@ def require_html() -> None:
     if missing:
         raise MissingExtraError(
             f"HTML reports need {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
-            "pip install 'gradproof[report]'"
+            f"pip install {' '.join(missing)}"
         )
 
 
