@@ -19,6 +19,7 @@ from gradproof import FunctionError, Verdict
 
 torch = pytest.importorskip("torch")
 import gradproof.torch  # noqa: E402
+from gradproof._backends._torch_state import State  # noqa: E402
 
 nn = torch.nn
 DOUBLE = torch.float64
@@ -508,7 +509,7 @@ def test_a_generator_that_f_reseeds_is_put_back_each_time():
 
 
 class Lazy(nn.Module):
-    """Makes a parameter at its first call, and remembers that it has."""
+    """Makes a parameter at its first call, puts it before the other one, and remembers that it has."""
 
     def __init__(self):
         super().__init__()
@@ -518,6 +519,7 @@ class Lazy(nn.Module):
     def forward(self, x):
         if not self.is_made:
             self.shift, self.is_made = nn.Parameter(torch.zeros(3, dtype=DOUBLE)), True
+            self.weight = nn.Parameter(self._parameters.pop("weight").detach())
         return (x * self.weight + self.shift).sin().sum()
 
 
@@ -672,3 +674,24 @@ def test_a_module_among_the_arguments_is_found():
     report = gradproof.check(lambda x, model: model(x).square().sum(), (BATCH, model), wrt=0, modes=("rev",), rng=0)
     assert report.verdict is Verdict.CORRECT
     assert changes(before, of_everything(model)) == []
+
+
+# ------------------------------------------------------------------------------------- what f keeps while it is batched
+
+
+@pytest.mark.parametrize("keep", ["one that it has", "one that it makes", "none any more"])
+def test_what_f_keeps_under_vmap_does_not_outlive_it(keep):
+    """Attributes are what they were, also where nothing but their number differs."""
+    model = Lazy()
+    before = dict(vars(model))
+
+    with State({"model": model}).attributes():
+        if keep == "one that it has":
+            model.is_made = "batched"
+        elif keep == "one that it makes":
+            model.seen = "batched"
+        else:
+            del model.is_made
+
+    assert list(vars(model)) == list(before)
+    assert all(value is before[name] for name, value in vars(model).items())
