@@ -1,7 +1,8 @@
 """Whatever f leaves behind in PyTorch, its modules and the generators is put back, bit for bit.
 
-Each mark below is left by every call of f. The checks are of a function that closes over a module, and of a module with
-its loss; they end by themselves, by an exception, or by Ctrl-C.
+Each mark below is left by every call of f, and is the same after an even number of calls as after an odd one. The
+checks are of a function that closes over a module, and of a module with its loss; they end by themselves, by an
+exception, or by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def build():
     made.last.bias.requires_grad_(False)
     made.first.register_forward_hook(quiet)
     made.own = tuple(made.parameters())  # its own, also where a check has put others in their place
+    made.required = tuple(parameter.requires_grad for parameter in made.own)
+    made.equal = made.pair.one, made.pair.other
     return made
 
 
@@ -157,8 +160,8 @@ def _all_put_back():
 
 
 def toggle_requires_grad(model):
-    for parameter in model.own:
-        parameter.requires_grad_(not parameter.requires_grad)
+    for parameter, required in zip(model.own, model.required, strict=True):
+        parameter.requires_grad_(not required)
 
 
 def freeze(model):
@@ -191,7 +194,7 @@ def swap_parameter(model):
 def exchange_parameters(model):
     """Equal ones, each in place of the other."""
     kept = model.pair._parameters
-    kept["one"], kept["other"] = model.pair.other, model.pair.one
+    kept["other"], kept["one"] = model.equal
 
 
 def reorder_parameters(model):
