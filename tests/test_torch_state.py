@@ -671,6 +671,21 @@ def test_a_module_is_found_wherever_f_holds_it(way):
     assert sorted(one.path.rpartition("norm.")[2] for one in report.findings if one.id == "GP408") != []
 
 
+def test_each_of_several_modules_is_found():
+    """Also where f holds a part of one of them as well."""
+    first, second = build(), build()
+    norm = first.norm
+    before = of_everything(first), of_everything(second)
+
+    def f(x):
+        return (first(x) + second(x)).square().sum() + norm.weight.sum()
+
+    report = gradproof.check(f, BATCH, modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert [changes(one, of_everything(model)) for one, model in zip(before, (first, second), strict=True)] == [[], []]
+
+
 def test_a_module_among_the_arguments_is_found():
     model = build()
     before = of_everything(model)
