@@ -66,7 +66,7 @@ def run_command(command, folder):
         env={**os.environ, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=600,  # a guard against hanging, as below
         check=False,
     )
     return (done.stdout + done.stderr).replace(str(folder), "/home/me/project")
@@ -86,7 +86,8 @@ def execute(notebook):
 
     client = nbclient.NotebookClient(
         notebook,
-        timeout=120,
+        timeout=600,
+        startup_timeout=600,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SECONDS = 60.0
+# A guard against a browser that hangs; no test depends on it.
+SECONDS = 300.0
 FLAGS = [
     "--headless",
     "--remote-debugging-pipe",

@@ -16,6 +16,11 @@ import pyte
 # What would change how programs behave in a terminal.
 _LEFT_OUT = ("CI", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST", "PYTEST_VERSION")
 
+# What clears: to the end of the screen.
+_CLEAR = b"\x1b[J"
+# A guard against programs that hang; no test depends on it.
+_SECONDS = 600.0
+
 # Makes the terminal that of its session, so that Ctrl-C is heard, and becomes Python with the arguments. (A function to
 # run in the child would make `subprocess` fork, which frameworks with threads warn of.)
 _IN_CHARGE = """\
@@ -30,7 +35,8 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 class Shown:
     """What a terminal showed.
 
-    looks : the lines on the screen, each time something had been written.
+    looks : the lines on the screen, each time before something on it was cleared, and in the end: they depend on what
+        was written, not on when it was read.
     lines : all lines in the end, those that have left the screen too.
     written : what the program sent.
     """
@@ -71,9 +77,10 @@ def run_in_terminal(
     stream = pyte.ByteStream(screen)
     looks: list[list[str]] = []
     written = b""
-    last = time.monotonic() + 60
+    fed = 0
+    last = time.monotonic() + _SECONDS
     while time.monotonic() < last:
-        if not select.select([ours], [], [], 0.1)[0]:
+        if not select.select([ours], [], [], 1.0)[0]:
             continue
         try:
             chunk = os.read(ours, 65536)
@@ -82,14 +89,32 @@ def run_in_terminal(
         if not chunk:
             break
         written += chunk
-        stream.feed(chunk)
-        looks.append([line.rstrip() for line in screen.display])
-        if interrupt_when is not None and interrupt_when(looks[-1]):
+        fed = _feed(stream, screen, written, fed, looks)
+        if interrupt_when is not None and interrupt_when(_lines(screen)):
             os.write(ours, b"\x03")
             interrupt_when = None
     else:
         process.kill()
     returncode = process.wait()
     os.close(ours)
+    stream.feed(written[fed:])
+    looks.append(_lines(screen))
     gone = ["".join(line[x].data for x in range(columns)).rstrip() for line in screen.history.top]
-    return Shown(looks, "\n".join([*gone, *looks[-1]] if looks else []).rstrip().split("\n"), written, returncode)
+    return Shown(looks, "\n".join([*gone, *looks[-1]]).rstrip().split("\n"), written, returncode)
+
+
+def _feed(stream: pyte.ByteStream, screen: pyte.Screen, written: bytes, fed: int, looks: list[list[str]]) -> int:
+    """Show what was written from `fed` on, with a look before each clearing; return how much has been shown."""
+    while (clear := written.find(_CLEAR, fed)) >= 0:
+        stream.feed(written[fed:clear])
+        looks.append(_lines(screen))
+        stream.feed(_CLEAR)
+        fed = clear + len(_CLEAR)
+    # (The first part of a sequence may be the last that has been read.)
+    end = len(written) - next(n for n in range(len(_CLEAR) - 1, -1, -1) if written.endswith(_CLEAR[:n]))
+    stream.feed(written[fed:end])
+    return end
+
+
+def _lines(screen: pyte.Screen) -> list[str]:
+    return [line.rstrip() for line in screen.display]

@@ -99,7 +99,7 @@ def test_mistakes_are_named_rightly():
 
 
 def test_small_checks_are_fast():
-    """Our own time for ten parameters stays within the goal, with room for a busy machine."""
+    """Our own processor time for ten parameters stays within the goal, with room for a busy machine."""
     shown = run("speed.py")
 
     assert float(re.search(r"n = 10 +([\d.]+)", shown)[1]) < 10, shown

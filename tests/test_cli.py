@@ -54,7 +54,7 @@ def gradproof(*args, cwd=None, command=("-m", "gradproof"), **env):
         encoding="utf-8",
         cwd=cwd,
         env={**kept, "PYTHONIOENCODING": "utf-8", **env},
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -281,7 +281,7 @@ def test_colours_on_a_terminal_unless_told_otherwise(write, no_color):
             output += chunk
     except OSError:  # how Linux says that the other end is closed
         pass
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     os.close(ours)
     assert process.returncode == 1
     assert (b"\x1b[" in output) == (no_color == "")

@@ -160,7 +160,19 @@ def test_counts():
     report = check(f, POINT, grad=grad)
     assert (report.cost.evaluations, report.cost.calls, report.cost.claims) == (calls["f"], calls["f"], 1)
     assert check(f, POINT, grad=grad(POINT)).cost.claims == 0
-    assert report.cost.seconds > 0
+
+
+def test_the_seconds_of_a_check_are_counted(monkeypatch):
+    """By a clock that goes on in f only."""
+    clock = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def f(x):
+        clock[0] += 0.5
+        return x @ x
+
+    report = check(f, POINT, grad=2 * POINT, rng=0)
+    assert report.cost.seconds == 0.5 * report.cost.evaluations
 
 
 def test_f_is_called_before_its_claim():

@@ -82,7 +82,7 @@ class TorchModule(Torch):
     def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str) -> None:
         self._model, self._loss, self._wrt = model, loss, wrt
         self._parameters = Parameters(model)
-        self._state = State({"model": model}, keep_grads=False)
+        self._state = State({"model": model})
         low = _function(model, self._parameters, loss, batch, wrt, self._state)
         if not low.is_scalar:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")

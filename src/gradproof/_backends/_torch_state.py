@@ -72,8 +72,8 @@ class State:
         By name. Values of parameters are not among what is kept: no evaluation gets to write into them where they are
         differentiated, and a copy of all others would cost as much as the model.
     keep_grads : bool
-        Whether the numbers in the parameters' `.grad` are kept, too. Where the parameters never enter a graph it is
-        enough to keep which tensors these are.
+        Whether the numbers in the parameters' `.grad` are kept, too. Where the user has no hold of the parameters it
+        is enough to keep which tensors these are.
     within : bool
         Whether it is taken while a module is being called: then its parameters and hooks may be those of others, and
         are left alone.
@@ -83,6 +83,7 @@ class State:
         self._random = RandomState()
         self._within = within
         self._records = torch.is_grad_enabled()
+        self._errors = np.geterr(), np.geterrcall()
         self._switches = [(getter, setter, getter()) for getter, setter in _SWITCHES]
         # Those that the function has been seen to flip.
         self._flipped = self._switches
@@ -115,6 +116,8 @@ class State:
         if not self._within:
             # Not at every evaluation: most of them run without recording.
             torch.set_grad_enabled(self._records)
+            np.seterr(**self._errors[0])
+            np.seterrcall(self._errors[1])
             for module in self._modules:
                 module.restore()
 
@@ -185,9 +188,13 @@ class _ModuleState:
                     buffer.copy_(saved)
 
     def restore(self) -> None:
-        for name, parameter in self._parameters.items():
-            if self.module._parameters.get(name, self) is not parameter:
-                self.module._parameters[name] = parameter
+        now = self.module._parameters
+        if [one for one in _identities(now) if one[0] in self._parameters] != _identities(self._parameters):
+            # One that f makes at its first call stays: what remembers that it has been made stays, too.
+            added = {name: parameter for name, parameter in now.items() if name not in self._parameters}
+            now.clear()
+            now.update(self._parameters)
+            now.update(added)
         with torch.no_grad():
             for parameter, requires_grad, gradient, saved in self._grads:
                 if parameter.requires_grad != requires_grad:
@@ -200,6 +207,10 @@ class _ModuleState:
             if hooks != saved:
                 hooks.clear()
                 hooks.update(saved)
+
+
+def _identities(members: Mapping[str, Any]) -> list[tuple[str, int]]:
+    return [(name, id(member)) for name, member in members.items()]
 
 
 def _deterministic() -> tuple[bool, bool]:

@@ -7,6 +7,7 @@ square brackets.
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ STYLES = {
 
 def report_text(report: Report, *, width: int | None = None) -> str:
     """Return `report` as plain text, no line wider than `width` (100 unless told)."""
+    _load_rich()
     from rich.console import Console
 
     stream = io.StringIO()
@@ -50,6 +52,14 @@ def report_text(report: Report, *, width: int | None = None) -> str:
     )
     console.print(report_view(report))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def _load_rich() -> None:
+    """Import what draws from Python's global generator when it is imported, and put back that generator's state."""
+    state = random.getstate()
+    import rich.style  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    random.setstate(state)
 
 
 def report_view(report: Report) -> ReportView:
