@@ -85,13 +85,14 @@ def test_exactly_a_tuple_means_arguments():
     ],
 )
 def test_wrt(wrt, claim, paths):
-    """None is argument 0, an int one argument, a tuple makes the claim a tuple in that order."""
+    """None is argument 0, an int one argument, a tuple makes the claim a tuple in that order; no note names others."""
     gradient = product_grad(A, B)
     claimed = tuple(gradient[i] for i in claim) if isinstance(claim, tuple) else gradient[claim]
     for value in (claimed, lambda a, b: claimed):
         report = check(product, (A, B), grad=value, wrt=wrt)
         assert report.verdict is Verdict.CORRECT
         assert [leaf.path for leaf in report.leaves] == paths
+        assert report.findings == ()
 
 
 def test_other_arguments_pass_through():
