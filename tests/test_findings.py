@@ -75,6 +75,13 @@ def one_entry_of_a_jacobian(is_odd):
     return check(lambda x: A @ x, X, jac=claimed)
 
 
+@example("GP101", "jac[1, 0]", beside=["GP101", "GP101"])
+def a_row_of_an_output_that_stands_still(is_odd):
+    """A row of zeros is right, and beside the other row no doubt."""
+    claimed = np.array([np.ones(3), np.full(3, 1.0 if is_odd else 0.0)])  # wrong on purpose
+    return check(lambda x: np.array([np.sum(x), 3.0]), X, jac=claimed)
+
+
 @example("GP101", "hess[1, 1]")
 def one_entry_of_a_hessian(is_odd):
     claimed = np.diag(6 * X * (1, 2 if is_odd else 1, 1))  # wrong on purpose
@@ -105,6 +112,14 @@ def one_entry_beyond_the_slopes_of_its_kink(is_odd):
 def a_kink_at_the_point(is_odd):
     """A kink beside the point is none of it."""
     return check(lambda x: abs(x), 0.0 if is_odd else 1e-3, grad=lambda x: np.sign(x))
+
+
+@example("GP110")
+def a_kink_of_three_outputs(is_odd):
+    """One finding, not one for each."""
+    weights = np.array([1.0, 2.0, 3.0])
+    x = np.array([0.5, 0.0 if is_odd else 1e-3, 2.0])
+    return check(lambda x: weights * np.sum(abs(x)), x, jac=np.outer(weights, np.sign(x)))
 
 
 def wave(torch, factor):
@@ -193,6 +208,25 @@ def a_transposed_jacobian(is_odd):
     return check(lambda x: A @ x.ravel(), x, jac=A.T if is_odd else A)  # wrong on purpose
 
 
+class Operator:
+    """A Jacobian known by its products."""
+
+    def __init__(self, matrix, *, factor=1.0):
+        self.matrix, self.factor, self.shape = matrix, factor, matrix.shape
+
+    def matvec(self, v):
+        return self.factor * self.matrix @ v
+
+    def rmatvec(self, u):
+        return self.matrix.T @ u
+
+
+@example("GP201")
+def a_transposed_operator(is_odd):
+    A = np.arange(6.0).reshape(2, 3) + 1
+    return check(lambda x: A @ x, X, jac=Operator(A.T if is_odd else A))  # wrong on purpose
+
+
 @example("GP201")
 def a_product_of_another_shape(is_odd):
     return check(np.sin, X, vjp=lambda u, x: (u * np.cos(x))[: 2 if is_odd else 3])  # wrong on purpose
@@ -267,17 +301,7 @@ def an_hvp_that_is_not_symmetric(is_odd):
 @example("GP208", "jac")
 def two_products_that_are_not_adjoint(is_odd):
     A = np.arange(6.0).reshape(2, 3) + 1
-
-    class Operator:
-        shape = (2, 3)
-
-        def matvec(self, v):
-            return (2 if is_odd else 1 + 1e-14) * A @ v  # wrong on purpose
-
-        def rmatvec(self, u):
-            return A.T @ u
-
-    return check(lambda x: A @ x, X, jac=Operator())
+    return check(lambda x: A @ x, X, jac=Operator(A, factor=2 if is_odd else 1 + 1e-14))  # wrong on purpose
 
 
 @example("GP209", "jac")
@@ -588,6 +612,8 @@ def test_a_finding_is_reported(one):
     found = report.findings[0]
     assert (found.path, found.severity.value) == (one.path, SEVERITIES[one.id])
     assert found.kind
+    if report.claim == "grad":
+        assert (report.suggested_args is not None) is (one.id in ("GP110", "GP301", "GP302"))
     kink = one.id == "GP110"
     assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if kink else VERDICTS[found.severity])
 
