@@ -88,6 +88,12 @@ def one_entry_of_a_hessian(is_odd):
     return check(lambda x: np.sum(x**3), X, grad=lambda x: 3 * x**2, hess=claimed)
 
 
+@example("GP101", "hess[1, 1]")
+def one_entry_of_a_hessian_alone(is_odd):
+    """Held against second differences of f."""
+    return check(lambda x: np.sum(x**3), X, hess=np.diag(6 * X * (1, 2 if is_odd else 1, 1)))  # wrong on purpose
+
+
 @example("GP101", "z")
 def another_convention(is_odd):
     """The conjugate of the gradient of abs(z)**2 is the gradient of the real part of z**2."""
@@ -500,6 +506,13 @@ def an_f_that_draws(is_odd):
 
     factor = 1 + 1e-6 * np.random.default_rng(0).normal()
     return check(noisy, X, grad=lambda x: 2 * x * factor)
+
+
+@example("GP303", "")
+def an_f_of_two_outputs_that_draws(is_odd):
+    A = np.arange(6.0).reshape(2, 3) + 1
+    generator = np.random.default_rng(0)
+    return check(lambda x: A @ x * (1 + (1e-6 * generator.normal() if is_odd else 0)), X, jac=A)
 
 
 @example("GP304", "")
