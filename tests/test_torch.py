@@ -141,8 +141,7 @@ def test_one_wrong_entry_is_named():
     report = check(SineOneEntryZero, tensor(4, 5), modes=("rev",), rng=0)
 
     assert report.verdict is Verdict.WRONG
-    assert report.findings[0].path.startswith("x")
-    assert (2, 1) in report.findings[0].entries or report.findings[0].path == "x[2, 1]"
+    assert [(one.id, one.path, one.entries) for one in report.findings] == [("GP101", "x[2, 1]", ((2, 1),))]
 
 
 def test_second_order_is_checked_in_four_compositions():
@@ -547,7 +546,7 @@ def test_outputs_next_to_zero_do_not_make_the_backward_overflow():
 
     for seed in range(5):
         report = check(weights_of_attention, point, modes=("rev",), rng=seed)
-        assert report.verdict is not Verdict.WRONG, report
+        assert report.verdict is Verdict.CORRECT, report
 
 
 class SineAndMean(torch.autograd.Function):
