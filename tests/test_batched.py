@@ -243,7 +243,7 @@ def test_a_batch_leaves_no_trace():
     """Random states are as before, and a module keeps nothing that only means something under vmap."""
     module = Remembers()
     state = torch.get_rng_state()
-    assert gradproof.check(dropped, POINT, modes=("rev",), level="entries").correct
+    assert gradproof.check(dropped, POINT, modes=("rev",), level="entries", rng=0).correct
     report = gradproof.check(module, POINT, modes=("rev",), level="entries", rng=0)
     assert report.correct
     assert report.cost.calls < report.cost.evaluations - 60
@@ -460,6 +460,6 @@ def test_functions_that_do_not_take_many_points(f, message):
 def test_vectorized_is_for_claims():
     """A framework batches by itself, and a flag is a flag."""
     with pytest.raises(gradproof.UsageError, match="`vectorized` is for a claim"):
-        gradproof.check(sines, POINT, vectorized=True)
+        gradproof.check(sines, POINT, vectorized=True, rng=0)
     with pytest.raises(gradproof.UsageError, match="`vectorized` must be True or False, got 3"):
-        gradproof.check(np.sum, np.ones(3), grad=np.ones_like, vectorized=3)
+        gradproof.check(np.sum, np.ones(3), grad=np.ones_like, vectorized=3, rng=0)

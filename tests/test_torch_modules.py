@@ -230,8 +230,8 @@ def test_inputs_are_differentiated_where_asked_for():
     def loss(model, batch):
         return (model(batch["x"])[:, 0] * batch["label"]).sum()
 
-    assert [leaf.path for leaf in check_module(model, loss, batch, wrt="inputs").leaves] == ["batch['x']"]
-    leaves = check_module(model, loss, batch, wrt="all").leaves
+    assert [leaf.path for leaf in check_module(model, loss, batch, wrt="inputs", rng=0).leaves] == ["batch['x']"]
+    leaves = check_module(model, loss, batch, wrt="all", rng=0).leaves
     assert {leaf.path for leaf in leaves} == {"model[0].weight", "model[0].bias", "batch['x']"}
     assert all(leaf.verdict is Verdict.CORRECT for leaf in leaves)
 
@@ -257,19 +257,19 @@ def broken_loss(model, batch):
 def test_what_cannot_be_checked_is_said():
     model = nn.Linear(3, 1).double()
     with pytest.raises(UsageError, match=r"must be a torch\.nn\.Module"):
-        check_module(squares, squares, BATCH)
+        check_module(squares, squares, BATCH, rng=0)
     with pytest.raises(UsageError, match="`wrt` must be one of"):
-        check_module(model, squares, BATCH, wrt="weights")
+        check_module(model, squares, BATCH, wrt="weights", rng=0)
     with pytest.raises(UsageError, match="no parameter of the model"):
-        check_module(nn.Tanh(), squares, BATCH)
+        check_module(nn.Tanh(), squares, BATCH, rng=0)
     with pytest.raises(UsageError, match="all are frozen"):
-        check_module(nn.Linear(3, 1).requires_grad_(False), squares, BATCH)
+        check_module(nn.Linear(3, 1).requires_grad_(False), squares, BATCH, rng=0)
     with pytest.raises(UsageError, match="no floating tensor in `batch`"):
-        check_module(model, lambda model, batch: model.weight.sum(), [3], wrt="inputs")
+        check_module(model, lambda model, batch: model.weight.sum(), [3], wrt="inputs", rng=0)
     with pytest.raises(UsageError, match="must return one real number"):
-        check_module(model, lambda model, batch: model(batch), tensor(5, 3))
+        check_module(model, lambda model, batch: model(batch), tensor(5, 3), rng=0)
     with pytest.raises(FunctionError, match="loss` raised"):
-        check_module(model, broken_loss, BATCH)
+        check_module(model, broken_loss, BATCH, rng=0)
 
 
 def test_another_point_is_offered_by_name():
