@@ -371,3 +371,11 @@ def test_demo_explains_the_false_alarm_by_rounding_noise():
 def test_examples(name, code):
     done = gradproof("check", EXAMPLES / name)
     assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_every_example_is_run():
+    """Beside those above: the simulator by test_ask_and_tell.py, the suite by test_pytest_plugin.py."""
+    files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.suffix in (".py", ".c")}
+    simulator = {"simulator/check_heat.py", "simulator/heat.py", "simulator/heat.c"}
+    suite = {"suite/test_functions.py", "suite/test_layers.py"}
+    assert files == {"course.py", "linear_regression.py"} | simulator | suite

@@ -422,7 +422,7 @@ def test_tolerances_count_in_the_second_order_too():
 
 
 def test_backward_run_twice_must_agree_within_nondet_tol():
-    assert "GP220" in ids(refused(Noisy.apply, tensor(3)))
+    assert ids(refused(Noisy.apply, tensor(3))) == ["GP220"]
     assert gradcheck(Noisy.apply, tensor(3), nondet_tol=1e-5, atol=1e-6)
 
 
@@ -450,7 +450,7 @@ def test_a_gradient_of_another_layout_is_wrong():
     def f(weight):
         return torch.nn.functional.embedding(index, weight, sparse=True)
 
-    assert "GP224" in ids(refused(f, weight))
+    assert ids(refused(f, weight)) == ["GP224"]
 
 
 def test_forward_mode_is_checked_where_it_is_asked():

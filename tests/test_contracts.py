@@ -415,7 +415,7 @@ def test_what_f_and_the_claim_change_in_place_is_told_apart():
 def test_what_is_no_claim_is_shown_in_sixty_characters(length):
     text = "w" * (length - 2)
     with pytest.raises(gradproof.UsageError) as raised:
-        gradproof.check(lambda x: float(np.sum(x)), np.zeros(3), grad=text)
+        gradproof.check(lambda x: float(np.sum(x)), np.zeros(3), grad=text, rng=0)
     shown = repr(text) if length == 60 else repr(text)[:57] + "..."
     assert len(shown) == 60
     assert str(raised.value) == f"`grad` must be a callable or a tree of numbers, got {shown}."

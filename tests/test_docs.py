@@ -1,6 +1,5 @@
 """The pages in docs/ are complete and hang together; their examples run as doctests, in `.ci/run`."""
 
-import ast
 import importlib
 import pathlib
 import re
@@ -8,17 +7,11 @@ import re
 import pytest
 
 import gradproof
+from helpers import ids_in_code
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted(path for suffix in ("md", "ipynb") for path in (ROOT / "docs").rglob(f"*.{suffix}"))
 LINKING = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md"))]
-
-
-def ids_in_code():
-    """Every id that stands in src as a string by itself; docstrings that mention one do not count."""
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py"))
-    constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return {value for value in constants if isinstance(value, str) and re.fullmatch(r"GP\d{3}", value)}
 
 
 def text(name):

@@ -63,7 +63,7 @@ def test_one_wrong_entry_on_a_bound():
 def test_domains_that_do_not_fit(domain, message):
     """Each is refused before f is called, with what is wrong."""
     with pytest.raises(gradproof.UsageError, match=message):
-        gradproof.check(only_inside, POINT, grad=inside_gradient, domain=domain)
+        gradproof.check(only_inside, POINT, grad=inside_gradient, domain=domain, rng=0)
 
 
 def test_entries_by_themselves():
@@ -270,7 +270,7 @@ def test_a_domain_that_does_not_fit_any_claim():
     """It is refused for all kinds of claims."""
     for f, x, claim in RIGHT:
         with pytest.raises(gradproof.UsageError, match="must lie in the domain"):
-            gradproof.check(f, x, **claim, domain=(0, 0.9))
+            gradproof.check(f, x, **claim, domain=(0, 0.9), rng=0)
 
 
 def test_every_entry_of_a_matrix():
@@ -386,7 +386,7 @@ def test_a_reference_for_claims_of_every_kind(kind, level):
     assert grossly.verdict is Verdict.WRONG
     assert another.verdict is not Verdict.CORRECT
     with pytest.raises(gradproof.FunctionError, match="50 numbers"):
-        gradproof.check(f, LOW_POINT, **{kind: claim(1)}, reference=lambda x: trusted(x)[:3], level=level)
+        gradproof.check(f, LOW_POINT, **{kind: claim(1)}, reference=lambda x: trusted(x)[:3], level=level, rng=0)
 
 
 def test_a_reference_for_second_differences():
@@ -433,7 +433,7 @@ def test_the_complex_step_for_claims_of_every_kind(kind):
 def test_levels_that_do_not_exist():
     """They are refused."""
     with pytest.raises(gradproof.UsageError):
-        gradproof.check(np.sum, np.ones(3), grad=np.ones_like, level="everything")
+        gradproof.check(np.sum, np.ones(3), grad=np.ones_like, level="everything", rng=0)
 
 
 def test_cases_can_be_copied_and_pickled():

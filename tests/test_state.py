@@ -114,7 +114,7 @@ def _unusual():
     np.random.set_state(numpy)  # noqa: NPY002
 
 
-@pytest.mark.usefixtures("_unusual")
+@pytest.mark.usefixtures("_unusual", "fresh_seeds")  # one of them draws its seed
 @pytest.mark.parametrize("kind", list(CHECKS))
 def test_a_check_leaves_global_state_alone(kind):
     before, arrays = of_everything(), snapshot((X, MATRIX))
@@ -172,6 +172,7 @@ def test_a_series_of_checks_leaves_global_state_alone():
     assert of_everything() == before
 
 
+@pytest.mark.usefixtures("fresh_seeds")
 def test_a_seed_does_not_depend_on_global_generators():
     """Nor does a report: seeding them changes nothing."""
     texts = []

@@ -277,25 +277,30 @@ def tell_always(monkeypatch):
 POINT = {"w": np.linspace(0.1, 1, 12), "b": 0.3}
 X = np.linspace(0.1, 1, 6)
 CLAIMS = {
-    "grad": lambda told: gradproof.check(loss, POINT, grad=gradient, progress=told),
-    "wrong": lambda told: gradproof.check(loss, POINT, grad=doubled, progress=told),
-    "entries": lambda told: gradproof.check(loss, POINT, grad=gradient, level="entries", progress=told),
-    "jac": lambda told: gradproof.check(np.sin, X, jac=lambda x: np.diag(np.cos(x)), progress=told),
+    "grad": lambda told: gradproof.check(loss, POINT, grad=gradient, progress=told, rng=0),
+    "wrong": lambda told: gradproof.check(loss, POINT, grad=doubled, progress=told, rng=0),
+    "entries": lambda told: gradproof.check(loss, POINT, grad=gradient, level="entries", progress=told, rng=0),
+    "jac": lambda told: gradproof.check(np.sin, X, jac=lambda x: np.diag(np.cos(x)), progress=told, rng=0),
     "jac by entry": lambda told: gradproof.check(
-        np.sin, X, jac=lambda x: np.diag(np.cos(x)), level="entries", progress=told
+        np.sin, X, jac=lambda x: np.diag(np.cos(x)), level="entries", progress=told, rng=0
     ),
-    "vjp": lambda told: gradproof.check(np.sin, X, vjp=lambda u, x: u * np.cos(x), progress=told),
+    "vjp": lambda told: gradproof.check(np.sin, X, vjp=lambda u, x: u * np.cos(x), progress=told, rng=0),
     "jvp": lambda told: gradproof.check(
-        np.sin, np.linspace(0, 1, 80), jvp=lambda v, x: v * np.cos(x), reference=np.sin, progress=told
+        np.sin, np.linspace(0, 1, 80), jvp=lambda v, x: v * np.cos(x), reference=np.sin, progress=told, rng=0
     ),
     "reference": lambda told: gradproof.check(
-        lambda x: np.float32(np.sum(np.sin(x))), X, grad=np.cos, reference=lambda x: np.sum(np.sin(x)), progress=told
+        lambda x: np.float32(np.sum(np.sin(x))),
+        X,
+        grad=np.cos,
+        reference=lambda x: np.sum(np.sin(x)),
+        progress=told,
+        rng=0,
     ),
     "vectorized": lambda told: gradproof.check(
-        lambda x: np.sum(np.sin(x), axis=-1), X, grad=np.cos, vectorized=True, level="entries", progress=told
+        lambda x: np.sum(np.sin(x), axis=-1), X, grad=np.cos, vectorized=True, level="entries", progress=told, rng=0
     ),
     "hess alone": lambda told: gradproof.check(
-        lambda x: np.sum(np.sin(x)), X, hess=lambda x: -np.diag(np.sin(x)), progress=told
+        lambda x: np.sum(np.sin(x)), X, hess=lambda x: -np.diag(np.sin(x)), progress=told, rng=0
     ),
     "least squares": lambda told: gradproof.scipy.check_least_squares(
         np.sin,
@@ -303,6 +308,7 @@ CLAIMS = {
         lambda x: np.diag(np.cos(x)),
         loss=lambda z: np.array([np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2]),
         progress=told,
+        rng=0,
     ),
 }
 
@@ -330,7 +336,12 @@ def test_a_gradient_that_is_differentiated_is_counted():
     events = []
     point = np.linspace(0.1, 1, 5)
     report = gradproof.check(
-        lambda x: np.sum(np.sin(x)), point, grad=np.cos, hess=lambda x: -np.diag(np.sin(x)), progress=events.append
+        lambda x: np.sum(np.sin(x)),
+        point,
+        grad=np.cos,
+        hess=lambda x: -np.diag(np.sin(x)),
+        progress=events.append,
+        rng=0,
     )
     assert report.correct
     # (Of the calls of the claims, two are those for their values at the point.)
@@ -342,7 +353,7 @@ def test_modes_of_a_framework_are_named(monkeypatch):
     tell_always(monkeypatch)
     events = []
     report = gradproof.check(
-        lambda x: (x**3).sum(), torch.linspace(0, 1, 4, dtype=torch.float64), order=2, progress=events.append
+        lambda x: (x**3).sum(), torch.linspace(0, 1, 4, dtype=torch.float64), order=2, progress=events.append, rng=0
     )
     assert report.correct
     modes = [mode for mode, _ in it.groupby(event.mode for event in events if event.mode)]
@@ -410,7 +421,7 @@ def test_a_display_that_fails_does_not_end_the_check():
         raise RuntimeError("no display")
 
     with pytest.warns(gradproof.GradproofWarning, match="`progress` raised RuntimeError: no display"):
-        report = gradproof.check(loss, POINT, grad=gradient, progress=broken)
+        report = gradproof.check(loss, POINT, grad=gradient, progress=broken, rng=0)
     assert report.correct
     assert len(calls) == 1
 
@@ -425,7 +436,7 @@ def test_the_end_is_told_when_f_raises():
         return x**2
 
     with pytest.raises(gradproof.FunctionError):
-        gradproof.check(f, 2.0, grad=4.0, progress=events.append)
+        gradproof.check(f, 2.0, grad=4.0, progress=events.append, rng=0)
     assert events[-1].finished
 
 
@@ -468,7 +479,7 @@ def test_asked_for_it_goes_to_a_log_line_by_line(monkeypatch, capsys):
 @pytest.mark.parametrize("progress", [1, "yes", 0.5])
 def test_what_progress_may_be(progress):
     with pytest.raises(gradproof.UsageError, match="`progress` must be True, False, None or callable"):
-        gradproof.check(loss, POINT, grad=gradient, progress=progress)
+        gradproof.check(loss, POINT, grad=gradient, progress=progress, rng=0)
 
 
 # -------------------------------------------------------------------------------------------------- the line

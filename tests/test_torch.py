@@ -113,9 +113,9 @@ def test_only_tensors_that_require_grad_are_differentiated_where_there_are_any()
     def product(x, y):
         return (x * y).sum()
 
-    assert [leaf.path for leaf in check(product, (x, y), modes=("rev",)).leaves] == ["x"]
-    assert [leaf.path for leaf in check(product, (x, y), wrt=1, modes=("rev",)).leaves] == ["y"]
-    assert [leaf.path for leaf in check(product, (y, y), modes=("rev",)).leaves] == ["x", "y"]
+    assert [leaf.path for leaf in check(product, (x, y), modes=("rev",), rng=0).leaves] == ["x"]
+    assert [leaf.path for leaf in check(product, (x, y), wrt=1, modes=("rev",), rng=0).leaves] == ["y"]
+    assert [leaf.path for leaf in check(product, (y, y), modes=("rev",), rng=0).leaves] == ["x", "y"]
     assert x.grad is None
 
 
@@ -141,8 +141,7 @@ def test_one_wrong_entry_is_named():
     report = check(SineOneEntryZero, tensor(4, 5), modes=("rev",), rng=0)
 
     assert report.verdict is Verdict.WRONG
-    assert report.findings[0].path.startswith("x")
-    assert (2, 1) in report.findings[0].entries or report.findings[0].path == "x[2, 1]"
+    assert [(one.id, one.path, one.entries) for one in report.findings] == [("GP101", "x[2, 1]", ((2, 1),))]
 
 
 def test_second_order_is_checked_in_four_compositions():
@@ -250,7 +249,7 @@ def test_random_states_are_put_back_after_an_exception():
 
     before = torch.get_rng_state()
     with pytest.raises(FunctionError, match="broken on purpose"):
-        check(breaks, tensor(3))
+        check(breaks, tensor(3), rng=0)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -290,7 +289,7 @@ def test_user_tensors_are_left_alone():
     x.grad = torch.ones(3, dtype=DOUBLE)
     bits = x.detach().clone()
 
-    check(lambda x: (x**2).sum(), x, order=2)
+    check(lambda x: (x**2).sum(), x, order=2, rng=0)
 
     assert torch.equal(x, bits)
     assert torch.equal(x.grad, torch.ones(3, dtype=DOUBLE))
@@ -299,17 +298,17 @@ def test_user_tensors_are_left_alone():
 
 def test_what_cannot_be_checked_is_said():
     with pytest.raises(UsageError, match="a claim is missing"):
-        check(lambda x: x.sum(), torch.arange(3))
+        check(lambda x: x.sum(), torch.arange(3), rng=0)
     with pytest.raises(UsageError, match="`modes` must be a tuple"):
-        check(lambda x: x.sum(), tensor(3), modes=("reverse",))
+        check(lambda x: x.sum(), tensor(3), modes=("reverse",), rng=0)
     with pytest.raises(UsageError, match="`order` must be 1 or 2"):
-        check(lambda x: x.sum(), tensor(3), order=3)
+        check(lambda x: x.sum(), tensor(3), order=3, rng=0)
     with pytest.raises(UsageError, match="pass no claim, or leave them out"):
-        check(lambda x: x.sum(), tensor(3), grad=torch.ones_like, order=2)
+        check(lambda x: x.sum(), tensor(3), grad=torch.ones_like, order=2, rng=0)
     with pytest.raises(ClaimError, match="mode 'fwd' is not available"):
-        check(CubeForgetsItsTangent, tensor(3), modes=("fwd",))
+        check(CubeForgetsItsTangent, tensor(3), modes=("fwd",), rng=0)
     with pytest.raises(FunctionError, match="must return a floating tensor"):
-        check(lambda x: x.argmax(), tensor(3))
+        check(lambda x: x.argmax(), tensor(3), rng=0)
 
 
 def test_a_case_needs_no_claim():
@@ -547,7 +546,7 @@ def test_outputs_next_to_zero_do_not_make_the_backward_overflow():
 
     for seed in range(5):
         report = check(weights_of_attention, point, modes=("rev",), rng=seed)
-        assert report.verdict is not Verdict.WRONG, report
+        assert report.verdict is Verdict.CORRECT, report
 
 
 class SineAndMean(torch.autograd.Function):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import FunctionError, Severity, UsageError, Verdict
+from gradproof import FunctionError, UsageError, Verdict
+from helpers import ids
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -27,10 +28,6 @@ def tensor(*shape, seed=0):
 def squares(model, batch):
     inputs, targets = batch
     return ((model(inputs) - targets) ** 2).mean()
-
-
-def ids(report, severity=None):
-    return [one.id for one in report.findings if severity in (None, one.severity)]
 
 
 class LayerNormFn(torch.autograd.Function):
@@ -153,11 +150,10 @@ def test_all_parameters_of_a_model_in_training_are_certified():
     report = check_module(model, squares, BATCH, rng=0)
 
     assert report.verdict is Verdict.CORRECT
-    assert {leaf.path for leaf in report.leaves} >= {"model.encoder[0].norm.weight", "model.head.bias"}
-    for leaf in report.leaves:
-        assert eval(leaf.path, {"model": model}) is not None
+    found = [id(eval(leaf.path, {"model": model})) for leaf in report.leaves]
+    assert sorted(found) == sorted(map(id, model.parameters()))
     assert [one.mode for one in report.modes] == ["rev"]
-    assert ids(report) == ["GP402", "GP408"] or ids(report) == ["GP408"]
+    assert ids(report) == ["GP408"]
     assert report.cost.evaluations < 60
 
 
@@ -196,6 +192,7 @@ def test_frozen_tied_and_unused_parameters_are_noted():
     report = check_module(Odd().double(), squares, (tensor(4, 3), tensor(4, 3)), rng=0)
 
     assert report.verdict is Verdict.CORRECT
+    assert ids(report) == ["GP407", "GP405", "GP406", "GP402", "GP402"]
     notes = {one.id: one for one in report.findings}
     assert notes["GP405"].path == "model.parts['in'].bias"
     assert notes["GP406"].path == "model.parts['in'].weight"
@@ -233,8 +230,8 @@ def test_inputs_are_differentiated_where_asked_for():
     def loss(model, batch):
         return (model(batch["x"])[:, 0] * batch["label"]).sum()
 
-    assert [leaf.path for leaf in check_module(model, loss, batch, wrt="inputs").leaves] == ["batch['x']"]
-    leaves = check_module(model, loss, batch, wrt="all").leaves
+    assert [leaf.path for leaf in check_module(model, loss, batch, wrt="inputs", rng=0).leaves] == ["batch['x']"]
+    leaves = check_module(model, loss, batch, wrt="all", rng=0).leaves
     assert {leaf.path for leaf in leaves} == {"model[0].weight", "model[0].bias", "batch['x']"}
     assert all(leaf.verdict is Verdict.CORRECT for leaf in leaves)
 
@@ -260,19 +257,19 @@ def broken_loss(model, batch):
 def test_what_cannot_be_checked_is_said():
     model = nn.Linear(3, 1).double()
     with pytest.raises(UsageError, match=r"must be a torch\.nn\.Module"):
-        check_module(squares, squares, BATCH)
+        check_module(squares, squares, BATCH, rng=0)
     with pytest.raises(UsageError, match="`wrt` must be one of"):
-        check_module(model, squares, BATCH, wrt="weights")
+        check_module(model, squares, BATCH, wrt="weights", rng=0)
     with pytest.raises(UsageError, match="no parameter of the model"):
-        check_module(nn.Tanh(), squares, BATCH)
+        check_module(nn.Tanh(), squares, BATCH, rng=0)
     with pytest.raises(UsageError, match="all are frozen"):
-        check_module(nn.Linear(3, 1).requires_grad_(False), squares, BATCH)
+        check_module(nn.Linear(3, 1).requires_grad_(False), squares, BATCH, rng=0)
     with pytest.raises(UsageError, match="no floating tensor in `batch`"):
-        check_module(model, lambda model, batch: model.weight.sum(), [3], wrt="inputs")
+        check_module(model, lambda model, batch: model.weight.sum(), [3], wrt="inputs", rng=0)
     with pytest.raises(UsageError, match="must return one real number"):
-        check_module(model, lambda model, batch: model(batch), tensor(5, 3))
+        check_module(model, lambda model, batch: model(batch), tensor(5, 3), rng=0)
     with pytest.raises(FunctionError, match="loss` raised"):
-        check_module(model, broken_loss, BATCH)
+        check_module(model, broken_loss, BATCH, rng=0)
 
 
 def test_another_point_is_offered_by_name():
@@ -344,7 +341,7 @@ def test_a_loss_that_leaves_its_mark_is_put_right():
 
     report = check_module(model, loss, tensor(5, 3), rng=0)
 
-    assert report.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
+    assert report.verdict is Verdict.CORRECT
     assert_as_before(model, before)
 
 
@@ -375,7 +372,7 @@ def test_modules_that_a_function_uses_are_left_as_they_were(build):
     report = gradproof.check(build(model), tensor(5, 3, seed=1), modes=("rev",), rng=0)
 
     assert report.verdict is Verdict.CORRECT
-    assert "GP408" in ids(report)
+    assert ids(report) == ["GP408"]
     assert_as_before(model, before)
 
 
@@ -408,8 +405,7 @@ def test_a_backward_that_changes_buffers_is_an_error():
 
     report = check_module(model, lambda model, x: model(x), 0.01 * tensor(4, 3), rng=0)
 
-    assert "GP212" in ids(report, Severity.ERROR)
-    assert next(one for one in report.findings if one.id == "GP212").path == "model.count"
+    assert [one.path for one in report.findings if one.id == "GP212"] == ["model.count"]
     assert model.count == 0
 
 
@@ -481,17 +477,38 @@ def test_a_module_with_several_inputs_and_outputs_that_is_used_twice_is_named_on
     assert Twice.__dict__["setup_context"].__name__ == "setup_context"
 
 
+class Half(torch.autograd.Function):
+    """The identity, with half of its gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent / 2  # wrong on purpose
+
+
 def test_a_loss_that_is_wrong_by_itself_is_named():
     def loss(model, batch):
-        return LayerNormFn.apply(model(batch[0]), *WEIGHTS).square().mean() + squares(model, batch).detach()
+        return (Half.apply(model(batch[0])) - batch[1]).square().mean()
+
+    report = check_module(net(LayerNormFn), loss, BATCH, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    (finding,) = [one for one in report.findings if one.id == "GP120"]
+    assert (finding.path, finding.factor) == ("loss", pytest.approx(0.5))
+    assert finding.kind.startswith("in `loss` (Half): ")
+
+
+def test_no_module_is_blamed_for_what_a_loss_detaches():
+    def loss(model, batch):
+        return (model(batch[0]) * model(batch[0]).detach()).mean()  # wrong on purpose
 
     report = check_module(net(LayerNormFn), loss, BATCH, rng=0)
 
     assert report.verdict is Verdict.WRONG
     assert not [one for one in report.findings if one.id == "GP120" and one.path.startswith("model")]
-
-
-WEIGHTS = torch.ones(1, dtype=DOUBLE), torch.zeros(1, dtype=DOUBLE)
 
 
 def test_a_module_that_detaches_is_named():
@@ -534,15 +551,6 @@ def test_a_bias_before_a_norm_in_float32_is_flat(seed):
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Tanh())
     batch = torch.randn(5, 2)
-
-    class Half(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, cotangent):
-            return cotangent / 2  # wrong on purpose
 
     right = check_module(model, lambda model, x: (model(x) ** 2).mean(), batch, rng=seed)
     wrong = check_module(model, lambda model, x: (Half.apply(model(x)) ** 2).mean(), batch, rng=seed)

@@ -2,7 +2,7 @@
 
 Every call of this script is a process of its own: it takes the values of the last round, if they are there, and leaves
 the points of the next one. On a cluster the simulator runs between two calls; here the script starts it at the end.
-Exits with 2 while values are missing, else with 0 for CORRECT and 1 for anything else.
+Exits with 3 while values are missing, else with 0 for CORRECT and 1 for anything else; 2 is a wrong call.
 """
 
 import pathlib
@@ -51,8 +51,11 @@ def main(folder):
     np.savetxt(points, session.ask(), fmt="%.17g")
     run(command, "value", points, folder / f"values-{session.evaluations}.txt")
     print(f"{session!r}: run this again")
-    return 2
+    return 3
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: python check_heat.py FOLDER (made if it is not there)", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(pathlib.Path(sys.argv[1])))

@@ -47,7 +47,11 @@ static void adjoint(const double *x, double *gradient) {
 
 int main(int argc, char **argv) {
     double x[PIECES], gradient[PIECES];
-    int is_adjoint = argc > 1 && strcmp(argv[1], "adjoint") == 0;
+    int is_adjoint = argc == 2 && strcmp(argv[1], "adjoint") == 0;
+    if (!is_adjoint && !(argc == 2 && strcmp(argv[1], "value") == 0)) {
+        fprintf(stderr, "usage: %s value|adjoint < points\n", argv[0]);
+        return 2;
+    }
     for (;;) {
         for (int i = 0; i < PIECES; i++)
             if (scanf("%lf", &x[i]) != 1) return 0;

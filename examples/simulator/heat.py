@@ -31,6 +31,9 @@ def adjoint(x):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] not in (["value"], ["adjoint"]):
+        print("usage: python heat.py value|adjoint < points", file=sys.stderr)
+        sys.exit(2)
     run = adjoint if sys.argv[1] == "adjoint" else value
     for line in sys.stdin:
         print(*(f"{number:.17g}" for number in run(np.array(line.split(), dtype=float))))

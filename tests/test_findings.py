@@ -1,0 +1,651 @@
+"""Every finding, by its id: an input that yields it, and a look-alike that does not.
+
+Each example takes `is_odd`: True makes what the finding is about, False its look-alike. What a report holds on either
+side is compared as a whole, so that no finding can take the id of another, stay away, or come uncalled for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools as ft
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import GradientError, Report, Severity, Verdict
+from helpers import ids, ids_in_code
+
+PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
+SEVERITIES = dict(re.findall(r"^## (GP\d{3}): .*\n\nSeverity: \*(\w+)\*", PAGE, re.MULTILINE))
+check = ft.partial(gradproof.check, rng=0)
+X = np.array([0.5, 1.0, 2.0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """`build(is_odd)` returns a report, or None where a drop-in passes and so has none to show."""
+
+    id: str
+    path: str
+    beside: list[str]  # ids beside this one
+    spared: list[str]  # ids of the look-alike
+    build: Callable[[bool], Report | None]
+
+
+EXAMPLES: list[Example] = []
+
+
+def example(id, path="x", *, beside=(), spared=()):
+    def add(build):
+        EXAMPLES.append(Example(id, path, [*beside], [*spared], build))
+        return build
+
+    return add
+
+
+def square(x):
+    return np.sum(x**2)
+
+
+# ------------------------------------------------------------------------------------------------ the numbers (GP1..)
+
+
+@example("GP101")
+def a_gradient_that_is_off(is_odd):
+    """By more than any tolerance, or by less than can be told."""
+    return check(square, X, grad=lambda x: (2 + (1e-4 if is_odd else 1e-12)) * x)
+
+
+@example("GP101", "x[17]")
+def one_entry_that_is_off(is_odd):
+    x = np.random.default_rng(0).normal(size=100)
+    claimed = np.cos(x)
+    claimed[17] *= 1.5 if is_odd else 1  # wrong on purpose
+    return check(lambda x: np.sum(np.sin(x)), x, grad=claimed)
+
+
+@example("GP101", "jac[1, 2]")
+def one_entry_of_a_jacobian(is_odd):
+    A = np.arange(6.0).reshape(2, 3) + 1
+    claimed = A + (np.array([[0, 0, 0], [0, 0, 2]]) if is_odd else 0)  # wrong on purpose
+    return check(lambda x: A @ x, X, jac=claimed)
+
+
+@example("GP101", "jac[1, 0]", beside=["GP101", "GP101"])
+def a_row_of_an_output_that_stands_still(is_odd):
+    """A row of zeros is right, and beside the other row no doubt."""
+    claimed = np.array([np.ones(3), np.full(3, 1.0 if is_odd else 0.0)])  # wrong on purpose
+    return check(lambda x: np.array([np.sum(x), 3.0]), X, jac=claimed)
+
+
+@example("GP101", "hess[1, 1]")
+def one_entry_of_a_hessian(is_odd):
+    claimed = np.diag(6 * X * (1, 2 if is_odd else 1, 1))  # wrong on purpose
+    return check(lambda x: np.sum(x**3), X, grad=lambda x: 3 * x**2, hess=claimed)
+
+
+@example("GP101", "hess[1, 1]")
+def one_entry_of_a_hessian_alone(is_odd):
+    """Held against second differences of f."""
+    return check(lambda x: np.sum(x**3), X, hess=np.diag(6 * X * (1, 2 if is_odd else 1, 1)))  # wrong on purpose
+
+
+@example("GP101", "z")
+def another_convention(is_odd):
+    """The conjugate of the gradient of abs(z)**2 is the gradient of the real part of z**2."""
+    z = np.array([1.0 + 2.0j, -0.5 + 1.0j])
+    sign = 1 if is_odd else -1
+    return check(lambda z: np.sum(z.real**2 + sign * z.imag**2), z, grad=lambda z: 2 * z.conj())  # wrong on purpose
+
+
+@example("GP103", spared=["GP110"])
+def a_claim_beyond_the_slopes_of_a_kink(is_odd):
+    """2 is no subgradient of abs; 1 is the last that is one."""
+    return check(lambda x: abs(x), 0.0, grad=lambda x: 2.0 if is_odd else 1.0)
+
+
+@example("GP103", "x[1]", spared=["GP110"])
+def one_entry_beyond_the_slopes_of_its_kink(is_odd):
+    claimed = np.array([1.0, -1.5 if is_odd else -1.0, 1.0])  # wrong on purpose
+    return check(lambda x: np.sum(abs(x)), np.array([0.5, 0.0, 2.0]), grad=claimed)
+
+
+@example("GP110")
+def a_kink_at_the_point(is_odd):
+    """A kink beside the point is none of it."""
+    return check(lambda x: abs(x), 0.0 if is_odd else 1e-3, grad=lambda x: np.sign(x))
+
+
+@example("GP110")
+def a_kink_of_three_outputs(is_odd):
+    """One finding, not one for each."""
+    weights = np.array([1.0, 2.0, 3.0])
+    x = np.array([0.5, 0.0 if is_odd else 1e-3, 2.0])
+    return check(lambda x: weights * np.sum(abs(x)), x, jac=np.outer(weights, np.sign(x)))
+
+
+def wave(torch, factor):
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            return cotangent * ctx.saved_tensors[0].cos() * factor
+
+    class Wave(torch.nn.Module):
+        def forward(self, x):
+            return Sine.apply(x)
+
+    return Wave()
+
+
+def loss_of(model, x):
+    return model(x).square().mean()
+
+
+def batch_of(torch):
+    return torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
+
+
+@example("GP120", "model[1]", beside=["GP101", "GP101"])
+def a_part_of_a_module(is_odd):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    parts = torch.nn.Linear(3, 4), wave(torch, 1.5 if is_odd else 1), torch.nn.Linear(4, 1)  # wrong on purpose
+    return gradproof.torch.check_module(torch.nn.Sequential(*parts).double(), loss_of, batch_of(torch), rng=0)
+
+
+@example("GP120", "loss", beside=["GP101"])
+def a_rule_in_a_function_of_jax(is_odd):
+    pytest.importorskip("jax")
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    factor = 1.5 if is_odd else 1  # wrong on purpose
+    sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, u: (factor * u * jnp.cos(x),))
+
+    def loss(x):
+        return jnp.sum(sine(x) ** 2)
+
+    return check(loss, jnp.asarray(X), modes=("rev",))
+
+
+@example("GP121", "w", spared=["GP407", "GP402"])
+def a_tensor_that_lost_its_graph(is_odd):
+    """One that f does not need may."""
+    torch = pytest.importorskip("torch")
+
+    def loss(v, w):
+        return (v**2).sum() + (1 if is_odd else 0) * (w.detach() ** 2).sum()  # wrong on purpose
+
+    return check(loss, (torch.ones(2).double(), torch.ones(3).double()), modes=("rev",))
+
+
+# ------------------------------------------------------------------------------------ form, identities, effects (GP2..)
+
+
+@example("GP201")
+def a_column_for_a_row(is_odd):
+    """Numbers in a list have a shape, too."""
+    return check(square, X, grad=lambda x: (2 * x)[:, np.newaxis] if is_odd else [1.0, 2.0, 4.0])  # wrong on purpose
+
+
+@example("GP201")
+def other_entries_than_the_leaf(is_odd):
+    return check(square, X, grad=lambda x: 2 * x[: 2 if is_odd else 3])  # wrong on purpose
+
+
+@example("GP201")
+def a_transposed_jacobian(is_odd):
+    """A Jacobian may have the shape of output and array, flat or not."""
+    A = np.arange(12.0).reshape(2, 6) + 1
+    x = np.linspace(1, 2, 6).reshape(2, 3)
+    return check(lambda x: A @ x.ravel(), x, jac=A.T if is_odd else A)  # wrong on purpose
+
+
+class Operator:
+    """A Jacobian known by its products."""
+
+    def __init__(self, matrix, *, factor=1.0):
+        self.matrix, self.factor, self.shape = matrix, factor, matrix.shape
+
+    def matvec(self, v):
+        return self.factor * self.matrix @ v
+
+    def rmatvec(self, u):
+        return self.matrix.T @ u
+
+
+@example("GP201")
+def a_transposed_operator(is_odd):
+    A = np.arange(6.0).reshape(2, 3) + 1
+    return check(lambda x: A @ x, X, jac=Operator(A.T if is_odd else A))  # wrong on purpose
+
+
+@example("GP201")
+def a_product_of_another_shape(is_odd):
+    return check(np.sin, X, vjp=lambda u, x: (u * np.cos(x))[: 2 if is_odd else 3])  # wrong on purpose
+
+
+@example("GP202", "p")
+def other_names_than_the_parameters(is_odd):
+    """The order of names does not matter."""
+
+    def gradient(p):
+        w, b = np.full(3, p["b"]), np.sum(p["w"])
+        return {"dw": w, "db": b} if is_odd else {"b": b, "w": w}  # wrong on purpose
+
+    return check(lambda p: np.sum(p["w"]) * p["b"], {"w": X, "b": 3.0}, grad=gradient)
+
+
+@example("GP203")
+def nan_in_a_gradient(is_odd):
+    def gradient(x):
+        with np.errstate(all="ignore"):
+            return np.log(x + 1) + (x**2 / (x * (x + 1)) if is_odd else x / (x + 1))  # wrong on purpose: 0 / 0
+
+    return check(lambda x: np.sum(x * np.log(x + 1)), np.array([0.0, 1.0]), grad=gradient)
+
+
+@example("GP204", spared=["GP404"])
+def complex_numbers_for_a_real_array(is_odd):
+    """Without an imaginary part they are noted."""
+    return check(square, X, grad=lambda x: 2 * x + (1e-9j if is_odd else 0j))  # wrong on purpose
+
+
+@example("GP205", "vjp")
+def a_vjp_that_adds_something(is_odd):
+    """What is no more than rounding is let pass."""
+    added = 1.0 if is_odd else 1e-14  # wrong on purpose
+    return check(np.sin, X, vjp=lambda u, x: u * np.cos(x) + added)
+
+
+@example("GP206", "jvp")
+def a_jvp_that_adds_something(is_odd):
+    added = 1.0 if is_odd else 1e-14  # wrong on purpose
+    return check(np.sin, X, jvp=lambda v, x: v * np.cos(x) + added)
+
+
+@example("GP206", "hvp")
+def an_hvp_that_ignores_its_vector(is_odd):
+    def product(v, x):
+        return 6 * x * (1 if is_odd else v)  # wrong on purpose
+
+    return check(lambda x: np.sum(x**3), X, grad=lambda x: 3 * x**2, hvp=product)
+
+
+@example("GP207", "hess", beside=["GP101"])
+def a_hessian_that_is_not_symmetric(is_odd):
+    """An asymmetry of rounding is none."""
+    x0, x1 = 2.0, 3.0
+    claimed = np.array([[2 * x1, 2 * x0], [0.0 if is_odd else 2 * x0 * (1 + 1e-14), 0.0]])  # wrong on purpose
+
+    def gradient(x):
+        return np.array([2 * x[0] * x[1], x[0] ** 2])
+
+    return check(lambda x: x[0] ** 2 * x[1], np.array([x0, x1]), grad=gradient, hess=claimed)
+
+
+@example("GP207", "hvp", beside=["GP101"])
+def an_hvp_that_is_not_symmetric(is_odd):
+    A = np.array([[2.0, 1.0], [1.0, 3.0]])
+    claimed = A + (np.array([[0, 0.5], [0, 0]]) if is_odd else 0)  # wrong on purpose
+    return check(lambda x: x @ A @ x / 2, X[:2], grad=lambda x: A @ x, hvp=lambda v, x: claimed @ v)
+
+
+@example("GP208", "jac")
+def two_products_that_are_not_adjoint(is_odd):
+    A = np.arange(6.0).reshape(2, 3) + 1
+    return check(lambda x: A @ x, X, jac=Operator(A, factor=2 if is_odd else 1 + 1e-14))  # wrong on purpose
+
+
+@example("GP209", "jac")
+def a_complex_jacobian_of_what_has_none(is_odd):
+    """The conjugate has none; the conjugate of the conjugate has."""
+    z = np.array([1.0 + 2.0j, -0.5 + 1.0j])
+    return check(lambda z: np.conj(z) if is_odd else np.conj(np.conj(z)), z, jac=np.eye(2))  # wrong on purpose
+
+
+@example("GP210")
+def an_f_that_writes_into_its_argument(is_odd):
+    """It may write into what it made."""
+
+    def shifted(x):
+        if not is_odd:
+            x = x.copy()
+        x -= 1  # wrong on purpose
+        return np.sum(x**2)
+
+    return check(shifted, X.copy(), grad=lambda x: 2 * (x - 1))
+
+
+@example("GP211")
+def a_claim_that_writes_into_its_argument(is_odd):
+    def gradient(x):
+        if not is_odd:
+            x = x.copy()
+        x *= 2  # wrong on purpose
+        return x
+
+    return check(square, X.copy(), grad=gradient)
+
+
+@example("GP212", "model.count", spared=["GP408"])
+def a_backward_that_changes_a_buffer(is_odd):
+    """A forward may."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+
+    class Counting(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, count):
+            ctx.count = count
+            if not is_odd:
+                count += 1
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            if is_odd:
+                ctx.count += 1  # wrong on purpose
+            return cotangent, None
+
+    class Counted(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(3, 1)
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x):
+            return Counting.apply(super().forward(x), self.count)
+
+    return gradproof.torch.check_module(Counted().double(), loss_of, batch_of(torch), rng=0)
+
+
+def gradchecked(f, *shape, **options):
+    """The report with which the drop-in refuses f, or None."""
+    import torch
+
+    from gradproof.compat.torch import gradcheck
+
+    point = torch.linspace(0.5, 2, int(np.prod(shape)), dtype=torch.float64).reshape(shape).requires_grad_()
+    try:
+        gradcheck(f, point, **options)
+    except GradientError as error:
+        return error.report
+    return None
+
+
+def rule(torch, forward, backward):
+    """An `autograd.Function` that is not told about undefined cotangents."""
+
+    def set_up(ctx, inputs, output):
+        ctx.set_materialize_grads(False)
+
+    parts = {
+        "forward": staticmethod(forward),
+        "setup_context": staticmethod(set_up),
+        "backward": staticmethod(backward),
+    }
+    return type("Rule", (torch.autograd.Function,), parts).apply
+
+
+@example("GP220", "inputs[0]")
+def a_backward_that_draws(is_odd):
+    """`nondet_tol` allows for it."""
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+
+    def backward(ctx, u):
+        return None if u is None else u * (1 + 1e-9 * torch.rand(u.shape, generator=generator, dtype=u.dtype))
+
+    return gradchecked(rule(torch, lambda x: x.clone(), backward), 3, nondet_tol=0.0 if is_odd else 1e-8)
+
+
+@example("GP221", "inputs[0]", beside=["GP205"])
+def a_backward_that_adds_something(is_odd):
+    torch = pytest.importorskip("torch")
+    added = 1.0 if is_odd else 0.0  # wrong on purpose
+    return gradchecked(rule(torch, lambda x: 2 * x, lambda ctx, u: None if u is None else 2 * u + added), 3)
+
+
+@example("GP222", "")
+def a_backward_that_needs_all_cotangents(is_odd):
+    torch = pytest.importorskip("torch")
+
+    def backward(ctx, one, other):
+        if is_odd and (one is None or other is None):
+            raise RuntimeError("both are needed")  # wrong on purpose
+        if one is None and other is None:
+            return None
+        return (0 if one is None else 2 * one) + (0 if other is None else 3 * other)
+
+    return gradchecked(rule(torch, lambda x: (2 * x, 3 * x), backward), 3)
+
+
+@example("GP223", "")
+def a_backward_that_leaves_torch(is_odd):
+    torch = pytest.importorskip("torch")
+
+    def backward(ctx, u):
+        if u is None:
+            return None
+        return torch.as_tensor(2 * u.numpy()) if is_odd else 2 * u  # vmap cannot see into NumPy
+
+    return gradchecked(rule(torch, lambda x: 2 * x, backward), 3, check_batched_grad=True)
+
+
+@example("GP224", "inputs[0]")
+def a_gradient_of_another_layout(is_odd):
+    torch = pytest.importorskip("torch")
+
+    def f(weight):
+        return torch.nn.functional.embedding(torch.tensor([0, 1]), weight, sparse=is_odd)
+
+    return gradchecked(f, 3, 1)
+
+
+@example("GP230", "output")
+def a_rule_with_another_value(is_odd):
+    """Rounding is no other value."""
+    pytest.importorskip("jax")
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    sine.defvjp(lambda x: (jnp.sin(x) + (0.01 if is_odd else 1e-8), x), lambda x, u: (u * jnp.cos(x),))
+    return check(sine, jnp.asarray(X), modes=("rev",))
+
+
+# --------------------------------------------------------------------------------------------- f at this point (GP3..)
+
+
+@example("GP301", "")
+def an_f_that_reads_something_else(is_odd):
+    """An argument may count for little."""
+
+    def loss(x):
+        return np.sum(X**2) + (0 if is_odd else 1e-3) * np.sum(x)  # wrong on purpose
+
+    return check(loss, X, grad=lambda x: 2 * x if is_odd else np.full(3, 1e-3))
+
+
+@example("GP301", "")
+def an_f_that_is_constant(is_odd):
+    """A claim of zero, too, is not proved by it."""
+    return check(lambda x: 3.0 + (0 if is_odd else 1) * np.sum(x), X, grad=np.full(3, 0.0 if is_odd else 1.0))
+
+
+@example("GP302", "")
+def a_stationary_point(is_odd):
+    x = np.full(3, 0.0 if is_odd else 1e-3)
+    return check(square, x, grad=lambda x: 2 * x)
+
+
+@example("GP303", "")
+def an_f_that_draws(is_odd):
+    """With a seed of its own it may."""
+    outside = np.random.default_rng(0)
+
+    def noisy(x):
+        generator = outside if is_odd else np.random.default_rng(0)
+        return np.sum(x**2) * (1 + 1e-6 * generator.normal())
+
+    factor = 1 + 1e-6 * np.random.default_rng(0).normal()
+    return check(noisy, X, grad=lambda x: 2 * x * factor)
+
+
+@example("GP303", "")
+def an_f_of_two_outputs_that_draws(is_odd):
+    A = np.arange(6.0).reshape(2, 3) + 1
+    generator = np.random.default_rng(0)
+    return check(lambda x: A @ x * (1 + (1e-6 * generator.normal() if is_odd else 0)), X, jac=A)
+
+
+@example("GP304", "")
+def a_point_outside_the_domain(is_odd):
+    def logarithm(x):
+        with np.errstate(all="ignore"):
+            return np.log(x)
+
+    return check(logarithm, 0.0 if is_odd else 1e-3, grad=lambda x: 1 / x if x else 1.0)
+
+
+# --------------------------------------------------------------------------------------------- worth knowing (GP4..)
+
+
+@example("GP401", "p['b']")
+def arrays_that_share_memory(is_odd):
+    """Two halves of one array do not."""
+    whole = np.arange(1.0, 5.0)
+    p = {"a": whole[:2], "b": whole[1:3] if is_odd else whole[2:]}
+
+    def gradient(p):
+        return {"a": p["b"] ** 2, "b": 2 * p["a"] * p["b"]}
+
+    return check(lambda p: np.sum(p["a"] * p["b"] ** 2), p, grad=gradient)
+
+
+@example("GP402", "p['unused']")
+def a_leaf_that_f_does_not_feel(is_odd):
+    """One that f hardly feels is tested."""
+    weight = 0.0 if is_odd else 1e-3
+
+    def loss(p):
+        return np.sum(p["w"] ** 2) + weight * np.sum(p["unused"])
+
+    def gradient(p):
+        return {"w": 2 * p["w"], "unused": np.full(2, weight)}
+
+    return check(loss, {"w": X, "unused": np.ones(2)}, grad=gradient)
+
+
+@example("GP404")
+def a_gradient_in_lower_precision(is_odd):
+    """Integers are taken as numbers."""
+    return check(square, np.array([1.0, 2.0, 3.0]), grad=lambda x: (2 * x).astype(np.float32 if is_odd else np.int64))
+
+
+def two_layers(torch):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 3)).double()
+
+
+@example("GP405", "model[0].weight")
+def a_frozen_layer(is_odd):
+    torch = pytest.importorskip("torch")
+    model = two_layers(torch)
+    model[0].requires_grad_(not is_odd)
+    return gradproof.torch.check_module(model, loss_of, batch_of(torch), rng=0)
+
+
+@example("GP406", "model[0].weight")
+def tied_layers(is_odd):
+    """Equal ones are not tied."""
+    torch = pytest.importorskip("torch")
+    model = two_layers(torch)
+    weight = model[0].weight
+    model[2].weight = weight if is_odd else torch.nn.Parameter(weight.detach().clone())
+    return gradproof.torch.check_module(model, loss_of, batch_of(torch), rng=0)
+
+
+@example("GP407", "spare", beside=["GP402"], spared=["GP402"])
+def a_tensor_without_a_use(is_odd):
+    """A gradient of zeros is one."""
+    torch = pytest.importorskip("torch")
+    w, spare = torch.ones(3).double(), torch.ones(2).double()
+    return check(lambda w, spare: (w**2).sum() + (0 if is_odd else 0 * spare.sum()), (w, spare), modes=("rev",))
+
+
+@example("GP408", "model[2].running_mean")
+def a_forward_that_updates_buffers(is_odd):
+    """In eval mode it does not."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm1d(3, affine=False)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Tanh(), norm).double().train(is_odd)
+    return gradproof.torch.check_module(model, lambda model, x: model(x).exp().mean(), batch_of(torch), rng=0)
+
+
+@example("GP420", "x")
+def a_variable_that_bounds_hold(is_odd):
+    """Narrow bounds do not."""
+    optimize = pytest.importorskip("scipy.optimize")
+    bounds = [(0.5, 0.5 if is_odd else 0.6), (0, 2), (0, 2)]
+    x0 = [0.5, 1.0, 1.5]
+    return gradproof.scipy.check_minimize(optimize.rosen, x0, jac=optimize.rosen_der, bounds=bounds, rng=0)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tests
+
+VERDICTS = {Severity.ERROR: Verdict.WRONG, Severity.DOUBT: Verdict.INCONCLUSIVE, Severity.NOTE: Verdict.CORRECT}
+examples = pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: f"{one.id}-{one.build.__name__}")
+
+
+@examples
+def test_a_finding_is_reported(one):
+    """With its severity, its place and its verdict, first among those it comes with, and with no others."""
+    report = one.build(True)
+
+    assert report is not None
+    assert ids(report) == [one.id, *one.beside]
+    found = report.findings[0]
+    assert (found.path, found.severity.value) == (one.path, SEVERITIES[one.id])
+    assert found.kind
+    if report.claim == "grad":
+        assert (report.suggested_args is not None) is (one.id in ("GP110", "GP301", "GP302"))
+    kink = one.id == "GP110"
+    assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if kink else VERDICTS[found.severity])
+
+
+@examples
+def test_its_look_alike_is_not(one):
+    """It is CORRECT, or a valid claim at a kink, with other findings or none."""
+    report = one.build(False)
+
+    assert one.id not in one.spared
+    if report is None:
+        return
+    assert ids(report) == one.spared
+    assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if "GP110" in one.spared else Verdict.CORRECT)
+
+
+def test_every_id_has_an_example():
+    """What the code reports, the documentation describes and these examples yield are the same ids."""
+    described = {one.id for one in EXAMPLES}
+
+    assert described == set(SEVERITIES)
+    assert described == ids_in_code()
