@@ -195,7 +195,7 @@ def test_the_same_gradient_off_by_one_percent_is_not_correct(name):
 
 @pytest.mark.parametrize("level", ["certificate", "entries"])
 def test_what_is_forgiven_a_solver_is_in_the_bound_and_in_the_report(level):
-    """Its own slope is off by nearly 1e-6: no bound below that, and a wider tolerance or a finding says that f is to blame."""
+    """Its own slope is off by nearly 1e-6: no bound is below half of that, and the report says what was forgiven."""
     step = 1e-7
     f = solver(1e-6)
     own = np.array([(f(POINT + step * e) - f(POINT - step * e)) / (2 * step) for e in np.eye(SIZE)])
