@@ -306,6 +306,7 @@ def test_vector_outputs_in_one_pass():
 
     assert found.value.shape == (40,)
     assert np.all(np.abs(found.value - rates) <= found.bar)
+    assert np.all(found.bar < 5e-8)
 
 
 def test_order_of_the_table():
