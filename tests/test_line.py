@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradproof._line import ShapeKind, learn, shape_near, slope
-from gradproof._line._estimate import neville
+from gradproof._line._estimate import extrapolate, neville, pair
 from gradproof._line._noise import lattice, lowest_bit
 from gradproof._problem import Leaf
 from gradproof._prove._directions import Directions
@@ -321,6 +321,26 @@ def test_order_of_the_table():
         orders = np.log2(errors[:-1] / errors[1:])[:2]
         np.testing.assert_allclose(orders, 2 * k + 2, atol=0.2)
     np.testing.assert_allclose(np.einsum("jkl,lm->jkm", weights, quotients)[4], table[4], rtol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [1.3, 1.7, 3.0, 20.0, 170.0])
+def test_a_pair_is_a_table_of_two_levels(ratio):
+    """The short way for two levels gives the value and the bar of the general one, for any gap between them."""
+    h = np.array([ratio, 1.0]) * 1e-3
+    rates = np.array([0.3, 1.0, 7.0])
+    odd, even = np.sinh(h[:, None] * rates), np.cosh(h[:, None] * rates) - 1
+    for noise in (1e-16, 1e-9):
+        sigma = np.full((2, 3), noise)
+        variance = (sigma / h[:, None]) ** 2
+        general = extrapolate(h, odd / h[:, None], 2, lambda w, v=variance: np.sqrt(0.5 * ((w * w) @ v)))
+
+        found = pair(h, odd, even, sigma)
+
+        np.testing.assert_allclose(found.central_bar, general.bar, rtol=1e-9)
+        np.testing.assert_allclose(found.value, general.value, rtol=1e-12)
+        # The jump has the even part's t**2 removed: what is left of it is rounding.
+        assert np.all(np.abs(found.jump) <= 4 * np.abs(even[0] / h[0]) * h[0] ** 2 * rates**2 + found.jump_bar)
+        assert np.all(found.bar >= found.central_bar)
 
 
 def test_lattice_of_quantised_values():

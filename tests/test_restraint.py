@@ -53,6 +53,19 @@ def solver_grad(x):
     return np.linalg.solve((np.eye(SIZE) - slope[:, None] * MIX).T, WEIGHTS) * slope
 
 
+def pieces(bending, width):
+    """A smooth f that bends, and what a solver leaves: a piece of slope 1e-6 of it, up to a jump, and so on."""
+    along = np.cos(np.arange(SIZE))
+    along /= np.linalg.norm(along)
+
+    def f(x):
+        at = (x - POINT) @ along / width
+        left = 1e-6 * bending * width * (at - np.floor(at + 0.5))
+        return float(np.sum(WEIGHTS * np.sin(bending * x))) + left
+
+    return f, POINT, lambda x: bending * WEIGHTS * np.cos(bending * x)
+
+
 def triangles(amplitude, frequency):
     """A smooth f with a fine texture: continuous, with a kink at every step of it."""
     along = np.cos(np.arange(SIZE))
@@ -130,6 +143,8 @@ CASES = {
     "a solver stopped at 1e-6": (solver(1e-6), POINT, solver_grad, RIGHT, TOLD),
     "a solver stopped at 1e-5": (solver(1e-5), POINT, solver_grad, MAY_DECLINE, TOLD),
     "a solver stopped at 1e-8": (solver(1e-8), POINT, solver_grad, RIGHT, TOLD),
+    "jumps behind a bend": (*pieces(3, 2), MAY_DECLINE, TOLD),
+    "jumps behind sharp bends": (*pieces(6, 1), MAY_DECLINE, TOLD),
     "values rounded to 10 digits": (lambda x: round(smooth(x), 10), POINT, smooth_grad, RIGHT, TOLD),
     "values rounded to 6 digits": (lambda x: round(smooth(x), 6), POINT, smooth_grad, MAY_DECLINE, MAY_NOT_TELL),
     "values rounded to 4 digits": (lambda x: round(smooth(x), 4), POINT, smooth_grad, MAY_DECLINE, MAY_NOT_TELL),
