@@ -244,7 +244,7 @@ def test_later_directions_are_cheap():
     found, count = measure(lambda t: math.exp(-0.9 * t), 1, known=known, scale=0.7)
 
     assert count == 4
-    assert abs(found.value[0] + 0.9) <= found.bar[0] < 1e-6
+    assert abs(found.value[0] + 0.9) <= found.bar[0] < 1e-9
 
 
 def test_wrong_slope_lies_outside_the_bar():
