@@ -122,6 +122,42 @@ def test_a_claim_that_has_no_form_is_not_measured(value):
         assert [one.id[:3] for one in report.findings] == ["GP2"]
 
 
+def of_two(p):
+    return f(np.concatenate([p["a"], p["b"]]))
+
+
+@pytest.mark.parametrize("missing", [None, np.zeros(3), np.full((4, 4), np.nan)])
+def test_a_claim_of_which_a_part_has_no_form_is_not_measured(missing):
+    """The finding names the part, and nothing else is said of the rest."""
+    x = point(8)
+    block = hess(x)[:4, :4] + np.diag(np.ones(3), 1)  # wrong on purpose, and not looked at
+    claim = {"a": {"a": block, "b": hess(x)[:4, 4:]}, "b": {"a": hess(x)[4:, :4], "b": missing}}
+    report = gradproof.check(of_two, {"a": x[:4], "b": x[4:]}, hess=lambda p: claim, rng=1)
+    assert report.verdict is Verdict.WRONG
+    assert [one.id[:3] for one in report.findings] == ["GP2"]
+    assert report.findings[0].id != "GP207"
+
+    def product(v, p):
+        whole = hess(x) @ np.concatenate([v["a"], v["b"]])
+        return {"a": np.abs(whole[:4]), "b": missing if missing is None else missing.ravel()[:3]}
+
+    report = gradproof.check(of_two, {"a": x[:4], "b": x[4:]}, hvp=product, rng=1)
+    assert report.verdict is Verdict.WRONG
+    assert [one.id[:3] for one in report.findings] == ["GP2"]
+    assert report.findings[0].id not in ("GP206", "GP207")
+
+
+def test_one_look_is_not_enough():
+    """What deviates is measured again: an f whose first values were off is not held against the claim."""
+    calls = []
+
+    def settling(x):
+        calls.append(x)
+        return f(x) + (float(np.sum((x - point(4)) ** 2)) if len(calls) < 24 else 0.0)
+
+    assert gradproof.check(settling, point(4), hess=hess, rng=1).verdict is not Verdict.WRONG
+
+
 def test_a_lucky_look_is_not_enough():
     """Of a noisy f a deviation counts when it is seen again: over many draws of the noise none is."""
     for seed in range(8):
@@ -142,13 +178,18 @@ def test_where_f_ends_nearby_it_is_said():
 
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.reason is Reason.DOMAIN
+    # A reference that knows more of f has no values of f to agree or disagree with.
+    report = gradproof.check(ending, point(6), hess=hess, reference=f, rng=1)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is Reason.DOMAIN
 
 
-def test_few_values_from_one_side_are_no_evidence():
+@pytest.mark.parametrize("end", [1e-2, 7e-4])
+def test_few_values_from_one_side_are_no_evidence(end):
     """At the edge of a domain within which f is known close to the point only."""
 
     def known_nearby(x):
-        return f(x) if np.all(x < 1e-2) else np.nan
+        return f(x) if np.all(x < end) else np.nan
 
     zeros = np.zeros(3)
     report = gradproof.check(known_nearby, zeros, hess=hess, domain=(0.0, None), rng=1)
@@ -184,7 +225,7 @@ def test_a_reference_decides_nothing_alone():
     assert plain.verdict is Verdict.INCONCLUSIVE
     assert helped.correct
     # What only the reference excludes keeps the wide bar.
-    slightly = gradproof.check(single, x, hess=lambda x: np.float32(1.04) * single_hess(x), reference=double, rng=0)
+    slightly = gradproof.check(single, x, hess=lambda x: np.float32(1.06) * single_hess(x), reference=double, rng=0)
     assert slightly.verdict is Verdict.INCONCLUSIVE
     assert slightly.reason is not Reason.WITNESSES
     other = gradproof.check(single, x, hess=single_hess, reference=lambda x: 1e4 * double(x), rng=0)
