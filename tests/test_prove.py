@@ -400,6 +400,24 @@ def test_the_place_is_named(change, paths, place):
         assert report.cost.evaluations < 250
 
 
+def test_one_wrong_leaf_of_many_is_found_by_halving():
+    """The 32 leaves are not tried one by one: those that do not deviate together are left alone."""
+    names = [f"w{i}" for i in range(32)]
+    point = {name: np.linspace(0.2, 1, 6) + 0.01 * i for i, name in enumerate(names)}
+    claim = {name: (1 + i % 3) * np.cos(point[name]) for i, name in enumerate(names)}
+    claim["w19"] = 1.5 * claim["w19"]  # wrong on purpose
+
+    def f(p):
+        return float(sum((1 + i % 3) * np.sum(np.sin(p[name])) for i, name in enumerate(names)))
+
+    for seed in range(3):
+        report = gradproof.check(f, point, grad=claim, rng=seed)
+
+        assert [(finding.path, finding.factor) for finding in report.findings] == [("p['w19']", 1.5)]
+        assert [leaf.path for leaf in report.leaves if leaf.verdict is not Verdict.CORRECT] == ["p['w19']"]
+        assert report.cost.evaluations <= 50
+
+
 def test_a_wrong_entry_has_its_values():
     """claimed and reference of a lone entry are those of the entry, within the bar."""
     report = check(planted(set_entry))
