@@ -118,6 +118,17 @@ def two_small_bends_grad(x):
     return smooth_grad(x) + SMALL_BEND * np.where(np.arange(SIZE) == 3, 1.0, np.where(np.arange(SIZE) == 7, -1.0, 0.0))
 
 
+def two_small_bends32(x):
+    """The same in float32, a thousandth of the slope each."""
+    bend = np.float32(1e-3 * np.linalg.norm(smooth_grad(KINKED)))
+    return np.float32(single(x) + bend * (abs(x[3]) - abs(x[7])))
+
+
+def two_small_bends32_grad(x):
+    bend = 1e-3 * np.linalg.norm(smooth_grad(KINKED))
+    return (smooth_grad(x) + bend * (np.eye(SIZE)[3] - np.eye(SIZE)[7])).astype(np.float32)
+
+
 def single(x):
     """All in float32."""
     return np.sum(WEIGHTS.astype(np.float32) * np.sin(x.astype(np.float32)), dtype=np.float32)
@@ -162,6 +173,13 @@ CASES = {
     "kinks near the point": (hinges(3e-6)[0], POINT, hinges(3e-6)[1], RIGHT, TOLD),
     "kinks nearer to the point": (hinges(3e-8)[0], POINT, hinges(3e-8)[1], MAY_DECLINE, TOLD),
     "two small kinks at the point": (two_small_bends, KINKED, two_small_bends_grad, AT_A_KINK, TOLD),
+    "two small kinks in float32": (
+        two_small_bends32,
+        KINKED.astype(np.float32),
+        two_small_bends32_grad,
+        AT_A_KINK,
+        "WRONG INCONCLUSIVE NOT_DIFFERENTIABLE",
+    ),
     "a texture of kinks": (triangles(1e-9, 1e3), POINT, smooth_grad, MAY_DECLINE, TOLD),
     "a finer texture of kinks": (triangles(1e-11, 1e5), POINT, smooth_grad, MAY_DECLINE, TOLD),
     "a table": (table(1_000_000), POINT, smooth_grad, MAY_DECLINE, TOLD),
