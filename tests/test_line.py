@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradproof._line import ShapeKind, learn, shape_near, slope
-from gradproof._line._estimate import neville
+from gradproof._line._estimate import extrapolate, neville, pair
 from gradproof._line._noise import lattice, lowest_bit
 from gradproof._problem import Leaf
 from gradproof._prove._directions import Directions
@@ -32,6 +32,11 @@ def measure(phi, seed=0, **options):
 def hashed(t, size):
     """Deterministic noise."""
     return size * (math.sin(1e7 * t + 1e9 * t * t) * 12345.678 % 1.0 - 0.5)
+
+
+def scattered(t, size):
+    """Noise that is as independent at neighbouring steps as at distant ones, and the same in each call."""
+    return size * float(np.random.default_rng(int(np.float64(t).view(np.uint64))).uniform(-0.5, 0.5))
 
 
 def one_sided_log(t):
@@ -62,18 +67,162 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("name", [*SMOOTH, *HARD])
-def test_bar_covers_the_error(name):
-    """|true error| <= bar for every seed, and the bar says something."""
-    phi, true = {**SMOOTH, **HARD}[name]
-    scale = 1e-29 if name == "tiny" else 1.0
+# The typical bar of each line, on as few levels as convince and on the whole ladder, half as much again as measured:
+# in the first case truncation decides, up to 3e-8 of the scale is good enough; in the second the noise of the values.
+CEILINGS = {
+    "exp": (1.7e-9, 2.6e-11),
+    "sine": (3.6e-9, 5.1e-11),
+    "logistic": (2.0e-10, 3.6e-13),
+    "linear": (2.3e-11, 1.0e-13),
+    "even": (1.7e-10, 1.8e-10),
+    "offset": (8.5e-8, 1.0e-7),
+    "offset 1e9": (4.1e-5, 5.3e-5),
+    "fast": (1.2e-4, 1.7e-5),
+    "ripple": (1.2e-7, 1.2e-7),
+    "noise": (4.8e-7, 4.8e-7),
+    "kink at 1e-3": (1.5e-12, 1.5e-12),
+    "kink at 1e-6": (7.5e-8, 4.2e-8),
+    "rounded": (4.0e-6, 6.8e-6),
+    "cancelled": (1.8e-4, 1.1e-5),
+    "float32 inside": (8.5e-4, 1.3e-4),
+    "one-sided": (3.5e-14, 3.5e-14),
+    "huge": (2.3e20, 1.2e17),
+    "tiny": (2.3e-40, 1.2e-43),
+}
 
+
+def rounding_floor(found, carried):
+    """Five standard deviations of a central quotient of values that are each off by up to `carried`, uniformly."""
+    return 5 * carried / math.sqrt(3) / math.sqrt(2) / found.h[found.level[0]]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("name", [*SMOOTH, *HARD])
+def test_bar_covers_the_error(name, full):
+    """|true error| <= bar for every seed; as a rule the bar is no wider than it has to be."""
+    phi, true = {**SMOOTH, **HARD}[name]
+
+    bars = []
     for seed in range(25):
-        found, count = measure(phi, seed)
+        found, count = measure(phi, seed, full=full)
 
         assert abs(found.value[0] - true) <= found.bar[0], (seed, found.value, found.bar)
-        assert found.bar[0] < 0.1 * max(abs(true), scale)
         assert count <= 52
+        bars.append(found.bar[0])
+    assert np.median(bars) <= CEILINGS[name][full]
+    assert max(bars) <= 8 * CEILINGS[name][full]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("name", "carried"),
+    [
+        *((name, 2.0**-53 * abs(phi(0.0))) for name, (phi, _) in SMOOTH.items()),
+        ("offset", 2.0**-53 * 1e6),
+        ("offset 1e9", 2.0**-53 * 1e9),
+        ("noise", 0.5e-9),
+        ("rounded", 0.5e-8),
+        ("cancelled", 2.0**-53 * 1e8),
+        ("float32 inside", 2.0**-24 * math.sin(1)),
+        ("huge", 2.0**-53 * 1e28),
+    ],
+)
+def test_bar_is_no_narrower_than_the_rounding_of_the_values(name, carried, full):
+    """What the values themselves are off by, at the steps that the slope rests on, is in every bar."""
+    phi, _ = {**SMOOTH, **HARD}[name]
+
+    for seed in range(25):
+        found, _ = measure(phi, seed, full=full, scale=0.0)
+        assert found.bar[0] >= rounding_floor(found, carried)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e3, 1e6])
+def test_units_are_those_of_the_values(offset):
+    """Half an ulp of phi, or of x + t v seen through phi where that is more."""
+    for scale in (1.0, 30.0):
+        found, _ = measure(lambda t: offset + math.sin(t), scale=scale)
+        unit = 2.0**-53 * max(offset, 0.6 * scale)
+        assert found.unit[0] == pytest.approx(unit, rel=0.05)
+        assert found.noise[0] >= unit
+
+
+LINES32 = {
+    "exp": (SMOOTH["exp"], 1.2e-4),
+    "sine": (SMOOTH["sine"], 1.7e-4),
+    "logistic": (SMOOTH["logistic"], 2.3e-5),
+    "linear": (SMOOTH["linear"], 1.5e-5),
+    "offset": ((lambda t: 100 + math.sin(t), 1.0), 1.2e-3),
+}
+
+
+@pytest.mark.parametrize("name", LINES32)
+def test_float32_on_long_ladders(name):
+    """The whole ladder of a float32 f: bars that cover, as narrow as its rounding allows and no narrower."""
+    (phi, true), ceiling = LINES32[name]
+
+    bars = []
+    for seed in range(25):
+        found, count = measure(lambda t: float(np.float32(phi(t))), seed, eps=2.0**-23, scale=1.0, full=True)
+
+        assert abs(found.value[0] - true) <= found.bar[0]
+        assert found.bar[0] >= rounding_floor(found, 2.0**-24 * abs(phi(0.0)))
+        assert count <= 36
+        bars.append(found.bar[0])
+    assert np.median(bars) <= ceiling
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("phi", "true", "carried", "ceilings"),
+    [
+        (math.sin, 1.0, 0.0, (2.3e-10, 1.2e-13)),
+        (lambda t: t**3, 0.0, 0.0, (2.3e-10, 3e-14)),
+        (lambda t: math.sin(1 + t) - math.sin(1), math.cos(1), 2.0**-53 * math.sin(1), (2e-9, 7e-11)),
+        (lambda t: 3 * (1 + t) - 3, 3.0, 2.0**-52, (1.5e-11, 1.1e-13)),
+        (lambda t: 0.0, 0.0, 0.0, (4.5e-12, 2e-14)),
+    ],
+    ids=["sine", "cubic", "difference", "line", "nothing"],
+)
+def test_a_line_through_zero(phi, true, carried, ceilings, full):
+    """f(x) = 0 says nothing of how far its values are rounded: x is, and what cancels in them may be."""
+    bars = []
+    for seed in range(25):
+        found, _ = measure(phi, seed, scale=1.0, full=full)
+
+        assert abs(found.value[0] - true) <= found.bar[0]
+        # (That of x + t v, whose natural size is 1.)
+        assert found.bar[0] >= rounding_floor(found, max(carried, 2.0**-53 * 0.5))
+        bars.append(found.bar[0])
+    assert np.median(bars) <= ceilings[full]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("size", [1e-9, 1e-6])
+def test_noise_is_as_large_as_it_is(size, full):
+    """Noise of a known size is estimated within a factor of 2 as a rule, and the bars are of its power 2/3."""
+    sigma = size / math.sqrt(12)
+    noises, bars = [], []
+    for seed in range(25):
+        found, _ = measure(lambda t: math.sin(1 + t) + scattered(t, size), seed, scale=1.0, full=full)
+        assert abs(found.value[0] - math.cos(1)) <= found.bar[0]
+        assert found.bar[0] >= rounding_floor(found, size / 2)
+        noises.append(found.noise[0] / sigma)
+        bars.append(found.bar[0])
+
+    assert 0.9 < np.median(noises) < 1.8
+    assert 0.4 < min(noises) < max(noises) < 3
+    # (The best step of one central quotient gives (3 sigma)**(2/3) / 2 where the third derivative is 1.)
+    assert np.median(bars) <= 15 * sigma ** (2 / 3)
+
+
+def test_noise_of_one_output_is_not_that_of_another():
+    """Bars and noise are per output."""
+    found, _ = measure(lambda t: np.array([math.sin(1 + t), math.sin(1 + t) + hashed(t, 1e-6)]), full=True, scale=1.0)
+    alone, _ = measure(lambda t: math.sin(1 + t), full=True, scale=1.0)
+
+    assert found.bar[0] == pytest.approx(alone.bar[0], rel=1e-9)
+    assert found.noise[0] == pytest.approx(alone.noise[0], rel=1e-9)
+    assert found.noise[1] > 1e6 * found.noise[0]
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -95,7 +244,7 @@ def test_later_directions_are_cheap():
     found, count = measure(lambda t: math.exp(-0.9 * t), 1, known=known, scale=0.7)
 
     assert count == 4
-    assert abs(found.value[0] + 0.9) <= found.bar[0] < 1e-6
+    assert abs(found.value[0] + 0.9) <= found.bar[0] < 1e-9
 
 
 def test_wrong_slope_lies_outside_the_bar():
@@ -157,6 +306,7 @@ def test_vector_outputs_in_one_pass():
 
     assert found.value.shape == (40,)
     assert np.all(np.abs(found.value - rates) <= found.bar)
+    assert np.all(found.bar < 5e-8)
 
 
 def test_order_of_the_table():
@@ -171,6 +321,26 @@ def test_order_of_the_table():
         orders = np.log2(errors[:-1] / errors[1:])[:2]
         np.testing.assert_allclose(orders, 2 * k + 2, atol=0.2)
     np.testing.assert_allclose(np.einsum("jkl,lm->jkm", weights, quotients)[4], table[4], rtol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [1.3, 1.7, 3.0, 20.0, 170.0])
+def test_a_pair_is_a_table_of_two_levels(ratio):
+    """The short way for two levels gives the value and the bar of the general one, for any gap between them."""
+    h = np.array([ratio, 1.0]) * 1e-3
+    rates = np.array([0.3, 1.0, 7.0])
+    odd, even = np.sinh(h[:, None] * rates), np.cosh(h[:, None] * rates) - 1
+    for noise in (1e-16, 1e-9):
+        sigma = np.full((2, 3), noise)
+        variance = (sigma / h[:, None]) ** 2
+        general = extrapolate(h, odd / h[:, None], 2, lambda w, v=variance: np.sqrt(0.5 * ((w * w) @ v)))
+
+        found = pair(h, odd, even, sigma)
+
+        np.testing.assert_allclose(found.central_bar, general.bar, rtol=1e-9)
+        np.testing.assert_allclose(found.value, general.value, rtol=1e-12)
+        # The jump has the even part's t**2 removed: what is left of it is rounding.
+        assert np.all(np.abs(found.jump) <= 4 * np.abs(even[0] / h[0]) * h[0] ** 2 * rates**2 + found.jump_bar)
+        assert np.all(found.bar >= found.central_bar)
 
 
 def test_lattice_of_quantised_values():

@@ -1,0 +1,246 @@
+"""A Hessian or its product without a gradient is held against second differences of f, and its mistakes are named."""
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import Reason, Verdict
+from helpers import finding, ids
+
+ROWS = np.random.default_rng(5).normal(size=(40, 20)) / 5
+
+
+def point(n):
+    return np.random.default_rng(n).uniform(0.2, 1.0, n)
+
+
+def f(x):
+    return float(np.sum(np.sin(1 + ROWS[:, : len(x)] @ x)))
+
+
+def hess(x):
+    rows = ROWS[:, : len(x)]
+    return -(rows.T * np.sin(1 + rows @ x)) @ rows
+
+
+def check(n, claim, **options):
+    return gradproof.check(f, point(n), hess=claim, rng=1, **options)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6, 20])
+def test_a_right_hessian_is_certified_at_a_fixed_price(n):
+    """Up to four inputs every entry is measured, and beyond eight directions."""
+    report = check(n, hess)
+
+    assert report.verdict is Verdict.CORRECT
+    assert report.leaves[0].bound < 2e-4
+    measured = n * (n + 1) // 2 if n <= 4 else 8
+    assert len(report.evidence.comparisons) == measured
+    assert report.cost.evaluations == 22 * measured
+
+
+@pytest.mark.parametrize("n", [6, 20])
+@pytest.mark.parametrize("level", ["certificate", "entries"])
+def test_a_factor_explains_all_entries(n, level):
+    """One finding for the whole, with the factor, and the picture is wrong everywhere."""
+    report = check(n, 3 * hess(point(n)), level=level)  # wrong on purpose
+    found = finding(report, "GP101")
+
+    assert (found.path, found.place, found.factor) == ("hess", "everywhere", 3)
+    assert "3 times" in found.kind
+    assert all(share == 1 for row in report.evidence.maps[0].wrong for share in row)
+    product = gradproof.check(f, point(n), hvp=lambda v, x: 3 * (hess(x) @ v), level=level, rng=1)  # wrong on purpose
+    assert (finding(product, "GP101").path, finding(product, "GP101").factor) == ("x", 3)
+
+
+@pytest.mark.parametrize(("n", "level"), [(6, "certificate"), (8, "entries"), (14, "entries")])
+def test_wrong_entries_are_named(n, level):
+    """By index, with the simple relation if there is one; of a product by the input."""
+    wrong = hess(point(n))
+    wrong[1, 1] *= 2  # wrong on purpose
+    wrong[0, 2] += 0.37
+    wrong[2, 0] += 0.37
+    report = check(n, wrong, level=level)
+
+    assert sorted(one.path for one in report.findings) == ["hess[0, 2]", "hess[1, 1]"]
+    by_path = {one.path: one for one in report.findings}
+    assert by_path["hess[1, 1]"].factor == 2
+    assert "2 times the true entry" in by_path["hess[1, 1]"].kind
+    assert by_path["hess[0, 2]"].kind == "this entry is wrong"
+    for (i, j), path in (((1, 1), "hess[1, 1]"), ((0, 2), "hess[0, 2]")):
+        one = by_path[path]
+        assert one.entries == ((i, j),)
+        assert one.claimed == pytest.approx(wrong[i, j])
+        assert abs(one.reference - hess(point(n))[i, j]) <= one.error_bar < 1e-3
+
+
+def test_an_error_without_a_place_or_a_cause_is_given_neither():
+    """Of many inputs, at the level of directions: it is not the second derivative, and no picture says where."""
+    noise = np.random.default_rng(0).normal(size=(20, 20))
+    wrong = hess(point(20)) + noise + noise.T  # wrong on purpose
+    for claim in ({"hess": wrong}, {"hvp": lambda v, x: wrong @ v}):
+        report = gradproof.check(f, point(20), **claim, rng=1)
+        found = finding(report, "GP101")
+
+        assert found.kind == "is not the second derivative of f"
+        assert found.factor is None
+        assert found.place == ""
+        assert not any(share > 0 for one in report.evidence.maps for row in one.wrong for share in row)
+
+
+def test_the_part_that_is_off_is_named():
+    """A diagonal that is claimed twice."""
+    right = hess(point(20))
+    report = check(20, right + np.diag(np.diag(right)))  # wrong on purpose
+
+    assert "diagonal" in finding(report, "GP101").kind
+
+
+def test_products_that_are_no_hessian_are_told_so():
+    """Not symmetric, not linear: each by its id; a right one has neither."""
+    skew = hess(point(8))
+    skew[0, 1] = 0  # wrong on purpose
+    for claim, id in (
+        ({"hvp": lambda v, x: skew @ v}, "GP207"),
+        ({"hess": skew}, "GP207"),
+        ({"hvp": lambda v, x: hess(x) @ np.abs(v)}, "GP206"),  # wrong on purpose
+        ({"hvp": lambda v, x: hess(x) @ v}, None),
+        ({"hess": hess}, None),
+    ):
+        report = gradproof.check(f, point(8), **claim, rng=1)
+        assert ids(report)[:1] == ([id] if id else [])
+        assert report.verdict is (Verdict.WRONG if id else Verdict.CORRECT)
+
+
+@pytest.mark.parametrize("value", [np.full((8, 8), np.nan), np.zeros((8, 7)), None])
+def test_a_claim_that_has_no_form_is_not_measured(value):
+    """It is set aside with its finding."""
+    for claim in ({"hess": lambda x: value}, {"hvp": lambda v, x: None if value is None else value[0]}):
+        report = gradproof.check(f, point(8), **claim, rng=1)
+
+        assert report.verdict is Verdict.WRONG
+        assert [one.id[:3] for one in report.findings] == ["GP2"]
+
+
+def of_two(p):
+    return f(np.concatenate([p["a"], p["b"]]))
+
+
+@pytest.mark.parametrize("missing", [None, np.zeros(3), np.full((4, 4), np.nan)])
+def test_a_claim_of_which_a_part_has_no_form_is_not_measured(missing):
+    """The finding names the part, and nothing else is said of the rest."""
+    x = point(8)
+    block = hess(x)[:4, :4] + np.diag(np.ones(3), 1)  # wrong on purpose, and not looked at
+    claim = {"a": {"a": block, "b": hess(x)[:4, 4:]}, "b": {"a": hess(x)[4:, :4], "b": missing}}
+    report = gradproof.check(of_two, {"a": x[:4], "b": x[4:]}, hess=lambda p: claim, rng=1)
+    assert report.verdict is Verdict.WRONG
+    assert [one.id[:3] for one in report.findings] == ["GP2"]
+    assert report.findings[0].id != "GP207"
+
+    def product(v, p):
+        whole = hess(x) @ np.concatenate([v["a"], v["b"]])
+        return {"a": np.abs(whole[:4]), "b": missing if missing is None else missing.ravel()[:3]}
+
+    report = gradproof.check(of_two, {"a": x[:4], "b": x[4:]}, hvp=product, rng=1)
+    assert report.verdict is Verdict.WRONG
+    assert [one.id[:3] for one in report.findings] == ["GP2"]
+    assert report.findings[0].id not in ("GP206", "GP207")
+
+
+def test_one_look_is_not_enough():
+    """What deviates is measured again: an f whose first values were off is not held against the claim."""
+    calls = []
+
+    def settling(x):
+        calls.append(x)
+        return f(x) + (float(np.sum((x - point(4)) ** 2)) if len(calls) < 24 else 0.0)
+
+    assert gradproof.check(settling, point(4), hess=hess, rng=1).verdict is not Verdict.WRONG
+
+
+def test_a_lucky_look_is_not_enough():
+    """Of a noisy f a deviation counts when it is seen again: over many draws of the noise none is."""
+    for seed in range(8):
+        draw = np.random.default_rng(seed)
+        report = gradproof.check(
+            lambda x, draw=draw: f(x) * (1 + 1e-7 * draw.standard_normal()), point(4), hess=hess, rng=seed
+        )
+        assert report.verdict is not Verdict.WRONG
+
+
+def test_where_f_ends_nearby_it_is_said():
+    """A step beyond the end of f is no evidence, and the reason is the domain."""
+
+    def ending(x):
+        return f(x) if np.all(x < point(6) + 1e-3) else np.nan
+
+    report = gradproof.check(ending, point(6), hess=hess, rng=1)
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is Reason.DOMAIN
+    # A reference that knows more of f has no values of f to agree or disagree with.
+    report = gradproof.check(ending, point(6), hess=hess, reference=f, rng=1)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is Reason.DOMAIN
+
+
+@pytest.mark.parametrize("end", [1e-2, 7e-4])
+def test_few_values_from_one_side_are_no_evidence(end):
+    """At the edge of a domain within which f is known close to the point only."""
+
+    def known_nearby(x):
+        return f(x) if np.all(x < end) else np.nan
+
+    zeros = np.zeros(3)
+    report = gradproof.check(known_nearby, zeros, hess=hess, domain=(0.0, None), rng=1)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert gradproof.check(f, zeros, hess=hess, domain=(0.0, None), rng=1).verdict is Verdict.CORRECT
+
+
+def test_a_claim_of_zero_is_held_against_how_f_moves():
+    """Where f bends it is WRONG, and where it does not there is nothing to tell."""
+    linear = gradproof.check(lambda x: float(ROWS[0, :6] @ x), point(6), hess=np.zeros((6, 6)), rng=1)
+    assert linear.verdict is not Verdict.WRONG
+    report = check(6, np.zeros((6, 6)))  # wrong on purpose
+    assert report.verdict is Verdict.WRONG
+
+
+def single(x):
+    return np.float32(np.sum(np.sin(x)) + np.float32(50))
+
+
+def double(x):
+    return float(np.sum(np.sin(x.astype(float))) + 50)
+
+
+def single_hess(x):
+    return np.diag(-np.sin(x.astype(float))).astype(np.float32)
+
+
+def test_a_reference_decides_nothing_alone():
+    """It narrows a bar where it agrees; where it disagrees with f, or alone excludes a claim, that is said."""
+    x = np.linspace(0.3, 1, 4).astype(np.float32)
+    plain = gradproof.check(single, x, hess=single_hess, rng=0)
+    helped = gradproof.check(single, x, hess=single_hess, reference=double, rng=0)
+    assert plain.verdict is Verdict.INCONCLUSIVE
+    assert helped.correct
+    # What only the reference excludes keeps the wide bar.
+    slightly = gradproof.check(single, x, hess=lambda x: np.float32(1.06) * single_hess(x), reference=double, rng=0)
+    assert slightly.verdict is Verdict.INCONCLUSIVE
+    assert slightly.reason is not Reason.WITNESSES
+    other = gradproof.check(single, x, hess=single_hess, reference=lambda x: 1e4 * double(x), rng=0)
+    assert other.verdict is Verdict.INCONCLUSIVE
+    assert other.reason is Reason.WITNESSES
+
+
+def test_a_reference_is_not_asked_where_f_is_clear():
+    """In float64 the differences are narrow enough, or nearly: the reference sees no more points than f."""
+    asked = []
+
+    def reference(x):
+        asked.append(x)
+        return f(x)
+
+    report = check(6, hess, reference=reference)
+    assert report.correct
+    assert len(asked) <= report.cost.evaluations
