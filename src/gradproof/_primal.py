@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _progress, _tree
+from gradproof._away import OutsideError, is_from_handler, is_out_of_memory
 from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
@@ -19,6 +20,9 @@ from gradproof._names import argument_names, function_name
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
 from gradproof._vectorized import one_at_a_time
+
+# What f raised away from the point is kept so often.
+REFUSALS = 3
 
 
 @dataclasses.dataclass
@@ -102,6 +106,8 @@ class Primal:
         Whether the claim is a tuple with one member per differentiated argument.
     changed : list of str
         What f has changed in place while it was evaluated at the point itself.
+    refusals : list of str
+        What f raised away from the point, where it is not defined then: the first few, in words.
     evaluations, calls : int
     watch : Silent
         Who is told of evaluations.
@@ -145,6 +151,7 @@ class Primal:
         self.calls = 0
         self.watch = _progress.current()
         self.changed: list[str] = []
+        self.refusals: list[str] = []
 
         differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
         self._structure = differentiated.structure
@@ -241,7 +248,9 @@ class Primal:
         try:
             with np.errstate(all="ignore"):
                 values = self.read(self.f(*self.arguments(self.make(point.copy()))))
-        except Exception:
+        except Exception as error:
+            if is_from_handler(error):
+                raise
             return False
         return bool(np.isfinite(values).all())
 
@@ -257,9 +266,39 @@ class Primal:
         except FunctionError:
             raise
         except Exception as error:
+            if is_from_handler(error):
+                raise
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
         return self.read(returned)
+
+    def elsewhere(self, values: Sequence[Any], where: str) -> Vector | None:
+        """Evaluate f away from the point, at leaves in the structure's order: as `read`, None where it is not defined.
+
+        Raises
+        ------
+        FunctionError
+            If memory did not suffice (chained), or f returns no real number.
+        """
+        try:
+            returned = self.f(*self.arguments(values))
+        except FunctionError:
+            raise
+        except OutsideError:
+            return None
+        except Exception as error:
+            if is_from_handler(error):
+                raise
+            if is_out_of_memory(error):
+                raise FunctionError(raised(self.short_name, error, where)) from error
+            self.refused(error, where)
+            return None
+        return self.read(returned)
+
+    def refused(self, error: Exception, where: str) -> None:
+        """Remember what f raised away from the point."""
+        if len(self.refusals) < REFUSALS:
+            self.refusals.append(raised(self.short_name, error, where))
 
     def read(self, returned: Any) -> Vector:
         """Return what f returned as a private vector (m,); nan where it is not finite.
@@ -322,6 +361,8 @@ class Primal:
                 self.watch.evaluated(0)
                 return self.call(function)
         except Exception as error:
+            if is_from_handler(error):
+                raise
             raise ClaimError(raised(keyword, error, "at the point")) from error
 
     def buffer(self) -> Vector | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _backends, _contracts, _progress, _prove
+from gradproof._away import OutsideError
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import (
     COLUMNS,
@@ -291,7 +292,7 @@ def _along_tangents(
     def moved(weights: tuple[Any, ...]) -> Vector:
         moved = point + tangents @ np.concatenate(weights)
         if bounds is not None and not ((bounds[0] <= moved) & (moved <= bounds[1])).all():
-            raise ArithmeticError("outside the domain")
+            raise OutsideError
         return moved
 
     def along(*weights: Any) -> Any:
@@ -313,7 +314,7 @@ def _along_tangents(
         assert primal.together is not None
         points = point + np.concatenate(weights, axis=1) @ tangents.T
         if bounds is not None and not ((bounds[0] <= points) & (points <= bounds[1])).all():
-            raise ArithmeticError("outside the domain")
+            raise OutsideError
         arrays = primal.layout.stacked([points[:, leaf.start : leaf.stop] for leaf in primal.leaves], len(points))
         primal.count(len(points))
         return primal.together.call(*primal.arguments(arrays))
@@ -330,6 +331,7 @@ def _along_tangents(
     reduced.short_name = primal.short_name
     reduced.watch = _progress.SILENT  # `along` and the others tell
     reduced.deferred = primal.deferred
+    reduced.refusals = primal.refusals
     reduced.leaves = tuple(
         Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)
         for leaf, own, count in zip(primal.leaves, reduced.leaves, counts, strict=True)
@@ -418,4 +420,5 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
     setattr(values, "__wrapped__", base.f)  # noqa: B010  (names of arguments are read from the signature that it wraps)
     derived = Primal(values, base.given, base.given_wrt, name=primal.name, is_vector=True)
     derived.short_name = "grad"
+    derived.refusals = base.refusals
     return derived

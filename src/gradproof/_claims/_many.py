@@ -98,6 +98,7 @@ class _Proof:
         reduced = Primal(products, primal.given, primal.given_wrt, name=primal.name, names=primal.names, is_vector=True)
         reduced.short_name = primal.short_name
         reduced.watch = _progress.SILENT  # `products` tells
+        reduced.refusals = primal.refusals
         return reduced
 
     def run(self) -> Proved:
@@ -290,10 +291,10 @@ class _Proof:
             moved = primal.point.copy()
             moved[j] += step * max(abs(moved[j]), 1e-3)
             primal.count()
-            try:
-                values.append(primal.read(primal.f(*primal.arguments(primal.make(moved)))))
-            except (ValueError, ArithmeticError):
+            found = primal.elsewhere(primal.make(moved), "beside the point")
+            if found is None:
                 return ""
+            values.append(found)
         outputs = np.flatnonzero(values[0] != values[1])
         if not 0 < len(outputs) <= SHOWN:
             return ""
