@@ -158,7 +158,8 @@ def test_counts():
         return rosenbrock_grad(x)
 
     report = check(f, POINT, grad=grad)
-    assert (report.cost.evaluations, report.cost.calls, report.cost.claims) == (calls["f"], calls["f"], 1)
+    assert (report.cost.evaluations, report.cost.calls, report.cost.claims) == (calls["f"], calls["f"], 2)
+    assert report.cost.claims == calls["grad"]
     assert check(f, POINT, grad=grad(POINT)).cost.claims == 0
     assert report.cost.seconds > 0
 

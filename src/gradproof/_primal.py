@@ -183,13 +183,21 @@ class Primal:
         self.is_vector = is_vector
         self.together = together
         self._outputs: Outputs | None = None
-        self._values_at_point: Vector | None = None
+        # Values at the point that nobody has had yet.
+        self._fetched: list[Vector] = []
+        # Whether f was called at the point last; whether a claim is called without that; of what this is the gradient.
+        self.is_fresh = False
+        self.stands_alone = self.deferred is not None
+        self.parent: Primal | None = None
+        # Whether f is being called away from the point.
+        self.is_away = False
 
     def count(self, points: int = 1, calls: int = 1) -> None:
         """Count evaluations of f."""
         self.watch.evaluated(points)
         self.evaluations += points
         self.calls += calls
+        self.is_fresh = False
 
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
@@ -238,9 +246,9 @@ class Primal:
 
     def output_values(self) -> Vector:
         """Evaluate f at the point itself, once for all callers that only look at it: (m,), nan where not finite."""
-        if self._values_at_point is None:
-            self._values_at_point = self._evaluate()
-        return self._values_at_point
+        if not self._fetched:
+            self._fetched.append(self._evaluate())
+        return self._fetched[0]
 
     def is_finite_at(self, point: Vector) -> bool:
         """Whether f can be evaluated at another flat point, and is finite there."""
@@ -256,8 +264,23 @@ class Primal:
 
     def next_output_values(self) -> Vector:
         """Return what `output_values` has fetched if nobody has had it yet, else evaluate f there again."""
-        values, self._values_at_point = self.output_values(), None
+        values = self.output_values()
+        del self._fetched[0]
         return values
+
+    def look(self, *, anew: bool = False) -> None:
+        """See that f was called at the point last, as layers ask for that keep in `forward` what `backward` needs.
+
+        What it returns serves the next look at f's noise.
+
+        Parameters
+        ----------
+        anew : bool
+            Call it even if it was.
+        """
+        of = self if self.parent is None else self.parent
+        if not of.stands_alone and (anew or not of.is_fresh):
+            of._fetched.append(of._evaluate())
 
     def _evaluate(self) -> Vector:
         self.count()
@@ -270,6 +293,7 @@ class Primal:
                 raise
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
+        self.is_fresh = True
         return self.read(returned)
 
     def elsewhere(self, values: Sequence[Any], where: str) -> Vector | None:
@@ -281,6 +305,7 @@ class Primal:
             If memory did not suffice (chained), or f returns no real number.
         """
         try:
+            self.is_away = True
             returned = self.f(*self.arguments(values))
         except FunctionError:
             raise
@@ -293,6 +318,8 @@ class Primal:
                 raise FunctionError(raised(self.short_name, error, where)) from error
             self.refused(error, where)
             return None
+        finally:
+            self.is_away = False
         return self.read(returned)
 
     def refused(self, error: Exception, where: str) -> None:
@@ -347,19 +374,27 @@ class Primal:
     def _note_changes(self, paths: Sequence[str]) -> None:
         self.changed += [path for path in paths if path not in self.changed]
 
-    def claim(self, function: Callable[..., Any], keyword: str) -> tuple[Any, list[str]]:
-        """Call the claim at the point; return what it returned and the paths of what it changed in place.
+    def claim(self, function: Callable[..., Any], keyword: str, *, anew: bool = False) -> tuple[Any, list[str]]:
+        """Call the claim, right after f, at the point: a copy of what it returned, and paths of what it changed.
+
+        Parameters
+        ----------
+        anew : bool
+            Whether f is called even if it was at the point last.
 
         Raises
         ------
         ClaimError
             If it raises (chained).
         """
+        self.look(anew=anew)
         try:
             self.release()
             with self.watch.during("evaluating the claim"):
                 self.watch.evaluated(0)
-                return self.call(function)
+                returned, changed = self.call(function)
+                # At once: it may be a buffer that the next call writes to.
+                return _backends.copied(returned), changed
         except Exception as error:
             if is_from_handler(error):
                 raise

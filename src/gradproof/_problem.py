@@ -116,7 +116,7 @@ class Problem:
     primal : Primal
     name, reproducer : str
     leaves : tuple of Leaf
-        The measured leaves, in the user's order; the others stay where they are.
+        The measured leaves, in the user's order; the others stay where they are. `measured` are their indices.
     point, claim : ndarray of float64, shape (n,)
     eps : float
         Coarsest machine epsilon among the measured leaves' dtypes.
@@ -142,7 +142,7 @@ class Problem:
         self._cotangent = None if cotangent is None else _Cotangent(cotangent, primal.output_values())
         self._samples = samples
         self._visits = 0
-        measured = sorted(claims)
+        self.measured = measured = tuple(sorted(claims))
         self.leaves = relaid(primal.leaves[i] for i in measured)
         pieces = [primal.point[primal.leaves[i].start : primal.leaves[i].stop] for i in measured]
         self.point = joined(pieces)

@@ -27,6 +27,7 @@ from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, spread
 from gradproof._claims._linear import Probe, natural_sizes
 from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
 from gradproof._leaf import Leaf
 from gradproof._pieces import is_large
@@ -70,7 +71,8 @@ class _Proof:
         self.eps = probe.eps
         self.weights = _weights(np.abs(primal.output_values()), probe.rows())
         self._draw(COUNT if probe.eps < 1e-12 else COUNT_LOW)
-        self.claimed = ask_vjp(primal, vjp, self.cotangents[0])
+        repeats = Repeats(keyword="vjp", options=options, around=Around()) if options.repeats else None
+        self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)
         self.reduced = self._reduce()
 
     def _draw(self, count: int) -> None:

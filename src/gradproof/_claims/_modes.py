@@ -294,4 +294,5 @@ class _Asked:
             together=together(function),
         )
         primal.short_name = self.name
+        primal.stands_alone = True  # the framework evaluates f itself
         return primal
