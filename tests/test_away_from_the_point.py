@@ -334,3 +334,81 @@ def test_a_run_that_failed_in_a_session():
         points = session.ask()
         session.tell([float(np.sin(x).sum()) if np.abs(x - X).max() <= 1e-2 else None for x in points])
     assert session.report.verdict is Verdict.CORRECT
+
+
+HOLES = np.array([1.0, np.nan, 2.0, 0.3])
+MASKED = np.array([0.3, -np.inf, 1.0, 0.2])
+WEIGHTS = np.arange(4.0)
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def pairs(x):
+    return np.array([np.nansum(x**2), np.nansum(np.sin(x))])
+
+
+def pairs_jacobian(x):
+    return np.array([2 * x, np.cos(x)])
+
+
+IGNORING = {
+    "zero there": (lambda x: np.nansum(x**2), HOLES, {"grad": lambda x: np.where(np.isnan(x), 0, 2 * x)}),
+    "nan there": (lambda x: np.nansum(x**2), HOLES, {"grad": lambda x: 2 * x}),
+    "mask": (lambda x: softmax(x) @ WEIGHTS, MASKED, {"grad": lambda x: softmax(x) * (WEIGHTS - softmax(x) @ WEIGHTS)}),
+    "float32": (lambda x: np.nansum(x**2), HOLES.astype(np.float32), {"grad": lambda x: 2 * x}),
+    "jac": (pairs, HOLES, {"jac": pairs_jacobian}),
+    "vjp": (pairs, HOLES, {"vjp": lambda u, x: u @ pairs_jacobian(x)}),
+    "jvp": (pairs, HOLES, {"jvp": lambda v, x: np.nansum(pairs_jacobian(x) * v, axis=1)}),
+}
+
+
+@pytest.mark.parametrize("name", IGNORING)
+def test_entries_that_are_not_finite_and_ignored(name):
+    """They are left out with a note, whatever is claimed of them, and the others are measured."""
+    f, point, claims = IGNORING[name]
+    for off, verdict in ((1.0, Verdict.CORRECT), (1.05, Verdict.WRONG)):  # the second is wrong on purpose
+        wrong = {keyword: (lambda *args, c=claim, off=off: off * c(*args)) for keyword, claim in claims.items()}
+        report = check(f, point, **wrong, rng=0)
+        assert report.verdict is verdict
+        found = finding(report, "GP421")
+        assert found.severity is Severity.NOTE
+        assert found.kind == "1 entry is nan or infinite and left out: x[1]"
+
+
+def test_they_stay_what_they_are():
+    """f, the claim and the reference see nan there at every point, and the caller's array is as before."""
+    seen = []
+
+    def f(x):
+        seen.append(np.isnan(x).tolist())
+        return np.nansum(x**2)
+
+    def gradient(x):
+        seen.append(np.isnan(x).tolist())
+        return 2 * x
+
+    point = HOLES.copy()
+    report = check(f, point, grad=gradient, reference=f, domain=(-10.0, 10.0), level="entries", rng=0)
+    assert report.correct
+    assert {tuple(one) for one in seen} == {(False, True, False, False)}
+    np.testing.assert_array_equal(point, HOLES)
+
+
+@pytest.mark.parametrize("f", [lambda x: np.sum(x**2), lambda x: float(np.sum(x)) if np.isfinite(x).all() else 1 / 0])
+def test_entries_that_f_does_not_ignore(f):
+    """nan at the point that reaches what f returns, or that f refuses, is an error of the call."""
+    with pytest.raises(gradproof.UsageError, match=r"must be finite where f depends on it, but `x\[1\]` is nan"):
+        check(f, HOLES, grad=lambda x: 2 * x, rng=0)
+    with pytest.raises(gradproof.UsageError, match="must be finite"):
+        check(lambda x: 1.0, np.array([np.nan, np.inf]), grad=np.zeros_like, rng=0)
+
+
+def test_torch_masks():
+    """Attention's -inf masks, in all first modes."""
+    torch = pytest.importorskip("torch")
+    report = check(lambda x: torch.softmax(x, 0)[0], torch.tensor(MASKED), rng=0)
+    assert report.correct
+    assert "x[1]" in finding(report, "GP421").kind

@@ -566,7 +566,7 @@ def check_claims(
         When it began, by `time.perf_counter`.
     """
     from gradproof import _claims
-    from gradproof._bounds import held
+    from gradproof._bounds import held, left_out
 
     _claims.require_claims(claims)
     options.require_no_modes()
@@ -595,7 +595,9 @@ def check_claims(
             vectorized=options.vectorized,
             reproduce=reproduce,
         )
-    result = dataclasses.replace(result, beside=(*result.beside, *held(result.primal, options.domain)))
+    result = dataclasses.replace(
+        result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
+    )
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 
@@ -623,6 +625,7 @@ def check_autodiff(
     modes : tuple of str or None
         The entry point's default, which need not be written.
     """
+    from gradproof._bounds import left_out
     from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
 
@@ -637,7 +640,8 @@ def check_autodiff(
             surroundings=Surroundings(),
             reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
-    return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
+    result = dataclasses.replace(proved.result, beside=(*proved.result.beside, *left_out(proved.result.primal)))
+    return _report(result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 
 
 def _report(

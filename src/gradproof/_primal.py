@@ -115,7 +115,7 @@ class Primal:
     Raises
     ------
     UsageError
-        If something cannot be differentiated, or the point holds nan or infinity.
+        If something cannot be differentiated, or the point holds nan or infinity that f does not ignore.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class Primal:
         if not any(leaf.size for leaf in self.leaves):
             what = "every differentiated array is empty" if self.leaves else "there is no array or float in it"
             raise UsageError(f"nothing to differentiate in `{', '.join(self.roots)}`: {what}.")
-        self.point = self.layout.point
         self._require_finite()
+        self.point = self.layout.point
         self.keys = tuple(owner.keys for owner in self.layout.owners)
         self._makers = self.layout.makers([leaf.start for leaf in self.leaves])
 
@@ -205,7 +205,12 @@ class Primal:
 
     def tangent(self, v: Vector) -> Any:
         """Put a flat vector (n,) into the structure of what is differentiated: fresh arrays of the leaves' kinds."""
-        trees = self._structure.unflatten(self.make(v.copy()))
+        v = v.copy()
+        makers = self._makers
+        for i, entries in self.layout.left_out.items():
+            v[self.leaves[i].start + entries] = 0.0
+            makers = self.layout.makers([leaf.start for leaf in self.leaves], filled=False)
+        trees = self._structure.unflatten([make(v) for make in makers])
         return tuple(trees) if self.is_tuple else trees[0]
 
     def suffix(self, i: int) -> str:
@@ -291,10 +296,15 @@ class Primal:
         except Exception as error:
             if is_from_handler(error):
                 raise
+            if self.layout.left_out:
+                raise self._not_finite() from error
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
         self.is_fresh = True
-        return self.read(returned)
+        values = self.read(returned)
+        if self.layout.left_out and not np.isfinite(values).all():
+            raise self._not_finite()
+        return values
 
     def elsewhere(self, values: Sequence[Any], where: str) -> Vector | None:
         """Evaluate f away from the point, at leaves in the structure's order: as `read`, None where it is not defined.
@@ -461,10 +471,17 @@ class Primal:
             self._arguments[i] = tree
 
     def _require_finite(self) -> None:
-        if all(bool(np.isfinite(self.point[leaf.start : leaf.stop]).all()) for leaf in self.leaves):
+        """Leave entries that are not finite out, if others are; f must ignore them."""
+        point = self.layout.point
+        if all(bool(np.isfinite(point[leaf.start : leaf.stop]).all()) for leaf in self.leaves):
             return
-        flat = int(np.flatnonzero(~np.isfinite(self.point))[0])
-        raise UsageError(f"the point must be finite, but `{self.place(flat)}` is {self.point[flat]}.")
+        flat = np.flatnonzero(~np.isfinite(np.asarray(point)))
+        self._first_odd = f"`{self.place(int(flat[0]))}` is {point[int(flat[0])]}"
+        if len(flat) == len(point) or not self.layout.leave_out():
+            raise self._not_finite()
+
+    def _not_finite(self) -> UsageError:
+        return UsageError(f"the point must be finite where f depends on it, but {self._first_odd}.")
 
     def place(self, flat: int) -> str:
         """An entry of the flat point as Python source: ``params['W2'][1, 3]``."""

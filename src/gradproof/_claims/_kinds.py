@@ -200,6 +200,10 @@ def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int) -> bool:
     if found is None:
         return False
     matrix = np.asarray(_backends.of(found).as_numpy(found))
+    if primal.layout.left_out:
+        matrix = matrix.copy()
+    for i, entries in primal.layout.left_out.items():
+        matrix[:, primal.leaves[i].start + entries] = 0.0
     if len(claimed.measured) < len(primal.leaves):
         matrix = np.concatenate(
             [matrix[:, primal.leaves[i].start : primal.leaves[i].stop] for i in claimed.measured], axis=1
