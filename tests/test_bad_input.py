@@ -278,11 +278,11 @@ def test_leaves_that_cannot_be_differentiated(value, words):
 
 
 def test_point_not_finite():
-    """nan in the point is an error that names the entry; outside `wrt` it passes through."""
+    """nan in the point that reaches what f returns is an error that names the entry; outside `wrt` it passes."""
     x = np.ones((2, 3))
     x[1, 2] = np.nan
     with pytest.raises(UsageError, match=r"`p\['a'\]\[1, 2\]` is nan"):
-        check(lambda p: 0.0, {"a": x}, grad={"a": x}, rng=0)
+        check(lambda p: np.sum(p["a"]), {"a": x}, grad={"a": x}, rng=0)
     with pytest.raises(UsageError, match="`x` is inf"):
         check(lambda x: 0.0, float("inf"), grad=0.0, rng=0)
     assert check(lambda y, x: y**2 + 0 * np.nansum(x), (1.0, x), grad=2.0, rng=0).correct
@@ -415,14 +415,13 @@ def test_f_raises_at_the_point():
 
 
 def test_f_raises_at_a_step():
-    """Outside its domain f may raise ValueError or ArithmeticError: there it is nan; all else ends the check."""
+    """Outside its domain f may raise whatever it likes: there it is nan; what it returns must be a number."""
     problem = make_problem(raise_beside, np.ones(1))
     assert problem.evaluate(np.ones(1), 0.0) == 1.0
     assert np.isnan(problem.evaluate(np.ones(1), 0.25))
     assert np.isnan(problem.evaluate(np.ones(1), 0.5))
-    with pytest.raises(FunctionError, match=r"`raise_beside` raised KeyError at the point \+ 1 v") as error:
-        problem.evaluate(np.ones(1), 1.0)
-    assert isinstance(error.value.__cause__, KeyError)
+    assert np.isnan(problem.evaluate(np.ones(1), 1.0))
+    assert problem.primal.refusals[-1] == "`raise_beside` raised KeyError at the point + 1 v: 'x'"
     with pytest.raises(FunctionError, match="list of 0"):
         problem.evaluate(np.ones(1), 2.0)
 

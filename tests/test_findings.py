@@ -609,6 +609,44 @@ def a_variable_that_bounds_hold(is_odd):
     return gradproof.scipy.check_minimize(optimize.rosen, x0, jac=optimize.rosen_der, bounds=bounds, rng=0)
 
 
+@example("GP213", "x")
+def a_gradient_that_remembers(is_odd):
+    """A buffer that is not zeroed, or is."""
+    buffer = np.zeros(3)
+
+    def accumulated(x):
+        buffer[:] = 2 * x + (buffer if is_odd else 0)
+        return buffer.copy()
+
+    return check(square, X, grad=accumulated)
+
+
+@example("GP305", "")
+def a_function_that_raises_beside_the_point(is_odd):
+    """Everywhere, or on one side only."""
+
+    def table(x):
+        if (is_odd and (x != X).any()) or x[0] < X[0]:
+            raise KeyError("not in the table")
+        return np.sum(x**2)
+
+    return check(table, X, grad=lambda x: 2 * x)
+
+
+@example("GP306", "x")
+def a_gradient_that_is_random(is_odd):
+    """By more than `rtol`, or by rounding."""
+    generator = np.random.default_rng(0)
+    return check(square, X, grad=lambda x: 2 * x * (1 + (1e-3 if is_odd else 1e-15) * generator.normal()))
+
+
+@example("GP421", "x")
+def an_entry_that_is_nan(is_odd):
+    """And that f ignores."""
+    x = np.array([0.5, np.nan if is_odd else 1.0, 2.0])
+    return check(lambda x: np.nansum(x**2), x, grad=lambda x: np.where(np.isnan(x), 0.0, 2 * x))
+
+
 # ----------------------------------------------------------------------------------------------------------- the tests
 
 VERDICTS = {Severity.ERROR: Verdict.WRONG, Severity.DOUBT: Verdict.INCONCLUSIVE, Severity.NOTE: Verdict.CORRECT}

@@ -160,7 +160,8 @@ def test_counts():
         return rosenbrock_grad(x)
 
     report = check(f, POINT, grad=grad, rng=0)
-    assert (report.cost.evaluations, report.cost.calls, report.cost.claims) == (calls["f"], calls["f"], 1)
+    assert (report.cost.evaluations, report.cost.calls, report.cost.claims) == (calls["f"], calls["f"], 2)
+    assert report.cost.claims == calls["grad"]
     assert check(f, POINT, grad=grad(POINT), rng=0).cost.claims == 0
 
 

@@ -344,8 +344,8 @@ def test_a_gradient_that_is_differentiated_is_counted():
         rng=0,
     )
     assert report.correct
-    # (Of the calls of the claims, two are those for their values at the point.)
-    assert events[-1].evaluations == report.cost.evaluations + report.cost.claims - 2
+    # (Of the calls of the claims, two each are those for their values at the point.)
+    assert events[-1].evaluations == report.cost.evaluations + report.cost.claims - 4
 
 
 def test_modes_of_a_framework_are_named(monkeypatch):
@@ -431,7 +431,7 @@ def test_the_end_is_told_when_f_raises():
 
     def f(x):
         if len(calls := f.__dict__.setdefault("calls", [])) > 5:
-            raise RuntimeError("out of luck")
+            raise MemoryError("out of luck")
         calls.append(x)
         return x**2
 

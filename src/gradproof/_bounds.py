@@ -36,6 +36,8 @@ def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
         _one_side(primal, side, name, missing)
         for side, name, missing in zip(sides, ("lower", "upper"), (-np.inf, np.inf), strict=True)
     )
+    for k, entries in primal.layout.left_out.items():
+        lower[primal.leaves[k].start + entries], upper[primal.leaves[k].start + entries] = -np.inf, np.inf
     for i in np.flatnonzero(~((lower <= primal.point) & (primal.point <= upper)))[:1].tolist():
         raise UsageError(
             f"the point must lie in the domain, but `{primal.place(i)}` is {primal.point[i]}, "
@@ -60,6 +62,23 @@ def held(primal: Primal, domain: Any) -> tuple[Finding, ...]:
         path=primal.leaves[0].path if len(primal.leaves) == 1 else "",
         kind=f"{number} held by equal bounds and not checked: {places}",
         advice="No solver moves them either; widen their bounds to have them checked.",
+    )
+    return (found,)
+
+
+def left_out(primal: Primal) -> tuple[Finding, ...]:
+    """GP421: entries that are nan or infinite stay what they are, and f ignores them."""
+    flat = [primal.leaves[i].start + int(k) for i, entries in primal.layout.left_out.items() for k in entries]
+    if not flat:
+        return ()
+    places = ", ".join(primal.place(i) for i in flat[:3]) + (", ..." if len(flat) > 3 else "")
+    number = "1 entry is" if len(flat) == 1 else f"{len(flat):,} entries are"
+    found = Finding(
+        id="GP421",
+        severity=Severity.NOTE,
+        path=primal.leaves[0].path if len(primal.leaves) == 1 else "",
+        kind=f"{number} nan or infinite and left out: {places}",
+        advice="The gradient is checked by all others; what is claimed by these is not looked at.",
     )
     return (found,)
 

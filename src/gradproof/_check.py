@@ -87,6 +87,7 @@ def check(
     domain: Any = None,
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
+    contracts: str = "default",
     rng: Seed = None,
     progress: Setting = None,
 ) -> Report:
@@ -168,6 +169,10 @@ def check(
         arguments comes with a leading axis of k points, and whatever f returns must have the same leading axis: shape
         (k,) for a scalar f. All other arguments come as they are; the claim and `reference` get one point, without the
         axis.
+    contracts : {"default", "none"}
+        By default a callable claim is called twice, right after f at the point, and both answers are compared: a claim
+        that remembers earlier calls, or is random, is found so. "none" leaves the second call out, as for an adjoint
+        that takes minutes.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -246,6 +251,7 @@ def check(
         domain=domain,
         reference=reference,
         vectorized=vectorized,
+        contracts=contracts,
         rng=rng,
         progress=progress,
     )
@@ -272,6 +278,7 @@ def assert_grad(
     domain: Any = None,
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
+    contracts: str = "default",
     rng: Seed = None,
     progress: Setting = None,
 ) -> Report:
@@ -281,7 +288,7 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, vectorized, rng, progress
+    confidence, level, domain, reference, vectorized, contracts, rng, progress
         As for `check`.
 
     Returns
@@ -318,6 +325,7 @@ def assert_grad(
         domain=domain,
         reference=reference,
         vectorized=vectorized,
+        contracts=contracts,
         rng=rng,
         progress=progress,
     )
@@ -445,6 +453,7 @@ class Options:
     domain: Any = None
     reference: Callable[..., Any] | None = None
     vectorized: bool = False
+    contracts: str = "default"
     rng: Seed = None
     progress: Setting = None
 
@@ -459,6 +468,8 @@ class Options:
             raise UsageError(f'`level` must be "certificate" or "entries", got {self.level!r}.')
         if not isinstance(cast("object", self.vectorized), bool):
             raise UsageError(f"`vectorized` must be True or False, got {self.vectorized!r}.")
+        if self.contracts not in ("default", "none"):
+            raise UsageError(f'`contracts` must be "default" or "none", got {self.contracts!r}.')
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
@@ -488,11 +499,12 @@ class Options:
             confidence=float(self.confidence),
             seed=seed,
             level=self.level,
+            repeats=self.contracts == "default",
         )
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
-        plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level", "vectorized")
+        plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level", "vectorized", "contracts")
         fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
         named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
@@ -554,7 +566,7 @@ def check_claims(
         When it began, by `time.perf_counter`.
     """
     from gradproof import _claims
-    from gradproof._bounds import held
+    from gradproof._bounds import held, left_out
 
     _claims.require_claims(claims)
     options.require_no_modes()
@@ -583,7 +595,9 @@ def check_claims(
             vectorized=options.vectorized,
             reproduce=reproduce,
         )
-    result = dataclasses.replace(result, beside=(*result.beside, *held(result.primal, options.domain)))
+    result = dataclasses.replace(
+        result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
+    )
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
 
 
@@ -611,6 +625,7 @@ def check_autodiff(
     modes : tuple of str or None
         The entry point's default, which need not be written.
     """
+    from gradproof._bounds import left_out
     from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
 
@@ -625,7 +640,8 @@ def check_autodiff(
             surroundings=Surroundings(),
             reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
-    return _report(proved.result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
+    result = dataclasses.replace(proved.result, beside=(*proved.result.beside, *left_out(proved.result.primal)))
+    return _report(result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 
 
 def _report(

@@ -8,11 +8,12 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradproof import _backends
 from gradproof._backends import Array, Maker, Matrix, Vector
 from gradproof._leaf import Leaf
-from gradproof._pieces import is_many, joined
+from gradproof._pieces import is_large, is_many, joined
 from gradproof._tree import NamedLeaf
 
 # How the parts of a complex array are named, in the order of their leaves: Python source after its path.
@@ -92,7 +93,9 @@ class Layout:
     owners : tuple of Origin
         Where each leaf comes from.
     point : ndarray of float64, shape (n,)
-        All values.
+        All values; 0 in place of those that are left out.
+    left_out : dict of int to ndarray
+        Entries of leaves that are nan or infinite, as flat indices: they stay what they are, wherever the others move.
     """
 
     def __init__(self, named: Sequence[NamedLeaf], values: Sequence[Any]) -> None:
@@ -138,7 +141,35 @@ class Layout:
         self.leaves = tuple(leaves)
         self.owners = tuple(owners)
         self._templates = templates
+        self.left_out: dict[int, NDArray[np.intp]] = {}
+        self._values: dict[int, Vector] = {}
         self.point: Vector = joined(vectors)
+
+    def leave_out(self) -> bool:
+        """Let entries that are nan or infinite stay what they are; whether that can be done (not of complex arrays)."""
+        for i, leaf in enumerate(self.leaves):
+            part = self.point[leaf.start : leaf.stop]
+            entries = np.flatnonzero(~np.isfinite(part))
+            if entries.size:
+                if is_large(self.point) or self.owners[i].is_complex:
+                    return False
+                self.left_out[i], self._values[i] = entries, part[entries].copy()
+                part[entries] = 0.0
+        return True
+
+    def _filled(self, i: int, make: Maker, start: int | None) -> Maker:
+        """A maker that puts what is left out back in its place."""
+        if i not in self.left_out or start is None:
+            return make
+        size, entries, values = self.leaves[i].size, self.left_out[i], self._values[i]
+        template = _backends.of(self._templates[i]).maker(self._templates[i], 0)
+
+        def filled(buffer: Vector) -> Any:
+            own = buffer[start : start + size].copy()
+            own[entries] = values
+            return template(own)
+
+        return filled
 
     @property
     def is_complex(self) -> bool:
@@ -150,13 +181,15 @@ class Layout:
         owner = self.owners[i]
         return SUFFIXES[owner.parts.index(i)] if owner.is_complex else ""
 
-    def makers(self, starts: Sequence[int | None]) -> list[Maker]:
+    def makers(self, starts: Sequence[int | None], *, filled: bool = True) -> list[Maker]:
         """Return one maker per array, in the structure's order, from buffers that hold leaf i from ``starts[i]`` on.
 
-        Where that is None the leaf keeps its value.
+        Where that is None the leaf keeps its value. What is left out is in its place if `filled`.
         """
         parts = [
-            self._constant(i) if start is None else _backends.of(template).maker(template, start)
+            self._constant(i)
+            if start is None
+            else self._filled(i, _backends.of(template).maker(template, start), start if filled else None)
             for i, (template, start) in enumerate(zip(self._templates, starts, strict=True))
         ]
         ordered: list[Maker] = parts[: len(self.origins)]
@@ -167,7 +200,7 @@ class Layout:
     def _constant(self, i: int) -> Maker:
         leaf, template = self.leaves[i], self._templates[i]
         piece = self.point[leaf.start : leaf.stop].copy()
-        make = _backends.of(template).maker(template, 0)
+        make = self._filled(i, _backends.of(template).maker(template, 0), 0)
         return lambda _: make(piece.copy())
 
     def stacked(self, rows: Sequence[Matrix], count: int) -> list[Any]:
@@ -177,7 +210,7 @@ class Layout:
         """
         made: list[Any] = [None] * len(self.origins)
         for origin in self.origins:
-            parts = [rows[i] for i in origin.parts]
+            parts = [self._filled_rows(i, rows[i]) for i in origin.parts]
             whole = parts[0] if len(parts) == 1 else join_parts(*np.broadcast_arrays(*parts))
             made[origin.slot] = _backends.of(origin.value).stacked(origin.value, whole, count)
         return made
@@ -186,12 +219,24 @@ class Layout:
         """Return leaf i of arrays that `stacked` has made, as a private float64 matrix (count, size)."""
         owner = self.owners[i]
         array = arrays[owner.slot]
-        return owner.vectors(array)[owner.parts.index(i)].reshape(len(array), -1)
+        rows = owner.vectors(array)[owner.parts.index(i)].reshape(len(array), -1)
+        if i in self.left_out:
+            rows[:, self.left_out[i]] = 0.0
+        return rows
+
+    def _filled_rows(self, i: int, rows: Matrix) -> Matrix:
+        if i in self.left_out:
+            rows = rows.copy()
+            rows[:, self.left_out[i]] = self._values[i]
+        return rows
 
     def leaf_vector(self, values: Sequence[Any], i: int) -> Vector:
         """Return leaf i of arrays in the structure's order, as a private float64 vector."""
         owner = self.owners[i]
-        return owner.vectors(values[owner.slot])[owner.parts.index(i)]
+        vector = owner.vectors(values[owner.slot])[owner.parts.index(i)]
+        if i in self.left_out:
+            vector[self.left_out[i]] = 0.0
+        return vector
 
 
 def join_parts(real: Array, imag: Array) -> Array:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _progress, _tree
+from gradproof._away import OutsideError, is_from_handler, is_out_of_memory
 from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
@@ -19,6 +20,9 @@ from gradproof._names import argument_names, function_name
 from gradproof._outputs import Outputs
 from gradproof._pieces import at_point, is_large
 from gradproof._vectorized import one_at_a_time
+
+# What f raised away from the point is kept so often.
+REFUSALS = 3
 
 
 @dataclasses.dataclass
@@ -102,6 +106,8 @@ class Primal:
         Whether the claim is a tuple with one member per differentiated argument.
     changed : list of str
         What f has changed in place while it was evaluated at the point itself.
+    refusals : list of str
+        What f raised away from the point, where it is not defined then: the first few, in words.
     evaluations, calls : int
     watch : Silent
         Who is told of evaluations.
@@ -109,7 +115,7 @@ class Primal:
     Raises
     ------
     UsageError
-        If something cannot be differentiated, or the point holds nan or infinity.
+        If something cannot be differentiated, or the point holds nan or infinity that f does not ignore.
     """
 
     def __init__(
@@ -145,6 +151,7 @@ class Primal:
         self.calls = 0
         self.watch = _progress.current()
         self.changed: list[str] = []
+        self.refusals: list[str] = []
 
         differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
         self._structure = differentiated.structure
@@ -157,8 +164,8 @@ class Primal:
         if not any(leaf.size for leaf in self.leaves):
             what = "every differentiated array is empty" if self.leaves else "there is no array or float in it"
             raise UsageError(f"nothing to differentiate in `{', '.join(self.roots)}`: {what}.")
-        self.point = self.layout.point
         self._require_finite()
+        self.point = self.layout.point
         self.keys = tuple(owner.keys for owner in self.layout.owners)
         self._makers = self.layout.makers([leaf.start for leaf in self.leaves])
 
@@ -176,13 +183,21 @@ class Primal:
         self.is_vector = is_vector
         self.together = together
         self._outputs: Outputs | None = None
-        self._values_at_point: Vector | None = None
+        # Values at the point that nobody has had yet.
+        self._fetched: list[Vector] = []
+        # Whether f was called at the point last; whether a claim is called without that; of what this is the gradient.
+        self.is_fresh = False
+        self.stands_alone = self.deferred is not None
+        self.parent: Primal | None = None
+        # Whether f is being called away from the point.
+        self.is_away = False
 
     def count(self, points: int = 1, calls: int = 1) -> None:
         """Count evaluations of f."""
         self.watch.evaluated(points)
         self.evaluations += points
         self.calls += calls
+        self.is_fresh = False
 
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
@@ -190,7 +205,12 @@ class Primal:
 
     def tangent(self, v: Vector) -> Any:
         """Put a flat vector (n,) into the structure of what is differentiated: fresh arrays of the leaves' kinds."""
-        trees = self._structure.unflatten(self.make(v.copy()))
+        v = v.copy()
+        makers = self._makers
+        for i, entries in self.layout.left_out.items():
+            v[self.leaves[i].start + entries] = 0.0
+            makers = self.layout.makers([leaf.start for leaf in self.leaves], filled=False)
+        trees = self._structure.unflatten([make(v) for make in makers])
         return tuple(trees) if self.is_tuple else trees[0]
 
     def suffix(self, i: int) -> str:
@@ -231,9 +251,9 @@ class Primal:
 
     def output_values(self) -> Vector:
         """Evaluate f at the point itself, once for all callers that only look at it: (m,), nan where not finite."""
-        if self._values_at_point is None:
-            self._values_at_point = self._evaluate()
-        return self._values_at_point
+        if not self._fetched:
+            self._fetched.append(self._evaluate())
+        return self._fetched[0]
 
     def is_finite_at(self, point: Vector) -> bool:
         """Whether f can be evaluated at another flat point, and is finite there."""
@@ -241,14 +261,31 @@ class Primal:
         try:
             with np.errstate(all="ignore"):
                 values = self.read(self.f(*self.arguments(self.make(point.copy()))))
-        except Exception:
+        except Exception as error:
+            if is_from_handler(error):
+                raise
             return False
         return bool(np.isfinite(values).all())
 
     def next_output_values(self) -> Vector:
         """Return what `output_values` has fetched if nobody has had it yet, else evaluate f there again."""
-        values, self._values_at_point = self.output_values(), None
+        values = self.output_values()
+        del self._fetched[0]
         return values
+
+    def look(self, *, anew: bool = False) -> None:
+        """See that f was called at the point last, as layers ask for that keep in `forward` what `backward` needs.
+
+        What it returns serves the next look at f's noise.
+
+        Parameters
+        ----------
+        anew : bool
+            Call it even if it was.
+        """
+        of = self if self.parent is None else self.parent
+        if not of.stands_alone and (anew or not of.is_fresh):
+            of._fetched.append(of._evaluate())
 
     def _evaluate(self) -> Vector:
         self.count()
@@ -257,9 +294,48 @@ class Primal:
         except FunctionError:
             raise
         except Exception as error:
+            if is_from_handler(error):
+                raise
+            if self.layout.left_out:
+                raise self._not_finite() from error
             raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
         self._note_changes(changed)
+        self.is_fresh = True
+        values = self.read(returned)
+        if self.layout.left_out and not np.isfinite(values).all():
+            raise self._not_finite()
+        return values
+
+    def elsewhere(self, values: Sequence[Any], where: str) -> Vector | None:
+        """Evaluate f away from the point, at leaves in the structure's order: as `read`, None where it is not defined.
+
+        Raises
+        ------
+        FunctionError
+            If memory did not suffice (chained), or f returns no real number.
+        """
+        try:
+            self.is_away = True
+            returned = self.f(*self.arguments(values))
+        except FunctionError:
+            raise
+        except OutsideError:
+            return None
+        except Exception as error:
+            if is_from_handler(error):
+                raise
+            if is_out_of_memory(error):
+                raise FunctionError(raised(self.short_name, error, where)) from error
+            self.refused(error, where)
+            return None
+        finally:
+            self.is_away = False
         return self.read(returned)
+
+    def refused(self, error: Exception, where: str) -> None:
+        """Remember what f raised away from the point."""
+        if len(self.refusals) < REFUSALS:
+            self.refusals.append(raised(self.short_name, error, where))
 
     def read(self, returned: Any) -> Vector:
         """Return what f returned as a private vector (m,); nan where it is not finite.
@@ -308,20 +384,30 @@ class Primal:
     def _note_changes(self, paths: Sequence[str]) -> None:
         self.changed += [path for path in paths if path not in self.changed]
 
-    def claim(self, function: Callable[..., Any], keyword: str) -> tuple[Any, list[str]]:
-        """Call the claim at the point; return what it returned and the paths of what it changed in place.
+    def claim(self, function: Callable[..., Any], keyword: str, *, anew: bool = False) -> tuple[Any, list[str]]:
+        """Call the claim, right after f, at the point: a copy of what it returned, and paths of what it changed.
+
+        Parameters
+        ----------
+        anew : bool
+            Whether f is called even if it was at the point last.
 
         Raises
         ------
         ClaimError
             If it raises (chained).
         """
+        self.look(anew=anew)
         try:
             self.release()
             with self.watch.during("evaluating the claim"):
                 self.watch.evaluated(0)
-                return self.call(function)
+                returned, changed = self.call(function)
+                # At once: it may be a buffer that the next call writes to.
+                return _backends.copied(returned), changed
         except Exception as error:
+            if is_from_handler(error):
+                raise
             raise ClaimError(raised(keyword, error, "at the point")) from error
 
     def buffer(self) -> Vector | None:
@@ -385,10 +471,17 @@ class Primal:
             self._arguments[i] = tree
 
     def _require_finite(self) -> None:
-        if all(bool(np.isfinite(self.point[leaf.start : leaf.stop]).all()) for leaf in self.leaves):
+        """Leave entries that are not finite out, if others are; f must ignore them."""
+        point = self.layout.point
+        if all(bool(np.isfinite(point[leaf.start : leaf.stop]).all()) for leaf in self.leaves):
             return
-        flat = int(np.flatnonzero(~np.isfinite(self.point))[0])
-        raise UsageError(f"the point must be finite, but `{self.place(flat)}` is {self.point[flat]}.")
+        flat = np.flatnonzero(~np.isfinite(np.asarray(point)))
+        self._first_odd = f"`{self.place(int(flat[0]))}` is {point[int(flat[0])]}"
+        if len(flat) == len(point) or not self.layout.leave_out():
+            raise self._not_finite()
+
+    def _not_finite(self) -> UsageError:
+        return UsageError(f"the point must be finite where f depends on it, but {self._first_odd}.")
 
     def place(self, flat: int) -> str:
         """An entry of the flat point as Python source: ``params['W2'][1, 3]``."""

@@ -9,13 +9,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from gradproof._backends import Matrix, Vector
-from gradproof._errors import FunctionError
 from gradproof._leaf import Leaf as Leaf
 from gradproof._leaf import relaid
 from gradproof._line import lowest_bit
 from gradproof._pieces import is_large, joined, moved
 from gradproof._primal import Primal as Primal
-from gradproof._primal import raised
 
 # How far leaves of low precision landed beside the point that was asked for: (slice of the flat vector, distances).
 Moved: TypeAlias = "Sequence[tuple[slice, Vector]]"
@@ -118,7 +116,7 @@ class Problem:
     primal : Primal
     name, reproducer : str
     leaves : tuple of Leaf
-        The measured leaves, in the user's order; the others stay where they are.
+        The measured leaves, in the user's order; the others stay where they are. `measured` are their indices.
     point, claim : ndarray of float64, shape (n,)
     eps : float
         Coarsest machine epsilon among the measured leaves' dtypes.
@@ -144,7 +142,7 @@ class Problem:
         self._cotangent = None if cotangent is None else _Cotangent(cotangent, primal.output_values())
         self._samples = samples
         self._visits = 0
-        measured = sorted(claims)
+        self.measured = measured = tuple(sorted(claims))
         self.leaves = relaid(primal.leaves[i] for i in measured)
         pieces = [primal.point[primal.leaves[i].start : primal.leaves[i].stop] for i in measured]
         self.point = joined(pieces)
@@ -182,8 +180,7 @@ class Problem:
         Raises
         ------
         FunctionError
-            If f raises anything but ValueError or ArithmeticError, or returns no real number; at step 0, if it
-            raises at all.
+            If memory does not suffice, or f returns no real number; at step 0, if it raises at all.
         """
         return self.combined(*self.outputs(v, step))
 
@@ -234,16 +231,10 @@ class Problem:
         with np.errstate(all="ignore"):
             values = [make(buffer) for make in self._makers]
             beside = tuple((part, primal.layout.leaf_vector(values, i) - buffer[part]) for part, i in self._rounded)
-            try:
-                returned = primal.f(*primal.arguments(values))
-            except (ValueError, ArithmeticError):
-                size = primal.outputs.size if primal.is_vector else 1
-                return np.full(size, math.nan), beside
-            except FunctionError:
-                raise
-            except Exception as error:
-                raise FunctionError(raised(primal.short_name, error, where)) from error
-        return primal.read(returned), beside
+            found = primal.elsewhere(values, where)
+        if found is None:
+            found = np.full(primal.outputs.size if primal.is_vector else 1, math.nan)
+        return found, beside
 
     def visit_many(self, points: Points, part: slice) -> tuple[Matrix, MovedRows, tuple[bool, ...]] | None:
         """Evaluate f at some of many points in one call.

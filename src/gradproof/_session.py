@@ -110,8 +110,13 @@ class Session:
         journal: str | os.PathLike[str] | None = None,
     ) -> None:
         given = {"grad": grad, "jac": jac, "vjp": vjp, "jvp": jvp, "hess": hess, "hvp": hvp}
-        self._claims = {keyword: claim for keyword, claim in given.items() if claim is not None}
-        self._args = args
+        self._claims = {
+            keyword: claim if callable(claim) else _backends.copied(claim)
+            for keyword, claim in given.items()
+            if claim is not None
+        }
+        # The check is run anew after every `tell`: what the caller does with his arrays in between is no part of it.
+        self._args = args = _backends.copied(args)
         self._journal = _journal(journal)
         seed = None if self._journal is None else self._journal.seed
         self.seed: int = _check.draw_seed(seed if rng is None else rng)
@@ -165,7 +170,7 @@ class Session:
         A point may come more than once: f is evaluated again where it must show whether it is deterministic. The list
         is empty when the session is done.
         """
-        return [_copied(point) for point in self._values.pending]
+        return [_backends.copied(point) for point in self._values.pending]
 
     def tell(self, values: Sequence[Any]) -> None:
         """Take the values of f at all points asked for, in their order, and go on.
@@ -282,7 +287,7 @@ class _Values(Deferred):
             if value is None:
                 raise ArithmeticError("the run failed (None was told)")
             return value.copy() if value.shape else value[()]
-        self.pending.append(_copied(point))
+        self.pending.append(_backends.copied(point))
         if not self._is_gathering or self._shape is None:
             raise Unanswered
         return np.full(self._shape, math.nan)[()]
@@ -331,11 +336,3 @@ def _digest(point: Any) -> str:
         found.update(str((array.dtype, array.shape)).encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
-
-
-def _copied(point: Any) -> Any:
-    return optree.tree_map(_copied_leaf, point, none_is_leaf=True, namespace="gradproof")
-
-
-def _copied_leaf(leaf: Any) -> Any:
-    return _backends.of(leaf).working_copy(leaf) if _backends.is_array(leaf) else leaf

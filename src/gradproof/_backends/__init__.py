@@ -10,6 +10,8 @@ import importlib
 import sys
 from typing import Any, Protocol, cast
 
+import optree
+
 from gradproof._backends import _numpy
 from gradproof._backends._numpy import Array as Array
 from gradproof._backends._numpy import Maker as Maker
@@ -105,6 +107,19 @@ def _backend(name: str) -> Backend:
 def is_array(value: object) -> bool:
     """Whether `value` is an array of any library that is known here."""
     return of(value).is_array(value)
+
+
+def copied(tree: Any) -> Any:
+    """Return a tree with copies of its arrays, which nobody else can change; sparse matrices are copied, too."""
+    if is_array(tree):
+        return of(tree).working_copy(tree)
+    return optree.tree_map(_copied_leaf, tree, none_is_leaf=True, namespace="gradproof")
+
+
+def _copied_leaf(leaf: Any) -> Any:
+    if is_array(leaf):
+        return of(leaf).working_copy(leaf)
+    return leaf.copy() if hasattr(leaf, "tocoo") and hasattr(leaf, "copy") else leaf
 
 
 def same_bits(one: Any, other: Any) -> bool:

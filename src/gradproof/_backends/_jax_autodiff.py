@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradproof._away import is_from_handler
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
@@ -177,6 +178,8 @@ class Packed:
         except FunctionError:
             raise
         except Exception as error:
+            if is_from_handler(error):
+                raise
             raise FunctionError(f"`{self.name}` raised {type(error).__name__} at the point itself: {error}") from error
 
     def run(self, *arguments: Any) -> Arrays:

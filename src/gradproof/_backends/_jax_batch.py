@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradproof._away import is_from_handler
 from gradproof._backends._jax_compile import agree
 
 Arrays = tuple[jax.Array, ...]
@@ -46,7 +47,9 @@ class Batched:
         try:
             together = compiled(*(jnp.stack([leaf] * SIZES[0]) for leaf in leaves))
             is_same = agree(run(*arguments), tuple(output[-1] for output in together))
-        except Exception:
+        except Exception as error:
+            if is_from_handler(error):
+                raise
             return None
         return cls(compiled, [leaf.dtype for leaf in leaves]) if is_same else None
 

@@ -20,6 +20,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends, _tree
+from gradproof._away import is_from_handler
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State, find_modules
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
@@ -148,7 +149,7 @@ class TorchAutodiff:
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 return torch.func.vmap(at_one, in_dims=axes, randomness="same")(*leaves)
         except Exception as error:
-            if out_of_memory(error):
+            if out_of_memory(error) or is_from_handler(error):
                 raise
             return None
 
@@ -275,6 +276,8 @@ class TorchAutodiff:
             self.updated = self.state.changed(before)
             is_well = True
         except Exception as error:
+            if is_from_handler(error):
+                raise
             name = getattr(self._f, "__name__", type(self._f).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:

@@ -85,6 +85,7 @@ class Around:
             found["reference"] = Trusted(primal, self.reference, claims, cotangent, is_vector=is_vector)
         is_numpy = all(not _backends.is_array(o.value) or isinstance(o.value, np.ndarray) for o in primal.origins)
         is_plain = is_numpy and not primal.layout.is_complex and not is_large(primal.point)
+        is_plain = is_plain and not primal.layout.left_out
         if self.has_witnesses and eps == EPS64 and is_plain and primal.deferred is None:
             found["complex"] = ComplexStep(primal, sorted(claims), leaves, cotangent)
         return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from gradproof._leaf import Leaf, relaid
 from gradproof._primal import Primal
 from gradproof._prove._collect import MIX
 from gradproof._report import Finding, Severity
+
+if TYPE_CHECKING:
+    from gradproof._claims._repeats import Repeats
 
 Vector: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
@@ -71,6 +74,8 @@ class Claimed:
         self.reduced = False
         # Rows stand for several outputs together.
         self.mixed = False
+        # Whether a call needs a call of f of its own before it.
+        self.anew = False
         self._flat: set[int] = set()
         self._product: Callable[[Vector], Vector] | None = None
 
@@ -78,6 +83,11 @@ class Claimed:
     def by_index(self) -> bool:
         """Whether the claim is something with entries, such as ``jac[3, 7]``, and not a product."""
         return self.keyword in ("jac", "hess")
+
+    @property
+    def whole(self) -> bool:
+        """Whether no leaf has been left out."""
+        return not self.judged.set_aside and not self.judged.undecided
 
     def measure(self, leaves: Sequence[int]) -> None:
         """Settle which leaves are measured."""
@@ -103,6 +113,43 @@ class Claimed:
         """A vector (n,) leaf by leaf, by index in ``primal.leaves``."""
         return {i: gradient[leaf.start : leaf.stop] for i, leaf in zip(self.measured, self.leaves, strict=True)}
 
+    def fetch(self, cotangents: Iterable[Vector]) -> None:
+        """Ask for some products in a row: all of them share one call of f."""
+        if self.matrix is None and not self.primal.stands_alone:
+            for u in cotangents:
+                self.pull(u)
+
+    def twice(self, repeats: Repeats | None, one: Judged, ask: Callable[[bool], Judged], u: Vector | None) -> None:
+        """Ask for the same as before, and note what a different answer says of the claim.
+
+        It shares the call of f with the one before; where it raises, or says something else, it gets a call of its own,
+        and if that helps, so does every other call.
+
+        Parameters
+        ----------
+        repeats : Repeats or None
+            None asks for nothing.
+        one : Judged
+            The answer.
+        ask : callable
+            ``ask(anew) -> answer``.
+        u : ndarray (m,) or None
+            The cotangent.
+        """
+        if repeats is None or not one.gradients:
+            return
+        primal = self.primal
+        try:
+            other = ask(False)
+        except ClaimError:
+            other = None
+        if (other is None or repeats.differ(primal, one, other)) and not primal.stands_alone:
+            other = ask(True)
+            self.anew = not repeats.differ(primal, one, other)
+        if other is None:
+            other = ask(False)
+        repeats.settle(primal, one, lambda: ask(True), other, u)
+
     def densify(self, *, everything: bool = False) -> bool:
         """Ask for every row where that is affordable, or `everything` is wanted; whether the matrix is known now."""
         m, n = self.primal.outputs.size, self.columns
@@ -114,6 +161,17 @@ class Claimed:
     def columns(self) -> int:
         """Entries of the measured leaves, n."""
         return self.leaves[-1].stop if self.leaves else 0
+
+    def leave(self, leaves: Iterable[int]) -> None:
+        """Measure all but some leaves."""
+        kept = [i for i in self.measured if i not in set(leaves)]
+        columns = [
+            np.arange(leaf.start, leaf.stop) for i, leaf in zip(self.measured, self.leaves, strict=True) if i in kept
+        ]
+        where = np.concatenate([np.zeros(0, dtype=np.intp), *columns])
+        self.matrix = None if self.matrix is None else self.matrix[:, where]
+        self.pattern = None if self.pattern is None else self.pattern[:, where]
+        self.measure(kept)
 
     def place(self, i: int | None, j: int) -> tuple[str, tuple[int, ...], str]:
         """Where entry (i, j) stands: path, index and what else there is to say; i is None for all rows."""
@@ -187,10 +245,10 @@ class Claimed:
         self.judged.set_aside.update(dict.fromkeys(self.measured, "set aside: not linear"))
         self.measure(())
 
-    def call(self, function: Function, keyword: str) -> Any:
+    def call(self, function: Function, keyword: str, *, anew: bool = False) -> Any:
         """Call the user's claim at the point, count it, and note what it changes."""
         self.calls += 1
-        returned, changed = self.primal.claim(function, keyword)
+        returned, changed = self.primal.claim(function, keyword, anew=anew or self.anew)
         self.changed += [path for path in changed if path not in self.changed]
         return returned
 
@@ -325,8 +383,8 @@ def _declared(operator: Any, shape: tuple[int, int]) -> NDArray[np.bool_] | None
 # --------------------------------------------------------------------------------------------------- vjp and hvp
 
 
-def ask_vjp(primal: Primal, vjp: Function, first: Vector) -> Claimed:
-    """Take a `vjp`: ``vjp(cotangent, *args)`` in the structure of what is differentiated."""
+def ask_vjp(primal: Primal, vjp: Function, first: Vector, repeats: Repeats | None = None) -> Claimed:
+    """Take a `vjp`: ``vjp(cotangent, *args)`` in the structure of what is differentiated; ask for `first` twice."""
 
     def product(u: Vector) -> tuple[Function, Callable[[], bool]]:
         handed = primal.outputs.tree(u)
@@ -335,36 +393,45 @@ def ask_vjp(primal: Primal, vjp: Function, first: Vector) -> Claimed:
             lambda: bool(np.array_equal(primal.outputs.read(handed), primal.outputs.rounded(u))),
         )
 
-    return _ask_product(Claimed("vjp", primal, [""] * len(primal.outputs.origins)), product, first)
+    return _ask_product(Claimed("vjp", primal, [""] * len(primal.outputs.origins)), product, first, repeats)
 
 
-def ask_hvp(primal: Primal, base: Primal, hvp: Function, first: Vector) -> Claimed:
-    """Take an `hvp`: ``hvp(vector, *args)``; `primal` is the gradient of `base`'s function."""
+def ask_hvp(primal: Primal, base: Primal, hvp: Function, first: Vector, repeats: Repeats | None = None) -> Claimed:
+    """Take an `hvp`: ``hvp(vector, *args)``; `primal` is the gradient of `base`'s function; ask for `first` twice."""
 
     def product(u: Vector) -> tuple[Function, Callable[[], bool]]:
         handed = base.tangent(u)
         return lambda *args: hvp(handed, *args), lambda: True
 
-    return _ask_product(Claimed("hvp", primal, [""] * len(primal.outputs.origins)), product, first)
+    return _ask_product(Claimed("hvp", primal, [""] * len(primal.outputs.origins)), product, first, repeats)
 
 
 def _ask_product(
-    claimed: Claimed, prepare: Callable[[Vector], tuple[Function, Callable[[], bool]]], first: Vector
+    claimed: Claimed,
+    prepare: Callable[[Vector], tuple[Function, Callable[[], bool]]],
+    first: Vector,
+    repeats: Repeats | None,
 ) -> Claimed:
     primal, keyword = claimed.primal, claimed.keyword
 
-    def ask(u: Vector) -> Judged:
+    def answer(u: Vector, anew: bool) -> Judged:
         function, is_unchanged = prepare(u)
-        returned = claimed.call(function, keyword)
+        returned = claimed.call(function, keyword, anew=anew)
         word = "the cotangent" if keyword == "vjp" else "the vector"
         if not is_unchanged() and word not in claimed.changed:
             claimed.changed.append(word)
-        judged = _contracts.judge_claim(primal, returned, keyword)
+        return _contracts.judge_claim(primal, returned, keyword)
+
+    def ask(u: Vector) -> Judged:
+        judged = answer(u, anew=False)
         claimed.note(judged.findings)
         return judged
 
-    judged = ask(first)
+    judged = answer(first, anew=False)
+    claimed.twice(repeats, judged, lambda anew: answer(first, anew), first)
+    claimed.note(judged.findings)
     claimed.judged.set_aside.update(judged.set_aside)
+    claimed.judged.undecided.update(judged.undecided)
     claimed.judged.empty = judged.empty
     claimed.measure(sorted(judged.gradients))
     known = {first.tobytes(): judged}
@@ -390,7 +457,14 @@ def _ask_product(
 # ----------------------------------------------------------------------------------------------------------- jvp
 
 
-def ask_jvp(primal: Primal, jvp: Function, tangents: Matrix, *, reduced: Primal | None = None) -> Claimed:
+def ask_jvp(
+    primal: Primal,
+    jvp: Function,
+    tangents: Matrix,
+    *,
+    reduced: Primal | None = None,
+    repeats: Repeats | None = None,
+) -> Claimed:
     """Take a `jvp`: ``jvp(tangents, *args)`` in the structure of what f returns.
 
     Parameters
@@ -401,10 +475,19 @@ def ask_jvp(primal: Primal, jvp: Function, tangents: Matrix, *, reduced: Primal 
         The columns are the tangents that are asked for; the claim is the matrix (m, q) of the answers.
     reduced : Primal, optional
         f as a function of the weights of these tangents; None where they are the unit vectors.
+    repeats : Repeats, optional
+        Asks for the first of them twice.
     """
     claimed = Claimed("jvp", primal if reduced is None else reduced, [""] * len(primal.outputs.origins))
     claimed.reduced = reduced is not None
-    answers = [push(claimed, primal, jvp, np.ascontiguousarray(column)) for column in tangents.T]
+    columns = [np.ascontiguousarray(column) for column in tangents.T]
+    answers = [push(claimed, primal, jvp, columns[0])]
+    if repeats is not None and answers[0] is not None:
+        _push_again(claimed, primal, jvp, columns[0], answers[0], repeats)
+        if claimed.judged.undecided or claimed.judged.set_aside:
+            claimed.judged.empty = [i for i, leaf in enumerate(claimed.primal.leaves) if not leaf.size]
+            return claimed
+    answers += [push(claimed, primal, jvp, column) for column in columns[1:]]
     if any(answer is None for answer in answers):
         whole = "set aside: the jvp could not be read"
         claimed.judged.set_aside = dict.fromkeys(range(len(primal.leaves)), whole)
@@ -415,12 +498,30 @@ def ask_jvp(primal: Primal, jvp: Function, tangents: Matrix, *, reduced: Primal 
     return claimed
 
 
-def push(claimed: Claimed, primal: Primal, jvp: Function, v: Vector) -> Vector | None:
+def _push_again(claimed: Claimed, primal: Primal, jvp: Function, v: Vector, one: Vector, repeats: Repeats) -> None:
+    """Ask for a jvp along the same tangent as before, and note what a different answer says of the claim."""
+    try:
+        other = push(claimed, primal, jvp, v)
+    except ClaimError:
+        other = None
+    if (other is None or repeats.differ_in_outputs(primal, one, other)) and not primal.stands_alone:
+        other = push(claimed, primal, jvp, v, anew=True)
+        claimed.anew = other is not None and not repeats.differ_in_outputs(primal, one, other)
+    if other is None:
+        # What it cannot be read for has been noted.
+        claimed.judged.set_aside.update(
+            dict.fromkeys(range(len(primal.leaves)), "set aside: the jvp could not be read")
+        )
+        return
+    repeats.settle_outputs(primal, claimed.judged, v, one, other, lambda: push(claimed, primal, jvp, v, anew=True))
+
+
+def push(claimed: Claimed, primal: Primal, jvp: Function, v: Vector, *, anew: bool = False) -> Vector | None:
     """Jvp along one tangent (n,), as a flat vector (m,); None where it cannot be read."""
     handed = primal.tangent(v)
     outputs = primal.outputs
     claimed.calls += 1
-    returned, changed = primal.claim(lambda *args: jvp(handed, *args), "jvp")
+    returned, changed = primal.claim(lambda *args: jvp(handed, *args), "jvp", anew=anew or claimed.anew)
     claimed.changed += [path for path in changed if path not in claimed.changed]
     judged = _contracts.judge_tree(
         returned,

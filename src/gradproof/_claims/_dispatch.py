@@ -8,7 +8,7 @@ from typing import Any
 from gradproof import _contracts, _prove
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
-from gradproof._claims._result import Result
+from gradproof._claims._result import Result, find_refusals
 from gradproof._errors import UsageError
 from gradproof._primal import Primal
 
@@ -65,6 +65,7 @@ def prove_claims(
             evaluations=primal.evaluations,
             calls=primal.calls,
             claim_calls=proof.claim_calls,
+            beside=find_refusals(proof.verdict, primal),
         )
     # Imported here: a third of our import time, which checks of gradients need not pay.
     from gradproof._claims._others import prove_others

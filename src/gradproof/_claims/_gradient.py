@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
+from gradproof._claims._repeats import Repeats
 from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
@@ -37,15 +38,15 @@ def prove_gradient(
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
         return undefined(primal, options, findings=findings, keyword=keyword)
-    changed: list[str] = []
-    if not is_value:
-        claim, changed = primal.claim(claim, keyword)
-    judged = _contracts.judge_claim(primal, claim, keyword)
+    if is_value:
+        judged, changed, calls = _contracts.judge_claim(primal, claim, keyword), list[str](), 0
+    else:
+        judged, changed, calls = _asked(primal, claim, keyword, options, around)
     findings += judged.findings
     results = unmeasured(primal, judged)
     outcome: _prove.Outcome | None = None
     if judged.gradients:
-        problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=int(not is_value))
+        problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=calls)
         measured = sorted(judged.gradients)
         lower, upper = around.sides(primal, measured)
         directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
@@ -69,7 +70,7 @@ def prove_gradient(
         eps=eps,
         rtol=None if outcome is None else outcome.rtol,
         max_bound=None if outcome is None else outcome.max_bound,
-        claim_calls=int(not is_value),
+        claim_calls=calls,
         level=None if outcome is None else outcome.level,
     )
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
@@ -77,6 +78,29 @@ def prove_gradient(
     if any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings):
         return dataclasses.replace(proved, suggestion=_another_point(primal, options.seed, around.bounds))
     return proved
+
+
+def _asked(
+    primal: Primal, claim: Callable[..., Any], keyword: str, options: _prove.Options, around: Around
+) -> tuple[_contracts.Judged, list[str], int]:
+    """Call a gradient, and once more: what it says, what it has changed, and how often it was called.
+
+    Each call has a call of f of its own before it: these are the two looks at f(x) that tell whether f is random.
+    """
+    changed: dict[str, None] = {}
+    calls = 0
+
+    def ask() -> _contracts.Judged:
+        nonlocal calls
+        returned, paths = primal.claim(claim, keyword, anew=calls > 0)
+        calls += 1
+        changed.update(dict.fromkeys(paths))
+        return _contracts.judge_claim(primal, returned, keyword)
+
+    judged = ask()
+    if options.repeats and judged.gradients:
+        Repeats(keyword=keyword, options=options, around=around).settle(primal, judged, ask, ask())
+    return judged, list(changed), calls
 
 
 def _as_complex(

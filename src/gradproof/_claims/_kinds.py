@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _backends, _contracts, _progress, _prove
+from gradproof._away import OutsideError, is_from_handler
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import (
     COLUMNS,
@@ -24,10 +25,11 @@ from gradproof._claims._claimed import (
     random_tangents,
     read_jacobian,
 )
-from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
+from gradproof._claims._cotangents import ALONE, Cotangents, rounding, spread, steadied
 from gradproof._claims._gradient import undefined
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
+from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._errors import UsageError
 from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
@@ -36,6 +38,7 @@ from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 Function = Callable[..., Any]
 
 # Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
@@ -62,6 +65,10 @@ class Task:
     around: Around
     values: Mapping[str, bool]
     reproducer: str
+
+    def repeats(self, keyword: str) -> Repeats | None:
+        """What holds two answers of a claim against each other; None where it is called once."""
+        return Repeats(keyword=keyword, options=self.options, around=self.around) if self.options.repeats else None
 
     def precision(self, probe: Probe) -> float:
         """What products of the claim may be off by in rounding, relative."""
@@ -94,21 +101,53 @@ def prove_hess(task: Task, claim: Any, base: Primal) -> Proved:
 
 def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = None) -> Proved:
     primal = task.primal
-    calls, changed = 0, list[str]()
-    if not task.values[keyword]:
-        calls = 1
-        claim, changed = primal.claim(claim, keyword)
-    claimed = read_jacobian(primal, claim, keyword, base)
-    claimed.calls += calls
-    claimed.changed += changed
+    claimed = (
+        read_jacobian(primal, claim, keyword, base)
+        if task.values[keyword]
+        else ask_matrix(primal, claim, keyword, task.repeats(keyword), base)
+    )
     probe = Probe(primal, claimed.measured, task.options.seed, around=task.around) if claimed.measured else None
-    if keyword == "hess" and claimed.matrix is not None and probe is not None and not claimed.judged.set_aside:
+    if keyword == "hess" and claimed.matrix is not None and probe is not None and claimed.whole:
         size = natural_sizes(primal, claimed.measured)
         broken = _contracts.check_symmetric(
             keyword, claimed.matrix, size, task.precision(probe), lambda i, j: claimed.place(i, j)[0]
         )
         claimed.note([] if broken is None else [broken])
     return _finish(task, claimed, probe)
+
+
+def ask_matrix(
+    primal: Primal, claim: Function, keyword: str, repeats: Repeats | None, base: Primal | None = None
+) -> Claimed:
+    """Call a `jac` or `hess`, and once more, and take what it returns."""
+
+    def read(*, anew: bool) -> Claimed:
+        returned, changed = primal.claim(claim, keyword, anew=anew)
+        claimed = read_jacobian(primal, returned, keyword, base)
+        claimed.calls += 1
+        claimed.changed += changed
+        return claimed
+
+    claimed = read(anew=False)
+    if repeats is None or claimed.matrix is None:
+        return claimed
+
+    def ask() -> Matrix:
+        again = read(anew=True)
+        claimed.calls += again.calls
+        claimed.changed += [path for path in again.changed if path not in claimed.changed]
+        claimed.note(of_second_call(claimed.judged.findings, again.judged.findings))
+        assert claimed.matrix is not None
+        # What the second call lacks has its finding.
+        same = again.matrix is not None and again.measured == claimed.measured
+        return again.matrix if same and again.matrix is not None else claimed.matrix
+
+    judged = repeats.settle_matrix(primal, claimed.matrix, ask, claimed.pieces)
+    claimed.note(judged.findings)
+    claimed.judged.set_aside.update(judged.set_aside)
+    claimed.judged.undecided.update(judged.undecided)
+    claimed.leave([*judged.set_aside, *judged.undecided])
+    return claimed
 
 
 def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved:
@@ -123,13 +162,14 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
     if rows is not None and 1 < primal.outputs.size <= (EVERYTHING if everything else ROWS):
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
-        claimed = ask_vjp(primal, vjp, u)
+        claimed = ask_vjp(primal, vjp, u, task.repeats("vjp"))
         if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE):
             return _finish(task, claimed, None)
     first, second, probe = _first_cotangents(task)
-    claimed = ask_vjp(primal, vjp, first)
+    claimed = ask_vjp(primal, vjp, first, task.repeats("vjp"))
     if _check_linear(task, claimed, first, second, probe):
         _check_by_output(task, claimed, first, probe)
+        _fetch_few(claimed)
     return _finish(task, claimed, probe)
 
 
@@ -154,6 +194,10 @@ def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int) -> bool:
     if found is None:
         return False
     matrix = np.asarray(_backends.of(found).as_numpy(found))
+    if primal.layout.left_out:
+        matrix = matrix.copy()
+    for i, entries in primal.layout.left_out.items():
+        matrix[:, primal.leaves[i].start + entries] = 0.0
     if len(claimed.measured) < len(primal.leaves):
         matrix = np.concatenate(
             [matrix[:, primal.leaves[i].start : primal.leaves[i].stop] for i in claimed.measured], axis=1
@@ -175,13 +219,21 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
     """Prove or refute an hvp against the gradient function, which is the task's f."""
     primal = task.primal
     first, second, probe = _first_cotangents(task)
-    claimed = ask_hvp(primal, base, hvp, first)
+    claimed = ask_hvp(primal, base, hvp, first, task.repeats("hvp"))
     if _check_linear(task, claimed, first, second, probe):
         size = natural_sizes(primal, claimed.measured)
         pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
         broken = _contracts.check_symmetric_product("hvp", pairs, size, task.precision(probe))
         claimed.note([] if broken is None else [broken])
+        _fetch_few(claimed)
     return _finish(task, claimed, probe)
+
+
+def _fetch_few(claimed: Claimed) -> None:
+    """Ask for the rows of few outputs, each of which is proved by itself, while f was called at the point last."""
+    m = claimed.primal.outputs.size
+    if m <= ALONE:
+        claimed.fetch(np.eye(m))
 
 
 def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
@@ -190,7 +242,7 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
     m = primal.outputs.size
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
     probe = Probe(primal, everything, task.options.seed, around=task.around)
-    if m <= 4:
+    if m <= ALONE:
         units = np.eye(m)
         return units[0], units[1 % m], probe
     rows = steadied(probe.rows(), task.precision(probe))
@@ -230,13 +282,13 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 3))))
     draws = generator.standard_normal((TANGENTS, n))
     if n <= COLUMNS or task.options.level == "entries":
-        claimed = ask_jvp(primal, jvp, np.eye(n))
+        claimed = ask_jvp(primal, jvp, np.eye(n), repeats=task.repeats("jvp"))
         tangents = np.eye(n)
     else:
         per_leaf = min(TANGENTS, max(LEAST_TANGENTS, ALL_TANGENTS // len(everything)))
         tangents, counts = random_tangents(primal.leaves, size, np.where(inward, np.abs(draws), draws), per_leaf)
         reduced, around = _along_tangents(primal, tangents, counts, task.around, inward)
-        claimed = ask_jvp(primal, jvp, tangents, reduced=reduced)
+        claimed = ask_jvp(primal, jvp, tangents, reduced=reduced, repeats=task.repeats("jvp"))
         delta = 1 - task.options.confidence
         options = dataclasses.replace(task.options, confidence=1 - delta / 2)
         task = dataclasses.replace(task, options=options, around=around)
@@ -291,7 +343,7 @@ def _along_tangents(
     def moved(weights: tuple[Any, ...]) -> Vector:
         moved = point + tangents @ np.concatenate(weights)
         if bounds is not None and not ((bounds[0] <= moved) & (moved <= bounds[1])).all():
-            raise ArithmeticError("outside the domain")
+            raise OutsideError
         return moved
 
     def along(*weights: Any) -> Any:
@@ -313,7 +365,7 @@ def _along_tangents(
         assert primal.together is not None
         points = point + np.concatenate(weights, axis=1) @ tangents.T
         if bounds is not None and not ((bounds[0] <= points) & (points <= bounds[1])).all():
-            raise ArithmeticError("outside the domain")
+            raise OutsideError
         arrays = primal.layout.stacked([points[:, leaf.start : leaf.stop] for leaf in primal.leaves], len(points))
         primal.count(len(points))
         return primal.together.call(*primal.arguments(arrays))
@@ -330,6 +382,7 @@ def _along_tangents(
     reduced.short_name = primal.short_name
     reduced.watch = _progress.SILENT  # `along` and the others tell
     reduced.deferred = primal.deferred
+    reduced.refusals = primal.refusals
     reduced.leaves = tuple(
         Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)
         for leaf, own, count in zip(primal.leaves, reduced.leaves, counts, strict=True)
@@ -396,15 +449,73 @@ def _aliases(primal: Primal) -> list[Finding]:
     return _contracts.find_aliases(primal.origins)
 
 
+class _Gradient:
+    """A gradient that is called at other points than f: right after f there, if it goes by what f has kept.
+
+    That it does is seen where it stands still, or raises, while its point moves, and does not once f was called.
+    """
+
+    TRIALS = 3
+
+    def __init__(self, primal: Primal, grad: Function) -> None:
+        self._primal, self._grad = primal, grad
+        self._after_f = False
+        self._trials = 0 if primal.stands_alone else self.TRIALS
+        self._at_point: Vector | None = None
+
+    def at(self, args: Sequence[Any], *, is_away: bool) -> Any:
+        """The gradient at a point, as it was returned."""
+        if not is_away:
+            self._primal.look()
+            returned = _backends.copied(self._grad(*args))
+            self._at_point = self._flat(returned)
+            return returned
+        if self._after_f:
+            return self._after(args)
+        try:
+            returned = _backends.copied(self._grad(*args))
+        except Exception as error:
+            if not self._trials or is_from_handler(error):
+                raise
+            self._trials -= 1
+            try:
+                returned = self._after(args)
+            except Exception:
+                raise error from None
+            self._after_f = True
+            return returned
+        if self._trials and self._stands_still(returned):
+            self._trials -= 1
+            again = self._after(args)
+            self._after_f = not self._stands_still(again)
+            return again
+        self._trials = 0
+        return returned
+
+    def _after(self, args: Sequence[Any]) -> Any:
+        self._primal.count()
+        self._primal.f(*_backends.copied(tuple(args)))
+        return _backends.copied(self._grad(*args))
+
+    def _stands_still(self, returned: Any) -> bool:
+        now = self._flat(returned)
+        return self._at_point is not None and now is not None and np.array_equal(now, self._at_point)
+
+    def _flat(self, returned: Any) -> Vector | None:
+        gradients = _contracts.judge_claim(self._primal, returned, "grad").gradients
+        return np.concatenate([np.ravel(gradients[i]) for i in sorted(gradients)]) if gradients else None
+
+
 def gradient_function(primal: Primal, grad: Function) -> Primal:
     """The user's gradient as a function with outputs in the order and shapes of the leaves.
 
     It is differentiated once more: its form has been judged before.
     """
     base = primal
+    asked = _Gradient(base, grad)
 
     def values(*args: Any) -> Any:
-        returned = grad(*args)
+        returned = asked.at(args, is_away=derived.is_away)
         judged = _contracts.judge_claim(base, returned, "grad")
         arrays = [
             judged.gradients.get(i, np.full(leaf.shape, math.nan) if leaf.size else np.zeros(leaf.shape))
@@ -418,4 +529,6 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
     setattr(values, "__wrapped__", base.f)  # noqa: B010  (names of arguments are read from the signature that it wraps)
     derived = Primal(values, base.given, base.given_wrt, name=primal.name, is_vector=True)
     derived.short_name = "grad"
+    derived.parent = base
+    derived.refusals = base.refusals
     return derived

@@ -252,7 +252,11 @@ class LinearProof:
         wrong: set[int],
     ) -> None:
         """Prove random cotangents of a group of outputs until the bounds on some leaves are narrow enough."""
-        for k in range(self.most if group.sum() > 1 else 1):
+        most = self.most if group.sum() > 1 else 1
+        for k in range(most):
+            if k % FIRST == 0:
+                some = range(k, min(k + FIRST, most))
+                self.claimed.fetch(self.primal.outputs.rounded(cotangents.draw(i, group)) for i in some)
             u = self.primal.outputs.rounded(cotangents.draw(k, group))
             number = 1 + k + MOST * g if self.apart else None
             if not self._shot(g, u, confidence, wrong, unit, samples, number=number):

@@ -27,6 +27,7 @@ from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, spread
 from gradproof._claims._linear import Probe, natural_sizes
 from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
 from gradproof._leaf import Leaf
 from gradproof._pieces import is_large
@@ -70,7 +71,8 @@ class _Proof:
         self.eps = probe.eps
         self.weights = _weights(np.abs(primal.output_values()), probe.rows())
         self._draw(COUNT if probe.eps < 1e-12 else COUNT_LOW)
-        self.claimed = ask_vjp(primal, vjp, self.cotangents[0])
+        repeats = Repeats(keyword="vjp", options=options, around=Around()) if options.repeats else None
+        self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)
         self.reduced = self._reduce()
 
     def _draw(self, count: int) -> None:
@@ -98,6 +100,7 @@ class _Proof:
         reduced = Primal(products, primal.given, primal.given_wrt, name=primal.name, names=primal.names, is_vector=True)
         reduced.short_name = primal.short_name
         reduced.watch = _progress.SILENT  # `products` tells
+        reduced.refusals = primal.refusals
         return reduced
 
     def run(self) -> Proved:
@@ -290,10 +293,10 @@ class _Proof:
             moved = primal.point.copy()
             moved[j] += step * max(abs(moved[j]), 1e-3)
             primal.count()
-            try:
-                values.append(primal.read(primal.f(*primal.arguments(primal.make(moved)))))
-            except (ValueError, ArithmeticError):
+            found = primal.elsewhere(primal.make(moved), "beside the point")
+            if found is None:
                 return ""
+            values.append(found)
         outputs = np.flatnonzero(values[0] != values[1])
         if not 0 < len(outputs) <= SHOWN:
             return ""

@@ -23,7 +23,7 @@ from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
-from gradproof._claims._result import Result
+from gradproof._claims._result import Result, find_refusals
 from gradproof._errors import ClaimError, GradproofError, UsageError
 from gradproof._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
@@ -192,6 +192,8 @@ def prove_modes(
         index = proofs.index(reverse)
         kept = tuple(one for one in reverse.findings if not (one.path in about and one.factor == 0))
         proofs[index] = dataclasses.replace(reverse, findings=kept)
+    for primal, proof in zip(primals, proofs, strict=True):
+        beside += find_refusals(proof.verdict, primal)
     result = Result(
         primal=primals[0],
         reproducer=reproducer,
@@ -292,4 +294,5 @@ class _Asked:
             together=together(function),
         )
         primal.short_name = self.name
+        primal.stands_alone = True  # the framework evaluates f itself
         return primal

@@ -20,10 +20,11 @@ from gradproof._claims._kinds import (
     prove_vjp,
 )
 from gradproof._claims._proved import Proved
-from gradproof._claims._result import Result
+from gradproof._claims._result import Result, find_refusals
 from gradproof._claims._second import prove_second
 from gradproof._errors import UsageError
 from gradproof._primal import Primal
+from gradproof._report import worst
 
 PROVE_FIRST = {"jac": prove_jac, "vjp": prove_vjp, "jvp": prove_jvp}
 
@@ -75,6 +76,7 @@ def prove_others(
         base = primal
         if is_vector:
             base = Primal(f, args, wrt, name=name, vectorized=vectorized)
+            base.refusals = primal.refusals
             others.append(base)
         gradient = _first_derivative(claims, first, values)
         readable = not proofs or not any(one.id in ("GP202", "GP304") for one in proofs[0].findings)
@@ -96,6 +98,7 @@ def prove_others(
         evaluations=primal.evaluations + sum(other.evaluations for other in others),
         calls=primal.calls + sum(other.calls for other in others),
         claim_calls=sum(proof.claim_calls for proof in proofs) + extra,
+        beside=find_refusals(worst(proof.verdict for proof in proofs), primal),
     )
 
 

@@ -10,7 +10,7 @@ from gradproof._contracts import Judged
 from gradproof._evidence import Evidence
 from gradproof._primal import Primal
 from gradproof._prove import Options
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,7 @@ def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: floa
 def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
     """Results of the leaves that the form of the claim has settled."""
     results = {i: leaf_result(primal, i, Verdict.WRONG, note) for i, note in judged.set_aside.items()}
+    results |= {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
     for i in judged.empty:
         results[i] = leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
     return results
@@ -94,6 +95,8 @@ def conclude(
         for result in (results[i] for i in sorted(results))
     )
     verdict = Verdict.INCONCLUSIVE if measured is None else measured
+    if any(finding.id == "GP306" and finding.severity is Severity.DOUBT for finding in findings):
+        verdict, reason = worst([verdict, Verdict.INCONCLUSIVE]), Reason.STOCHASTIC
     if any(finding.severity is Severity.ERROR for finding in findings):
         verdict = Verdict.WRONG
     limits = options.limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from gradproof import _contracts
 from gradproof._claims._proved import Proved
 from gradproof._evidence import Evidence
 from gradproof._primal import Primal
@@ -83,3 +84,10 @@ class Result:
     def suggestion(self) -> Any:
         """Another point, where a proof asks for one."""
         return next((proof.suggestion for proof in self.proofs if proof.suggestion is not None), None)
+
+
+def find_refusals(verdict: Verdict, primal: Primal) -> tuple[Finding, ...]:
+    """What f raised beside the point, where nothing could be told."""
+    if verdict is not Verdict.INCONCLUSIVE or not primal.refusals:
+        return ()
+    return (_contracts.find_refusals(primal.short_name, primal.refusals),)

@@ -24,10 +24,11 @@ from gradproof._claims._around import EPS64, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._gradient import undefined
-from gradproof._claims._kinds import Task, gradient_function
+from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import natural_sizes, sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._repeats import Repeats
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
 from gradproof._primal import Primal
@@ -79,20 +80,18 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     size = natural_sizes(primal, everything)
     eps = coarsest_eps(primal.leaves)
     draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
+    repeats = _repeats(task, shell, keyword, directions) if task.options.repeats else None
     if keyword == "hess":
-        calls, changed = 0, list[str]()
-        if not task.values[keyword]:
-            calls = 1
-            claim, changed = primal.claim(claim, keyword)
-        claimed = read_jacobian(shell, claim, keyword, primal)
-        claimed.calls += calls
-        claimed.changed += changed
-        if claimed.matrix is not None and not claimed.judged.set_aside:
+        if task.values[keyword]:
+            claimed = read_jacobian(shell, claim, keyword, primal)
+        else:
+            claimed = ask_matrix(shell, claim, keyword, repeats, primal)
+        if claimed.matrix is not None and claimed.whole:
             broken = _contracts.check_symmetric(keyword, claimed.matrix, size, eps, lambda i, j: claimed.place(i, j)[0])
             claimed.note([] if broken is None else [broken])
     else:
-        claimed = ask_hvp(shell, primal, claim, draws[0])
-        if claimed.measured and not claimed.judged.set_aside:
+        claimed = ask_hvp(shell, primal, claim, draws[0], repeats)
+        if claimed.measured and claimed.whole:
             pairs = [(u, claimed.pull(u)) for u in draws]
             broken = _contracts.check_linear(keyword, claimed.pull, pairs[0], pairs[1], size, eps)
             broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps)
@@ -102,7 +101,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     verdict: Verdict | None = None
     reason: Reason | None = None
     rtol, max_bound = tolerances(task, eps)
-    if claimed.measured and not claimed.judged.set_aside:
+    if claimed.measured and claimed.whole:
         steps, _ = sizes_and_sides(primal, everything, task.around)
         search = _Second(task, claimed, steps, directions, eps, rtol, max_bound)
         verdict, reason, measured = search.run()
@@ -128,6 +127,22 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         claim_calls=claimed.calls,
         level=task.options.level,
     )
+
+
+def _repeats(task: Task, shell: Primal, keyword: str, directions: Directions) -> Repeats:
+    """What holds two answers against each other, and against second differences of f where they differ."""
+    primal = task.primal
+    everything = tuple(range(len(primal.leaves)))
+    eps = coarsest_eps(primal.leaves)
+    rtol, max_bound = tolerances(task, eps)
+
+    def curve(v: Vector) -> tuple[float, float]:
+        search = _Second(
+            task, Claimed(keyword, shell, ()), natural_sizes(primal, everything), directions, eps, rtol, max_bound
+        )
+        return search.curvature(v)
+
+    return Repeats(keyword=keyword, options=task.options, around=task.around, curve=curve, accused=rtol)
 
 
 def tolerances(task: Task, eps: float) -> tuple[float, float]:
@@ -264,6 +279,10 @@ class _Second:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
         return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, witnesses_agree=agree)
+
+    def curvature(self, v: Vector) -> tuple[float, float]:
+        """v^T H v of f itself, and its bar."""
+        return self._curve(self.problem.evaluate, self.eps, v, 0.0, full=True)[:2]
 
     def _note(self, v: Vector, claimed: float, value: float, bar: float) -> None:
         """Keep it for the reader of the report."""

@@ -11,7 +11,10 @@ GP207   error     the second derivative is not symmetric
 GP208   error     the two products of a linear operator are not adjoint
 GP210   error     f changes its arguments in place
 GP211   error     the claim changes its arguments in place
+GP213   error     the claim remembers earlier calls (`gradproof._claims._repeats`)
 GP304   doubt     f is not finite at the point
+GP305   doubt     f is not defined around the point
+GP306   doubt     the claim is random (`gradproof._claims._repeats`)
 GP401   note      differentiated leaves share memory
 GP404   note      a gradient has another type, or a lower precision, than its leaf
 ======  ========  ============================================================
@@ -23,6 +26,7 @@ from gradproof._contracts._claim import is_value as is_value
 from gradproof._contracts._claim import judge_claim as judge_claim
 from gradproof._contracts._claim import judge_jacobian as judge_jacobian
 from gradproof._contracts._claim import judge_tree as judge_tree
+from gradproof._contracts._domain import find_refusals as find_refusals
 from gradproof._contracts._domain import find_undefined as find_undefined
 from gradproof._contracts._mutation import find_mutations as find_mutations
 from gradproof._contracts._products import check_adjoint as check_adjoint

@@ -32,12 +32,15 @@ class Judged:
         Leaves without entries whose gradient has none either.
     set_aside : dict of int to str
         Why the others cannot be measured.
+    undecided : dict of int to str
+        Why measuring them would tell nothing.
     findings : list of Finding
     """
 
     gradients: dict[int, Array] = dataclasses.field(default_factory=dict[int, Array])
     empty: list[int] = dataclasses.field(default_factory=list[int])
     set_aside: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
+    undecided: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
     findings: list[Finding] = dataclasses.field(default_factory=list[Finding])
 
 
@@ -111,6 +114,9 @@ def judge_tree(
         if fitted is None:
             judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed with shape {claimed.shape}"))
             continue
+        if origin.parts[0] in layout.left_out:
+            fitted = fitted.copy()
+            fitted.reshape(-1)[layout.left_out[origin.parts[0]]] = 0.0
         not_finite = check_finite(origin.path, fitted)
         if not_finite is not None:
             judged.findings.append(not_finite)
@@ -209,6 +215,9 @@ def judge_jacobian(
                 continue
             if claimed.shape != output.shape + origin.shape:
                 flat.update(origin.parts)
+            if origin.parts[0] in primal.layout.left_out:
+                claimed = block = block.copy()
+                block[:, primal.layout.left_out[origin.parts[0]]] = 0.0
             not_finite = check_finite(origin.path, claimed)
             if not_finite is not None:
                 judged.findings.append(not_finite)

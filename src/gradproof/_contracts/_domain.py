@@ -1,6 +1,8 @@
-"""GP304: f is finite at the point itself."""
+"""GP304, GP305: f is finite at the point itself, and defined around it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from gradproof._report import Finding, Severity
 
@@ -12,4 +14,14 @@ def find_undefined(name: str) -> Finding:
         severity=Severity.DOUBT,
         kind=f"`{name}` is nan or infinite at the point itself",
         advice="there is no derivative to compare with here: check at a point inside the domain of f.",
+    )
+
+
+def find_refusals(name: str, refusals: Sequence[str]) -> Finding:
+    """Return the finding that says what f raised beside the point, where that kept the claim from being told."""
+    return Finding(
+        id="GP305",
+        severity=Severity.DOUBT,
+        kind=f"`{name}` is not defined everywhere around the point: {refusals[0]}",
+        advice="check further inside the domain of f, or state the domain as `domain=(lower, upper)`.",
     )

@@ -57,6 +57,7 @@ class Options:
     mixed : whether an entry of the problem moves many entries of the user's point at once.
     collector : where what is measured is kept for the reader of the report.
     output : what f is called there, where it is an output of the user's function or several together.
+    repeats : whether the claim is called twice, to see whether it gives the same.
     """
 
     rtol: float | None
@@ -73,6 +74,7 @@ class Options:
     mixed: bool = False
     collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
     output: str = ""
+    repeats: bool = True
 
     @property
     def limits(self) -> Limits:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _tree
+from gradproof._away import is_from_handler
 from gradproof._leaf import Leaf
 from gradproof._primal import Primal
 
@@ -80,7 +81,9 @@ class ComplexStep:
                 # A cast that drops the imaginary part ends the matter, and is no news for the user.
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 returned = primal.f(*primal.arguments(values))
-        except Exception:
+        except Exception as error:
+            if is_from_handler(error):
+                raise
             # Whatever it is: f is not made for complex numbers, and this witness has nothing to say.
             return None
         if not primal.is_vector:

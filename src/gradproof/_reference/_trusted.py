@@ -91,5 +91,6 @@ def double_leaves(primal: Primal, buffer: Vector) -> list[Any]:
         NamedLeaf(path=origin.path, keys=origin.keys, value=origin.value, slot=origin.slot) for origin in primal.origins
     ]
     layout = Layout(named, [_backends.of(origin.value).doubled(origin.value) for origin in primal.origins])
+    layout.leave_out()
     own = buffer.copy()
     return [make(own) for make in layout.makers([leaf.start for leaf in layout.leaves])]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._away import is_from_handler, is_out_of_memory
 from gradproof._errors import FunctionError
 from gradproof._pieces import is_large
 from gradproof._primal import Together, raised
@@ -26,8 +26,6 @@ MOST_ALONE = 64
 ROUNDINGS = 128
 # Where the user says that f takes many points: by so much of the values, and of their change between two points.
 SHARE, SHARE_OF_CHANGE = 1e-7, 1e-3
-
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate|cannot allocate|RESOURCE_EXHAUSTED", re.IGNORECASE)
 
 
 class Along:
@@ -111,7 +109,7 @@ def outputs(problem: Problem, points: Points) -> tuple[Matrix, MovedRows]:
     Raises
     ------
     FunctionError
-        If f raises anything but ValueError or ArithmeticError, or the user's f does not take many points as promised.
+        If memory does not suffice for one point, or the user's f does not take many points as promised.
     """
     values: list[Matrix] = []
     beside: list[MovedRows] = []
@@ -160,15 +158,17 @@ def _at_once(problem: Problem, points: Points, part: slice) -> tuple[Matrix, Mov
         if together.is_promised:
             raise
         found = None
-    except (ValueError, ArithmeticError) as error:
-        alone = _one_by_one(problem, points, part)
-        if np.isfinite(alone[0]).all():
-            # No point by itself is to blame.
-            raise _refusal(problem, part, error) from error
-        return alone
     except Exception as error:
-        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
-            raise _refusal(problem, part, error) from error
+        if is_from_handler(error):
+            raise
+        if not is_out_of_memory(error):
+            alone = _one_by_one(problem, points, part)
+            if np.isfinite(alone[0]).all():
+                # No point by itself is to blame.
+                if together.is_promised:
+                    raise _refusal(problem, part, error) from error
+                problem.primal.together = None
+            return alone
         together.most = (part.stop - part.start) // 2
         if together.most < 2:
             problem.primal.together = None
