@@ -94,7 +94,7 @@ class Sight:
 
 
 def of_second_call(first: Sequence[Finding], second: Sequence[Finding]) -> list[Finding]:
-    """The findings that only the second answer has. (Their numbers may be nan, which nothing equals.)"""
+    """The findings that only the second answer has. Numbers are not compared: nan equals nothing."""
     known = {(finding.id, finding.path, finding.kind) for finding in first}
     return [
         dataclasses.replace(finding, kind=f"in its second call: {finding.kind}")
