@@ -21,6 +21,9 @@ EPS32 = 2.0**-23
 
 # Noise up to this many half-ulps is ordinary rounding.
 ROUNDING = 16.0
+# The quotient at the third finest level may differ so much, relative to its size, from a slope that is believed. In low
+# precision its step is so coarse (0.05 in float32) that truncation alone makes it differ by a hundredth.
+PLAUSIBLE, PLAUSIBLE_LOW = 3e-4, 3e-2
 # One output of so many may be left with the bar it has.
 UNCONTENT = 50
 
@@ -259,7 +262,7 @@ def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
     """Whether the quotient at the third finest level agrees with the slope: a lone lucky pair is not believed."""
     third = result.odd[-3 if len(result.h) > 2 else 0] / result.h[-3 if len(result.h) > 2 else 0]
     with np.errstate(invalid="ignore"):
-        return np.abs(third - result.value) <= 3e-4 * size + result.bar
+        return np.abs(third - result.value) <= (PLAUSIBLE if result.eps < 1e-12 else PLAUSIBLE_LOW) * size + result.bar
 
 
 def _stuck(result: Slope, size: Floats) -> NDArray[np.bool_]:

@@ -24,6 +24,13 @@ CLEAR = 1e-2
 # Two levels whose steps have the ratio R: the bar holds 5 standard deviations of the slope's noise and of half the
 # jump's, 5 (1 + 1) / sqrt(2) noise / h, and (4 / R)**2 of what the quotient changes between them (see `_estimate`).
 PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
+# Below this ratio of two steps the pair's bar holds more than the truncation at four times the fine one.
+LEAST_RATIO = 4.0
+# In low precision steps are coarse: two of them stay within the length on which phi changes.
+LOW_RATIO = 8.0
+# In low precision: natural sizes are those on which f changes, so that its t**3 term may be expected to be of the order
+# of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
+LEAST_CUBIC = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,6 +195,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
     coarse = float(h[used[0]])
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
+    if first.eps > 1e-12 and not hidden:
+        between = low_levels(first, noise, scale)
     third = first.third(used[0])
     return Known(
         eps=first.eps,
@@ -252,6 +261,31 @@ def levels_between(first: Slope, bar: float = math.inf) -> Floats | None:
     if best.step > coarse / PAIR_RATIO or best.bar > bar / 2:
         return None
     return best.step * np.array([PAIR_RATIO, 1.0])
+
+
+def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
+    """Two levels for later lines in low precision, where noise and truncation of a scalar phi balance.
+
+    The bar of a pair is ``PAIR_NOISE * noise / h`` and the truncation at 4 h, whatever the ratio of the two steps as
+    long as it is 4 or more (see `pair`). None where a level shows structure that its neighbours do not resolve.
+    """
+    if len(first.value) > 1 or first.structure.any() or first.side:
+        return None
+    h, sigma = first.h, float(noise[0])
+    size = max(scale, abs(float(first.value[0])))
+    # Where steps reach beyond the length on which phi changes, its quotients change less than like h**2: the steepest
+    # speaks of the truncation at fine steps.
+    change = np.abs(first.odd[:, 0] / h - float(first.value[0]))
+    third = float(np.max(np.maximum(change - 5 * sigma / h, 0.0) / h**2))
+    best = balanced_step(sigma, max(third, LEAST_CUBIC * size))
+    coarse = float(h[0])
+    fine = min(max(best, float(h[-1])), coarse / LEAST_RATIO)
+    return np.array([min(LOW_RATIO * fine, coarse), fine])
+
+
+def balanced_step(noise: float, third: float) -> float:
+    """The fine step of a pair for which noise and truncation at `LEAST_RATIO` times the step are together least."""
+    return (PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3)
 
 
 @dataclasses.dataclass(frozen=True)
