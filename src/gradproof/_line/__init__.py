@@ -11,4 +11,5 @@ from gradproof._line._shape import shape_near as shape_near
 from gradproof._line._slope import TRUST as TRUST
 from gradproof._line._slope import Known as Known
 from gradproof._line._slope import Slope as Slope
+from gradproof._line._slope import coarse_levels as coarse_levels
 from gradproof._line._slope import learn as learn

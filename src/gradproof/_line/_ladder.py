@@ -320,7 +320,11 @@ def _second_levels(result: Slope, scale: float | Floats, target: float) -> Float
     h = result.h
     size = np.maximum(np.maximum(scale, np.abs(result.value)), 1e-300)
     kink = np.abs(result.jump) > result.jump_bar
-    if (kink | ~_plausible(result, size)).any():
+    if result.eps > 1e-12 and len(h) == 2:
+        # A later line in low precision: its steps balance noise and truncation of those before, and truncation may be
+        # larger here. At much finer steps noise drowns everything.
+        levels = [h[-1] / 2, h[-1] / 4]
+    elif (kink | ~_plausible(result, size)).any():
         # Two of them near each other, as two neighbours show how noisy phi is there.
         levels = [h[-1] / 7, h[-1] / 29, h[-1] / 49]
     elif float(np.max(5 * result.noise / h[-1] / size)) > target:

@@ -26,8 +26,9 @@ CLEAR = 1e-2
 PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
 # Below this ratio of two steps the pair's bar holds more than the truncation at four times the fine one.
 LEAST_RATIO = 4.0
-# In low precision steps are coarse: two of them stay within the length on which phi changes.
-LOW_RATIO = 8.0
+# In low precision steps are coarse: two of them stay within the length on which phi changes. What the quotients do at up
+# to twice the coarse one speaks of the truncation there. Beyond half of the natural size no step goes.
+LOW_RATIO, NEARBY, COARSEST = 8.0, 16.0, 0.5
 # In low precision: natural sizes are those on which f changes, so that its t**3 term may be expected to be of the order
 # of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
 LEAST_CUBIC = 0.25
@@ -195,8 +196,11 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
     coarse = float(h[used[0]])
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
-    if first.eps > 1e-12 and not hidden:
-        between = low_levels(first, noise, scale)
+    low = low_levels(first, noise, scale) if first.eps > 1e-12 else None
+    if low is not None:
+        between = low
+        used = [int(np.argmin(np.abs(np.log(h / step)))) for step in low.tolist()]
+        coarse = float(h[used[0]])
     third = first.third(used[0])
     return Known(
         eps=first.eps,
@@ -267,25 +271,34 @@ def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
     """Two levels for later lines in low precision, where noise and truncation of a scalar phi balance.
 
     The bar of a pair is ``PAIR_NOISE * noise / h`` and the truncation at 4 h, whatever the ratio of the two steps as
-    long as it is 4 or more (see `pair`). None where a level shows structure that its neighbours do not resolve.
+    long as it is 4 or more (see `pair`). The t**3 term is the steepest that the quotients show at steps of about that
+    size: farther out phi may do as it likes. None where a level shows structure that its neighbours do not resolve.
     """
-    if len(first.value) > 1 or first.structure.any() or first.side:
+    if len(first.value) > 1 or first.side or len(first.h) < 3:
         return None
     h, sigma = first.h, float(noise[0])
     size = max(scale, abs(float(first.value[0])))
-    # Where steps reach beyond the length on which phi changes, its quotients change less than like h**2: the steepest
-    # speaks of the truncation at fine steps.
     change = np.abs(first.odd[:, 0] / h - float(first.value[0]))
-    third = float(np.max(np.maximum(change - 5 * sigma / h, 0.0) / h**2))
-    best = balanced_step(sigma, max(third, LEAST_CUBIC * size))
-    coarse = float(h[0])
-    fine = min(max(best, float(h[-1])), coarse / LEAST_RATIO)
-    return np.array([min(LOW_RATIO * fine, coarse), fine])
+    third = np.maximum(change - 5 * sigma / h, 0.0) / h**2
+    best, least = None, math.inf
+    for fine in np.geomspace(h[-1], h[0] / LEAST_RATIO, 40).tolist():
+        near = h <= NEARBY * fine
+        if first.structure[h <= LOW_RATIO * fine].any():
+            break
+        steepest = max(float(third[near].max(initial=0.0)), LEAST_CUBIC * size)
+        bar = PAIR_NOISE * sigma / fine + steepest * (LEAST_RATIO * fine) ** 2
+        if bar < least:
+            best, least = fine, bar
+    return None if best is None else np.array([min(LOW_RATIO * best, float(h[0])), best])
 
 
-def balanced_step(noise: float, third: float) -> float:
-    """The fine step of a pair for which noise and truncation at `LEAST_RATIO` times the step are together least."""
-    return (PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3)
+def coarse_levels(known: Known, scale: float) -> Floats:
+    """Two levels in low precision for a direction along which f changes by no more than `scale`, and as slowly."""
+    noise, third = float(known.noise[0]), LEAST_CUBIC * scale
+    fine = COARSEST / LOW_RATIO
+    if third > 0:
+        fine = min((PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3), fine)
+    return fine * np.array([LOW_RATIO, 1.0])
 
 
 @dataclasses.dataclass(frozen=True)

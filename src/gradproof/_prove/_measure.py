@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import Known, Shape, Slope, shape_near, slope
+from gradproof._line import Known, Shape, Slope, coarse_levels, shape_near, slope
 from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
@@ -330,10 +330,10 @@ class Meter:
         noise of f. Where the coarse steps meet kinks the bar is wide.
         """
         known = self.known
-        if known is None or known.eps > 1e-12:
+        if known is None or (known.eps > 1e-12 and len(known.f0) > 1):
             return (yield from self.slope(direction, scale, known=known, target=1e-5))
-        levels = BALANCED_LEVELS[:: 2 if sparing else 1]
-        coarse = dataclasses.replace(known, levels=np.array(levels))
+        levels = BALANCED_LEVELS[:: 2 if sparing else 1] if known.eps < 1e-12 else coarse_levels(known, scale)
+        coarse = dataclasses.replace(known, levels=np.asarray(levels))
         return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
     def residual(self, direction: Direction, scale: float) -> Asking[Residual]:
