@@ -294,11 +294,16 @@ def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
 
 def coarse_levels(known: Known, scale: float) -> Floats:
     """Two levels in low precision for a direction along which f changes by no more than `scale`, and as slowly."""
-    noise, third = float(known.noise[0]), LEAST_CUBIC * scale
-    fine = COARSEST / LOW_RATIO
-    if third > 0:
-        fine = min((PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3), fine)
-    return fine * np.array([LOW_RATIO, 1.0])
+    return balanced_step(float(known.noise[0]), LEAST_CUBIC * scale) * np.array([LOW_RATIO, 1.0])
+
+
+def balanced_step(noise: float, third: float) -> float:
+    """The fine step of a pair of levels for which noise and truncation at `LEAST_RATIO` times that are least together.
+
+    No coarser than that of a pair whose coarse one is `COARSEST`.
+    """
+    most = COARSEST / LOW_RATIO
+    return min((PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3), most) if third > 0 else most
 
 
 @dataclasses.dataclass(frozen=True)
