@@ -16,3 +16,4 @@ from gradproof._line._slope import Slope as Slope
 from gradproof._line._slope import balanced_step as balanced_step
 from gradproof._line._slope import coarse_levels as coarse_levels
 from gradproof._line._slope import learn as learn
+from gradproof._line._slope import sharp_levels as sharp_levels

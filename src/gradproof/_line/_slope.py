@@ -29,6 +29,10 @@ LEAST_RATIO = 4.0
 # In low precision steps are coarse: two of them stay within the length on which phi changes. What the quotients do at up
 # to twice the coarse one speaks of the truncation there. Beyond half of the natural size no step goes.
 LOW_RATIO, NEARBY, COARSEST = 8.0, 16.0, 0.5
+# Three levels, whose ratios stay above 3.1 when they are jittered by a tenth in all: no sample of noise is taken from
+# two of them; see `sharp_levels`.
+SHARP = np.array([3.5**2, 3.5, 1.0])
+SHARP_NOISE, LEAST_THIRD = 10.0, 0.1
 # In low precision: natural sizes are those on which f changes, so that its t**3 term may be expected to be of the order
 # of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
 LEAST_CUBIC = 0.25
@@ -280,16 +284,29 @@ def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
     size = max(scale, abs(float(first.value[0])))
     change = np.abs(first.odd[:, 0] / h - float(first.value[0]))
     third = np.maximum(change - 5 * sigma / h, 0.0) / h**2
-    best, least = None, math.inf
+    structure = first.structure[:, 0]
+    best, least = float(h[-1]), math.inf
     for fine in np.geomspace(h[-1], h[0] / LEAST_RATIO, 40).tolist():
-        near = h <= NEARBY * fine
-        if first.structure[h <= LOW_RATIO * fine].any():
-            break
-        steepest = max(float(third[near].max(initial=0.0)), LEAST_CUBIC * size)
+        steepest = max(float(third[h <= NEARBY * fine].max(initial=0.0)), LEAST_CUBIC * size)
         bar = PAIR_NOISE * sigma / fine + steepest * (LEAST_RATIO * fine) ** 2
+        bar += float(structure[h <= LOW_RATIO * fine].max(initial=0.0))
         if bar < least:
             best, least = fine, bar
-    return None if best is None else np.array([min(LOW_RATIO * best, float(h[0])), best])
+    return np.array([min(LOW_RATIO * best, float(h[0])), best])
+
+
+def sharp_levels(known: Known, scale: float) -> Floats:
+    """Three levels in low precision for a slope that has to be sharp, where noise and truncation balance.
+
+    The t**3 term is taken out then: the bar is about ten standard deviations of one value over the fine step (see
+    `estimate`: 1.1 of the slope's noise, 1.6 of the jump's) and what the slope from the two coarse steps is off by, which
+    is t**2 times the product of their squares where quotients go like 1 - t h**2 + (t h**2)**2 - ...
+    """
+    size = min(known.size, scale) if scale > 0 else known.size
+    noise, third = float(known.noise[0]) / size, max(known.third / known.size, LEAST_THIRD)
+    coarse = float(SHARP[0] * SHARP[1]) ** 2
+    fine = (SHARP_NOISE * noise / (4 * coarse * third**2)) ** 0.2
+    return min(fine, COARSEST / float(SHARP[0])) * SHARP
 
 
 def coarse_levels(known: Known, scale: float) -> Floats:

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import LOW_RATIO, Known, Shape, Slope, coarse_levels, pair, shape_near, slope
+from gradproof._line import LOW_RATIO, Known, Shape, Slope, coarse_levels, pair, shape_near, sharp_levels, slope
 from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
@@ -358,6 +358,13 @@ class Meter:
     def known_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
         """Measure a slope with what is known already."""
         return (yield from self.slope(direction, scale, known=self.known))
+
+    def sharp_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
+        """Measure a slope as sharply as a few values allow: evidence for what a mistake is."""
+        known = self.known
+        if known is not None and known.eps > 1e-12 and len(known.f0) == 1 and known.size > 0:
+            known = dataclasses.replace(known, levels=sharp_levels(known, scale))
+        return (yield from self.slope(direction, scale, known=known))
 
     def coarse_slope(self, direction: Direction, scale: float, *, sparing: bool = False) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
