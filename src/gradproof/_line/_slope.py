@@ -105,6 +105,7 @@ class Known:
     size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
     relative_third : the largest third relative to the size of its slope, over all directions.
+    fourth : size of the t**4 term of the even part, per unit step: low precision.
     structure : how steep what the levels do not resolve may be: few levels cannot see it again.
     """
 
@@ -120,6 +121,7 @@ class Known:
     structure: float | Floats
     smooth: bool
     relative_third: float = 0.0
+    fourth: float = 0.0
 
     @property
     def _cubic(self) -> float:
@@ -219,8 +221,15 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         # (It may be steeper in the next direction.)
         structure=4 * float(first.structure[used[-1], 0]),
         relative_third=third / max(scale, abs(float(first.value[0])), 1e-300),
+        fourth=_fourth(first) if first.eps > 1e-12 else 0.0,
         smooth=relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first)),
     )
+
+
+def _fourth(first: Slope) -> float:
+    """Size of the t**4 term of the even part of a scalar phi, from the two coarsest levels."""
+    (a, b), (of_a, of_b) = first.h[:2] ** 2, first.even[:2, 0]
+    return abs(float(of_a / a - of_b / b)) / float(a - b)
 
 
 def _merely_noisy(first: Slope) -> bool:
@@ -295,18 +304,21 @@ def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
     return np.array([min(LOW_RATIO * best, float(h[0])), best])
 
 
-def sharp_levels(known: Known, scale: float) -> Floats:
+def sharp_levels(known: Known, scale: float, *, no_kink: bool) -> Floats:
     """Three levels in low precision for a slope that has to be sharp, where noise and truncation balance.
 
     The t**3 term is taken out then: the bar is about ten standard deviations of one value over the fine step (see
     `estimate`: 1.1 of the slope's noise, 1.6 of the jump's) and what the slope from the two coarse steps is off by, which
-    is t**2 times the product of their squares where quotients go like 1 - t h**2 + (t h**2)**2 - ...
+    is t**2 times the product of their squares where quotients go like 1 - t h**2 + (t h**2)**2 - ... Unless `no_kink`
+    half of the jump belongs to it, which is off by the t**4 term of the even part times the product of all steps.
     """
     size = min(known.size, scale) if scale > 0 else known.size
     noise, third = float(known.noise[0]) / size, max(known.third / known.size, LEAST_THIRD)
     coarse = float(SHARP[0] * SHARP[1]) ** 2
-    fine = (SHARP_NOISE * noise / (4 * coarse * third**2)) ** 0.2
-    return min(fine, COARSEST / float(SHARP[0])) * SHARP
+    fine = min((SHARP_NOISE * noise / (4 * coarse * third**2)) ** 0.2, COARSEST / float(SHARP[0]))
+    if not no_kink and known.fourth > 0:
+        fine = min(fine, (SHARP_NOISE * noise / (3 * float(np.prod(SHARP)) * known.fourth / known.size)) ** 0.25)
+    return fine * SHARP
 
 
 def coarse_levels(known: Known, scale: float) -> Floats:

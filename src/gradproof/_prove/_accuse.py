@@ -102,7 +102,7 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
     most = DIRECTIONS if meter.precision < 1e-12 else DIRECTIONS_LOW
     while isinstance(cause, Undecided) and len(evidence.residuals) < min(leaf.size + 1, most):
         again = tier.alone(suspect.leaf, meter.next_stream(), suspect.alone.floor)
-        measured = yield from meter.sharp_slope(again, share)
+        measured = yield from meter.evidence(again, share)
         if not measured.finite:
             break
         evidence.add(again, measured.as_residual())

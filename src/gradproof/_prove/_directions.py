@@ -19,6 +19,8 @@ BLOCK = 65_536
 # In low precision: sizes of rows, and of entries within a row beside their median, that differ by more are natural sizes
 # of their own; and rows (along the last axis) that are too short to have a size.
 ROWS_SPAN, ENTRIES_SPAN, LEAST_ROW = 10.0, 100.0, 4
+# The same for a lone small entry, unless it is one of many.
+LONE_SPAN, MANY = 1e3, 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,8 +358,8 @@ def leaf_size(leaf: Leaf, point: Floats) -> Floats | float:
 def natural_size_in_rows(x: Floats, shape: Sequence[int]) -> Floats | float:
     """`natural_size` by row (along the last axis) where rows differ by `ROWS_SPAN`, by entry where those of a row do.
 
-    The smallest of n draws around zero lies below a (10 n)-th of their median once in 20 times: entries that span no
-    more than that say nothing of scales. Rows of fewer than `LEAST_ROW` entries are taken together.
+    One small entry says nothing of scales (the smallest of 100 draws around zero lies a hundred times below their median
+    half of the time), a tenth of them does. Rows of fewer than `LEAST_ROW` entries are taken together.
     """
     length = shape[-1] if shape else 1
     rows = np.abs(x).reshape(-1, length if length >= LEAST_ROW else x.size)
@@ -383,9 +385,10 @@ def _spans_decades(rows: Floats) -> tuple[NDArray[np.bool_], Floats]:
     last = rows.shape[1] - 1
     each = np.arange(len(rows))
     smallest = ordered[each, np.minimum(zeros, last)]
+    tenth = ordered[each, np.minimum(zeros + count // 10, last)]
     median = ordered[each, np.minimum(zeros + count // 2, last)]
-    few = median > np.maximum(ENTRIES_SPAN, 10.0 * count) * smallest
-    return (count > 1) & (few | (ordered[:, -1] > ENTRIES_SPAN * median)), median
+    lone = (median > LONE_SPAN * smallest) & (count < MANY)
+    return (count > 1) & (lone | (median > ENTRIES_SPAN * tenth) | (ordered[:, -1] > ENTRIES_SPAN * median)), median
 
 
 def _rms(size: Floats) -> float:
@@ -406,6 +409,6 @@ def natural_size(x: Floats) -> Floats | float:
     largest = float(nonzero.max())
     if nonzero.size > 1:
         median = float(np.median(nonzero))
-        if largest > 1e3 * median or (median > 1e3 * float(nonzero.min()) and nonzero.size < 200):
+        if largest > 1e3 * median or (median > LONE_SPAN * float(nonzero.min()) and nonzero.size < MANY):
             return np.where(size > 0, size, median)
     return largest * math.sqrt(float(np.mean((x / largest) ** 2)))

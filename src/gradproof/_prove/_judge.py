@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._line import Shape, ShapeKind, learn
 from gradproof._prove._certificate import error_bound
-from gradproof._prove._low_precision import narrow_widest, worth_many
+from gradproof._prove._low_precision import narrow_widest, sharp_again, worth_many
 from gradproof._prove._measure import Asking, Measured, Meter, Tier, in_phase
 from gradproof._report import Reason
 
@@ -417,6 +417,8 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
             return SecondLook(Look.IRREGULAR, measured)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
             return SecondLook(Look.EXCLUDED, measured)
+    if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None and not _staircase(sharp):
+        return SecondLook(Look.EXCLUDED, sharp)
     again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar or not two_sided)
     if not again.finite:
         return SecondLook(Look.UNSURE, again)

@@ -10,6 +10,8 @@ from gradproof._prove._measure import Asking, Measured, Meter, Tier
 # Directions beyond the first three. The bound is that of one direction times kappa / delta**(1 / m), with m directions
 # (see `_certificate`): from 9 to 24 of them it shrinks by another factor of 2.6, at a pair of levels for each.
 EXTRA_LOW = 21
+# A deviation of so many bars on sharp, independent steps needs no whole ladder.
+CLEAR = 3.0
 # A bar that is so much wider than those of all other directions is worth a pair of levels.
 WIDER = 1.3
 
@@ -51,3 +53,14 @@ def narrow_widest(
         held[k] = again, tolerance
         agreed[k] = again.deviation + again.bar
     return True
+
+
+def sharp_again(meter: Meter, measured: Measured, tolerance: float) -> Asking[Measured | None]:
+    """Measure a deviation again on steps of its own, sharply; None where that does not bear it out beyond doubt."""
+    if not meter.takes_sharp_slopes or measured.slope.side or measured.direction.floor > 0:
+        return None
+    again = yield from meter.sharp_slope(measured.direction, measured.scale)
+    jump = abs(float(again.slope.jump[0]))
+    clear = again.finite and not again.slope.side and again.deviation > CLEAR * again.bar + tolerance
+    agrees = abs(again.value - measured.value) <= again.bar + measured.bar
+    return again if clear and agrees and jump <= 0.2 * again.deviation else None

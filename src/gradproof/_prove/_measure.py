@@ -359,12 +359,30 @@ class Meter:
         """Measure a slope with what is known already."""
         return (yield from self.slope(direction, scale, known=self.known))
 
-    def sharp_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
-        """Measure a slope as sharply as a few values allow: evidence for what a mistake is."""
+    @property
+    def takes_sharp_slopes(self) -> bool:
+        """Whether f is in low precision, and enough of it known to choose three levels."""
         known = self.known
-        if known is not None and known.eps > 1e-12 and len(known.f0) == 1 and known.size > 0:
-            known = dataclasses.replace(known, levels=sharp_levels(known, scale))
+        return known is not None and known.eps > 1e-12 and len(known.f0) == 1 and known.size > 0
+
+    def sharp_slope(self, direction: Direction, scale: float, *, no_kink: bool = False) -> Asking[Measured]:
+        """Measure a slope as sharply as three levels allow; with what is known where f is in double precision."""
+        known = self.known
+        if known is not None and self.takes_sharp_slopes:
+            known = dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=no_kink))
         return (yield from self.slope(direction, scale, known=known))
+
+    def evidence(self, direction: Direction, scale: float) -> Asking[Measured]:
+        """Measure a slope that is to tell what a mistake is, once it is certain that there is one.
+
+        In low precision its bar pays for no kink at x: none has shown by then, and half of what the one-sided slopes may
+        differ by is several times all the rest.
+        """
+        measured = yield from self.sharp_slope(direction, scale, no_kink=True)
+        if not self.takes_sharp_slopes or not measured.finite or measured.slope.side:
+            return measured
+        _, absolute = self.directions.slope(direction)
+        return dataclasses.replace(measured, bar=float(measured.slope.central_bar[0]) + 8 * EPS64 * absolute)
 
     def coarse_slope(self, direction: Direction, scale: float, *, sparing: bool = False) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
