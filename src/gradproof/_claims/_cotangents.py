@@ -26,6 +26,8 @@ MOST_LOW = 24
 STEADY = 1e3
 # Rows of a claim in low precision are as good as the rounding of a row of this share of the largest.
 LEAST = 0.2
+# A draw is a few times larger than its weight, a sum of two (times 0.75 and 1.5) a few times larger again.
+HEADROOM = 64.0
 # The part of a random stream of `Directions` that the engine does not reach.
 STREAM = 1 << 20
 
@@ -52,6 +54,16 @@ def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
         return np.zeros(len(rows))
     largest = np.full(len(rows), rows.max(initial=0.0))
     return min(ROUNDINGS * eps, LEAST) * (largest if values is None else np.maximum(largest, np.abs(values)))
+
+
+def held(weights: Vector, outputs: Sequence[Leaf]) -> Vector:
+    """Weights of cotangents, halved until the outputs' dtypes hold what is drawn with them: float16 ends at 65504."""
+    excess = 1.0
+    for leaf in outputs:
+        if leaf.size and leaf.eps > 1e-12:
+            largest = float(np.max(np.abs(weights[leaf.start : leaf.stop])))
+            excess = max(excess, largest * HEADROOM / float(np.finfo(leaf.numpy_dtype).max))
+    return weights if excess <= 1 else weights * 2.0 ** -math.ceil(math.log2(excess))
 
 
 class Cotangents:
@@ -81,7 +93,8 @@ class Cotangents:
 
     def __init__(self, outputs: Sequence[Leaf], values: Vector, rows: Vector, seed: int) -> None:
         self.size = len(values)
-        self.weights, self.groups = self.weigh(values, rows)
+        weights, self.groups = self.weigh(values, rows)
+        self.weights = held(weights, outputs)
         named = [dataclasses.replace(leaf, path=f"cotangent of {leaf.path}") for leaf in outputs if leaf.size]
         self._directions = Directions(named, np.zeros(self.size), np.zeros(self.size), seed)
         self._all = tuple(range(len(named)))
