@@ -24,6 +24,9 @@ MOST_LOW = 24
 # Outputs whose value is this many times larger, relative to how they move, than that of most outputs: their rounding
 # would drown the others.
 STEADY = 1e3
+# A row of f' below this share of f's own value has a bar in double precision, about 1e-11 of the value, that leaves less
+# of it than a certificate needs; below this share of the largest row it is nothing beside that.
+ROUNDED, NOTHING = 1e-7, 1e-6
 # Rows of a claim in low precision are as good as the rounding of a row of this share of the largest.
 LEAST = 0.2
 # A draw is a few times larger than its weight, a sum of two (times 0.75 and 1.5) a few times larger again.
@@ -41,6 +44,20 @@ def steadied(rows: Vector, eps: float) -> Vector:
     if eps < 1e-12:
         return rows
     return np.where(rows > 0, np.maximum(rows, LEAST * float(rows.max(initial=0.0))), rows)
+
+
+def unsaturated(rows: Vector, values: Vector) -> Vector:
+    """Norms of rows, of those where f is saturated as large as rounding of f lets a row be told.
+
+    Where erf(x) has come to 1 - 1e-15, no difference sees its slope, and the bar on it, relative to the slope itself,
+    says nothing. Such a row is small beside its value and beside other rows (units make it small beside one only).
+    """
+    floor = _floor(rows, values)
+    return np.where((rows > 0) & (rows < floor), floor, rows)
+
+
+def _floor(rows: Vector, values: Vector) -> Vector:
+    return np.minimum(ROUNDED * np.abs(values), NOTHING * float(rows.max(initial=0.0)))
 
 
 def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
@@ -116,7 +133,8 @@ class Cotangents:
             weights = 1 / np.where(moving, np.where(rows > 0, rows, 1.0), still)
             ratio = np.where(moving, np.abs(values) * weights, 0.0)
             typical = float(np.median(ratio[moving])) if moving.any() else 1.0
-        steady = ratio > STEADY * max(typical, 1.0)
+        # (Saturated rows do not count by their own size, which is nothing: they are no group of their own.)
+        steady = (ratio > STEADY * max(typical, 1.0)) & (rows > _floor(rows, values))
         everything = np.ones(len(values), dtype=bool)
         return weights, [~steady, steady] if steady.any() and not steady.all() else [everything]
 

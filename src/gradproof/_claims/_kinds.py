@@ -24,7 +24,7 @@ from gradproof._claims._claimed import (
     random_tangents,
     read_jacobian,
 )
-from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
+from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._gradient import undefined
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
@@ -193,7 +193,7 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
     if m <= 4:
         units = np.eye(m)
         return units[0], units[1 % m], probe
-    rows = steadied(probe.rows(), task.precision(probe))
+    rows = unsaturated(steadied(probe.rows(), task.precision(probe)), probe.at_point)
     cotangents = Cotangents(primal.outputs.leaves, probe.at_point, rows, task.options.seed)
     group = cotangents.groups[0]
     first, second = (primal.outputs.rounded(cotangents.draw(k, group)) for k in range(2))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from gradproof import _prove
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
+from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
 from gradproof._prove import Direction, Directions
@@ -72,8 +72,8 @@ def scale_of(claimed: Claimed, natural: Vector, eps: float) -> Scale:
     rows = np.sqrt(np.einsum("ij,ij->i", sized, sized))
     if not np.isfinite(rows).all():
         rows = np.linalg.norm(sized / max(float(np.abs(sized).max()), 1e-300), axis=1) * float(np.abs(sized).max())
-    rows = steadied(rows, eps)
     values = claimed.primal.output_values()
+    rows = unsaturated(steadied(rows, eps), values)
     weights, groups = Cotangents.weigh(values, rows)
     sized *= weights[:, None]
     rounded = rounding(rows, eps, values)
