@@ -6,8 +6,9 @@
 Three kinds: *plain* NumPy functions of 16, 40, 100 and 200 entries with `grad=`; *numpy*, layers with up to 64 entries
 and a backward pass by hand, as `grad=` of a weighted sum of the outputs and as `vjp=`; *torch*, the same layers with
 torch's own autodiff in reverse mode. Everything is computed in float32, without `reference=`. Each claim is checked as
-it is, off by 10 % everywhere, with one entry made of two others, and with one wrong sign (both at random places, so that
-some of these errors are too small to be seen: a leaf called CORRECT is *above* if its true error exceeds its bound).
+it is, off by 10 % everywhere, with one entry made of two others, and with one wrong sign. The last two are at random
+places, so that some of these errors are too small to be seen: a leaf called CORRECT is *above* if its true error
+exceeds its bound.
 """
 
 from __future__ import annotations
@@ -268,8 +269,9 @@ MISTAKES = ("", "x1.1", "entry", "sign")
 
 
 def true_error(claim: Callable[..., Any], wrong: Callable[..., Any], args: tuple[Any, ...]) -> float:
-    """The error of the first array relative to it, each entry weighted with the size of the array: in the same norm."""
-    first, other = (np.asarray(one[0] if isinstance(one, tuple) else one, float) for one in (claim(*args), wrong(*args)))
+    """The error of the first array, relative to its norm."""
+    both = claim(*args), wrong(*args)
+    first, other = (np.asarray(one[0] if isinstance(one, tuple) else one, float) for one in both)
     return float(np.linalg.norm(first - other) / max(np.linalg.norm(other), 1e-300))
 
 
@@ -357,12 +359,13 @@ def main() -> None:
         print(f"{kind:6} {name:25} {mistake or 'right':6} evaluations {evaluations:>12}  {dict(row)}")
     for kind in options.only:
         for mistake in options.mistakes:
-            total = sum((row for (k, _, m), row in verdicts.items() if (k, m) == (kind, mistake)), collections.Counter())
+            rows = [row for (k, _, m), row in verdicts.items() if (k, m) == (kind, mistake)]
+            total = sum(rows, collections.Counter[str]())
             if total:
                 cost = [one for (k, _, m), some in costs.items() if (k, m) == (kind, mistake) for one in some]
                 print(f"all {kind}, {mistake or 'right'}: {dict(total)}, evaluations {statistics.median(cost):.0f}")
     if declined:
-        print(f"right claims that were declined: {len(declined)}, evaluations {statistics.median(declined):.0f} (median)")
+        print(f"right claims declined: {len(declined)}, evaluations {statistics.median(declined):.0f} (median)")
     print(f"CORRECT with an error above the bound: {len(above)}")
     for one in above:
         print("  {}, {}, seed {}: error {:.3g}, bound {:.3g}".format(*one))

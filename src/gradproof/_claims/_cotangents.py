@@ -24,8 +24,8 @@ MOST_LOW = 24
 # Outputs whose value is this many times larger, relative to how they move, than that of most outputs: their rounding
 # would drown the others.
 STEADY = 1e3
-# A row of f' below this share of f's own value has a bar in double precision, about 1e-11 of the value, that leaves less
-# of it than a certificate needs; below this share of the largest row it is nothing beside that.
+# The bar of a slope in double precision is about 1e-11 of f's value. A row of f' below the first share of that value is
+# lost in it once a certificate has multiplied it; below the second share of the largest row it is nothing beside that.
 ROUNDED, NOTHING = 1e-7, 1e-6
 # Rows of a claim in low precision are as good as the rounding of a row of this share of the largest.
 LEAST = 0.2

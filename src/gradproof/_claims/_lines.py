@@ -266,7 +266,7 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
     third = np.abs(first.odd[coarse] / h - first.value) / h**2
     curvature = np.abs(first.even[coarse]) / h**2
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
-    # An output that keeps its bits beside others that move is saturated: its values, all 1, are on no lattice of step 1.
+    # An output that keeps its bits beside others that move is saturated: all of its values are 1, which is no lattice.
     still = (first.plus == first.f0).all(axis=0) & (first.minus == first.f0).all(axis=0)
     still &= not still.all()
     noise = np.where(still, 4 * first.unit, noise)

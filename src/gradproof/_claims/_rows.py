@@ -148,7 +148,7 @@ class Rows:
         self.largest = [0.0] * len(self.scale.groups)
 
     def _start_over(self) -> bool:
-        """Weigh anew, and forget the first line, where it shows saturated rows that no value of f shows; whether it did.
+        """Weigh anew, and forget the first line, where it shows that terms have cancelled in some rows; whether it did.
 
         (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1.
         """

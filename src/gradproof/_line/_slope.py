@@ -26,8 +26,8 @@ CLEAR = 1e-2
 PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
 # Below this ratio of two steps the pair's bar holds more than the truncation at four times the fine one.
 LEAST_RATIO = 4.0
-# In low precision steps are coarse: two of them stay within the length on which phi changes. What the quotients do at up
-# to twice the coarse one speaks of the truncation there. Beyond half of the natural size no step goes.
+# In low precision steps are coarse: two of them stay within the length on which phi changes. What the quotients do at
+# up to twice the coarse one speaks of the truncation there. Beyond half of the natural size no step goes.
 LOW_RATIO, NEARBY, COARSEST = 8.0, 16.0, 0.5
 # Three levels, whose ratios stay above 3.1 when they are jittered by a tenth in all: no sample of noise is taken from
 # two of them; see `sharp_levels`.
@@ -308,9 +308,10 @@ def sharp_levels(known: Known, scale: float, *, no_kink: bool) -> Floats:
     """Three levels in low precision for a slope that has to be sharp, where noise and truncation balance.
 
     The t**3 term is taken out then: the bar is about ten standard deviations of one value over the fine step (see
-    `estimate`: 1.1 of the slope's noise, 1.6 of the jump's) and what the slope from the two coarse steps is off by, which
-    is t**2 times the product of their squares where quotients go like 1 - t h**2 + (t h**2)**2 - ... Unless `no_kink`
-    half of the jump belongs to it, which is off by the t**4 term of the even part times the product of all steps.
+    `estimate`: 1.1 of the slope's noise, 1.6 of the jump's) and what the slope from the two coarse steps is off by,
+    which is t**2 times the product of their squares where quotients go like 1 - t h**2 + (t h**2)**2 - ... Unless
+    `no_kink` half of the jump belongs to it, which is off by the t**4 term of the even part times the product of all
+    steps.
     """
     size = min(known.size, scale) if scale > 0 else known.size
     noise, third = float(known.noise[0]) / size, max(known.third / known.size, LEAST_THIRD)

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._problem import Leaf
-from gradproof._prove._diagnose import DIRECTIONS, DIRECTIONS_LOW, Cause, Evidence, Undecided, diagnose, factor_cause, factor_words
+from gradproof._prove._diagnose import (
+    DIRECTIONS,
+    DIRECTIONS_LOW,
+    Cause,
+    Evidence,
+    Undecided,
+    diagnose,
+    factor_cause,
+    factor_words,
+)
 from gradproof._prove._directions import Direction
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (

@@ -16,8 +16,8 @@ from gradproof._problem import Leaf
 Floats = NDArray[np.float64]
 
 BLOCK = 65_536
-# In low precision: sizes of rows, and of entries within a row beside their median, that differ by more are natural sizes
-# of their own; and rows (along the last axis) that are too short to have a size.
+# In low precision: sizes of rows, and of entries within a row beside their median, that differ by more are natural
+# sizes of their own; and rows (along the last axis) that are too short to have a size.
 ROWS_SPAN, ENTRIES_SPAN, LEAST_ROW = 10.0, 100.0, 4
 # The same for a lone small entry, unless it is one of many.
 LONE_SPAN, MANY = 1e3, 200
@@ -358,8 +358,8 @@ def leaf_size(leaf: Leaf, point: Floats) -> Floats | float:
 def natural_size_in_rows(x: Floats, shape: Sequence[int]) -> Floats | float:
     """`natural_size` by row (along the last axis) where rows differ by `ROWS_SPAN`, by entry where those of a row do.
 
-    One small entry says nothing of scales (the smallest of 100 draws around zero lies a hundred times below their median
-    half of the time), a tenth of them does. Rows of fewer than `LEAST_ROW` entries are taken together.
+    One small entry says nothing of scales (the smallest of 100 draws around zero lies a hundred times below their
+    median half of the time), a tenth of them does. Rows of fewer than `LEAST_ROW` entries are taken together.
     """
     length = shape[-1] if shape else 1
     rows = np.abs(x).reshape(-1, length if length >= LEAST_ROW else x.size)

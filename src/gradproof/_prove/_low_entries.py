@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, EntryPairs, Measured, Meter
 
 Floats = NDArray[np.float64]
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 # Values of f for one claim, and how many more for each of up to so many entries.
 MOST, FOR_EACH, UP_TO = 1000, 4, 1000
@@ -59,8 +60,10 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
     fine = balanced_step(noise, LEAST_CUBIC * rms)
     if _expected(noise, LEAST_CUBIC * rms, fine) > share:
         return False
-    all_entries = np.arange(leaf.start, leaf.stop)
-    pilot = np.unique(np.linspace(leaf.start, leaf.stop - 1, PILOT).astype(int)) if leaf.size > 2 * PILOT else all_entries
+    all_entries: NDArray[np.intp] = np.arange(leaf.start, leaf.stop, dtype=np.intp)
+    pilot = all_entries
+    if leaf.size > 2 * PILOT:
+        pilot = np.unique(np.linspace(leaf.start, leaf.stop - 1, PILOT).astype(int))
     search = _Search(meter=meter, leaf=index, noise=noise, f0=float(look.slope.f0[0]), rms=rms, share=share)
     found = yield from search.measure(pilot, fine)
     if _norm(found) > HOPEFUL * share * math.sqrt(len(pilot)):
@@ -82,7 +85,7 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
     return True
 
 
-def _expected(noise: float, third: float, fine: float) -> float:
+def _expected(noise: float, third: Number, fine: Number) -> Number:
     """The bar of a pair whose fine step is `fine`."""
     return PAIR_NOISE * noise / fine + third * (LEAST_RATIO * fine) ** 2
 
@@ -110,7 +113,7 @@ class _Search:
         for _ in range(ROUNDS):
             steps = np.array([balanced_step(self.noise, one) for one in third.tolist()])
             steps = np.where(np.isfinite(third), steps, reaches / LEAST_RATIO**2)
-            hoped = PAIR_NOISE * self.noise / steps + np.where(np.isfinite(third), third, 0) * (LEAST_RATIO * steps) ** 2
+            hoped = _expected(self.noise, np.where(np.isfinite(third), third, 0.0), steps)
             again = np.flatnonzero((found.bar > ROOM * self.share) & (hoped < ROOM * found.bar) & (steps < reaches))
             if not again.size:
                 break
@@ -122,15 +125,13 @@ class _Search:
         return found
 
     def _ask(self, entries: NDArray[np.intp], reaches: Floats) -> Asking[EntryPairs]:
-        return (
-            yield from self.meter.entry_pairs(self.leaf, entries.tolist(), reaches, self.noise, self.f0, self.rms)
-        )
+        return (yield from self.meter.entry_pairs(self.leaf, entries.tolist(), reaches, self.noise, self.f0, self.rms))
 
 
 def _judge_all(
-    meter: Meter, index: int, numbers: Sequence[int], found: EntryPairs, limits: Limits, most: int
+    meter: Meter, index: int, numbers: list[int], found: EntryPairs, limits: Limits, most: int
 ) -> Asking[list[Entry]]:
-    """Judge every entry by its pairs; by whole slopes where it deviates or, while there are values left, is too wide."""
+    """Judge every entry by its pairs; by whole slopes where it deviates, or is too wide and there are values left."""
     norm = float(meter.norms[index])
     rms = norm / math.sqrt(len(numbers))
     goal = limits.largest_bound(meter.precision) * norm
@@ -138,7 +139,8 @@ def _judge_all(
     entries: dict[int, Entry] = {}
     size = np.abs(found.value) + found.bar
     left = float(np.linalg.norm(size))
-    for k in np.argsort(-size).tolist():
+    order: list[int] = np.argsort(-size).tolist()
+    for k in order:
         number, pair = numbers[k], found.residual(k)
         agrees = abs(pair.value) <= pair.bar + tolerance
         if agrees and (left <= goal or meter.evaluations > most):

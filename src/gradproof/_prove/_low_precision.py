@@ -36,8 +36,8 @@ def narrow_widest(
 ) -> Asking[bool]:
     """Measure the direction with the widest bar once more, with what is known by now, if it makes the bound too wide.
 
-    It is the first as a rule: its steps were chosen before noise and curvature were known. `held` and `agreed` are those
-    of `gradproof._prove._judge`, and changed; whether the direction was measured.
+    It is the first as a rule: its steps were chosen before noise and curvature were known. `held` and `agreed` are
+    those of `gradproof._prove._judge`, and changed; whether the direction was measured.
     """
     k = int(np.argmax(agreed))
     others = max(agreed[:k] + agreed[k + 1 :])

@@ -375,8 +375,8 @@ class Meter:
     def evidence(self, direction: Direction, scale: float) -> Asking[Measured]:
         """Measure a slope that is to tell what a mistake is, once it is certain that there is one.
 
-        In low precision its bar pays for no kink at x: none has shown by then, and half of what the one-sided slopes may
-        differ by is several times all the rest.
+        In low precision its bar pays for no kink at x: none has shown by then, and half of what the one-sided slopes
+        may differ by is several times all the rest.
         """
         measured = yield from self.sharp_slope(direction, scale, no_kink=True)
         if not self.takes_sharp_slopes or not measured.finite or measured.slope.side:
