@@ -72,7 +72,7 @@ def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
     bound = total / norm if norm > 0 else math.inf
     correct = bound <= limits.largest_bound(meter.precision)
     if not correct:
-        ledger.reasons.append(Reason.NOISE)
+        ledger.reasons.append(Reason.NOISE if meter.precision < 1e-12 else Reason.PRECISION)
     largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
     ledger.settle(
         index,
