@@ -295,7 +295,8 @@ def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
     third = np.maximum(change - 5 * sigma / h, 0.0) / h**2
     structure = first.structure[:, 0]
     best, least = float(h[-1]), math.inf
-    for fine in np.geomspace(h[-1], h[0] / LEAST_RATIO, 40).tolist():
+    steps: list[float] = np.geomspace(float(h[-1]), float(h[0]) / LEAST_RATIO, 40).tolist()
+    for fine in steps:
         steepest = max(float(third[h <= NEARBY * fine].max(initial=0.0)), LEAST_CUBIC * size)
         bar = PAIR_NOISE * sigma / fine + steepest * (LEAST_RATIO * fine) ** 2
         bar += float(structure[h <= LOW_RATIO * fine].max(initial=0.0))
