@@ -153,7 +153,7 @@ class Rows:
         (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1.
         """
         found = self.seen[0].slope if len(self.seen) == 1 else None
-        if found is None or self.eps > 1e-12:
+        if found is None or self.eps > 1e-12 or found.side or found.trouble:
             return False
         step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
         coarse = np.isfinite(step) & (step > 8 * self.eps * np.abs(found.f0)) & (found.plus != found.f0).any(axis=0)
