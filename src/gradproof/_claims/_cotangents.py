@@ -24,8 +24,13 @@ MOST_LOW = 24
 # Outputs whose value is this many times larger, relative to how they move, than that of most outputs: their rounding
 # would drown the others.
 STEADY = 1e3
+# The bar of a slope in double precision is about 1e-11 of f's value. A row of f' below the first share of that value is
+# lost in it once a certificate has multiplied it; below the second share of the largest row it is nothing beside that.
+ROUNDED, NOTHING = 1e-7, 1e-6
 # Rows of a claim in low precision are as good as the rounding of a row of this share of the largest.
 LEAST = 0.2
+# A draw is a few times larger than its weight, a sum of two (times 0.75 and 1.5) a few times larger again.
+HEADROOM = 64.0
 # The part of a random stream of `Directions` that the engine does not reach.
 STREAM = 1 << 20
 
@@ -41,6 +46,20 @@ def steadied(rows: Vector, eps: float) -> Vector:
     return np.where(rows > 0, np.maximum(rows, LEAST * float(rows.max(initial=0.0))), rows)
 
 
+def unsaturated(rows: Vector, values: Vector) -> Vector:
+    """Norms of rows, of those where f is saturated as large as rounding of f lets a row be told.
+
+    Where erf(x) has come to 1 - 1e-15, no difference sees its slope, and the bar on it, relative to the slope itself,
+    says nothing. Such a row is small beside its value and beside other rows (units make it small beside one only).
+    """
+    floor = _floor(rows, values)
+    return np.where((rows > 0) & (rows < floor), floor, rows)
+
+
+def _floor(rows: Vector, values: Vector) -> Vector:
+    return np.minimum(ROUNDED * np.abs(values), NOTHING * float(rows.max(initial=0.0)))
+
+
 def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
     """What rounding may do to each row of a claim in low precision, whatever its own size (absolute).
 
@@ -52,6 +71,16 @@ def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
         return np.zeros(len(rows))
     largest = np.full(len(rows), rows.max(initial=0.0))
     return min(ROUNDINGS * eps, LEAST) * (largest if values is None else np.maximum(largest, np.abs(values)))
+
+
+def held(weights: Vector, outputs: Sequence[Leaf]) -> Vector:
+    """Weights of cotangents, halved until the outputs' dtypes hold what is drawn with them: float16 ends at 65504."""
+    excess = 1.0
+    for leaf in outputs:
+        if leaf.size and leaf.eps > 1e-12:
+            largest = float(np.max(np.abs(weights[leaf.start : leaf.stop])))
+            excess = max(excess, largest * HEADROOM / float(np.finfo(leaf.numpy_dtype).max))
+    return weights if excess <= 1 else weights * 2.0 ** -math.ceil(math.log2(excess))
 
 
 class Cotangents:
@@ -81,7 +110,8 @@ class Cotangents:
 
     def __init__(self, outputs: Sequence[Leaf], values: Vector, rows: Vector, seed: int) -> None:
         self.size = len(values)
-        self.weights, self.groups = self.weigh(values, rows)
+        weights, self.groups = self.weigh(values, rows)
+        self.weights = held(weights, outputs)
         named = [dataclasses.replace(leaf, path=f"cotangent of {leaf.path}") for leaf in outputs if leaf.size]
         self._directions = Directions(named, np.zeros(self.size), np.zeros(self.size), seed)
         self._all = tuple(range(len(named)))
@@ -103,7 +133,8 @@ class Cotangents:
             weights = 1 / np.where(moving, np.where(rows > 0, rows, 1.0), still)
             ratio = np.where(moving, np.abs(values) * weights, 0.0)
             typical = float(np.median(ratio[moving])) if moving.any() else 1.0
-        steady = ratio > STEADY * max(typical, 1.0)
+        # (Saturated rows do not count by their own size, which is nothing: they are no group of their own.)
+        steady = (ratio > STEADY * max(typical, 1.0)) & (rows > _floor(rows, values))
         everything = np.ones(len(values), dtype=bool)
         return weights, [~steady, steady] if steady.any() and not steady.all() else [everything]
 

@@ -53,7 +53,13 @@ def prove_gradient(
         witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
         # Where f saturates, as tanh(x) does near 1, terms of its own size have cancelled in the claim.
         lost = UNDERFLOWN * options.claim_eps * abs(primal.value())
-        options = dataclasses.replace(options, witnesses=tuple(witnesses), sparing=is_large(primal.point), lost=lost)
+        options = dataclasses.replace(
+            options,
+            witnesses=tuple(witnesses),
+            sparing=is_large(primal.point),
+            lost=lost,
+            by_entries_too=True,
+        )
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
         findings += outcome.findings
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))

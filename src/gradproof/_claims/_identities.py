@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove
-from gradproof._claims._cotangents import steadied
+from gradproof._claims._cotangents import held, steadied
 from gradproof._claims._proved import Proved
 from gradproof._evidence import Evidence
 from gradproof._primal import Primal
@@ -87,7 +87,7 @@ def adopt_by_adjoint(
         if k == 0 and m > 1:
             size = np.abs(pushed)
             typical = float(np.median(size[size > 0])) if (size > 0).any() else 1.0
-            weights = 1 / np.maximum(steadied(size, eps), 1e-3 * typical)
+            weights = held(1 / np.maximum(steadied(size, eps), 1e-3 * typical), outputs.leaves)
     if not worst <= options.limits.tolerance(eps):
         return None
     delta = SHARE * (1 - options.confidence)

@@ -25,7 +25,7 @@ from gradproof._claims._claimed import (
     random_tangents,
     read_jacobian,
 )
-from gradproof._claims._cotangents import ALONE, Cotangents, rounding, spread, steadied
+from gradproof._claims._cotangents import ALONE, Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._gradient import undefined
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
@@ -245,7 +245,7 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
     if m <= ALONE:
         units = np.eye(m)
         return units[0], units[1 % m], probe
-    rows = steadied(probe.rows(), task.precision(probe))
+    rows = unsaturated(steadied(probe.rows(), task.precision(probe)), probe.at_point)
     cotangents = Cotangents(primal.outputs.leaves, probe.at_point, rows, task.options.seed)
     group = cotangents.groups[0]
     first, second = (primal.outputs.rounded(cotangents.draw(k, group)) for k in range(2))

@@ -46,6 +46,7 @@ from gradproof._claims._cotangents import (
     spread,
     spread_apart,
     steadied,
+    unsaturated,
 )
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
@@ -269,7 +270,7 @@ class LinearProof:
         """Norm of each row of f' in natural sizes: as claimed, or as measured."""
         matrix = self.claimed.matrix
         rows = self.probe.rows() if matrix is None else np.linalg.norm(matrix * self.size, axis=1)
-        return steadied(rows, max(self.probe.eps, self.options.claim_eps))
+        return unsaturated(steadied(rows, max(self.probe.eps, self.options.claim_eps)), self.primal_values())
 
     def _lost(self, u: Vector) -> float:
         """What the claim's own precision may do to the slope of <u, f>."""

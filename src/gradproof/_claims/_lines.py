@@ -266,6 +266,10 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
     third = np.abs(first.odd[coarse] / h - first.value) / h**2
     curvature = np.abs(first.even[coarse]) / h**2
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
+    # An output that keeps its bits beside others that move is saturated: all of its values are 1, which is no lattice.
+    still = (first.plus == first.f0).all(axis=0) & (first.minus == first.f0).all(axis=0)
+    still &= not still.all()
+    noise = np.where(still, 4 * first.unit, noise)
     known = Known(
         eps=first.eps,
         f0=first.f0,
@@ -279,7 +283,7 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
         structure=4 * first.structure[used[-1]],
         smooth=typical < 1e-5,
     )
-    granted = np.where(np.isfinite(first.bar), first.bar / typical, 0.0)
+    granted = np.where(np.isfinite(first.bar) & ~still, first.bar / typical, 0.0)
     return Learned(
         known=known,
         scale=np.maximum(scale, granted),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _prove, _run
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import STREAM
+from gradproof._claims._cotangents import STREAM, held
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import Pattern, explain, factor_words
@@ -187,6 +187,7 @@ class _Search:
         """The same where only J^T u can be had: halve the outputs until single ones are left, at most `SHOWN`."""
         off = np.zeros(self.m, dtype=bool)
         signs = np.where(self.u < 0, -1.0, 1.0) / np.where(self.scene.rows > 0, self.scene.rows, 1.0)
+        signs = held(signs, self.claimed.primal.outputs.leaves)
         usable = np.flatnonzero(np.isfinite(line.bar) & np.isfinite(line.value))
         todo = [usable]
         asked = 0

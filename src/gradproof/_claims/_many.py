@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _progress, _prove, _run
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
-from gradproof._claims._cotangents import STEADY, spread
+from gradproof._claims._cotangents import STEADY, held, spread
 from gradproof._claims._linear import Probe, natural_sizes
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
@@ -69,7 +69,8 @@ class _Proof:
         everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
         probe = Probe(primal, everything, options.seed, around=Around())
         self.eps = probe.eps
-        self.weights = _weights(np.abs(primal.output_values()), probe.rows())
+        weights = _weights(np.abs(primal.output_values()), probe.rows())
+        self.weights = held(weights, primal.outputs.leaves)
         self._draw(COUNT if probe.eps < 1e-12 else COUNT_LOW)
         repeats = Repeats(keyword="vjp", options=options, around=Around()) if options.repeats else None
         self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)

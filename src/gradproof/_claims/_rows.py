@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from gradproof import _prove
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
+from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
+from gradproof._line import lowest_bit
 from gradproof._prove import Direction, Directions
 from gradproof._prove._judge import REACH
 from gradproof._prove._ledger import wide_note
@@ -39,6 +40,7 @@ Mask = NDArray[np.bool_]
 
 # Outputs up to which all are measured at once: the Neville tables of that many take half a second.
 ELEMENTWISE = 10_000
+EPS64 = 2.0**-52
 # Directions: first, and at most in float64 and in lower precision, where every bar is wide.
 FIRST, MOST, MOST_LOW = 3, 9, 24
 # As in `gradproof._prove`: leaves that share directions, and claims too small to be told from 0 beside others.
@@ -65,15 +67,19 @@ class Scale:
     weighted: Vector
 
 
-def scale_of(claimed: Claimed, natural: Vector, eps: float) -> Scale:
-    """Sizes of the rows of a known matrix of relative precision `eps`, as `Cotangents` weighs them."""
+def scale_of(claimed: Claimed, natural: Vector, eps: float, terms: Vector | None = None) -> Scale:
+    """Sizes of the rows of a known matrix of relative precision `eps`, as `Cotangents` weighs them.
+
+    terms : (m,), sizes of the terms that f rounds on the way to each output, where these are more than it shows.
+    """
     assert claimed.matrix is not None
     sized = claimed.matrix * natural
     rows = np.sqrt(np.einsum("ij,ij->i", sized, sized))
     if not np.isfinite(rows).all():
         rows = np.linalg.norm(sized / max(float(np.abs(sized).max()), 1e-300), axis=1) * float(np.abs(sized).max())
-    rows = steadied(rows, eps)
     values = claimed.primal.output_values()
+    values = values if terms is None else np.maximum(np.abs(values), terms)
+    rows = unsaturated(steadied(rows, eps), values)
     weights, groups = Cotangents.weigh(values, rows)
     sized *= weights[:, None]
     rounded = rounding(rows, eps, values)
@@ -121,20 +127,47 @@ class Rows:
         point, lower, upper = self.lines.problem.point, self.lines.lower, self.lines.upper
         leaves = self.lines.problem.leaves
         self.directions = Directions(leaves, point, np.zeros(len(point)), options.seed, lower, upper)
-        self.scale = scale_of(claimed, self.directions.natural, max(eps, options.claim_eps))
-        # In place of the claim: the norm of every column, all rows weighted alike.
-        columns = np.sqrt(np.einsum("ij,ij->j", self.scale.weighted, self.scale.weighted))
-        self.directions.claim = columns / self.directions.natural
-        meter = Meter(self.directions, eps)
-        self.norms = meter.norms
-        self.tier = meter.tier(range(len(leaves)))
         self.eps = eps
+        self._weigh()
         self.seen: list[Line] = []
-        self.largest = [0.0] * len(self.scale.groups)
         self.deviation = 0.0
         self.learned: Learned | None = None
         # Whether f gave different values at the same point.
         self.random = False
+
+    def _weigh(self, terms: Vector | None = None) -> None:
+        """Find the natural sizes of rows and leaves."""
+        eps = max(self.eps, self.options.claim_eps)
+        self.scale = scale_of(self.claimed, self.directions.natural, eps, terms)
+        # In place of the claim: the norm of every column, all rows weighted alike.
+        columns = np.sqrt(np.einsum("ij,ij->j", self.scale.weighted, self.scale.weighted))
+        self.directions.claim = columns / self.directions.natural
+        meter = Meter(self.directions, self.eps)
+        self.norms = meter.norms
+        self.tier = meter.tier(range(len(self.directions.leaves)))
+        self.largest = [0.0] * len(self.scale.groups)
+
+    def _start_over(self) -> bool:
+        """Weigh anew, and forget the first line, where it shows that terms have cancelled in some rows; whether it did.
+
+        (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1.
+        """
+        found = self.seen[0].slope if len(self.seen) == 1 else None
+        if found is None or self.eps > 1e-12 or found.side or found.trouble:
+            return False
+        step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
+        coarse = np.isfinite(step) & (step > 8 * self.eps * np.abs(found.f0)) & (found.plus != found.f0).any(axis=0)
+        if not coarse.any():
+            return False
+        terms = np.where(coarse, step / EPS64, 0.0)
+        if np.array_equal(self.scale.rows, scale_of(self.claimed, self.directions.natural, self.eps, terms).rows):
+            return False
+        self._weigh(terms)
+        self.seen.clear()
+        self.deviation = 0.0
+        if self.learned is not None:
+            self.learned = dataclasses.replace(self.learned, scale=np.maximum(self.learned.scale, self.scale.rows))
+        return True
 
     def run(self) -> Measurement | Doubt:
         """Measure lines until every leaf's bound is narrow enough, or nothing is gained by more."""
@@ -147,6 +180,8 @@ class Rows:
             if doubt is not None:
                 return doubt
             stream += 1
+            if stream == 1 and self._start_over():
+                streams = self._plan()
             if not streams and n > 1 and self._worth_more():
                 streams.append(0.0)
         bounds = [self._bound(k, len(self.seen)) for k in range(len(self.claimed.leaves))]

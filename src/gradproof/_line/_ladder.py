@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
-from gradproof._line._slope import LATER, TARGET64, TARGET_LOW, Known, Slope, levels_between
+from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Known, Slope, levels_between
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
@@ -21,6 +21,9 @@ EPS32 = 2.0**-23
 
 # Noise up to this many half-ulps is ordinary rounding.
 ROUNDING = 16.0
+# The quotient at the third finest level may differ so much, relative to its size, from a slope that is believed. In low
+# precision its step is so coarse (0.05 in float32) that truncation alone makes it differ by a hundredth.
+PLAUSIBLE, PLAUSIBLE_LOW = 3e-4, 3e-2
 # One output of so many may be left with the bar it has.
 UNCONTENT = 50
 
@@ -56,6 +59,14 @@ def jittered(levels: Floats, jitter: np.random.Generator) -> Floats:
     (An exact ratio of 1.7 met a quantum at 17:10, and a staircase looked like a straight line.)
     """
     return levels * jitter.uniform(0.85, 1.18) * jitter.uniform(0.94, 1.06, len(levels))
+
+
+def _known_levels(known: Known, jitter: np.random.Generator) -> Floats:
+    """The levels of a later line, jittered; three of low precision keep their ratios (see `SHARP`)."""
+    count = len(known.levels)
+    if known.eps > 1e-12 and count == len(SHARP):
+        return known.levels * jitter.uniform(0.95, 1.05) * jitter.uniform(0.95, 1.05, count)
+    return known.levels * jitter.uniform(0.9, 1.1, count)
 
 
 @dataclasses.dataclass
@@ -155,7 +166,7 @@ def slope(
         outputs = len(known.f0)
         nothing = np.zeros((0, outputs))
         line = _Line(known.f0, np.zeros(0), nothing, nothing)
-        yield from line.ask(known.levels * jitter.uniform(0.9, 1.1, len(known.levels)))
+        yield from line.ask(_known_levels(known, jitter))
 
     floor = np.maximum(floor, 0.5 * resolution)
     guard: tuple[float, Floats, Floats] | None = None
@@ -257,9 +268,11 @@ def _solve(
 
 def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
     """Whether the quotient at the third finest level agrees with the slope: a lone lucky pair is not believed."""
-    third = result.odd[-3 if len(result.h) > 2 else 0] / result.h[-3 if len(result.h) > 2 else 0]
+    low = result.eps > 1e-12
+    row = max(-3, -len(result.h)) if not low or len(result.h) != 3 else -2
+    third = result.odd[row] / result.h[row]
     with np.errstate(invalid="ignore"):
-        return np.abs(third - result.value) <= 3e-4 * size + result.bar
+        return np.abs(third - result.value) <= (PLAUSIBLE_LOW if low else PLAUSIBLE) * size + result.bar
 
 
 def _stuck(result: Slope, size: Floats) -> NDArray[np.bool_]:
@@ -317,7 +330,11 @@ def _second_levels(result: Slope, scale: float | Floats, target: float) -> Float
     h = result.h
     size = np.maximum(np.maximum(scale, np.abs(result.value)), 1e-300)
     kink = np.abs(result.jump) > result.jump_bar
-    if (kink | ~_plausible(result, size)).any():
+    if result.eps > 1e-12 and len(h) == 2:
+        # A later line in low precision: its steps balance noise and truncation of those before, and truncation may be
+        # larger here. At much finer steps noise drowns everything.
+        levels = [h[-1] / 2, h[-1] / 4]
+    elif (kink | ~_plausible(result, size)).any():
         # Two of them near each other, as two neighbours show how noisy phi is there.
         levels = [h[-1] / 7, h[-1] / 29, h[-1] / 49]
     elif float(np.max(5 * result.noise / h[-1] / size)) > target:

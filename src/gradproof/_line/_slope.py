@@ -24,6 +24,18 @@ CLEAR = 1e-2
 # Two levels whose steps have the ratio R: the bar holds 5 standard deviations of the slope's noise and of half the
 # jump's, 5 (1 + 1) / sqrt(2) noise / h, and (4 / R)**2 of what the quotient changes between them (see `_estimate`).
 PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
+# Below this ratio of two steps the pair's bar holds more than the truncation at four times the fine one.
+LEAST_RATIO = 4.0
+# In low precision steps are coarse: two of them stay within the length on which phi changes. What the quotients do at
+# up to twice the coarse one speaks of the truncation there. Beyond half of the natural size no step goes.
+LOW_RATIO, NEARBY, COARSEST = 8.0, 16.0, 0.5
+# Three levels, whose ratios stay above 3.1 when they are jittered by a tenth in all: no sample of noise is taken from
+# two of them; see `sharp_levels`.
+SHARP = np.array([3.5**2, 3.5, 1.0])
+SHARP_NOISE, LEAST_THIRD = 10.0, 0.1
+# In low precision: natural sizes are those on which f changes, so that its t**3 term may be expected to be of the order
+# of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
+LEAST_CUBIC = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +105,7 @@ class Known:
     size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
     relative_third : the largest third relative to the size of its slope, over all directions.
+    fourth : size of the t**4 term of the even part, per unit step: low precision.
     structure : how steep what the levels do not resolve may be: few levels cannot see it again.
     """
 
@@ -108,6 +121,7 @@ class Known:
     structure: float | Floats
     smooth: bool
     relative_third: float = 0.0
+    fourth: float = 0.0
 
     @property
     def _cubic(self) -> float:
@@ -188,6 +202,11 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         used += [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
     coarse = float(h[used[0]])
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
+    low = low_levels(first, noise, scale) if first.eps > 1e-12 else None
+    if low is not None:
+        between = low
+        used = [int(np.argmin(np.abs(np.log(h / step)))) for step in low.tolist()]
+        coarse = float(h[used[0]])
     third = first.third(used[0])
     return Known(
         eps=first.eps,
@@ -202,8 +221,15 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         # (It may be steeper in the next direction.)
         structure=4 * float(first.structure[used[-1], 0]),
         relative_third=third / max(scale, abs(float(first.value[0])), 1e-300),
+        fourth=_fourth(first) if first.eps > 1e-12 else 0.0,
         smooth=relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first)),
     )
+
+
+def _fourth(first: Slope) -> float:
+    """Size of the t**4 term of the even part of a scalar phi, from the two coarsest levels."""
+    (a, b), (of_a, of_b) = first.h[:2] ** 2, first.even[:2, 0]
+    return abs(float(of_a / a - of_b / b)) / float(a - b)
 
 
 def _merely_noisy(first: Slope) -> bool:
@@ -252,6 +278,63 @@ def levels_between(first: Slope, bar: float = math.inf) -> Floats | None:
     if best.step > coarse / PAIR_RATIO or best.bar > bar / 2:
         return None
     return best.step * np.array([PAIR_RATIO, 1.0])
+
+
+def low_levels(first: Slope, noise: Floats, scale: float) -> Floats | None:
+    """Two levels for later lines in low precision, where noise and truncation of a scalar phi balance.
+
+    The bar of a pair is ``PAIR_NOISE * noise / h`` and the truncation at 4 h, whatever the ratio of the two steps as
+    long as it is 4 or more (see `pair`). The t**3 term is the steepest that the quotients show at steps of about that
+    size: farther out phi may do as it likes. None where a level shows structure that its neighbours do not resolve.
+    """
+    if len(first.value) > 1 or first.side or len(first.h) < 3:
+        return None
+    h, sigma = first.h, float(noise[0])
+    size = max(scale, abs(float(first.value[0])))
+    change = np.abs(first.odd[:, 0] / h - float(first.value[0]))
+    third = np.maximum(change - 5 * sigma / h, 0.0) / h**2
+    structure = first.structure[:, 0]
+    best, least = float(h[-1]), math.inf
+    steps: list[float] = np.geomspace(float(h[-1]), float(h[0]) / LEAST_RATIO, 40).tolist()
+    for fine in steps:
+        steepest = max(float(third[h <= NEARBY * fine].max(initial=0.0)), LEAST_CUBIC * size)
+        bar = PAIR_NOISE * sigma / fine + steepest * (LEAST_RATIO * fine) ** 2
+        bar += float(structure[h <= LOW_RATIO * fine].max(initial=0.0))
+        if bar < least:
+            best, least = fine, bar
+    return np.array([min(LOW_RATIO * best, float(h[0])), best])
+
+
+def sharp_levels(known: Known, scale: float, *, no_kink: bool) -> Floats:
+    """Three levels in low precision for a slope that has to be sharp, where noise and truncation balance.
+
+    The t**3 term is taken out then: the bar is about ten standard deviations of one value over the fine step (see
+    `estimate`: 1.1 of the slope's noise, 1.6 of the jump's) and what the slope from the two coarse steps is off by,
+    which is t**2 times the product of their squares where quotients go like 1 - t h**2 + (t h**2)**2 - ... Unless
+    `no_kink` half of the jump belongs to it, which is off by the t**4 term of the even part times the product of all
+    steps.
+    """
+    size = min(known.size, scale) if scale > 0 else known.size
+    noise, third = float(known.noise[0]) / size, max(known.third / known.size, LEAST_THIRD)
+    coarse = float(SHARP[0] * SHARP[1]) ** 2
+    fine = min((SHARP_NOISE * noise / (4 * coarse * third**2)) ** 0.2, COARSEST / float(SHARP[0]))
+    if not no_kink and known.fourth > 0:
+        fine = min(fine, (SHARP_NOISE * noise / (3 * float(np.prod(SHARP)) * known.fourth / known.size)) ** 0.25)
+    return fine * SHARP
+
+
+def coarse_levels(known: Known, scale: float) -> Floats:
+    """Two levels in low precision for a direction along which f changes by no more than `scale`, and as slowly."""
+    return balanced_step(float(known.noise[0]), LEAST_CUBIC * scale) * np.array([LOW_RATIO, 1.0])
+
+
+def balanced_step(noise: float, third: float) -> float:
+    """The fine step of a pair of levels for which noise and truncation at `LEAST_RATIO` times that are least together.
+
+    No coarser than that of a pair whose coarse one is `COARSEST`.
+    """
+    most = COARSEST / LOW_RATIO
+    return min((PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3), most) if third > 0 else most
 
 
 @dataclasses.dataclass(frozen=True)

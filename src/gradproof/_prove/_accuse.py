@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._problem import Leaf
-from gradproof._prove._diagnose import DIRECTIONS, Cause, Evidence, Undecided, diagnose, factor_cause, factor_words
+from gradproof._prove._diagnose import (
+    DIRECTIONS,
+    DIRECTIONS_LOW,
+    Cause,
+    Evidence,
+    Undecided,
+    diagnose,
+    factor_cause,
+    factor_words,
+)
 from gradproof._prove._directions import Direction
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
@@ -99,9 +108,10 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
     evidence.add(suspect.direction, suspect.first)
     evidence.add(suspect.alone, suspect.second)
     cause = factor_cause(evidence)
-    while isinstance(cause, Undecided) and len(evidence.residuals) < min(leaf.size + 1, DIRECTIONS):
+    most = DIRECTIONS if meter.precision < 1e-12 else DIRECTIONS_LOW
+    while isinstance(cause, Undecided) and len(evidence.residuals) < min(leaf.size + 1, most):
         again = tier.alone(suspect.leaf, meter.next_stream(), suspect.alone.floor)
-        measured = yield from meter.known_slope(again, share)
+        measured = yield from meter.evidence(again, share)
         if not measured.finite:
             break
         evidence.add(again, measured.as_residual())

@@ -10,12 +10,17 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._pieces import LeafSizes, chunks, is_large
+from gradproof._pieces import LeafSizes, chunks, is_large, is_many
 from gradproof._problem import Leaf
 
 Floats = NDArray[np.float64]
 
 BLOCK = 65_536
+# In low precision: sizes of rows, and of entries within a row beside their median, that differ by more are natural
+# sizes of their own; and rows (along the last axis) that are too short to have a size.
+ROWS_SPAN, ENTRIES_SPAN, LEAST_ROW = 10.0, 100.0, 4
+# The same for a lone small entry, unless it is one of many.
+LONE_SPAN, MANY = 1e3, 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -339,8 +344,57 @@ def _power_of_two(leaves: Sequence[Leaf], claim: Floats, natural: Floats) -> flo
 
 
 def leaf_size(leaf: Leaf, point: Floats) -> Floats | float:
-    """`natural_size` of a leaf of a flat vector; of a complex array for either of its parts."""
-    return natural_size(point[leaf.start : leaf.stop] if leaf.moduli is None else leaf.moduli)
+    """`natural_size` of a leaf of a flat vector; of a complex array for either of its parts.
+
+    In low precision steps are so coarse that what is small beside the rest of its array would move by many times its
+    own size: rows, or entries, whose sizes differ have natural sizes of their own.
+    """
+    x = point[leaf.start : leaf.stop] if leaf.moduli is None else leaf.moduli
+    if leaf.eps < 1e-12 or is_many(leaf.size):
+        return natural_size(x)
+    return natural_size_in_rows(x, leaf.shape)
+
+
+def natural_size_in_rows(x: Floats, shape: Sequence[int]) -> Floats | float:
+    """`natural_size` by row (along the last axis) where rows differ by `ROWS_SPAN`, by entry where those of a row do.
+
+    One small entry says nothing of scales (the smallest of 100 draws around zero lies a hundred times below their
+    median half of the time), a tenth of them does. Rows of fewer than `LEAST_ROW` entries are taken together.
+    """
+    length = shape[-1] if shape else 1
+    rows = np.abs(x).reshape(-1, length if length >= LEAST_ROW else x.size)
+    largest = rows.max(axis=1, keepdims=True)
+    one = np.where(largest > 0, largest, 1.0)
+    sizes = largest * np.sqrt(np.mean(np.square(rows / one), axis=1, keepdims=True))
+    moving = sizes[sizes > 0]
+    if moving.size == 0:
+        return 1.0
+    by_entry, medians = _spans_decades(rows)
+    if not by_entry.any() and moving.max() <= ROWS_SPAN * moving.min():
+        return _rms(rows)
+    sizes = np.where(sizes > 0, sizes, float(np.median(moving)))
+    own = np.where(rows > 0, rows, medians[:, None])
+    return np.where(by_entry[:, None] & (largest > 0), own, sizes).reshape(-1)
+
+
+def _spans_decades(rows: Floats) -> tuple[NDArray[np.bool_], Floats]:
+    """Whether the entries of each row span decades, and the median of those that are not 0."""
+    ordered = np.sort(rows, axis=1)
+    zeros = np.count_nonzero(ordered == 0, axis=1)
+    count = rows.shape[1] - zeros
+    last = rows.shape[1] - 1
+    each = np.arange(len(rows))
+    smallest = ordered[each, np.minimum(zeros, last)]
+    tenth = ordered[each, np.minimum(zeros + count // 10, last)]
+    median = ordered[each, np.minimum(zeros + count // 2, last)]
+    lone = (median > LONE_SPAN * smallest) & (count < MANY)
+    return (count > 1) & (lone | (median > ENTRIES_SPAN * tenth) | (ordered[:, -1] > ENTRIES_SPAN * median)), median
+
+
+def _rms(size: Floats) -> float:
+    """Root mean square, without overflow; 0 where all are 0."""
+    largest = float(size.max(initial=0.0))
+    return largest * math.sqrt(float(np.mean((size / largest) ** 2))) if largest > 0 else 0.0
 
 
 def natural_size(x: Floats) -> Floats | float:
@@ -355,6 +409,6 @@ def natural_size(x: Floats) -> Floats | float:
     largest = float(nonzero.max())
     if nonzero.size > 1:
         median = float(np.median(nonzero))
-        if largest > 1e3 * median or (median > 1e3 * float(nonzero.min()) and nonzero.size < 200):
+        if largest > 1e3 * median or (median > LONE_SPAN * float(nonzero.min()) and nonzero.size < MANY):
             return np.where(size > 0, size, median)
     return largest * math.sqrt(float(np.mean((x / largest) ** 2)))

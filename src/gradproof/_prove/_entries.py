@@ -21,7 +21,7 @@ TOGETHER = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One entry's residual along its own step (absolute), the step, and what it says."""
 
     index: int
@@ -46,40 +46,47 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
     for index in tier.group:
         leaf = ledger.leaves[index]
         rms = meter.norms[index] / math.sqrt(leaf.size)
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         for start in range(leaf.start, leaf.stop, TOGETHER):
             block = range(start, min(start + TOGETHER, leaf.stop))
             pairs = yield from meter.entries(index, block, rms)
             for entry, pair in zip(block, pairs, strict=True):
-                entries.append((yield from _judge_entry(meter, index, entry, pair, rms, limits)))
+                entries.append((yield from judge_entry(meter, index, entry, pair, rms, limits)))
         if any(entry.kinked for entry in entries):
             left.append(index)
             continue
         wrong = [e for e in entries if e.wrong]
         if wrong:
-            _accuse(meter, ledger, index, entries, wrong)
+            accuse_entries(meter, ledger, index, entries, wrong)
             continue
-        total = math.sqrt(sum((abs(e.residual.value) + e.residual.bar) ** 2 for e in entries))
-        worst = max(abs(e.residual.value) for e in entries)
-        bound = total / meter.norms[index] if meter.norms[index] > 0 else math.inf
-        correct = bound <= limits.largest_bound(meter.precision)
-        if not correct:
-            ledger.reasons.append(Reason.NOISE)
-        largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
-        ledger.settle(
-            index,
-            Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
-            bound=bound,
-            deviation=worst / meter.norms[index] if meter.norms[index] > 0 else None,
-            noticeable=largest / rms if rms > 0 else None,
-            note="" if correct else wide_note(bound),
-        )
+        settle_entries(meter, ledger, index, entries, limits)
     return tuple(left)
 
 
-def _judge_entry(
+def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], limits: Limits) -> None:
+    """Settle a leaf none of whose entries is wrong: its bound is the norm of all deviations and bars."""
+    leaf, norm = ledger.leaves[index], float(meter.norms[index])
+    rms = norm / math.sqrt(leaf.size)
+    total = math.sqrt(sum((abs(e.residual.value) + e.residual.bar) ** 2 for e in entries))
+    worst = max(abs(e.residual.value) for e in entries)
+    bound = total / norm if norm > 0 else math.inf
+    correct = bound <= limits.largest_bound(meter.precision)
+    if not correct:
+        ledger.reasons.append(Reason.NOISE if meter.precision < 1e-12 else Reason.PRECISION)
+    largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
+    ledger.settle(
+        index,
+        Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
+        bound=bound,
+        deviation=worst / norm if norm > 0 else None,
+        noticeable=largest / rms if rms > 0 else None,
+        note="" if correct else wide_note(bound),
+    )
+
+
+def judge_entry(
     meter: Meter, leaf: int, entry: int, pair: Residual | None, rms: float, limits: Limits
-) -> Asking[_Entry]:
+) -> Asking[Entry]:
     """Judge an entry by what a pair of values says, if it says anything, and by whole slopes."""
     direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entry)
     step = meter.directions.entry_size(entry)
@@ -88,12 +95,12 @@ def _judge_entry(
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
         if pair is not None:
             meter.keep_pair(direction, pair, rms)
-        return _Entry(entry, residual, step)
+        return Entry(entry, residual, step)
     measured = yield from meter.slope(direction, rms)
     if not measured.finite or kinked(measured, tolerance):
-        return _Entry(entry, measured.as_residual(), step, kinked=measured.finite)
+        return Entry(entry, measured.as_residual(), step, kinked=measured.finite)
     if measured.deviation <= measured.bar + tolerance:
-        return _Entry(entry, measured.as_residual(), step)
+        return Entry(entry, measured.as_residual(), step)
     again = yield from confirm(meter, measured, tolerance)
     residual = again.measured.as_residual()
     if again.look is Look.IRREGULAR:
@@ -102,10 +109,10 @@ def _judge_entry(
         residual = dataclasses.replace(residual, bar=max(residual.bar, measured.deviation))
     elif again.look is Look.UNSURE:
         residual = dataclasses.replace(residual, bar=math.inf)
-    return _Entry(entry, residual, step, wrong=again.look is Look.EXCLUDED)
+    return Entry(entry, residual, step, wrong=again.look is Look.EXCLUDED)
 
 
-def _accuse(meter: Meter, ledger: Ledger, index: int, entries: list[_Entry], wrong: list[_Entry]) -> None:
+def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], wrong: list[Entry]) -> None:
     """Name the wrong entries, or the cause if one explains all entries of the leaf."""
     leaf = ledger.leaves[index]
     evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._line import Shape, ShapeKind, learn
 from gradproof._prove._certificate import error_bound
+from gradproof._prove._low_precision import narrow_widest, sharp_again, worth_many
 from gradproof._prove._measure import Asking, Measured, Meter, Tier, in_phase
 from gradproof._report import Reason
 
@@ -243,12 +244,15 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             deviation = max(deviation, measured.deviation)
         if "random" not in plan and len(agreed) > 1 and not looked_again:
             looked_again = yield from _look_again(meter, tier, limits, held, agreed)
+            largest = limits.largest_bound(meter.precision)
+            looked_again |= yield from narrow_widest(meter, tier, held, agreed, limits.confidence, largest)
         if "random" not in plan and agreed and tier.size > 1:
             bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence, folded=tier.folded)
             most = len(agreed) + EXTRA_DIRECTIONS - extra
             best = error_bound(max(agreed), most, tier.size, limits.confidence, folded=tier.folded)
             more = _worth_more(meter, tier, bound, best, limits) or _doubtful(held)
-            if extra < EXTRA_DIRECTIONS and more:
+            more = more if extra < EXTRA_DIRECTIONS else False
+            if more or worth_many(meter, tier, agreed, limits.confidence, limits.largest_bound(meter.precision)):
                 extra += 1
                 plan.append("random")
     if not agreed:
@@ -413,6 +417,8 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
             return SecondLook(Look.IRREGULAR, measured)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
             return SecondLook(Look.EXCLUDED, measured)
+    if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None and not _staircase(sharp):
+        return SecondLook(Look.EXCLUDED, sharp)
     again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar or not two_sided)
     if not again.finite:
         return SecondLook(Look.UNSURE, again)

@@ -72,7 +72,9 @@ def wrong_leaves(
             index = group[0]
             alone = tier.alone(index, meter.next_stream(), failing.floor)
             only = len(tier.group) == 1
-            if only:
+            if only and failing.floor == 0 and meter.takes_sharp_slopes:
+                second = (yield from meter.evidence(alone, share[index])).as_residual()
+            elif only:
                 second = yield from meter.residual(alone, share[index])
             else:
                 # An accusation: a whole slope, not just a pair.

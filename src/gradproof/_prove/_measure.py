@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import Known, Shape, Slope, shape_near, slope
+from gradproof._line import LOW_RATIO, Known, Shape, Slope, coarse_levels, pair, shape_near, sharp_levels, slope
 from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,8 @@ class Question:
     """Please evaluate f at x + t v for every t in `steps`, v being what `direction` describes; 0 means at x itself.
 
     `of` says what to evaluate: "f", "reference" (the user's trusted, more precise f), or "complex": the imaginary part
-    of f(x + i t v). With `entries` each of these moves by itself in place of v, and the values come entry by entry.
+    of f(x + i t v). With `entries` each of these moves by itself in place of v, and the values come entry by entry;
+    with `reaches` each moves by that part of its natural size.
     `phase` is what they are for, in a word for people: "proving", "confirming" or "locating".
     """
 
@@ -41,6 +42,7 @@ class Question:
     of: str = "f"
     entries: tuple[int, ...] = ()
     phase: str = "proving"
+    reaches: tuple[float, ...] = ()
 
 
 Asking = Generator[Question, Floats, Result]
@@ -156,6 +158,37 @@ class Tier:
         return self.shares[self.group.index(index)]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EntryPairs:
+    """True minus claimed slope of single entries with its bar, the claimed one, and the size of the t**3 term; (k,)."""
+
+    value: Floats
+    bar: Floats
+    claimed: Floats
+    third: Floats
+
+    def improved(self, at: NDArray[np.intp], finer: EntryPairs) -> EntryPairs:
+        """Take what finer steps say of some entries where it is narrower; nothing is known of those that disagree."""
+        value, bar = self.value.copy(), self.bar.copy()
+        apart = np.abs(finer.value - value[at]) > finer.bar + bar[at]
+        narrower = finer.bar < bar[at]
+        value[at] = np.where(narrower, finer.value, value[at])
+        bar[at] = np.where(apart, np.inf, np.where(narrower, finer.bar, bar[at]))
+        return dataclasses.replace(self, value=value, bar=bar)
+
+    def joined(self, other: EntryPairs, order: NDArray[np.intp]) -> EntryPairs:
+        """These and other entries, in the given order."""
+        return EntryPairs(
+            value=np.concatenate([self.value, other.value])[order],
+            bar=np.concatenate([self.bar, other.bar])[order],
+            claimed=np.concatenate([self.claimed, other.claimed])[order],
+            third=np.concatenate([self.third, other.third])[order],
+        )
+
+    def residual(self, k: int) -> Residual:
+        return Residual(value=float(self.value[k]), bar=float(self.bar[k]), claimed=float(self.claimed[k]))
+
+
 class Meter:
     """Measures slopes and residuals; remembers what the first direction taught."""
 
@@ -182,6 +215,8 @@ class Meter:
         # Whether f has been seen to take values on no lattice.
         self.continuous = False
         self.streams = 0
+        # Values of f that were asked for.
+        self.evaluations = 0
         # What was measured, for the reader of the report.
         self.slopes: list[Measured] = []
         self.pairs: list[tuple[Direction, Residual, float]] = []
@@ -316,12 +351,38 @@ class Meter:
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
         """Values at +step and -step."""
         question = Question(direction, np.array([step, -step]), phase=self.phase)
+        self.evaluations += 2
         values = np.asarray((yield question), dtype=np.float64).reshape(2, -1)
         return float(values[0, 0]), float(values[1, 0])
 
     def known_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
         """Measure a slope with what is known already."""
         return (yield from self.slope(direction, scale, known=self.known))
+
+    @property
+    def takes_sharp_slopes(self) -> bool:
+        """Whether f is in low precision, and enough of it known to choose three levels."""
+        known = self.known
+        return known is not None and known.eps > 1e-12 and len(known.f0) == 1 and known.size > 0
+
+    def sharp_slope(self, direction: Direction, scale: float, *, no_kink: bool = False) -> Asking[Measured]:
+        """Measure a slope as sharply as three levels allow; with what is known where f is in double precision."""
+        known = self.known
+        if known is not None and self.takes_sharp_slopes:
+            known = dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=no_kink))
+        return (yield from self.slope(direction, scale, known=known))
+
+    def evidence(self, direction: Direction, scale: float) -> Asking[Measured]:
+        """Measure a slope that is to tell what a mistake is, once it is certain that there is one.
+
+        In low precision its bar pays for no kink at x: none has shown by then, and half of what the one-sided slopes
+        may differ by is several times all the rest.
+        """
+        measured = yield from self.sharp_slope(direction, scale, no_kink=True)
+        if not self.takes_sharp_slopes or not measured.finite or measured.slope.side:
+            return measured
+        _, absolute = self.directions.slope(direction)
+        return dataclasses.replace(measured, bar=float(measured.slope.central_bar[0]) + 8 * EPS64 * absolute)
 
     def coarse_slope(self, direction: Direction, scale: float, *, sparing: bool = False) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
@@ -330,10 +391,10 @@ class Meter:
         noise of f. Where the coarse steps meet kinks the bar is wide.
         """
         known = self.known
-        if known is None or known.eps > 1e-12:
+        if known is None or (known.eps > 1e-12 and len(known.f0) > 1):
             return (yield from self.slope(direction, scale, known=known, target=1e-5))
-        levels = BALANCED_LEVELS[:: 2 if sparing else 1]
-        coarse = dataclasses.replace(known, levels=np.array(levels))
+        levels = BALANCED_LEVELS[:: 2 if sparing else 1] if known.eps < 1e-12 else coarse_levels(known, scale)
+        coarse = dataclasses.replace(known, levels=np.asarray(levels))
         return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
     def residual(self, direction: Direction, scale: float) -> Asking[Residual]:
@@ -365,6 +426,7 @@ class Meter:
         step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
         direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entries[0])
         question = Question(direction, np.array([step, -step]), entries=tuple(entries), phase=self.phase)
+        self.evaluations += 2 * len(entries)
         values = np.asarray((yield question), dtype=np.float64).reshape(len(entries), 2)
         found: list[Residual | None] = []
         for entry, (plus, minus) in zip(entries, values.tolist(), strict=True):
@@ -375,11 +437,50 @@ class Meter:
             found.append(residual if math.isfinite(bar) else None)
         return found
 
+    def entry_pairs(
+        self, leaf: int, entries: Sequence[int], reaches: Floats, noise: float, f0: float, scale: float
+    ) -> Asking[EntryPairs]:
+        """Measure single entries of a leaf at once, each by two levels of its own: low precision.
+
+        reaches : (k,), the fine step of each, relative to its natural size; the coarse one is `LOW_RATIO` times that.
+        noise : standard deviation of one value of f.
+        scale : natural size of the slope of one entry.
+        """
+        h = np.array([LOW_RATIO, 1.0]) * self.jitter.uniform(0.9, 1.1, 2)
+        direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entries[0])
+        question = Question(
+            direction,
+            np.concatenate([h, -h]),
+            entries=tuple(entries),
+            phase=self.phase,
+            reaches=tuple(reaches.tolist()),
+        )
+        self.evaluations += 4 * len(entries)
+        values = np.asarray((yield question), dtype=np.float64).reshape(len(entries), 4).T
+        plus, minus = values[:2], values[2:]
+        self.moved |= bool(np.any(plus != f0) or np.any(minus != f0))
+        sigma = np.full(plus.shape, noise)
+        odd, even = (plus - minus) / 2, (plus + minus) / 2 - f0
+        found = pair(h, odd, even, sigma)
+        value, bar = found.value / reaches, found.bar / reaches
+        # As in `gradproof._line`: a bar of a quarter of the slope is no more than an order of magnitude.
+        bar = np.where(bar > 0.25 * np.maximum(scale, np.abs(value)), 2 * bar, bar)
+        claimed = np.array([self.directions.claim[j] * self.directions.entry_size(j) for j in entries])
+        bar = np.where(np.isfinite(bar) & np.isfinite(value), bar + 8 * EPS64 * np.abs(claimed), np.inf)
+        change = np.abs(odd[0] / h[0] - odd[1] / h[1]) / reaches
+        return EntryPairs(
+            value=np.where(np.isfinite(value), value, claimed) - claimed,
+            bar=bar,
+            claimed=claimed,
+            third=np.where(np.isfinite(change), change, np.inf) / (LOW_RATIO * reaches) ** 2,
+        )
+
     def _along(self, direction: Direction, line: Generator[Floats, Floats, Result], of: str = "f") -> Asking[Result]:
         """Turn what a line asks (steps) into questions (direction and steps)."""
         try:
             steps = next(line)
             while True:
+                self.evaluations += len(steps)
                 values = yield Question(direction, steps, of, phase=self.phase)
                 steps = line.send(values)
         except StopIteration as stop:

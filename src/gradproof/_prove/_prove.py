@@ -18,6 +18,7 @@ from gradproof._prove._flat import certify_flat, flat_tier, stands_still
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
+from gradproof._prove._low_entries import try_entries
 from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -39,6 +40,8 @@ ROUNDINGS = 64.0
 CANCELLED = 64.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
+# Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
+WIDE = (Reason.PRECISION, Reason.NOISE, Reason.NO_CONVERGENCE, Reason.UNSTABLE)
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
 FEW = 5
 
@@ -55,6 +58,7 @@ class Options:
     sees : whether f is known to see its arguments, so that one that stands still is constant.
     lost : what the claim's own precision may do to a slope, where terms larger than it have cancelled (absolute).
     mixed : whether an entry of the problem moves many entries of the user's point at once.
+    by_entries_too : whether entries may be measured by themselves, in low precision, where directions cannot tell.
     collector : where what is measured is kept for the reader of the report.
     output : what f is called there, where it is an output of the user's function or several together.
     repeats : whether the claim is called twice, to see whether it gives the same.
@@ -72,6 +76,7 @@ class Options:
     sees: bool = False
     lost: float = 0.0
     mixed: bool = False
+    by_entries_too: bool = False
     collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
     output: str = ""
     repeats: bool = True
@@ -132,6 +137,7 @@ class _Proof:
         self.by_entries = options.level == "entries"
         self.asked_by_entries = self.by_entries
         self.mixed = options.mixed
+        self.by_entries_too = options.by_entries_too
 
     def run(self) -> Asking[Outcome]:
         tiers = self._tiers(range(len(self.ledger.leaves)), TIER)
@@ -231,7 +237,9 @@ class _Proof:
                 if not last and not judgement.unchanged and len(left) > 1:
                     yield from self._among_their_like(left)
                     return
-                self.ledger.undecided(left, judgement.reason or Reason.NO_CONVERGENCE)
+                left = yield from self._without_single_entries(left, judgement)
+                if left:
+                    self.ledger.undecided(left, judgement.reason or Reason.NO_CONVERGENCE)
                 if judgement.unchanged:
                     self._report_unchanged(tier, judgement)
                 return
@@ -280,6 +288,8 @@ class _Proof:
             if not correct and not last and len(tier.group) > 1:
                 wide.append(index)
                 continue
+            if not correct and not (yield from self._without_single_entries((index,), judgement, bound)):
+                continue
             if not correct:
                 self.ledger.reasons.append(judgement.reason or Reason.NOISE)
             self.ledger.settle(
@@ -292,6 +302,20 @@ class _Proof:
             )
         if wide:
             yield from self._among_their_like(wide)
+
+    def _without_single_entries(
+        self, group: tuple[int, ...], judgement: Judgement, bound: float = math.inf
+    ) -> Asking[tuple[int, ...]]:
+        """Settle leaves entry by entry in low precision, where directions cannot tell; return the others."""
+        precise = self.meter.precision < 1e-12 or not self.by_entries_too
+        if precise or judgement.unchanged or judgement.reason not in WIDE or not judgement.measured:
+            return group
+        left: list[int] = []
+        for index in group:
+            if not (yield from try_entries(self.meter, self.ledger, index, self.limits, judgement.measured[0], bound)):
+                left.append(index)
+        self.by_entries |= not left and len(self.ledger.leaves) == 1
+        return tuple(left)
 
     def _among_their_like(self, group: Sequence[int]) -> Asking[None]:
         """Judge leaves once more, only with those whose claims are of the same size."""

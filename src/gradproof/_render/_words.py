@@ -37,7 +37,7 @@ WHAT_IT_MEANS = {
 }
 WHAT_TO_DO = {
     Reason.NOISE: "Run f in higher precision, tighten its inner tolerances, or state a wider max_bound.",
-    Reason.PRECISION: "Check in float64, or state a wider max_bound.",
+    Reason.PRECISION: "Check in float64, pass f in higher precision as reference=, or leave large constants out of f.",
     Reason.DOMAIN: "Check at a point away from the edge of the domain.",
     Reason.NO_CONVERGENCE: "Check at another point; look for a kink, a jump or an iteration count that changes nearby.",
     Reason.STOCHASTIC: "Fix the random state inside f, so that equal arguments give equal values.",

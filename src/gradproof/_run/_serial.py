@@ -70,6 +70,8 @@ def _entries(problem: Problem, directions: Directions, question: Question) -> ND
     """Values with one entry after the other moved by itself, at all steps; nan where it can move one way only."""
     entries = np.array(question.entries, dtype=np.intp)
     sizes = np.array([directions.entry_size(entry) for entry in question.entries])
+    if question.reaches:
+        sizes *= question.reaches
     free = np.flatnonzero(directions.inward[entries] == 0)
     values = np.full((len(entries), len(question.steps)), math.nan)
     moves = sizes[free, None] * question.steps
