@@ -104,8 +104,14 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
     probe = Probe(primal, claimed.measured, task.options.seed, around=task.around) if claimed.measured else None
     if keyword == "hess" and claimed.matrix is not None and probe is not None and not claimed.judged.set_aside:
         size = natural_sizes(primal, claimed.measured)
+        eps = task.precision(probe)
         broken = _contracts.check_symmetric(
-            keyword, claimed.matrix, size, task.precision(probe), lambda i, j: claimed.place(i, j)[0]
+            keyword,
+            claimed.matrix,
+            size,
+            eps,
+            lambda i, j: claimed.place(i, j)[0],
+            floor=lambda: _second_floor(primal, base, eps),
         )
         claimed.note([] if broken is None else [broken])
     return _finish(task, claimed, probe)
@@ -179,7 +185,10 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
     if _check_linear(task, claimed, first, second, probe):
         size = natural_sizes(primal, claimed.measured)
         pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
-        broken = _contracts.check_symmetric_product("hvp", pairs, size, task.precision(probe))
+        eps = task.precision(probe)
+        broken = _contracts.check_symmetric_product(
+            "hvp", pairs, size, eps, floor=lambda: _second_floor(primal, base, eps)
+        )
         claimed.note([] if broken is None else [broken])
     return _finish(task, claimed, probe)
 
@@ -211,10 +220,23 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
     if eps > 1e-12:
         rounded = rounding(probe.rows(), eps)
         lost = sum(float(np.linalg.norm(u * rounded)) for u in (first, second))
-    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost)
+
+    def floor() -> float:
+        length = max(float(np.linalg.norm(u)) for u in (first, second))
+        return length * _contracts.vanishing(eps, probe.at_point, probe.rows())
+
+    broken = _contracts.check_linear(
+        claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost, floor=floor, repeat=claimed.repeat
+    )
     if broken is not None:
         claimed.give_up(broken)
     return broken is None
+
+
+def _second_floor(derived: Primal, base: Primal | None, eps: float) -> float:
+    """Up to where second derivatives in natural sizes are numerically zero, beside f and its gradient."""
+    gradient = derived.output_values() * natural_sizes(derived, tuple(range(len(derived.leaves))))
+    return _contracts.vanishing(eps, gradient, 0.0 if base is None else base.output_values())
 
 
 def prove_jvp(task: Task, jvp: Function) -> Proved:
@@ -269,14 +291,22 @@ def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents:
     eps = task.precision(probe)
     rows = steadied(np.linalg.norm(matrix, axis=1), eps)
     weights = 1 / np.where(rows > 0, rows, 1.0)
+    size = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
+    moved = float(np.linalg.norm(tangents / size[:, None]))
+
+    def push_again(v: Vector) -> Vector | None:
+        return push(claimed, task.primal, jvp, v)
+
     broken = _contracts.check_linear(
         "jvp",
-        lambda v: push(claimed, task.primal, jvp, v),
+        push_again,
         (tangents @ one, matrix @ one),
         (tangents @ other, matrix @ other),
         weights,
         eps,
         2 * float(np.linalg.norm(rounding(rows, eps) * weights)),
+        floor=lambda: weights * moved * _contracts.vanishing(eps, probe.at_point, probe.rows()),
+        repeat=push_again,
     )
     if broken is not None:
         claimed.give_up(broken)

@@ -50,13 +50,15 @@ from gradproof._claims._cotangents import (
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
-from gradproof._claims._rows import ELEMENTWISE, NEGLIGIBLE, Doubt, Rows
+from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
+from gradproof._contracts import row_floor, vanished
 from gradproof._leaf import relaid
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._collect import MIX
 from gradproof._prove._directions import leaf_size
+from gradproof._prove._flat import STEPS
 from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -217,7 +219,7 @@ class LinearProof:
         cotangents = Cotangents(self.primal.outputs.leaves, self.primal_values(), rows, self.options.seed)
         wrong: set[int] = set()
         if self.m <= ALONE:
-            plan = [(i, np.eye(self.m)[i]) for i in range(self.m)]
+            plan = [(i, np.eye(self.m)[i]) for i in range(self.m) if not self._vanishes(rows, i)]
             confidence = 1 - (1 - self.options.confidence) / self.m
             for group, u in plan:
                 self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
@@ -236,10 +238,18 @@ class LinearProof:
             samples = Samples(self.samples.at_point)
             before = len(self.shots), len(self.findings)
             self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
-            is_nothing = rows[i] <= NEGLIGIBLE * float(rows.max()) and not wrong
+            is_nothing = bool(vanished(rows)[i]) and not wrong
             if is_nothing and self.shots[-1].outcome.reason is Reason.DEGENERATE:
                 # It stands still, and what is claimed of it is the rounding of 0.
                 del self.shots[before[0] :], self.findings[before[1] :]
+
+    def _vanishes(self, rows: Vector, i: int) -> bool:
+        """Whether an output is numerically zero beside the others, as claimed: there is nothing to prove."""
+        if self.probe.eps > 1e-12 or not vanished(rows)[i] or not rows.any():
+            return False
+        floor = row_floor(rows)
+        claimed = float(np.linalg.norm(self.claimed.pull(np.eye(1, self.m, i)[0]) * self.size))
+        return claimed <= floor and self.probe.moves(i) <= floor
 
     def _certify(
         self,
@@ -618,6 +628,15 @@ class Probe:
     def rows(self) -> Vector:
         """Norm of each row of f' in natural sizes, roughly."""
         return self._rows
+
+    def moves(self, i: int) -> float:
+        """By how much an output changes while the inputs move by up to their natural sizes; inf where it is undefined.
+
+        The steps are those at which a leaf that claims to be flat must leave f as it is.
+        """
+        steps = [side * step * math.sqrt(self._directions.size) for step in STEPS for side in (1, -1)]
+        moved = np.abs([self._values(0, step)[i] - self.at_point[i] for step in steps])
+        return float(np.max(np.where(np.isfinite(moved), moved, np.inf)))
 
 
 def _looks_float32(values: Vector) -> bool:

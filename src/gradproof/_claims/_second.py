@@ -88,14 +88,32 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         claimed.calls += calls
         claimed.changed += changed
         if claimed.matrix is not None and not claimed.judged.set_aside:
-            broken = _contracts.check_symmetric(keyword, claimed.matrix, size, eps, lambda i, j: claimed.place(i, j)[0])
+            broken = _contracts.check_symmetric(
+                keyword,
+                claimed.matrix,
+                size,
+                eps,
+                lambda i, j: claimed.place(i, j)[0],
+                floor=lambda: _contracts.vanishing(eps, primal.value()),
+            )
             claimed.note([] if broken is None else [broken])
     else:
         claimed = ask_hvp(shell, primal, claim, draws[0])
         if claimed.measured and not claimed.judged.set_aside:
             pairs = [(u, claimed.pull(u)) for u in draws]
-            broken = _contracts.check_linear(keyword, claimed.pull, pairs[0], pairs[1], size, eps)
-            broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps)
+            floor = _contracts.vanishing(eps, primal.value())
+            moved = max(float(np.linalg.norm(u / size)) for u in draws)
+            broken = _contracts.check_linear(
+                keyword,
+                claimed.pull,
+                pairs[0],
+                pairs[1],
+                size,
+                eps,
+                floor=lambda: moved * floor,
+                repeat=claimed.repeat,
+            )
+            broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps, floor=lambda: floor)
             claimed.note([] if broken is None else [broken])
     findings = list(claimed.judged.findings)
     results = unmeasured(primal, claimed.judged)
