@@ -237,13 +237,16 @@ class Problem:
             try:
                 returned = primal.f(*primal.arguments(values))
             except (ValueError, ArithmeticError):
+                primal.has_edge = True
                 size = primal.outputs.size if primal.is_vector else 1
                 return np.full(size, math.nan), beside
             except FunctionError:
                 raise
             except Exception as error:
                 raise FunctionError(raised(primal.short_name, error, where)) from error
-        return primal.read(returned), beside
+        values = primal.read(returned)
+        primal.has_edge |= not np.isfinite(values).all()
+        return values, beside
 
     def visit_many(self, points: Points, part: slice) -> tuple[Matrix, MovedRows, tuple[bool, ...]] | None:
         """Evaluate f at some of many points in one call.
@@ -267,6 +270,7 @@ class Problem:
         if returned is None:
             return None
         values = primal.read_many(returned, count)
+        primal.has_edge |= not np.isfinite(values).all()
         primal.count(count, calls=0)
         return values, beside, tuple(len(one) > 1 for one in rows)
 

@@ -434,6 +434,8 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
     base = primal
 
     def values(*args: Any) -> Any:
+        if base.has_edge and not base.is_defined(*args):
+            raise ArithmeticError("beyond an edge of the function")
         returned = grad(*args)
         judged = _contracts.judge_claim(base, returned, "grad")
         arrays = [
