@@ -222,8 +222,9 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
         lost = sum(float(np.linalg.norm(u * rounded)) for u in (first, second))
 
     def floor() -> float:
+        taken = (first != 0) | (second != 0)
         length = max(float(np.linalg.norm(u)) for u in (first, second))
-        return length * _contracts.vanishing(eps, probe.at_point, probe.rows())
+        return length * float(np.min(_output_floor(probe, eps), where=taken, initial=np.inf))
 
     broken = _contracts.check_linear(
         claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost, floor=floor, repeat=claimed.repeat
@@ -231,6 +232,17 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
     if broken is not None:
         claimed.give_up(broken)
     return broken is None
+
+
+def _output_floor(probe: Probe, eps: float) -> Vector:
+    """Up to where products, in natural sizes, are numerically zero, output by output (m,).
+
+    Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves.
+    """
+    rows = probe.rows()
+    still = rows <= _contracts.vanishing(probe.eps, probe.at_point, roundings=_contracts.ROW_ROUNDINGS)
+    beside = _contracts.vanishing(eps, rows)
+    return np.where(still, max(beside, _contracts.vanishing(eps, probe.at_point)), beside)
 
 
 def _second_floor(derived: Primal, base: Primal | None, eps: float) -> float:
@@ -305,7 +317,7 @@ def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents:
         weights,
         eps,
         2 * float(np.linalg.norm(rounding(rows, eps) * weights)),
-        floor=lambda: weights * moved * _contracts.vanishing(eps, probe.at_point, probe.rows()),
+        floor=lambda: weights * moved * _output_floor(probe, eps),
         repeat=push_again,
     )
     if broken is not None:
