@@ -25,6 +25,8 @@ MovedRows: TypeAlias = "Sequence[tuple[slice, Matrix]]"
 EPS64 = 2.0**-52
 # Values from which on a common binary step is no accident.
 LATTICE = 8
+# Different values that must be seen of a lattice whose steps are no small share of them.
+FEWEST, COARSE = 4, 1e-3
 
 
 class Points(Protocol):
@@ -84,6 +86,9 @@ class Samples:
         step = lowest_bit(values)
         changes = (values != values[0]).any(axis=0)
         step = np.where(changes & (step > 8 * eps * np.abs(values[0])), step, 0.0)
+        # sign(x) is a step function and rounds nothing: a coarse lattice shows in several values only.
+        for i in np.flatnonzero(step > COARSE * np.abs(values[0])):
+            step[i] *= len(np.unique(values[:, i])) >= FEWEST
         finest = float(np.min(step, initial=np.inf, where=step > 0))
         return np.where(changes, step, finest) if math.isfinite(finest) else step
 

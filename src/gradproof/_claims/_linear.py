@@ -339,7 +339,9 @@ class LinearProof:
         stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
         if stands_still and not sees and np.count_nonzero(u) == 1 and samples.moved() and self._is_visible(u):
             # Another output moves, so that f sees its arguments: this one is constant.
-            return self._shot(group, u, confidence, wrong, unit, samples, number=number, sees=True)
+            return self._shot(
+                group, u, confidence, wrong, unit, samples, number=number, resolution=resolution, sees=True
+            )
         if outcome.verdict is Verdict.WRONG and self.m > ALONE and resolution is None:
             lattice = u * samples.lattice(self.probe.eps)
             if lattice.any():
@@ -348,7 +350,9 @@ class LinearProof:
                 fine = np.where(np.abs(lattice) <= TREAD * np.abs(u) * self.rows(), u, 0.0)
                 for v in (fine, u) if fine.any() else (u,):
                     known = float(np.linalg.norm(v / np.where(u == 0, 1.0, u) * lattice))
-                    on = self._shot(group, v, confidence, wrong, unit, samples, number=number, resolution=known)
+                    on = self._shot(
+                        group, v, confidence, wrong, unit, samples, number=number, resolution=known, sees=sees
+                    )
                     if v is u or self.shots[-1].outcome.verdict is Verdict.WRONG:
                         return on
                     self.shots.pop()

@@ -514,6 +514,8 @@ class _Second:
                 if not abs(claimed - value) > bar + 5 * self.rtol * scale / self.n:
                     continue
                 step = float(self.size[i] * self.size[j])
+                if step == 0:
+                    continue  # its bounds hold it where it is
                 path, index, place = self.claimed.place(j, i)
                 if not self.claimed.by_index:
                     place = f"by {self.claimed.place(None, j)[0]}"

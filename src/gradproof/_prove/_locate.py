@@ -346,6 +346,8 @@ def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:
     for index in range(directions.leaves[leaf].start, directions.leaves[leaf].stop):
         direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=index)
         v = float(directions.vector(direction)[index])
+        if v == 0.0:
+            continue  # its bounds hold it where it is
         measured = yield from meter.slope(direction, abs(float(directions.claim[index]) * v))
         alone = measured.as_residual()
         if measured.finite and alone.clear and abs(alone.value) > least:
