@@ -188,7 +188,8 @@ class Entries:
         held = np.flatnonzero(self.steps == 0)
         if held.size:
             # Their bounds hold them where they are: nothing that is claimed of them can be held against f.
-            self.seen.put(held, np.zeros((held.size, self.m)), np.zeros(self.m), self.tolerance)
+            nothing = np.zeros((held.size, len(self.sizes)))
+            self.seen.put(held, nothing, nothing[0].copy(), self.tolerance)
             odd[held] = False
         self._columns(np.flatnonzero(odd & inside), learned)
         self._columns(np.flatnonzero(odd & ~inside), None)

@@ -26,11 +26,13 @@ from gradproof._claims._claimed import (
 )
 from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied
 from gradproof._claims._gradient import undefined
+from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._errors import UsageError
 from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
+from gradproof._pieces import is_large
 from gradproof._primal import Primal, Together
 from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
@@ -94,7 +96,7 @@ def prove_hess(task: Task, claim: Any, base: Primal) -> Proved:
 
 def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = None) -> Proved:
     primal = task.primal
-    calls, changed = 0, list[str]()
+    calls, changed, function = 0, list[str](), claim
     if not task.values[keyword]:
         calls = 1
         claim, changed = primal.claim(claim, keyword)
@@ -114,7 +116,15 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
             floor=lambda: _second_floor(primal, base, eps),
         )
         claimed.note([] if broken is None else [broken])
-    return _finish(task, claimed, probe)
+    proved = _finish(task, claimed, probe)
+    if task.values[keyword] or keyword != "jac" or claimed.matrix is None:
+        return proved
+
+    def elsewhere(u: Vector, *args: Any) -> Vector | None:
+        found = read_jacobian(primal, function(*args), keyword).matrix
+        return None if found is None else u @ found
+
+    return _beside_kinks(task, claimed, proved, elsewhere)
 
 
 def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved:
@@ -126,17 +136,51 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
     if not np.isfinite(primal.output_values()).all():
         return undefined(primal, task.options, findings=_aliases(primal), keyword="vjp")
     everything = task.options.level == "entries"
+
+    def elsewhere(u: Vector, *args: Any) -> Vector | None:
+        judged = _contracts.judge_claim(primal, vjp(primal.outputs.tree(u), *args), "vjp")
+        return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in claimed.measured])
+
     if rows is not None and 1 < primal.outputs.size <= (EVERYTHING if everything else ROWS):
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
         claimed = ask_vjp(primal, vjp, u)
         if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE):
-            return _finish(task, claimed, None)
+            return _beside_kinks(task, claimed, _finish(task, claimed, None), elsewhere)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first)
     if _check_linear(task, claimed, first, second, probe):
         _check_by_output(task, claimed, first, probe)
-    return _finish(task, claimed, probe)
+    return _beside_kinks(task, claimed, _finish(task, claimed, probe), elsewhere)
+
+
+def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Callable[..., Vector | None]) -> Proved:
+    """Excuse a claim that is a limit of derivatives nearby, as two mixtures of the outputs show it."""
+    primal = task.primal
+    if not is_about_numbers(proved) or is_large(primal.point) or primal.layout.is_complex:
+        return proved
+    if task.around.bounds is not None or len(claimed.measured) < len(primal.leaves):
+        return proved
+    calls = 0
+
+    def counted(u: Vector) -> Callable[..., Vector | None]:
+        def called(*args: Any) -> Vector | None:
+            nonlocal calls
+            calls += 1
+            return elsewhere(u, *args)
+
+        return called
+
+    places: list[Place] = []
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 9))))
+    for _ in range(2 if primal.outputs.size > 1 else 1):
+        u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
+        pieces = claimed.pieces(claimed.pull(u))
+        eps = task.options.claim_eps
+        places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=task.options.seed, cotangent=u))
+        if places[-1] is Place.OUTSIDE:
+            break
+    return dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
 
 
 def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> None:
