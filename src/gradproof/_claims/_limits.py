@@ -29,7 +29,7 @@ Vector = NDArray[np.float64]
 # lack. (Of 8 units through a point of 4 entries, with 110 pieces around it, this finds all that a mixture needs.)
 POINTS, ROUNDS, MORE = 24, 16, 12
 # Points at which the claim is held against f before it is believed to be wrong close by, too.
-HELD = 12
+HELD = 24
 # Roundings of f that a difference is allowed; how much of its size a gradient may change within the distance of the
 # points, in such distances.
 ROUNDINGS, BENDING = 10.0, 10.0
@@ -108,11 +108,14 @@ class _Search:
         self.news: list[int] = []
 
     def is_smooth(self) -> bool:
-        """Whether three slopes whose directions add up to 0 do so, too."""
-        v, w = self._draw(), self._draw()
+        """Whether six slopes whose directions add up to 0 do so, too.
+
+        (Of fewer, all may lie in pieces of f that continue each other, such as those of a median.)
+        """
+        drawn = [self._draw() for _ in range(5)]
         step = math.sqrt(self.beside.eps)
-        slopes = np.array([self._value(step * d) - self.at_point for d in (v, w, -v - w)]) / step
-        noise = 3 * ROUNDINGS * self.beside.eps * abs(self.at_point) / step
+        slopes = np.array([self._value(step * v) - self.at_point for v in (*drawn, -np.sum(drawn, axis=0))]) / step
+        noise = len(slopes) * ROUNDINGS * self.beside.eps * abs(self.at_point) / step
         share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
         return not abs(slopes.sum()) > share * np.abs(slopes).max() + noise
 
