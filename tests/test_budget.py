@@ -80,3 +80,21 @@ def test_a_variable_between_equal_bounds(kind, level, held):
     assert verdict(1.0) is not Verdict.WRONG
     if kind not in ("hess", "hvp") or held != 0:
         assert verdict(1.5) is Verdict.WRONG  # wrong on purpose
+
+
+# ------------------------------------------------------------------------------------------------------------ location
+
+
+@pytest.mark.parametrize("n", [40, 300])
+@pytest.mark.parametrize("seed", range(2))
+def test_location_costs_no_more_than_all_entries(seed, n):
+    """A third of the entries is wrong, each by a factor of its own: no more than max(200, n) for naming them."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    wrong = rng.choice(n, n // 3, replace=False)
+    factor = np.ones(n)
+    factor[wrong] = np.linspace(1.1, 1.4, len(wrong))
+
+    report = check(lambda x: np.sin(x).sum(), x, grad=lambda x: np.cos(x) * factor, rng=seed)  # wrong on purpose
+    assert report.verdict is Verdict.WRONG
+    assert report.cost.evaluations <= max(200, n) + 60
