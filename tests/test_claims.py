@@ -900,7 +900,7 @@ def test_many_kinks_that_bend_both_ways(seed):
 
 @pytest.mark.parametrize("kind", ["jac", "vjp"])
 def test_a_constant_output_beside_moving_ones(kind):
-    """It cannot be a sign of an f that does not see its arguments; but what rounding hides is left alone."""
+    """It cannot be a sign of an f that does not see its arguments; and a claim of rounding is as good as one of 0."""
     x = np.array([1.0, 2.0, 3.0])
 
     def claim(matrix):
@@ -910,7 +910,7 @@ def test_a_constant_output_beside_moving_ones(kind):
         matrix = np.array([[2.0, 4.0, 6.0], [0.0, 0.0, entry]])
         return check(lambda x: np.array([np.sum(x**2), 4.0]), x, **{kind: claim(matrix)}, rng=0).verdict
 
-    assert (verdict(0.0), verdict(1.0), verdict(1e-15)) == (Verdict.CORRECT, Verdict.WRONG, Verdict.INCONCLUSIVE)
+    assert (verdict(0.0), verdict(1.0), verdict(1e-15)) == (Verdict.CORRECT, Verdict.WRONG, Verdict.CORRECT)
 
 
 @pytest.mark.parametrize("seed", range(4))

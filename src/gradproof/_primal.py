@@ -191,6 +191,8 @@ class Primal:
         self.parent: Primal | None = None
         # Whether f is being called away from the point.
         self.is_away = False
+        # Whether f was undefined somewhere beside the point: what is derived from it is so there, too.
+        self.has_edge = False
 
     def count(self, points: int = 1, calls: int = 1) -> None:
         """Count evaluations of f."""
@@ -257,10 +259,14 @@ class Primal:
 
     def is_finite_at(self, point: Vector) -> bool:
         """Whether f can be evaluated at another flat point, and is finite there."""
+        return self.is_defined(*self.arguments(self.make(point.copy())))
+
+    def is_defined(self, *args: Any) -> bool:
+        """Whether f can be evaluated with these arguments, and is finite there."""
         self.count()
         try:
             with np.errstate(all="ignore"):
-                values = self.read(self.f(*self.arguments(self.make(point.copy()))))
+                values = self.read(self.f(*args))
         except Exception as error:
             if is_from_handler(error):
                 raise

@@ -23,6 +23,8 @@ MovedRows: TypeAlias = "Sequence[tuple[slice, Matrix]]"
 EPS64 = 2.0**-52
 # Values from which on a common binary step is no accident.
 LATTICE = 8
+# Different values that must be seen of a lattice whose steps are no small share of them.
+FEWEST, COARSE = 4, 1e-3
 
 
 class Points(Protocol):
@@ -82,6 +84,9 @@ class Samples:
         step = lowest_bit(values)
         changes = (values != values[0]).any(axis=0)
         step = np.where(changes & (step > 8 * eps * np.abs(values[0])), step, 0.0)
+        # sign(x) is a step function and rounds nothing: a coarse lattice shows in several values only.
+        for i in np.flatnonzero(step > COARSE * np.abs(values[0])):
+            step[i] *= len(np.unique(values[:, i])) >= FEWEST
         finest = float(np.min(step, initial=np.inf, where=step > 0))
         return np.where(changes, step, finest) if math.isfinite(finest) else step
 
@@ -234,6 +239,7 @@ class Problem:
             found = primal.elsewhere(values, where)
         if found is None:
             found = np.full(primal.outputs.size if primal.is_vector else 1, math.nan)
+        primal.has_edge |= not np.isfinite(found).all()
         return found, beside
 
     def visit_many(self, points: Points, part: slice) -> tuple[Matrix, MovedRows, tuple[bool, ...]] | None:
@@ -258,6 +264,7 @@ class Problem:
         if returned is None:
             return None
         values = primal.read_many(returned, count)
+        primal.has_edge |= not np.isfinite(values).all()
         primal.count(count, calls=0)
         return values, beside, tuple(len(one) > 1 for one in rows)
 

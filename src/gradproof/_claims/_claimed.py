@@ -16,6 +16,7 @@ from gradproof._layout import SUFFIXES
 from gradproof._leaf import Leaf, relaid
 from gradproof._primal import Primal
 from gradproof._prove._collect import MIX
+from gradproof._prove._directions import leaf_size
 from gradproof._report import Finding, Severity
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Claimed:
         self.mixed = False
         # Whether a call needs a call of f of its own before it.
         self.anew = False
+        # The product, asked for once more; None where the claim is a matrix.
+        self.repeat: Callable[[Vector], Vector] | None = None
         self._flat: set[int] = set()
         self._product: Callable[[Vector], Vector] | None = None
 
@@ -353,7 +356,11 @@ def _read_operator(claimed: Claimed, operator: Any) -> None:
         ahead = np.asarray(_multiply(operator, v, "matvec", keyword, claimed), dtype=np.float64).reshape(-1)
         back = product(u)
         terms = float(np.linalg.norm(u) * np.linalg.norm(ahead) + np.linalg.norm(back) * np.linalg.norm(v))
-        broken = _contracts.check_adjoint(keyword, float(u @ ahead), float(back @ v), terms, np.finfo(float).eps)
+        eps = np.finfo(float).eps
+        size = np.broadcast_to(leaf_size(primal.leaves[0], primal.point), (n,))
+        moved = float(np.linalg.norm(v / size))
+        floor = float(np.linalg.norm(u)) * _contracts.vanishing(eps, primal.output_values() * moved, ahead, back * v)
+        broken = _contracts.check_adjoint(keyword, float(u @ ahead), float(back @ v), terms, eps, floor)
         claimed.note([] if broken is None else [broken])
 
 
@@ -436,12 +443,7 @@ def _ask_product(
     claimed.measure(sorted(judged.gradients))
     known = {first.tobytes(): judged}
 
-    def pull(u: Vector) -> Vector:
-        found = known.get(u.tobytes())
-        if found is None:
-            found = ask(u)
-            if len(known) < KEPT:
-                known[u.tobytes()] = found
+    def read(found: Judged) -> Vector:
         # What is missing now but was there at first has its finding; the rest goes on with zeros.
         return np.concatenate(
             [
@@ -450,7 +452,16 @@ def _ask_product(
             ]
         )
 
+    def pull(u: Vector) -> Vector:
+        found = known.get(u.tobytes())
+        if found is None:
+            found = ask(u)
+            if len(known) < KEPT:
+                known[u.tobytes()] = found
+        return read(found)
+
     claimed.use_product(pull)
+    claimed.repeat = lambda u: read(ask(u))
     return claimed
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._contracts import row_floor, vanished
 from gradproof._leaf import Leaf
 from gradproof._prove import ROUNDINGS, Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
@@ -61,14 +62,15 @@ def _floor(rows: Vector, values: Vector) -> Vector:
 
 
 def rounding(rows: Vector, eps: float, values: Vector | None = None) -> Vector:
-    """What rounding may do to each row of a claim in low precision, whatever its own size (absolute).
+    """What rounding may do to each row of a claim, whatever its own size (absolute).
 
-    Terms of the size of the largest row may have cancelled in it, or, where all are saturated, of its own value. In
-    `ROUNDINGS` at that size: on saturated tanh, sigmoid, softmax, gelu and others in float32, 2 to 10 were measured
-    where they begin to saturate, 71 at most.
+    In float64 that counts where a row is numerically zero beside the others. In low precision terms of the size of the
+    largest row may have cancelled in it, or, where all are saturated, of its own value. In `ROUNDINGS` at that size: on
+    saturated tanh, sigmoid, softmax, gelu and others in float32, 2 to 10 were measured where they begin to saturate, 71
+    at most.
     """
     if eps < 1e-12:
-        return np.zeros(len(rows))
+        return np.where(vanished(rows), row_floor(rows), 0.0)
     largest = np.full(len(rows), rows.max(initial=0.0))
     return min(ROUNDINGS * eps, LEAST) * (largest if values is None else np.maximum(largest, np.abs(values)))
 
@@ -120,17 +122,17 @@ class Cotangents:
     def weigh(values: Vector, rows: Vector) -> tuple[Vector, list[NDArray[np.bool_]]]:
         """Weights and groups of outputs: see the attributes."""
         largest = float(rows.max(initial=0.0))
-        moving = rows > 1e-13 * largest
+        moving = ~vanished(rows)
         if moving.all() and largest > 0:
             weights = 1 / rows
             ratio = np.abs(values) * weights
             # Below this none can be far above the median (which takes longer to find).
             typical = 1.0 if ratio.max() <= STEADY else float(np.median(ratio))
         else:
-            usual = float(np.median(rows[moving])) if moving.any() else 1.0
-            # Where a value is next to nothing its inverse would overflow on the way back.
-            still = np.where(values != 0, np.maximum(np.abs(values), 1e-30 * usual), usual)
-            weights = 1 / np.where(moving, np.where(rows > 0, rows, 1.0), still)
+            usual = float(np.median(rows[moving])) if moving.any() else 0.0
+            # What is numerically zero must not outweigh the others.
+            still = np.maximum(np.abs(values), usual)
+            weights = 1 / np.where(moving, rows, np.where(still > 1e-300, still, 1.0))
             ratio = np.where(moving, np.abs(values) * weights, 0.0)
             typical = float(np.median(ratio[moving])) if moving.any() else 1.0
         # (Saturated rows do not count by their own size, which is nothing: they are no group of their own.)

@@ -185,6 +185,12 @@ class Entries:
         if learned is not None and learned.smooth:
             odd = self._pairs(learned)
         odd &= ~self.seen.failing
+        held = np.flatnonzero(self.steps == 0)
+        if held.size:
+            # Their bounds hold them where they are: nothing that is claimed of them can be held against f.
+            nothing = np.zeros((held.size, len(self.sizes)))
+            self.seen.put(held, nothing, nothing[0].copy(), self.tolerance)
+            odd[held] = False
         self._columns(np.flatnonzero(odd & inside), learned)
         self._columns(np.flatnonzero(odd & ~inside), None)
         # What deviates, on steps of its own: of many inputs, those with the clearest deviations.

@@ -11,6 +11,7 @@ import numpy as np
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
+from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._pieces import is_large
@@ -38,6 +39,7 @@ def prove_gradient(
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
         return undefined(primal, options, findings=findings, keyword=keyword)
+    function = claim
     if is_value:
         judged, changed, calls = _contracts.judge_claim(primal, claim, keyword), list[str](), 0
     else:
@@ -79,6 +81,9 @@ def prove_gradient(
         claim_calls=calls,
         level=None if outcome is None else outcome.level,
     )
+    if outcome is not None and not is_value and is_about_numbers(proved) and not is_large(primal.point):
+        proved = _beside_kinks(primal, function, judged.gradients, keyword, options, around, proved)
+        findings = list(proved.findings)
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
         proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
     if any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings):
@@ -107,6 +112,30 @@ def _asked(
     if options.repeats and judged.gradients:
         Repeats(keyword=keyword, options=options, around=around).settle(primal, judged, ask, ask())
     return judged, list(changed), calls
+
+
+def _beside_kinks(
+    primal: Primal,
+    function: Callable[..., Any],
+    gradients: Mapping[int, Any],
+    keyword: str,
+    options: _prove.Options,
+    around: Around,
+    proved: Proved,
+) -> Proved:
+    """Excuse a claim that is a limit of gradients nearby."""
+    if around.bounds is not None or len(gradients) < len(primal.leaves):
+        return proved
+    calls = 0
+
+    def elsewhere(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        judged = _contracts.judge_claim(primal, function(*args), keyword)
+        return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in sorted(gradients)])
+
+    where = beside_kinks(primal, gradients, elsewhere, eps=options.claim_eps, seed=options.seed)
+    return dataclasses.replace(excused(proved, where), claim_calls=proved.claim_calls + calls)
 
 
 def _as_complex(

@@ -27,12 +27,14 @@ from gradproof._claims._claimed import (
 )
 from gradproof._claims._cotangents import ALONE, Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._gradient import undefined
+from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._errors import UsageError
 from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
+from gradproof._pieces import is_large
 from gradproof._primal import Primal, Together
 from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
@@ -109,11 +111,25 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
     probe = Probe(primal, claimed.measured, task.options.seed, around=task.around) if claimed.measured else None
     if keyword == "hess" and claimed.matrix is not None and probe is not None and claimed.whole:
         size = natural_sizes(primal, claimed.measured)
+        eps = task.precision(probe)
         broken = _contracts.check_symmetric(
-            keyword, claimed.matrix, size, task.precision(probe), lambda i, j: claimed.place(i, j)[0]
+            keyword,
+            claimed.matrix,
+            size,
+            eps,
+            lambda i, j: claimed.place(i, j)[0],
+            floor=lambda: _second_floor(primal, base, eps),
         )
         claimed.note([] if broken is None else [broken])
-    return _finish(task, claimed, probe)
+    proved = _finish(task, claimed, probe)
+    if task.values[keyword] or keyword != "jac" or claimed.matrix is None:
+        return proved
+
+    def elsewhere(u: Vector, *args: Any) -> Vector | None:
+        found = read_jacobian(primal, claim(*args), keyword).matrix
+        return None if found is None else u @ found
+
+    return _beside_kinks(task, claimed, proved, elsewhere)
 
 
 def ask_matrix(
@@ -159,18 +175,52 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
     if not np.isfinite(primal.output_values()).all():
         return undefined(primal, task.options, findings=_aliases(primal), keyword="vjp")
     everything = task.options.level == "entries"
+
+    def elsewhere(u: Vector, *args: Any) -> Vector | None:
+        judged = _contracts.judge_claim(primal, vjp(primal.outputs.tree(u), *args), "vjp")
+        return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in claimed.measured])
+
     if rows is not None and 1 < primal.outputs.size <= (EVERYTHING if everything else ROWS):
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
         claimed = ask_vjp(primal, vjp, u, task.repeats("vjp"))
         if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE):
-            return _finish(task, claimed, None)
+            return _beside_kinks(task, claimed, _finish(task, claimed, None), elsewhere)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first, task.repeats("vjp"))
     if _check_linear(task, claimed, first, second, probe):
         _check_by_output(task, claimed, first, probe)
         _fetch_few(claimed)
-    return _finish(task, claimed, probe)
+    return _beside_kinks(task, claimed, _finish(task, claimed, probe), elsewhere)
+
+
+def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Callable[..., Vector | None]) -> Proved:
+    """Excuse a claim that is a limit of derivatives nearby, as two mixtures of the outputs show it."""
+    primal = task.primal
+    if not is_about_numbers(proved) or is_large(primal.point) or primal.layout.is_complex:
+        return proved
+    if task.around.bounds is not None or len(claimed.measured) < len(primal.leaves):
+        return proved
+    calls = 0
+
+    def counted(u: Vector) -> Callable[..., Vector | None]:
+        def called(*args: Any) -> Vector | None:
+            nonlocal calls
+            calls += 1
+            return elsewhere(u, *args)
+
+        return called
+
+    places: list[Place] = []
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 9))))
+    for _ in range(2 if primal.outputs.size > 1 else 1):
+        u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
+        pieces = claimed.pieces(claimed.pull(u))
+        eps = task.options.claim_eps
+        places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=task.options.seed, cotangent=u))
+        if places[-1] is Place.OUTSIDE:
+            break
+    return dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
 
 
 def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> None:
@@ -223,7 +273,10 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
     if _check_linear(task, claimed, first, second, probe):
         size = natural_sizes(primal, claimed.measured)
         pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
-        broken = _contracts.check_symmetric_product("hvp", pairs, size, task.precision(probe))
+        eps = task.precision(probe)
+        broken = _contracts.check_symmetric_product(
+            "hvp", pairs, size, eps, floor=lambda: _second_floor(primal, base, eps)
+        )
         claimed.note([] if broken is None else [broken])
         _fetch_few(claimed)
     return _finish(task, claimed, probe)
@@ -263,10 +316,35 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
     if eps > 1e-12:
         rounded = rounding(probe.rows(), eps)
         lost = sum(float(np.linalg.norm(u * rounded)) for u in (first, second))
-    broken = _contracts.check_linear(claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost)
+
+    def floor() -> float:
+        taken = (first != 0) | (second != 0)
+        length = max(float(np.linalg.norm(u)) for u in (first, second))
+        return length * float(np.min(_output_floor(probe, eps), where=taken, initial=np.inf))
+
+    broken = _contracts.check_linear(
+        claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost, floor=floor, repeat=claimed.repeat
+    )
     if broken is not None:
         claimed.give_up(broken)
     return broken is None
+
+
+def _output_floor(probe: Probe, eps: float) -> Vector:
+    """Up to where products, in natural sizes, are numerically zero, output by output (m,).
+
+    Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves.
+    """
+    rows = probe.rows()
+    still = rows <= _contracts.vanishing(probe.eps, probe.at_point, roundings=_contracts.ROW_ROUNDINGS)
+    beside = _contracts.vanishing(eps, rows)
+    return np.where(still, max(beside, _contracts.vanishing(eps, probe.at_point)), beside)
+
+
+def _second_floor(derived: Primal, base: Primal | None, eps: float) -> float:
+    """Up to where second derivatives in natural sizes are numerically zero, beside f and its gradient."""
+    gradient = derived.output_values() * natural_sizes(derived, tuple(range(len(derived.leaves))))
+    return _contracts.vanishing(eps, gradient, 0.0 if base is None else base.output_values())
 
 
 def prove_jvp(task: Task, jvp: Function) -> Proved:
@@ -321,14 +399,22 @@ def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents:
     eps = task.precision(probe)
     rows = steadied(np.linalg.norm(matrix, axis=1), eps)
     weights = 1 / np.where(rows > 0, rows, 1.0)
+    size = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
+    moved = float(np.linalg.norm(tangents / size[:, None]))
+
+    def push_again(v: Vector) -> Vector | None:
+        return push(claimed, task.primal, jvp, v)
+
     broken = _contracts.check_linear(
         "jvp",
-        lambda v: push(claimed, task.primal, jvp, v),
+        push_again,
         (tangents @ one, matrix @ one),
         (tangents @ other, matrix @ other),
         weights,
         eps,
         2 * float(np.linalg.norm(rounding(rows, eps) * weights)),
+        floor=lambda: weights * moved * _output_floor(probe, eps),
+        repeat=push_again,
     )
     if broken is not None:
         claimed.give_up(broken)
@@ -515,6 +601,8 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
     asked = _Gradient(base, grad)
 
     def values(*args: Any) -> Any:
+        if base.has_edge and not base.is_defined(*args):
+            raise ArithmeticError("beyond an edge of the function")
         returned = asked.at(args, is_away=derived.is_away)
         judged = _contracts.judge_claim(base, returned, "grad")
         arrays = [

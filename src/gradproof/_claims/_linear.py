@@ -51,13 +51,15 @@ from gradproof._claims._cotangents import (
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
-from gradproof._claims._rows import ELEMENTWISE, NEGLIGIBLE, Doubt, Rows
+from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
+from gradproof._contracts import row_floor, vanished
 from gradproof._leaf import relaid
 from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._collect import MIX
 from gradproof._prove._directions import leaf_size
+from gradproof._prove._flat import STEPS
 from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -218,7 +220,7 @@ class LinearProof:
         cotangents = Cotangents(self.primal.outputs.leaves, self.primal_values(), rows, self.options.seed)
         wrong: set[int] = set()
         if self.m <= ALONE:
-            plan = [(i, np.eye(self.m)[i]) for i in range(self.m)]
+            plan = [(i, np.eye(self.m)[i]) for i in range(self.m) if not self._vanishes(rows, i)]
             confidence = 1 - (1 - self.options.confidence) / self.m
             for group, u in plan:
                 self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
@@ -237,10 +239,18 @@ class LinearProof:
             samples = Samples(self.samples.at_point)
             before = len(self.shots), len(self.findings)
             self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
-            is_nothing = rows[i] <= NEGLIGIBLE * float(rows.max()) and not wrong
+            is_nothing = bool(vanished(rows)[i]) and not wrong
             if is_nothing and self.shots[-1].outcome.reason is Reason.DEGENERATE:
                 # It stands still, and what is claimed of it is the rounding of 0.
                 del self.shots[before[0] :], self.findings[before[1] :]
+
+    def _vanishes(self, rows: Vector, i: int) -> bool:
+        """Whether an output is numerically zero beside the others, as claimed: there is nothing to prove."""
+        if self.probe.eps > 1e-12 or not vanished(rows)[i] or not rows.any():
+            return False
+        floor = row_floor(rows)
+        claimed = float(np.linalg.norm(self.claimed.pull(np.eye(1, self.m, i)[0]) * self.size))
+        return claimed <= floor and self.probe.moves(i) <= floor
 
     def _certify(
         self,
@@ -334,7 +344,9 @@ class LinearProof:
         stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
         if stands_still and not sees and np.count_nonzero(u) == 1 and samples.moved() and self._is_visible(u):
             # Another output moves, so that f sees its arguments: this one is constant.
-            return self._shot(group, u, confidence, wrong, unit, samples, number=number, sees=True)
+            return self._shot(
+                group, u, confidence, wrong, unit, samples, number=number, resolution=resolution, sees=True
+            )
         if outcome.verdict is Verdict.WRONG and self.m > ALONE and resolution is None:
             lattice = u * samples.lattice(self.probe.eps)
             if lattice.any():
@@ -343,7 +355,9 @@ class LinearProof:
                 fine = np.where(np.abs(lattice) <= TREAD * np.abs(u) * self.rows(), u, 0.0)
                 for v in (fine, u) if fine.any() else (u,):
                     known = float(np.linalg.norm(v / np.where(u == 0, 1.0, u) * lattice))
-                    on = self._shot(group, v, confidence, wrong, unit, samples, number=number, resolution=known)
+                    on = self._shot(
+                        group, v, confidence, wrong, unit, samples, number=number, resolution=known, sees=sees
+                    )
                     if v is u or self.shots[-1].outcome.verdict is Verdict.WRONG:
                         return on
                     self.shots.pop()
@@ -623,6 +637,15 @@ class Probe:
     def rows(self) -> Vector:
         """Norm of each row of f' in natural sizes, roughly."""
         return self._rows
+
+    def moves(self, i: int) -> float:
+        """By how much an output changes while the inputs move by up to their natural sizes; inf where it is undefined.
+
+        The steps are those at which a leaf that claims to be flat must leave f as it is.
+        """
+        steps = [side * step * math.sqrt(self._directions.size) for step in STEPS for side in (1, -1)]
+        moved = np.abs([self._values(0, step)[i] - self.at_point[i] for step in steps])
+        return float(np.max(np.where(np.isfinite(moved), moved, np.inf)))
 
 
 def _looks_float32(values: Vector) -> bool:

@@ -150,7 +150,17 @@ class _Proof:
             return False
         size = natural_sizes(self.primal, self.claimed.measured)
         one, other = ((u, self.claimed.pull(u)) for u in self.cotangents[:2])
-        broken = _contracts.check_linear("vjp", self.claimed.pull, one, other, size, self.eps)
+        floor = float(np.linalg.norm(one[0])) * _contracts.vanishing(self.eps, self.primal.output_values())
+        broken = _contracts.check_linear(
+            "vjp",
+            self.claimed.pull,
+            one,
+            other,
+            size,
+            self.eps,
+            floor=lambda: floor,
+            repeat=self.claimed.repeat,
+        )
         if broken is not None:
             self.claimed.give_up(broken)
         return broken is None

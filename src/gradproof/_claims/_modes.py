@@ -141,6 +141,7 @@ def prove_modes(
     options = dataclasses.replace(options, claim_eps=autodiff.claim_eps)
     proofs: list[Proved] = []
     primals: list[Primal] = []
+    firsts: list[Primal] = []
     results: list[ModeResult] = []
     proved_in_reverse: dict[str, tuple[Function, Proved]] = {}
     calls = 0
@@ -157,7 +158,9 @@ def prove_modes(
             else:
                 function = autodiff.derivative(inner, options.seed) if inner else autodiff.function
                 known = None
-            asked = _Asked(function, outer, name, options, surroundings, reproducer)
+            # Beyond an edge that the function has shown, its derivative is not defined either.
+            edged = next((one for one in firsts if one.has_edge), None) if inner else None
+            asked = _Asked(function, outer, name, options, surroundings, reproducer, edged)
             primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
         except (autodiff.not_available, ClaimError) as error:
             refusal = error if isinstance(error, autodiff.not_available) else error.__cause__
@@ -175,6 +178,7 @@ def prove_modes(
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
         proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         primals.append(primal)
+        firsts += [] if inner else [primal]
         left_out = autodiff.function.left_out
         note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
         results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
@@ -235,6 +239,8 @@ class _Asked:
     options: _prove.Options
     surroundings: Surroundings
     reproducer: str
+    # What the function is the derivative of, where that is undefined somewhere beside the point.
+    base: Primal | None = None
 
     def adopt(self, known: Proved) -> tuple[Primal, Proved] | None:
         """Prove the mode by an identity with reverse mode, which has been proved; None where that is not enough."""
@@ -285,14 +291,22 @@ class _Asked:
     def _primal(self, *, is_vector: bool) -> Primal:
         function = self.function
         primal = Primal(
-            function.value,
+            function.value if self.base is None else self._value_inside,
             function.arguments,
             tuple(range(function.count)),
             name=self.name,
             names=function.names,
             is_vector=is_vector,
-            together=together(function),
+            together=together(function) if self.base is None else None,
         )
         primal.short_name = self.name
         primal.stands_alone = True  # the framework evaluates f itself
         return primal
+
+    def _value_inside(self, *arguments: Any) -> Any:
+        """The derivative, where the function itself is defined."""
+        base, function = self.base, self.function
+        assert base is not None
+        if not base.is_defined(*arguments[: len(base.wrt)], *arguments[function.count :]):
+            raise ArithmeticError("beyond an edge of the function")
+        return function.value(*arguments)

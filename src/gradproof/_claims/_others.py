@@ -24,7 +24,7 @@ from gradproof._claims._result import Result, find_refusals
 from gradproof._claims._second import prove_second
 from gradproof._errors import UsageError
 from gradproof._primal import Primal
-from gradproof._report import worst
+from gradproof._report import Reason, Verdict, worst
 
 PROVE_FIRST = {"jac": prove_jac, "vjp": prove_vjp, "jvp": prove_jvp}
 
@@ -79,16 +79,21 @@ def prove_others(
             base.refusals = primal.refusals
             others.append(base)
         gradient = _first_derivative(claims, first, values)
-        readable = not proofs or not any(one.id in ("GP202", "GP304") for one in proofs[0].findings)
-        if gradient is not None and readable:
+        by_differences: Proved | None = None
+        if gradient is not None and (not proofs or _shows_the_second(proofs[0])):
             derived = gradient_function(base, gradient)
             prove = prove_hess if second == "hess" else prove_hvp
             # The witnesses know f, not its gradient.
             second_task = dataclasses.replace(task, primal=derived, around=around.without_witnesses())
-            proofs.append(prove(second_task, claims[second], base))
+            by_differences = prove(second_task, claims[second], base)
             extra = derived.evaluations
-        else:
-            proofs.append(prove_second(dataclasses.replace(task, primal=base), claims[second], second))
+        if by_differences is None or by_differences.reason is Reason.DEGENERATE:
+            # A gradient that stands still proves nothing, but f itself moves.
+            proved = prove_second(dataclasses.replace(task, primal=base), claims[second], second)
+            if by_differences is not None:
+                proved = dataclasses.replace(proved, claim_calls=proved.claim_calls + by_differences.claim_calls)
+            by_differences = proved
+        proofs.append(by_differences)
     if len(proofs) > 1:
         proofs[1] = dataclasses.replace(proofs[1], label="second order")
     return Result(
@@ -100,6 +105,11 @@ def prove_others(
         claim_calls=sum(proof.claim_calls for proof in proofs) + extra,
         beside=find_refusals(worst(proof.verdict for proof in proofs), primal),
     )
+
+
+def _shows_the_second(first: Proved) -> bool:
+    """Whether differences of the first order may show the second: not where it is wrong itself, or cannot be read."""
+    return first.verdict is not Verdict.WRONG and not any(one.id in ("GP202", "GP304") for one in first.findings)
 
 
 def _first_derivative(

@@ -28,6 +28,7 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
+from gradproof._contracts import vanished
 from gradproof._line import lowest_bit
 from gradproof._prove import Direction, Directions
 from gradproof._prove._judge import REACH
@@ -223,7 +224,8 @@ class Rows:
         found = line.slope
         self.eps = max(self.eps, found.eps)
         tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
-        tolerance += self.scale.rounding * np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)
+        share = np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)
+        tolerance += self.scale.rounding * np.where(vanished(self.scale.rows), 1.0, share)
         kinked = np.abs(found.jump) > np.maximum(3 * found.jump_bar, 10 * tolerance)
         if found.side == 0 and kinked.any():
             return Doubt()

@@ -47,6 +47,10 @@ SHOWN = 20
 # What is measured, beside slopes.
 CURVATURE = "v^T H v"
 RTOL64, RTOL32 = 1e-5, 1e-2
+# The coarsest step, give or take 19 %, in float64 and in lower precision.
+COARSE, COARSE_LOW = 0.3, 0.6
+# Parts of a direction that are looked at where f is not finite along it, and times that sizes are cut down.
+HALVINGS, CUTS = 64, 8
 # The bar of an extrapolation is an estimate: doubled, as it is for one-sided slopes.
 CAUTION = 2.0
 
@@ -87,14 +91,32 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         else:
             claimed = ask_matrix(shell, claim, keyword, repeats, primal)
         if claimed.matrix is not None and claimed.whole:
-            broken = _contracts.check_symmetric(keyword, claimed.matrix, size, eps, lambda i, j: claimed.place(i, j)[0])
+            broken = _contracts.check_symmetric(
+                keyword,
+                claimed.matrix,
+                size,
+                eps,
+                lambda i, j: claimed.place(i, j)[0],
+                floor=lambda: _contracts.vanishing(eps, primal.value()),
+            )
             claimed.note([] if broken is None else [broken])
     else:
         claimed = ask_hvp(shell, primal, claim, draws[0], repeats)
         if claimed.measured and claimed.whole:
             pairs = [(u, claimed.pull(u)) for u in draws]
-            broken = _contracts.check_linear(keyword, claimed.pull, pairs[0], pairs[1], size, eps)
-            broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps)
+            floor = _contracts.vanishing(eps, primal.value())
+            moved = max(float(np.linalg.norm(u / size)) for u in draws)
+            broken = _contracts.check_linear(
+                keyword,
+                claimed.pull,
+                pairs[0],
+                pairs[1],
+                size,
+                eps,
+                floor=lambda: moved * floor,
+                repeat=claimed.repeat,
+            )
+            broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps, floor=lambda: floor)
             claimed.note([] if broken is None else [broken])
     findings = list(claimed.judged.findings)
     results = unmeasured(primal, claimed.judged)
@@ -168,6 +190,8 @@ class _Second:
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
         self.n = len(size)
+        # What is left of the natural size of an entry where f is not finite all the way.
+        self.share = np.ones(self.n)
         everything = range(len(self.primal.leaves))
         zeros = {i: np.zeros(self.primal.leaves[i].size) for i in everything}
         self.problem = Problem(self.primal, zeros)
@@ -181,10 +205,19 @@ class _Second:
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
         """Measure, judge, locate; the same result for all leaves, which move together."""
-        vectors = list(self._entry_vectors() if self.by_entries else self._random_vectors())
+        for left in reversed(range(CUTS + self.n * self.by_entries)):
+            found = self._look(cut=left > 0)
+            if found is not None:
+                return found
+        raise AssertionError("the last look decides")
+
+    def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
+        """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
         seen: list[Curvature] = []
-        for v in vectors:
+        for v in self._entry_vectors() if self.by_entries else self._random_vectors():
             found = self._measure(v)
+            if cut and math.isnan(found.variation) and self._cut_down(v):
+                return None
             if self._off(found, seen):
                 again = self._measure(v, full=True)
                 if self._off(again, seen) and math.isfinite(again.bar):
@@ -239,7 +272,7 @@ class _Second:
         """Directions through all leaves, each scaled by the square root of its own curvature, as claimed."""
         leaves = self.claimed.leaves
         everything = tuple(range(len(leaves)))
-        v = self.directions.vector(Direction(STREAM, everything, (1.0,) * len(everything)))
+        v = self.directions.vector(Direction(STREAM, everything, (1.0,) * len(everything))) * self.share
         norms: list[float] = []
         for leaf in leaves:
             part = np.zeros(self.n)
@@ -249,12 +282,14 @@ class _Second:
         least = min((norm for norm in norms if norm > 1e-6 * max(norms)), default=1.0)
         scales = tuple(min(1.0, max(math.sqrt(least / norm), 1e-3)) if norm > 0 else 1.0 for norm in norms)
         for k in range(DIRECTIONS):
-            yield self.directions.vector(Direction(STREAM + 8 + k, everything, scales)).copy()
+            yield self.directions.vector(Direction(STREAM + 8 + k, everything, scales)) * self.share
 
     def _entry_vectors(self) -> Iterator[Vector]:
         """Unit directions, and sums of two: all entries of H follow from v^T H v along these."""
         for i in range(self.n):
-            for j in range(i, self.n):
+            yield self._pair(i, i)
+        for i in range(self.n):
+            for j in range(i + 1, self.n):
                 yield self._pair(i, j)
 
     def _pair(self, i: int, j: int) -> Vector:
@@ -262,6 +297,38 @@ class _Second:
         v[i] = self.size[i]
         v[j] = self.size[j]
         return v
+
+    def _cut_down(self, v: Vector) -> bool:
+        """Move the entries beside which f is not finite less far, each as far as it allows by itself; whether any is.
+
+        They are found by halving v. Along a random direction an entry may move by three times its size.
+        """
+        widest = 1.19 * (COARSE if self.eps < 1e-12 else COARSE_LOW)
+        needed = (1.0 if self.by_entries else 3.0) * widest
+        todo, changed = [np.flatnonzero(v)], False
+        for _ in range(HALVINGS):
+            if not todo:
+                break
+            part = todo.pop()
+            if self._finite(np.where(np.isin(np.arange(self.n), part), v, 0.0), widest):
+                continue
+            if len(part) > 1:
+                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
+                continue
+            alone = np.zeros(self.n)
+            alone[part] = abs(self.size[part])
+            finite = next((widest / 4**k for k in range(8) if self._finite(alone, widest / 4**k)), None)
+            if finite is not None:
+                self.size[part] *= finite / needed
+                self.share[part] *= finite / needed
+                changed = True
+        return changed
+
+    def _finite(self, v: Vector, step: float) -> bool:
+        """Whether f is finite on both sides, as far as they lie in the domain."""
+        first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
+        inside = [t for t in (step, -step) if first <= t <= last]
+        return all(math.isfinite(self.problem.evaluate(v, t)) for t in inside)
 
     # ------------------------------------------------------------------------------------------------- measuring
 
@@ -297,7 +364,7 @@ class _Second:
         self, evaluate: Callable[[Vector, float], float], eps: float, v: Vector, claimed: float, *, full: bool
     ) -> tuple[float, float, float]:
         """v^T H v of one function, its bar, and by how much the function varied on the way."""
-        coarse = 0.3 if eps < 1e-12 else 0.6
+        coarse = COARSE if eps < 1e-12 else COARSE_LOW
         ratio = 2.2 if eps < 1e-12 else 1.6
         levels = (
             coarse * ratio ** -np.arange(10.0) * self.jitter.uniform(0.85, 1.15) * self.jitter.uniform(0.97, 1.03, 10)
@@ -387,7 +454,7 @@ class _Second:
             everything = tuple(range(len(self.claimed.leaves)))
             scales = (1.0,) * len(everything)
             products = [
-                self.claimed.pull(self.directions.vector(Direction(STREAM + k, everything, scales)).copy())
+                self.claimed.pull(self.directions.vector(Direction(STREAM + k, everything, scales)) * self.share)
                 for k in range(2)
             ]
             norm = math.sqrt(float(np.mean([np.sum((self.size * product) ** 2) for product in products])))
@@ -466,6 +533,8 @@ class _Second:
                 if not abs(claimed - value) > bar + 5 * self.rtol * scale / self.n:
                     continue
                 step = float(self.size[i] * self.size[j])
+                if step == 0:
+                    continue  # its bounds hold it where it is
                 path, index, place = self.claimed.place(j, i)
                 if not self.claimed.by_index:
                     place = f"by {self.claimed.place(None, j)[0]}"

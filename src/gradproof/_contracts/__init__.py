@@ -34,3 +34,7 @@ from gradproof._contracts._products import check_linear as check_linear
 from gradproof._contracts._products import check_symmetric as check_symmetric
 from gradproof._contracts._products import check_symmetric_product as check_symmetric_product
 from gradproof._contracts._shape import fit_block as fit_block
+from gradproof._contracts._vanishing import ROW_ROUNDINGS as ROW_ROUNDINGS
+from gradproof._contracts._vanishing import row_floor as row_floor
+from gradproof._contracts._vanishing import vanished as vanished
+from gradproof._contracts._vanishing import vanishing as vanishing

@@ -1,7 +1,8 @@
 """GP205 to GP208: identities that products with a derivative obey whatever f is; they cost no evaluation of f.
 
 A deviation below `LEAST` of the size of the terms is left to the comparison with f: an adjoint that is solved
-iteratively is linear only as far as its solver converges.
+iteratively is linear only as far as its solver converges. So is what is numerically zero (`floor`, from `vanishing`),
+where the terms are rounding themselves, and what differs from one call of the claim to the next.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._contracts._vanishing import vanishing
 from gradproof._report import Finding, Severity
 
 Vector = NDArray[np.float64]
@@ -18,6 +20,8 @@ Vector = NDArray[np.float64]
 LEAST = 1e-5
 # Rounding of a product of many terms, in machine epsilons of the claim's dtype.
 ROUNDING = 1e4
+# What is not linear by less than ten times what two calls differ by is random.
+RANDOM = 0.1
 
 
 def check_linear(
@@ -28,6 +32,9 @@ def check_linear(
     size: Vector,
     eps: float,
     rounding: float = 0.0,
+    *,
+    floor: Callable[[], float | Vector] = lambda: 0.0,
+    repeat: Callable[[Vector], Vector | None] | None = None,
 ) -> Finding | None:
     """Check that a product is linear: ``product(a u1 + b u2) == a product(u1) + b product(u2)``, and 0 at 0.
 
@@ -45,6 +52,11 @@ def check_linear(
         Relative precision of the product.
     rounding : float
         What rounding may do to the weighted products besides, as where terms cancel (absolute).
+    floor : callable
+        ``floor()``: up to where weighted entries of the products are numerically zero (absolute). Asked for where the
+        products seem not to be linear.
+    repeat : callable, optional
+        `product`, computed once more.
     """
     a, b = 0.75, -1.5  # exact in every precision
     (u1, p1), (u2, p2) = one, other
@@ -54,9 +66,16 @@ def check_linear(
     terms = float(np.linalg.norm(size * p1)) + float(np.linalg.norm(size * p2))
     usual = max(LEAST, ROUNDING * eps) * terms
     least = usual + rounding
-    off = float(np.linalg.norm(size * (both - (a * p1 + b * p2))))
-    at_zero = float(np.linalg.norm(size * zero))
+    residual = both - (a * p1 + b * p2)
+    off, at_zero = (float(np.linalg.norm(size * part)) for part in (residual, zero))
     if off <= least and at_zero <= least:
+        return None
+    lowest = floor()
+    off, at_zero = (_beyond(part, size, lowest) for part in (residual, zero))
+    if off <= least and at_zero <= least:
+        return None
+    again = None if repeat is None else repeat(a * u1 + b * u2)
+    if again is not None and _beyond(both - again, size, 0.0) > RANDOM * max(off, at_zero):
         return None
     word = "cotangent" if keyword == "vjp" else "tangent"
     if float(np.linalg.norm(size * (p1 - p2))) <= 1e-3 * usual / LEAST and not np.array_equal(u1, u2):
@@ -72,15 +91,31 @@ def check_linear(
     )
 
 
+def _beyond(entries: Vector, size: Vector, floor: float | Vector) -> float:
+    """Norm of weighted entries, as far as each is more than numerically zero."""
+    return float(np.linalg.norm(np.maximum(np.abs(size * entries) - floor, 0.0)))
+
+
 def check_symmetric(
-    keyword: str, matrix: Vector, size: Vector, eps: float, name: Callable[[int, int], str]
+    keyword: str,
+    matrix: Vector,
+    size: Vector,
+    eps: float,
+    name: Callable[[int, int], str],
+    floor: Callable[[], float] = lambda: 0.0,
 ) -> Finding | None:
-    """Check that a Hessian (n, n) equals its transpose; `size` is the natural size of each entry of x."""
+    """Check that a Hessian (n, n) equals its transpose; `size` is the natural size of each entry of x.
+
+    ``floor()`` is up to where entries in natural sizes are numerically zero (absolute).
+    """
     scaled = matrix * size[:, None] * size[None, :]
     norms = np.sqrt(np.linalg.norm(scaled, axis=0) * np.linalg.norm(scaled, axis=1))
     off = np.abs(scaled - scaled.T) - max(1e-6, ROUNDING * eps) * np.sqrt(np.outer(norms, norms))
     np.fill_diagonal(off, -1.0)
     if not off.size or float(off.max()) <= 0:
+        return None
+    off -= max(floor(), vanishing(eps, scaled))
+    if float(off.max()) <= 0:
         return None
     i, j = sorted(int(k) for k in np.unravel_index(np.argmax(off), off.shape))
     count = int((off > 0).sum()) // 2
@@ -95,15 +130,22 @@ def check_symmetric(
 
 
 def check_symmetric_product(
-    keyword: str, pairs: list[tuple[Vector, Vector]], size: Vector, eps: float
+    keyword: str,
+    pairs: list[tuple[Vector, Vector]],
+    size: Vector,
+    eps: float,
+    floor: Callable[[], float] = lambda: 0.0,
 ) -> Finding | None:
-    """Check that ``<u, H v> == <v, H u>`` for vectors and their products."""
+    """Check that ``<u, H v> == <v, H u>`` for vectors and their products; `floor` as in `check_symmetric`."""
     for k, (u, hu) in enumerate(pairs):
         for v, hv in pairs[:k]:
             one, other = float(u @ hv), float(v @ hu)
             terms = float(np.linalg.norm(u / size) * np.linalg.norm(size * hv))
             terms += float(np.linalg.norm(v / size) * np.linalg.norm(size * hu))
-            if abs(one - other) > max(LEAST / 10, ROUNDING * eps) * terms:
+            least = max(LEAST / 10, ROUNDING * eps) * terms
+            if abs(one - other) > least:
+                least += floor() * float(np.linalg.norm(u / size) * np.linalg.norm(v / size))
+            if abs(one - other) > least:
                 return Finding(
                     id="GP207",
                     severity=Severity.ERROR,
@@ -114,9 +156,14 @@ def check_symmetric_product(
     return None
 
 
-def check_adjoint(keyword: str, forward: float, backward: float, terms: float, eps: float) -> Finding | None:
-    """Check that ``<u, A v>`` by `matvec` equals ``<A^T u, v>`` by `rmatvec`; `terms` is their natural size."""
-    if abs(forward - backward) <= max(LEAST / 10, ROUNDING * eps) * terms:
+def check_adjoint(
+    keyword: str, forward: float, backward: float, terms: float, eps: float, floor: float = 0.0
+) -> Finding | None:
+    """Check that ``<u, A v>`` by `matvec` equals ``<A^T u, v>`` by `rmatvec`.
+
+    `terms` is their natural size, `floor` up to where they are numerically zero.
+    """
+    if abs(forward - backward) <= max(LEAST / 10, ROUNDING * eps) * terms + floor:
         return None
     return Finding(
         id="GP208",

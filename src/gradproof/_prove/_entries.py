@@ -90,6 +90,9 @@ def judge_entry(
     """Judge an entry by what a pair of values says, if it says anything, and by whole slopes."""
     direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=entry)
     step = meter.directions.entry_size(entry)
+    if step == 0:
+        # Its bounds hold it where it is: nothing that is claimed of it can be held against f.
+        return Entry(entry, Residual(value=0.0, bar=0.0, claimed=0.0), step)
     tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
     residual = (yield from meter.known_slope(direction, rms)).as_residual() if pair is None else pair
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
@@ -118,7 +121,7 @@ def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
     evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
     for e in entries:
         evidence.add(Direction(stream=-1, group=(index,), scales=(1.0,), entry=e.index), e.residual)
-    deviations = np.array([abs(e.residual.value / e.step) for e in entries])
+    deviations = np.array([abs(e.residual.value / e.step) if e.step else 0.0 for e in entries])
     cause = factor_cause(evidence) if len(wrong) == len(entries) else None
     if isinstance(cause, Cause):
         note = report_part(meter, ledger, index, evidence, Place(everywhere=True), cause, deviations)

@@ -177,7 +177,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             ROUNDED * meter.claim_floor * max(tier.scales),
             limits.rounding * tier.scale,
         )
-        if not meter.moved and scale > 0 and not (limits.sees and _would_move(measured)):
+        # (Of a known lattice the bar holds what it hides.)
+        sees = limits.sees and (meter.resolution > 0 or _would_move(measured))
+        if not meter.moved and scale > 0 and not sees:
             # No step and no other leaf has moved f: that speaks of f rather than of the claim.
             return Judgement(kind=Kind.UNSURE, reason=Reason.DEGENERATE, measured=tuple(seen), unchanged=True)
         if kinked(measured, tolerance) and not (balanced and _merely_curved(measured)):

@@ -18,8 +18,9 @@ from gradproof._prove._measure import Asking, Meter, Residual, Tier
 
 # A digit is read off a ratio of residuals only if the error of the reading is below this.
 READABLE = 0.3
-# Questions spent on naming entries of one leaf before it is called wrong in many places.
-QUESTIONS = 400
+# Evaluations spent on naming entries of one leaf before it is called wrong in many places: one for each entry, as
+# measuring them all would take, but no fewer and no more than this. A question takes two.
+LEAST, MOST = 200, 2000
 
 
 Halves = tuple[tuple[tuple[int, ...], Residual], tuple[tuple[int, ...], Residual]]
@@ -314,7 +315,8 @@ def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
     """Split at random until every part holds one wrong entry."""
     todo: list[tuple[Direction, Residual, int]] = [(start, whole, 0)]
     found: list[WrongEntry] = []
-    while todo and search.asked < QUESTIONS:
+    most = max(LEAST, min(search.stop - search.start, MOST)) // 2
+    while todo and search.asked < most:
         direction, residual, depth = todo.pop()
         if depth > 0:
             lone = yield from _lone_entry(search, direction, residual)
@@ -348,6 +350,8 @@ def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:
     for index in range(directions.leaves[leaf].start, directions.leaves[leaf].stop):
         direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=index)
         v = float(directions.vector(direction)[index])
+        if v == 0.0:
+            continue  # its bounds hold it where it is
         measured = yield from meter.slope(direction, abs(float(directions.claim[index]) * v))
         alone = measured.as_residual()
         if measured.finite and alone.clear and abs(alone.value) > least:

@@ -1,0 +1,351 @@
+"""Whether a claim that leaves the one-sided slopes at a kink is a limit of gradients nearby, or a mixture of such.
+
+Where several kinks meet, as at a zero input of a ReLU layer without bias or where entries are tied, what automatic
+differentiation returns is a gradient of one of the pieces around the point. It is a valid (Clarke) subgradient then,
+though it need not lie between the slopes of every direction. The claim is called at generic points close by. Where it
+is right there, its values are limits of gradients, and what it says at the point is held against their convex hull.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._claims._proved import Proved
+from gradproof._primal import Primal
+from gradproof._problem import Problem
+from gradproof._prove._directions import leaf_size
+from gradproof._report import Finding, Reason, Severity, Verdict
+
+Vector = NDArray[np.float64]
+
+# Points close by at which the claim is called: so many first, and then so many times some more, towards what the limits
+# lack. (Of 8 units through a point of 4 entries, with 110 pieces around it, this finds all that a mixture needs.)
+POINTS, ROUNDS, MORE = 24, 16, 12
+# Points at which the claim is held against f before it is believed to be wrong close by, too.
+HELD = 24
+# Roundings of f that a difference is allowed; how much of its size a gradient may change within the distance of the
+# points, in such distances.
+ROUNDINGS, BENDING = 10.0, 10.0
+# Least share of the largest slope by which slopes that should add up to 0 show a kink, in float64 and lower precision:
+# far above what curvature does to the steps taken, and so small that kinks seldom cancel to it.
+ADDITIVE, ADDITIVE_LOW = 1e-4, 1e-2
+
+
+class Place(enum.Enum):
+    """Where a claim lies."""
+
+    SMOOTH = enum.auto()
+    INSIDE = enum.auto()
+    OUTSIDE = enum.auto()
+    UNKNOWN = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """One scalar f at a point, and its claim elsewhere.
+
+    value : ``value(point) -> float``, nan where f is undefined.
+    gradient : ``gradient(point) -> (n,)``, None where it cannot be had; called right after `value` at that point.
+    """
+
+    point: Vector
+    size: Vector
+    claim: Vector
+    eps: float
+    value: Callable[[Vector], float]
+    gradient: Callable[[Vector], Vector | None]
+
+
+def place(beside: Beside, seed: int) -> Place:
+    """Say where the claim at the point lies, beside the gradients close by."""
+    search = _Search(beside, np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 8)))))
+    if search.is_smooth():
+        return Place.SMOOTH
+    search.look(POINTS)
+    if not search.is_right_somewhere():
+        return Place.OUTSIDE if search.is_wrong_somewhere() else Place.UNKNOWN
+    for _ in range(ROUNDS):
+        if search.contains():
+            return Place.INSIDE
+        search.look(MORE, towards=True)
+    if search.contains():
+        return Place.INSIDE
+    outside = search.is_wrong_somewhere() or search.is_complete() or search.is_far()
+    return Place.OUTSIDE if outside else Place.UNKNOWN
+
+
+@dataclasses.dataclass
+class _Limit:
+    """A claim close by, in natural sizes: where, and whether it is right there (None: not known, or f bends there)."""
+
+    value: Vector
+    way: Vector
+    is_held: bool = False
+    is_right: bool | None = None
+
+
+class _Search:
+    """Points close by, and the gradients there, in natural sizes."""
+
+    def __init__(self, beside: Beside, rng: np.random.Generator) -> None:
+        self.beside, self.rng = beside, rng
+        self.distance = beside.eps ** (1 / 3)
+        # So much smaller that few kinks lie between; in low precision noise allows no less.
+        self.step = self.distance / (256 if beside.eps < 1e-12 else 16)
+        self.at_point = beside.value(beside.point)
+        self.claim = beside.claim * beside.size
+        self.largest = float(np.linalg.norm(self.claim))
+        self.limits: list[_Limit] = []
+        # How often the claim was called, and when it said something new.
+        self.asked = 0
+        self.news: list[int] = []
+
+    def is_smooth(self) -> bool:
+        """Whether six slopes whose directions add up to 0 do so, too.
+
+        (Of fewer, all may lie in pieces of f that continue each other, such as those of a median.)
+        """
+        drawn = [self._draw() for _ in range(5)]
+        step = math.sqrt(self.beside.eps)
+        slopes = np.array([self._value(step * v) - self.at_point for v in (*drawn, -np.sum(drawn, axis=0))]) / step
+        noise = len(slopes) * ROUNDINGS * self.beside.eps * abs(self.at_point) / step
+        share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
+        return not abs(slopes.sum()) > share * np.abs(slopes).max() + noise
+
+    def look(self, count: int, *, towards: bool = False) -> None:
+        """Call the claim at generic points: some along the claim at first, then around the most promising ones."""
+        lacking = self.claim - self._mixture()[0] if towards and self._usable() else self.claim
+        for k in range(count):
+            way = self._draw()
+            if towards and self._usable():
+                # Those whose claims go furthest towards what is lacking are varied, some more and some less.
+                best = sorted(self._usable(), key=lambda one: -float(one.value @ lacking))[:3]
+                way = best[k % len(best)].way + way * float(self.rng.choice([1.0, 0.3, 0.1]))
+            elif k < 4 and self.claim.any():
+                way = self._draw() * 0.3 + self._scaled(self.claim) * (-1) ** k
+            self._ask(self._scaled(way))
+
+    def contains(self) -> bool:
+        """Whether the claim is a mixture of claims that are right close by."""
+        while self._usable():
+            mixture, weights = self._mixture()
+            if float(np.linalg.norm(mixture - self.claim)) > self._tolerance():
+                return False
+            used = [one for one, weight in zip(self._usable(), weights, strict=True) if weight > 1e-6]
+            for one in used:
+                self._hold(one)
+            if all(one.is_right for one in used):
+                return True
+        return False
+
+    def is_right_somewhere(self) -> bool:
+        """Whether the claim is right at one of the first points."""
+        for one in self.limits[:HELD]:
+            self._hold(one)
+            if one.is_right:
+                return True
+        return False
+
+    def is_wrong_somewhere(self) -> bool:
+        """Whether the claim has been found to be wrong close by."""
+        return any(one.is_right is False for one in self.limits)
+
+    def is_complete(self) -> bool:
+        """Whether the second half of the points has shown nothing new."""
+        return not any(2 * k >= self.asked for k in self.news)
+
+    def is_far(self) -> bool:
+        """Whether the claim is further from all limits than they are from each other."""
+        values = np.array([one.value for one in self._usable()])
+        wide = float(np.linalg.norm(np.ptp(values, axis=0)))
+        return float(np.linalg.norm(self._mixture()[0] - self.claim)) > wide + self._tolerance()
+
+    def _usable(self) -> list[_Limit]:
+        return [one for one in self.limits if one.is_right or not one.is_held]
+
+    def _mixture(self) -> tuple[Vector, Vector]:
+        limits = np.array([one.value for one in self._usable()]).T
+        weights = convex_weights(limits, self.claim)
+        return limits @ weights, weights
+
+    def _tolerance(self) -> float:
+        return 2 * self._bend(self.largest)
+
+    def _bend(self, size: float) -> float:
+        noise = ROUNDINGS * self.beside.eps * abs(self.at_point) / self.step
+        return BENDING * self.distance * size + noise
+
+    def _ask(self, way: Vector) -> None:
+        """Call the claim close by, right after f there."""
+        way = self.distance * float(self.rng.uniform(0.5, 1.0)) * way
+        if not math.isfinite(self._value(way)):
+            return
+        found = self.beside.gradient(self.beside.point + way * self.beside.size)
+        if found is None or not np.isfinite(found).all():
+            return
+        value = found * self.beside.size
+        self.asked += 1
+        self.largest = max(self.largest, float(np.linalg.norm(value)))
+        tolerance = self._tolerance()
+        known = [one for one in self.limits if float(np.linalg.norm(value - one.value)) <= tolerance]
+        if not known:
+            self.news.append(self.asked)
+        # (The first ones say whether the claim is right close by, and a constant one is so in places only.)
+        if self.asked <= POINTS or not any(one.is_right or not one.is_held for one in known):
+            self.limits.append(_Limit(value, way))
+
+    def _hold(self, limit: _Limit) -> None:
+        """Hold a claim close by against two slopes of f."""
+        if limit.is_held:
+            return
+        limit.is_held, step = True, self.step
+        middle = self._value(limit.way)
+        for _ in range(2):
+            v = self._draw()
+            right, left = self._value(limit.way + step * v) - middle, middle - self._value(limit.way - step * v)
+            allowed = self._bend(max(float(np.linalg.norm(limit.value)), abs(right) / step))
+            if not abs(right - left) / step <= allowed:
+                return
+            if abs((right + left) / (2 * step) - float(limit.value @ v)) > allowed:
+                limit.is_right = False
+                return
+        limit.is_right = True
+
+    def _draw(self) -> Vector:
+        """A random direction of norm sqrt(n) in natural sizes."""
+        return self._scaled(self.rng.standard_normal(len(self.claim)))
+
+    def _scaled(self, way: Vector) -> Vector:
+        return way * (math.sqrt(len(way)) / max(float(np.linalg.norm(way)), 1e-300))
+
+    def _value(self, moved: Vector) -> float:
+        return self.beside.value(self.beside.point + moved * self.beside.size)
+
+
+def convex_weights(columns: Vector, target: Vector) -> Vector:
+    """Non-negative weights of sum 1 whose mixture of columns (n, k) is nearest to a target (n,).
+
+    Non-negative least squares with a row for the sum, by the active sets of C. L. Lawson and R. J. Hanson, "Solving
+    Least Squares Problems" (1974), chapter 23.
+    """
+    size = max(float(np.abs(columns).max(initial=0.0)), float(np.abs(target).max(initial=0.0)), 1e-300)
+    a = np.vstack([columns / size, np.full(columns.shape[1], 1e3)])
+    b = np.append(target / size, 1e3)
+    count = columns.shape[1]
+    x, passive = np.zeros(count), np.zeros(count, dtype=bool)
+    for _ in range(3 * count):
+        gain = np.where(passive, -np.inf, a.T @ (b - a @ x))
+        best = int(np.argmax(gain))
+        if not gain[best] > 1e-9:
+            break
+        passive[best] = True
+        while True:
+            chosen = np.flatnonzero(passive)
+            solved = np.linalg.lstsq(a[:, chosen], b, rcond=None)[0]
+            if (solved > 0).all():
+                x[:] = 0.0
+                x[chosen] = solved
+                break
+            # Back to where the first weight becomes 0.
+            old, falling = x[chosen], np.flatnonzero(solved <= 0)
+            shares = old[falling] / np.maximum(old[falling] - solved[falling], 1e-300)
+            x[chosen] = old + float(shares.min()) * (solved - old)
+            passive[chosen[falling[shares <= shares.min()]]] = False
+            x[~passive] = 0.0
+            if not passive.any():
+                break
+    return x
+
+
+def worst_place(places: Iterable[Place]) -> Place:
+    """The one that speaks most against the claim."""
+    return max(places, key=lambda one: (Place.INSIDE, Place.UNKNOWN, Place.SMOOTH, Place.OUTSIDE).index(one))
+
+
+def beside_kinks(
+    primal: Primal,
+    claims: Mapping[int, Any],
+    elsewhere: Callable[..., Vector | None],
+    *,
+    eps: float,
+    seed: int,
+    cotangent: Vector | None = None,
+) -> Place:
+    """Say where a claimed gradient of f, or of <u, f>, lies beside those close by.
+
+    Parameters
+    ----------
+    claims : mapping of int to ndarray
+        The claimed gradient of each leaf.
+    elsewhere : callable
+        ``elsewhere(*args) -> (n,)``: the claim at other arguments, or None.
+    """
+    problem = Problem(primal, claims, cotangent=cotangent)
+    size = [np.broadcast_to(leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves]
+
+    def gradient(point: Vector) -> Vector | None:
+        with np.errstate(all="ignore"):
+            return elsewhere(*primal.arguments(primal.make(point)))
+
+    beside = Beside(
+        point=problem.point,
+        size=np.concatenate(size),
+        claim=problem.claim,
+        eps=max(problem.eps, eps),
+        value=lambda point: problem.combined(*problem.visit(point.copy())),
+        gradient=gradient,
+    )
+    found = place(beside, seed)
+    primal.look_again()
+    return found
+
+
+def excused(proved: Proved, where: Place) -> Proved:
+    """What was proved, where the claim at a kink is a limit of gradients nearby, or may be one."""
+    if where not in (Place.INSIDE, Place.UNKNOWN):
+        return proved
+    accused = [one for one in proved.findings if one.id in ("GP101", "GP103") and one.severity is Severity.ERROR]
+    others = [one for one in proved.findings if one not in accused]
+    inside = where is Place.INSIDE
+    verdict = Verdict.NOT_DIFFERENTIABLE if inside else Verdict.INCONCLUSIVE
+    note = "kinks at the point; the claim is a valid subgradient" if inside else "kinks at the point: cannot be told"
+    leaves = tuple(
+        dataclasses.replace(leaf, verdict=verdict, deviation=None, note=note) if leaf.verdict is Verdict.WRONG else leaf
+        for leaf in proved.leaves
+    )
+    kind = "several kinks of f meet here: the claim is a limit of gradients nearby, or a mixture of such"
+    if not inside:
+        kind = "several kinks of f meet here: whether the claim is a limit of gradients nearby cannot be told"
+    first = accused[0]
+    told = Finding(
+        id="GP110",
+        severity=Severity.NOTE,
+        path=first.path,
+        kind=kind,
+        claimed=first.claimed,
+        reference=first.reference,
+        error_bar=first.error_bar,
+        quantity=first.quantity,
+        advice="Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
+        reproducer=first.reproducer,
+    )
+    return dataclasses.replace(
+        proved,
+        verdict=verdict,
+        reason=None if inside else Reason.DEGENERATE,
+        leaves=leaves,
+        findings=(*others, told),
+    )
+
+
+def is_about_numbers(proved: Proved) -> bool:
+    """Whether all that speaks against a claim are its numbers."""
+    errors = [one.id for one in proved.findings if one.severity is Severity.ERROR]
+    return proved.verdict is Verdict.WRONG and bool(errors) and all(id in ("GP101", "GP103") for id in errors)

@@ -1,0 +1,122 @@
+"""Several kinks through the point: limits of gradients nearby and mixtures of them are valid, nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradproof import Verdict, check
+from gradproof._claims._limits import convex_weights
+
+SEEDS = range(4)
+UNITS = np.array([[1.0, -0.4], [0.3, 1.1]])
+OUTER = np.array([1.0, -1.3])
+
+
+def relu(x: Any) -> float:
+    """Units that are 0 at the point and bend both ways."""
+    return float(OUTER @ np.maximum(UNITS @ x, 0))
+
+
+def relu_grad(x: Any) -> Any:
+    return UNITS.T @ (OUTER * (UNITS @ x > 0))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_limit_of_gradients_nearby(seed):
+    report = check(relu, np.zeros(2), grad=relu_grad, rng=seed)
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+    assert {one.id for one in report.findings} == {"GP110"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_mixture_of_limits(seed):
+    """Half of every unit."""
+
+    def grad(x: Any) -> Any:
+        return relu_grad(x) if x.any() else UNITS.T @ (OUTER / 2)
+
+    assert check(relu, np.zeros(2), grad=grad, rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_outside_of_every_limit(seed):
+    def special(x: Any) -> Any:
+        return relu_grad(x) if x.any() else np.array([0.0, 1.5])  # wrong on purpose
+
+    def always(x: Any) -> Any:
+        return np.array([9.0, -9.0])  # wrong on purpose
+
+    def factor(x: Any) -> Any:
+        return 1.5 * relu_grad(x) + 0.1  # wrong on purpose
+
+    for grad in (special, always, factor):
+        assert check(relu, np.zeros(2), grad=grad, rng=seed).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", ["vjp", "jac"])
+def test_limits_of_several_outputs(kind, seed):
+    mix = np.array([[1.0, -1.3], [0.4, 0.7], [-0.2, 1.1]])
+
+    def f(x: Any) -> Any:
+        return mix @ np.maximum(UNITS @ x, 0)
+
+    def jac(x: Any) -> Any:
+        return (mix * (UNITS @ x > 0)) @ UNITS
+
+    def claim(more: float) -> Any:
+        return {"jac": lambda x: jac(x) + more, "vjp": lambda u, x: u @ (jac(x) + more)}[kind]
+
+    assert check(f, np.zeros(2), **{kind: claim(0.0)}, rng=seed).verdict in (
+        Verdict.NOT_DIFFERENTIABLE,
+        Verdict.INCONCLUSIVE,
+    )
+    assert check(f, np.zeros(2), **{kind: claim(3.0)}, rng=seed).verdict is Verdict.WRONG  # wrong on purpose
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_more_pieces_than_can_be_looked_at(seed):
+    """110 pieces meet here: what cannot be told is no error."""
+    rng = np.random.default_rng(seed)
+    w, v = rng.normal(size=(8, 4)), rng.normal(size=8)
+    report = check(lambda x: v @ np.maximum(w @ x, 0), np.zeros(4), grad=lambda x: w.T @ (v * (w @ x > 0)), rng=seed)
+    assert report.verdict in (Verdict.NOT_DIFFERENTIABLE, Verdict.INCONCLUSIVE)
+    assert report.cost.evaluations <= 1000 + 4 * 4
+
+
+@pytest.mark.parametrize("f", [np.median, np.max, np.min])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_entries_tied(seed, f):
+    """A unit vector is the gradient in places close by; zero is that nowhere."""
+    report = check(f, np.zeros(3), grad=lambda x: np.array([0.0, 1.0, 0.0]), rng=seed)
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+    report = check(f, np.zeros(3), grad=lambda x: np.zeros(3), rng=seed)  # wrong on purpose
+    assert report.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_wrong_gradient_of_a_smooth_function_stays_wrong(seed):
+    """It is right everywhere but at the point itself, where f has no kink."""
+    point = np.array([0.3, 0.7])
+
+    def grad(x: Any) -> Any:
+        return np.cos(x) * (1.01 if (x == point).all() else 1.0)  # wrong on purpose
+
+    report = check(lambda x: np.sin(x).sum(), point, grad=grad, rng=seed)
+    assert report.verdict is Verdict.WRONG
+
+
+def test_weights_of_the_nearest_mixture():
+    """At the nearest point of the hull no column goes further towards the target."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        n, k = rng.integers(1, 8), rng.integers(1, 60)
+        columns, target = rng.normal(size=(n, k)), rng.normal(size=n) / 2
+        weights = convex_weights(columns, target)
+        assert (weights >= 0).all()
+        assert abs(weights.sum() - 1) < 1e-5
+        mixture = columns @ weights
+        assert ((target - mixture) @ (columns - mixture[:, None])).max() < 1e-4
