@@ -32,12 +32,15 @@ class Judged:
         Leaves without entries whose gradient has none either.
     set_aside : dict of int to str
         Why the others cannot be measured.
+    undefined : set of int
+        Those of them that are not finite where f is not defined on either side: no mistake.
     findings : list of Finding
     """
 
     gradients: dict[int, Array] = dataclasses.field(default_factory=dict[int, Array])
     empty: list[int] = dataclasses.field(default_factory=list[int])
     set_aside: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
+    undefined: set[int] = dataclasses.field(default_factory=set[int])
     findings: list[Finding] = dataclasses.field(default_factory=list[Finding])
 
 
