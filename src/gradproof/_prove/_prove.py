@@ -16,7 +16,7 @@ from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import CANCELLED, Still, certify_flat, flat_tier, settle_still, stands_still
-from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge
+from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, why_wide
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._maps import Region
@@ -151,7 +151,9 @@ class _Proof:
                 yield from self._certify_flat(flat, only=False)
                 flat = ()
         for group in moving:
-            if self.meter.norms[list(group)].max() <= self._negligible():
+            # (What a jump of f at the point leaves is no noise, in which a small claim could hide.)
+            jumps = looked is not None and why_wide(self.meter, looked) is Reason.NO_CONVERGENCE
+            if self.meter.norms[list(group)].max() <= self._negligible() and not jumps:
                 flat = tuple(sorted((*flat, *group)))
             else:
                 yield from self._certify(group, looked=looked)
