@@ -1963,6 +1963,60 @@ def power_iteration(draw: Draw) -> Made:
 # -------------------------------------------------------------------------------------------------------- checking
 
 
+@family("saturating", "float64")
+def capped_ratio(draw: Draw) -> Made:
+    """x / max(|x|, eps) close to 0, where few steps are small enough to stay below eps."""
+    x = draw.normal(draw.integer(1, 5))
+    cap = draw.log_uniform(1e-5, 1e-1, 1)
+    # Everything is moved to a small multiple of x - x0, so that f starts well within the cap.
+    return Made(lambda x, x0, cap: ((x - x0) / maximum(absolute(x - x0), cap)).sum(), x, (x - cap / 4, cap))
+
+
+@family("saturating", "float64")
+def steep_tanh(draw: Draw) -> Made:
+    """Saturated a fraction of a natural size away."""
+    x = draw.normal(draw.integer(1, 5))
+    gain = draw.log_uniform(1e1, 1e5, 1)
+    return Made(lambda x, x0, gain: tanh(gain * (x - x0)).sum(), x, (x.copy(), gain))
+
+
+@family("saturating", "float64")
+def steep_tanh_beside_smooth(draw: Draw) -> Made:
+    """The same beside a term that goes on."""
+    x = draw.normal(draw.integer(1, 5))
+    gain = draw.log_uniform(1e1, 1e4, 1)
+    return Made(lambda x, x0, gain: (tanh(gain * (x - x0)) + sin(x)).sum(), x, (x.copy(), gain))
+
+
+@family("huge", "float64")
+def exponential_of_a_square(draw: Draw) -> Made:
+    """Values of 1e100 and more at coarse steps."""
+    x = draw.normal(3)
+    rate = draw.uniform(20, 60, 1)
+    return Made(lambda x, x0, rate: exp(rate * ((x - x0) * 6) + sin(x)).sum(), x, (x.copy(), rate))
+
+
+@family("huge", "float64")
+def growth_curve_residuals(draw: Draw) -> Made:
+    """Least squares of exponentials, whose rates share an array with a large amplitude."""
+    t = draw.uniform(1, 6, 12)
+    x = draw.stored(np.array([draw.uniform(50, 150, 1)[0], 0.0, 0.0]))
+    y = draw.stored(90 * np.exp(-0.03 * t))
+
+    def f(x: Generic, t: Generic, y: Generic) -> Generic:
+        residual = x[0] * exp(x[1] * t + x[2] * t * t) - y
+        return (residual * residual).sum()
+
+    return Made(f, x, (t, y))
+
+
+@family("huge", "float64")
+def double_exponential(draw: Draw) -> Made:
+    """Infinite within a natural size."""
+    x = draw.uniform(1.5, 2.0, draw.integer(1, 4))
+    return Made(lambda x: exp(exp(3 * x)).sum(), x)
+
+
 def verify_truths(seeds: int = 2) -> dict[str, float]:
     """Worst difference between the chain rule and 80-digit differences, relative to the scale, family by family.
 

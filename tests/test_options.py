@@ -475,7 +475,7 @@ def test_another_point_is_suggested_where_this_one_proves_nothing():
         report = gradproof.check(f, args, grad=grad, rng=3)
         moved, passed = report.suggested_args
 
-        assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if power == 1 else Verdict.INCONCLUSIVE)
+        assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if power == 1 else Verdict.CORRECT)
         assert passed == power
         assert moved["x"].shape == (7,)
         assert gradproof.check(f, report.suggested_args, grad=grad, rng=3).correct

@@ -24,6 +24,7 @@ from gradproof._claims._rows import Doubt, scale_of
 from gradproof._line import TRUST, Known
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Question
+from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._judge import REACH, Look, confirm, kinked
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
@@ -168,6 +169,8 @@ class Entries:
     def run(self) -> Measurement | Doubt:
         """Measure, measure again what deviates, and settle every leaf."""
         everything = tuple(range(len(self.directions.leaves)))
+        if not self.scale.weighted.any():
+            return Doubt()
         v = self.directions.vector(Direction(0, everything, (1.0,) * len(everything))).copy()
         inside = self.directions.inward == 0
         if inside.any():
@@ -336,11 +339,14 @@ class Entries:
         columns = np.einsum("ij,ij->j", self.scale.weighted, self.scale.weighted)
         for i, leaf in zip(self.claimed.measured, self.claimed.leaves, strict=True):
             part = slice(leaf.start, leaf.stop)
-            norm = max(math.sqrt(float(columns[part].sum())), 1e-13 * math.sqrt(float(columns.sum())))
+            norm, whole = math.sqrt(float(columns[part].sum())), math.sqrt(float(columns.sum()))
+            flat = norm <= CANCELLED * max(self.eps, self.options.claim_eps) * whole
+            note = "" if not flat else FLAT_NOTE if norm > 0 else "flat: f does not change"
+            # A claim that is no more than rounding beside the others is held against these.
+            norm = whole if flat else norm
             bound = math.sqrt(float(np.sum(self.seen.squares[part]))) / norm
-            flat = not columns[part].any()
             deviation = float(self.seen.largest[part].max())
-            correct, note = bound <= largest or flat, "flat: f does not change" if flat else ""
+            correct = bound <= (min(largest, QUIET) if flat else largest)
             verdict = Verdict.CORRECT if correct else Verdict.INCONCLUSIVE
             if self.wrong is not None:
                 chosen = (self.wrong.columns >= leaf.start) & (self.wrong.columns < leaf.stop)
@@ -348,7 +354,7 @@ class Entries:
                     verdict, note = Verdict.WRONG, "wrong entries"
                     deviation = self.seen.norm(self.wrong.rows[chosen], self.wrong.columns[chosen])
             elif not correct:
-                note = wide_note(bound)
+                note = UNTESTED_NOTE if flat else wide_note(bound)
             shown = verdict is not Verdict.WRONG and not flat and bound < 1
             rms = norm / math.sqrt(leaf.size * self.m)
             results[i] = LeafResult(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
+from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._claims._repeats import Repeats
@@ -18,10 +19,10 @@ from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove._measure import UNDERFLOWN
-from gradproof._report import Reason, Verdict
+from gradproof._report import Finding, Reason, Verdict
 
-# Findings that say nothing was tested here, or that f has a kink.
-ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302")
+# Findings that say nothing was tested here, or that f has a kink or a jump.
+ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")
 
 
 def prove_gradient(
@@ -44,6 +45,7 @@ def prove_gradient(
         judged, changed, calls = _contracts.judge_claim(primal, claim, keyword), list[str](), 0
     else:
         judged, changed, calls = _asked(primal, claim, keyword, options, around)
+    excuse_undefined(primal, judged, around)
     findings += judged.findings
     results = unmeasured(primal, judged)
     outcome: _prove.Outcome | None = None
@@ -86,8 +88,8 @@ def prove_gradient(
         findings = list(proved.findings)
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
         proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
-    if any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings):
-        return dataclasses.replace(proved, suggestion=_another_point(primal, options.seed, around.bounds))
+    if asks(findings):
+        return dataclasses.replace(proved, suggestion=another_point(primal, options.seed, around.bounds))
     return proved
 
 
@@ -165,7 +167,12 @@ def _as_complex(
     )
 
 
-def _another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> Any:
+def asks(findings: Sequence[Finding]) -> bool:
+    """Whether a finding asks for another point."""
+    return any(finding.id in ASK_FOR_ANOTHER_POINT for finding in findings)
+
+
+def another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> Any:
     """Another point in the form of `args`, a random step of half the natural size away, where f is finite; or None."""
     if is_large(primal.point):
         return None  # it would take several copies

@@ -26,7 +26,8 @@ from gradproof._claims._claimed import (
     read_jacobian,
 )
 from gradproof._claims._cotangents import ALONE, Cotangents, rounding, spread, steadied, unsaturated
-from gradproof._claims._gradient import undefined
+from gradproof._claims._defined import excuse_undefined
+from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
@@ -490,6 +491,7 @@ def _along_tangents(
 
 def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, float] | None = None) -> Proved:
     primal = task.primal
+    excuse_undefined(primal, claimed.judged, task.around)
     findings: list[Finding] = _aliases(primal)
     if probe is None:
         probe = Probe(primal, tuple(range(len(primal.leaves))), task.options.seed, around=task.around)
@@ -501,10 +503,12 @@ def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, 
         proved = _as_complex(task, proof, proved)
     primal.look_again()
     mutations = _contracts.find_mutations(primal.changed, claimed.changed, claimed.keyword)
+    suggestion = another_point(primal, task.options.seed, task.around.bounds) if asks(proved.findings) else None
     return dataclasses.replace(
         proved,
         findings=(*findings, *proved.findings, *mutations),
         verdict=Verdict.WRONG if mutations else proved.verdict,
+        suggestion=suggestion,
     )
 
 

@@ -59,7 +59,7 @@ from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._collect import MIX
 from gradproof._prove._directions import leaf_size
-from gradproof._prove._flat import STEPS
+from gradproof._prove._flat import STATIONARY_NOTE, STEPS
 from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -74,6 +74,8 @@ TREAD = 1e-5
 VISIBLE = 1e-9
 # In place of a group: outputs that are proved by themselves, whose bounds say nothing of the others.
 SUSPECT = -1
+# Findings about a kink, a jump, or a zone around the point: causes are not looked for.
+AT_THE_POINT = ("GP110", "GP310", "GP311")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,8 @@ class LinearProof:
         self.shots: list[Shot] = []
         self.samples = probe.samples if claimed.measured == probe.measured else Samples()
         self.findings: list[Finding] = []
+        # Findings about single outputs, or mixtures, that say something only where they hold for all of them.
+        self.moot: list[Finding] = []
 
     @ft.cached_property
     def size(self) -> Vector:
@@ -152,6 +156,7 @@ class LinearProof:
             if isinstance(found, Doubt):
                 self._shoot(found.rows)
                 merged = self._merge()
+                self._add(self._after_all(merged))
                 reason = next((shot.outcome.reason for shot in self.shots if shot.outcome.reason), Reason.NOISE)
                 rtol = max((shot.outcome.rtol for shot in self.shots), default=None)
                 max_bound = self._max_bound() if self.shots else None
@@ -372,8 +377,10 @@ class LinearProof:
         if accused or outcome.verdict is Verdict.WRONG:
             own = self.samples if unit == self.claimed.measured else Samples(self.samples.at_point)
             scene = self._scene(own, self.probe.eps, outcome.rtol)
-            with self.primal.watch.during("locating"):
-                located = locate(scene, u, outcome)
+            located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
+            if not located:
+                with self.primal.watch.during("locating"):
+                    located = locate(scene, u, outcome)
             self._add(located)
             if self.m > 1:
                 words = located[0].kind if len(located) == 1 else f"{len(located)} findings"
@@ -386,7 +393,9 @@ class LinearProof:
                 )
                 shot = dataclasses.replace(shot, outcome=outcome)
                 self.shots[-1] = shot
-        self._add([one for one in outcome.findings if one.severity is not Severity.ERROR and not self._moot(one)])
+        said = [one for one in outcome.findings if one.severity is not Severity.ERROR]
+        self.moot += [one for one in said if self._moot(one)]
+        self._add([one for one in said if not self._moot(one)])
         wrong |= accused
         done = sum(shot.group == group and shot.measured == measured for shot in self.shots)
         if self.m > ALONE and self.probe.eps > 1e-12 and done >= MOST:
@@ -427,6 +436,14 @@ class LinearProof:
         """Whether a finding speaks of one output alone: one that stands still is nothing to report."""
         return self.m > 1 and (finding.id in ("GP302", "GP402") or (finding.id == "GP301" and not finding.claimed))
 
+    def _after_all(self, merged: dict[int, LeafResult]) -> list[Finding]:
+        """Findings about single outputs that hold for all of them: f stands still, or is stationary."""
+        if all(leaf.verdict is Verdict.INCONCLUSIVE and leaf.bound is None for leaf in merged.values()):
+            return [one for one in self.moot if one.severity is Severity.DOUBT][:1]
+        stationary = {leaf.path for leaf in merged.values() if leaf.note == STATIONARY_NOTE}
+        notes = {one.path: one for one in self.moot if one.id == "GP302" and one.path in stationary}
+        return list(notes.values())
+
     def _add(self, findings: list[Finding]) -> None:
         known = {_identity(finding) for finding in self.findings}
         self.findings += [one for one in findings if _identity(one) not in known]
@@ -446,20 +463,24 @@ class LinearProof:
         """Bound on the error of leaf i's block, the rows of one group, relative to its own size; None without any."""
         seen: list[float] = []
         norms: list[float] = []
+        largest = 0.0
         for shot in self.shots:
             if shot.group != group or i not in shot.measured:
                 continue
             leaf = shot.outcome.leaves[shot.measured.index(i)]
             norms.append(shot.norms[i])
             if leaf.bound is not None:
-                seen.append(leaf.bound * shot.norms[i])
+                zero_error = shot.outcome.zero_errors.get(shot.measured.index(i))
+                seen.append(leaf.bound * shot.norms[i] if zero_error is None else zero_error)
+                largest = max(largest, leaf.bound)
         if not seen:
             return None
+        if max(norms) == 0:
+            # f is stationary along every cotangent: relative to how it moves.
+            seen, norms = [largest] * len(seen), [1.0]
         if self.m <= ALONE:
-            return max(seen) / max(norms) if max(norms) > 0 else None
+            return max(seen) / max(norms)
         size = math.sqrt(float(np.mean(np.square(norms))))
-        if size == 0:
-            return None
         groups = 1 + max(shot.group for shot in self.shots)
         confidence = 1 - (1 - self.options.confidence) / (2 * groups)
         law = spread_apart if self.apart else spread
@@ -541,8 +562,8 @@ def _own_seed(seed: int, number: int) -> int:
 
 
 def _identity(finding: Finding) -> tuple[str, ...]:
-    """What makes a finding another one; of a kink, the slopes along different u are all the same to the user."""
-    return (finding.id, finding.path, *(() if finding.id == "GP110" else (finding.kind, finding.place)))
+    """What makes a finding another one; what f does at the point along different u is all the same to the user."""
+    return (finding.id, finding.path, *(() if finding.id in AT_THE_POINT else (finding.kind, finding.place)))
 
 
 def natural_sizes(primal: Primal, measured: tuple[int, ...]) -> Vector:

@@ -25,6 +25,7 @@ from gradproof import _contracts, _progress, _prove, _run
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, held, spread
+from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._linear import Probe, natural_sizes
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
@@ -106,6 +107,7 @@ class _Proof:
 
     def run(self) -> Proved:
         claimed, primal = self.claimed, self.primal
+        excuse_undefined(primal, claimed.judged, Around())
         results = unmeasured(primal, claimed.judged)
         findings: list[Finding] = []
         outcomes: list[Outcome] = []

@@ -63,7 +63,10 @@ def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: floa
 
 def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
     """Results of the leaves that the form of the claim has settled."""
-    results = {i: leaf_result(primal, i, Verdict.WRONG, note) for i, note in judged.set_aside.items()}
+    results = {
+        i: leaf_result(primal, i, Verdict.INCONCLUSIVE if i in judged.undefined else Verdict.WRONG, note)
+        for i, note in judged.set_aside.items()
+    }
     results |= {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
     for i in judged.empty:
         results[i] = leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
@@ -95,6 +98,10 @@ def conclude(
         for result in (results[i] for i in sorted(results))
     )
     verdict = Verdict.INCONCLUSIVE if measured is None else measured
+    undecided = any(leaf.verdict is Verdict.INCONCLUSIVE for leaf in leaves)
+    if undecided and (measured is None or verdict in (Verdict.CORRECT, Verdict.NOT_DIFFERENTIABLE)):
+        # Neither f nor the claim has a value beside the point.
+        verdict, reason = Verdict.INCONCLUSIVE, Reason.DOMAIN
     if any(finding.id == "GP306" and finding.severity is Severity.DOUBT for finding in findings):
         verdict, reason = worst([verdict, Verdict.INCONCLUSIVE]), Reason.STOCHASTIC
     if any(finding.severity is Severity.ERROR for finding in findings):

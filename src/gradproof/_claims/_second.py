@@ -23,6 +23,7 @@ from gradproof import _contracts, _progress
 from gradproof._claims._around import EPS64, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
+from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import undefined
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import natural_sizes, sizes_and_sides
@@ -35,9 +36,10 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import error_bound
+from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._noted import Noted
 from gradproof._reference import Trusted
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
 
@@ -118,6 +120,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
             )
             broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps, floor=lambda: floor)
             claimed.note([] if broken is None else [broken])
+    excuse_undefined(primal, claimed.judged, task.around)
     findings = list(claimed.judged.findings)
     results = unmeasured(primal, claimed.judged)
     verdict: Verdict | None = None
@@ -202,6 +205,7 @@ class _Second:
         self.by_entries = self.n <= few or task.options.level == "entries"
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 4))))
         self.findings: list[Finding] = []
+        self.scales = (1.0,) * len(claimed.leaves)
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
         """Measure, judge, locate; the same result for all leaves, which move together."""
@@ -247,7 +251,74 @@ class _Second:
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
         reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
-        return verdict, reason, self._results(verdict, bound=bound, deviation=deviation, note=note)
+        results = self._results(verdict, bound=bound, deviation=deviation, note=note)
+        if verdict is Verdict.CORRECT and len(results) > 1:
+            results = self._leaf_by_leaf(results, bound * scale)
+            verdict = worst(leaf.verdict for leaf in results.values())
+            reason = None if verdict is Verdict.CORRECT else Reason.NOISE
+        return verdict, reason, results
+
+    def _leaf_by_leaf(self, results: dict[int, LeafResult], error: float) -> dict[int, LeafResult]:
+        """Results whose bounds are relative to what each leaf alone does to v^T H v; `error` bounds all of H's.
+
+        A leaf that does no more than rounding beside the others is flat; of any other that is too small nothing is
+        known.
+        """
+        shares = self._shares()
+        whole = max(shares)
+        flat = [i for i, share in zip(results, shares, strict=True) if share <= CANCELLED * self.eps * whole]
+        is_quiet = error <= QUIET * whole and self._stand_still(flat)
+        for (i, leaf), share in zip(results.items(), shares, strict=True):
+            if i in flat:
+                note = FLAT_NOTE if share > 0 else "flat: f does not change to second order"
+                results[i] = dataclasses.replace(
+                    leaf,
+                    verdict=Verdict.CORRECT if is_quiet else Verdict.INCONCLUSIVE,
+                    bound=None,
+                    noticeable=None,
+                    note=note if is_quiet else UNTESTED_NOTE,
+                )
+                continue
+            bound = max(error / share, leaf.bound or 0.0)
+            correct = bound <= self.max_bound
+            results[i] = dataclasses.replace(
+                leaf,
+                verdict=Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
+                bound=bound if bound < 1 else None,
+                noticeable=bound * self.n if bound < 1 else None,
+                note="" if correct else "untested: what it does is lost beside the other leaves",
+            )
+        return results
+
+    def _stand_still(self, flat: list[int]) -> bool:
+        """Whether f does not curve along some leaves, moved by themselves."""
+        v = np.zeros(self.n)
+        for leaf in (self.claimed.leaves[i] for i in flat):
+            v[leaf.start : leaf.stop] = self._through_all()[leaf.start : leaf.stop]
+        if not flat:
+            return True
+        found = self._measure(v)
+        return found.deviation <= found.bar
+
+    def _shares(self) -> list[float]:
+        """Norm of H v, in natural sizes and as each leaf is scaled, for a random v through one leaf after the other."""
+        leaves = self.claimed.leaves
+        v, scaled = self._through_all(), self.size * self._scales_of_entries()
+        shares: list[float] = []
+        for leaf in leaves:
+            part = np.zeros(self.n)
+            own = slice(leaf.start, leaf.stop)
+            part[own] = (v * scaled / self.size)[own]
+            shares.append(float(np.linalg.norm(self.claimed.pull(part) * scaled)))
+        return shares
+
+    def _through_all(self) -> Vector:
+        everything = tuple(range(len(self.claimed.leaves)))
+        return self.directions.vector(Direction(STREAM, everything, (1.0,) * len(everything))) * self.share
+
+    def _scales_of_entries(self) -> Vector:
+        """By how much every entry moves less than its natural size."""
+        return np.repeat(np.array(self.scales), [leaf.size for leaf in self.claimed.leaves])
 
     def _results(
         self, verdict: Verdict, *, bound: float | None = None, deviation: float | None = None, note: str = ""
@@ -272,7 +343,7 @@ class _Second:
         """Directions through all leaves, each scaled by the square root of its own curvature, as claimed."""
         leaves = self.claimed.leaves
         everything = tuple(range(len(leaves)))
-        v = self.directions.vector(Direction(STREAM, everything, (1.0,) * len(everything))) * self.share
+        v = self._through_all()
         norms: list[float] = []
         for leaf in leaves:
             part = np.zeros(self.n)
@@ -281,6 +352,7 @@ class _Second:
             norms.append(float(np.linalg.norm((product * self.size)[leaf.start : leaf.stop])))
         least = min((norm for norm in norms if norm > 1e-6 * max(norms)), default=1.0)
         scales = tuple(min(1.0, max(math.sqrt(least / norm), 1e-3)) if norm > 0 else 1.0 for norm in norms)
+        self.scales = scales
         for k in range(DIRECTIONS):
             yield self.directions.vector(Direction(STREAM + 8 + k, everything, scales)) * self.share
 

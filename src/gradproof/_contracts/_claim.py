@@ -34,6 +34,8 @@ class Judged:
         Why the others cannot be measured.
     undecided : dict of int to str
         Why measuring them would tell nothing.
+    undefined : set of int
+        Those of them that are not finite where f is not defined on either side: no mistake.
     findings : list of Finding
     """
 
@@ -41,6 +43,7 @@ class Judged:
     empty: list[int] = dataclasses.field(default_factory=list[int])
     set_aside: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
     undecided: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
+    undefined: set[int] = dataclasses.field(default_factory=set[int])
     findings: list[Finding] = dataclasses.field(default_factory=list[Finding])
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
+from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
 from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Known, Slope, levels_between
 
@@ -170,9 +171,14 @@ def slope(
 
     floor = np.maximum(floor, 0.5 * resolution)
     guard: tuple[float, Floats, Floats] | None = None
-    result: Slope | None = None
+    found: Slope | None = None
     for stage in range(4):
-        result = _solve(line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ, continuous, hidden)
+        with np.errstate(over="ignore", invalid="ignore"):  # f may be as large as it likes
+            found = _solve(
+                line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ, continuous, hidden
+            )
+        # Where it may jump at 0, finer steps are to say.
+        result = None if found is None else _without_slope_at_jumps(found, floor, claimed, early=stage < 3)
         if stage < 2 and full:
             accepted = False
         elif result is None:
@@ -196,9 +202,9 @@ def slope(
             added = line.far_from(jittered(full_levels(eps), jitter), 1.5)
         if len(added):
             yield from line.ask(added)
-    if result is None or (line.finite().sum() < 4 and result.stage >= 2):
-        return _one_sided(line, eps, np.maximum(floor, _unit(line, eps, np.maximum(scale, ripple))))
-    return result
+    if found is None or (line.finite().sum() < 4 and found.stage >= 2):
+        return _one_sided(line, eps, floor, np.maximum(scale, ripple))
+    return _without_slope_at_jumps(found, floor, claimed)
 
 
 def _looks_float32(values: Floats) -> bool:
@@ -208,11 +214,15 @@ def _looks_float32(values: Floats) -> bool:
     return bool((values == values.astype(np.float32)).all())
 
 
-def _unit(line: _Line, eps: float, scale: Floats | np.float64) -> Floats:
-    """Half an ulp of phi, or of x + t v seen through phi (which moves phi by about eps times the slope)."""
-    size = np.abs(line.plus) + np.abs(line.minus)
-    mean = np.where(np.isfinite(size), size, 0.0).sum(axis=0) / max(2 * len(size), 1)
-    return 0.5 * eps * np.maximum(np.maximum(np.abs(line.f0), mean), 0.6 * scale)
+def _rounding(f0: Floats, sides: Sequence[Floats], eps: float, scale: Floats | np.float64) -> Floats:
+    """Half an ulp of phi at each level (L, m), or of x + t v seen through phi (about eps times the slope).
+
+    It is that of the largest value at this level, at 0 and at all finer levels: what phi does further out says nothing
+    of how it is rounded here. (A mean over all levels let one value of 1e204 at a step of 0.26 drown all others.)
+    """
+    own = np.maximum.reduce([np.abs(values) for values in sides])
+    running = np.maximum.accumulate(own[::-1], axis=0)[::-1]
+    return 0.5 * eps * np.maximum(np.maximum(np.abs(f0), running), 0.6 * scale)
 
 
 def _solve(
@@ -232,9 +242,10 @@ def _solve(
         return None
     h, plus, minus = line.h[finite], line.plus[finite], line.minus[finite]
     finest = np.abs(plus[-1] - minus[-1]) / (2 * h[-1])
-    unit = _unit(line, eps, np.maximum(scale, finest))
+    rounding = _rounding(line.f0, (plus, minus), eps, np.maximum(scale, finest))
+    unit: Floats = rounding[-1]
     # Two samples are no noise estimate: until the ladder is long enough, ordinary rounding is taken to be 4 half-ulps.
-    least = 4 * unit if first and len(h) < 8 else unit
+    least = 4 * rounding if first and len(h) < 8 else rounding
     seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit, eps=eps, continuous=continuous)
     if len(h) < 8:
         # Too few levels to see structure again that an earlier direction has shown.
@@ -264,6 +275,17 @@ def _solve(
         eps=eps,
         repeats_differ=repeats_differ,
     )
+
+
+def _without_slope_at_jumps(result: Slope, floor: Floats, claimed: float | None, *, early: bool = False) -> Slope:
+    """Where phi jumps at 0 itself, nothing is known of its slope there; see `gradproof._line._jump`."""
+    least = np.maximum(CLEAR * result.unit, CLEAR_REPEATS * floor)
+    values = result.h, result.plus, result.minus, result.f0
+    jumping = jumps(*values, result.level, least, claimed, early=early)
+    if not jumping.any():
+        return result
+    bar = np.where(jumping, np.inf, result.bar)
+    return dataclasses.replace(result, bar=bar, central_bar=np.maximum(result.central_bar, bar), jumping=jumping)
 
 
 def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
@@ -373,14 +395,14 @@ def _no_slope(line: _Line, eps: float, trouble: str) -> Slope:
     )
 
 
-def _one_sided(line: _Line, eps: float, sigma: Floats) -> Slope:
+def _one_sided(line: _Line, eps: float, floor: Floats, scale: Floats | np.float64) -> Slope:
     """The slope where phi exists on one side only (the edge of its domain)."""
     plus_ok, minus_ok = np.isfinite(line.plus).all(1), np.isfinite(line.minus).all(1)
     side, values, finite = (1, line.plus, plus_ok) if plus_ok.sum() >= minus_ok.sum() else (-1, line.minus, minus_ok)
     if finite.sum() < 4:
         return _no_slope(line, eps, "domain")
     h, rise = line.h[finite], side * (values[finite] - line.f0)
-    unit = sigma
+    sigma = unit = np.maximum(floor, _rounding(line.f0, (values[finite],), eps, scale)[-1])
     seen, settles = one_sided_noise(h, rise)
     sigma = np.maximum(sigma, seen)
     sigma = np.maximum(sigma, 0.5 * unseen_change(h, rise, rise, unit, eps, sigma < 0))

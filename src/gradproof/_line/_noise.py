@@ -55,15 +55,17 @@ def noise(
     h : (L,) steps, coarse to fine.
     plus, minus : (L, m) values at +h and -h.
     f0 : (m,) value at 0.
-    known : (m,) noise known from elsewhere (repeats, earlier directions): a lower bound.
-    unit : (m,) half an ulp of phi, as an absolute number.
+    known : (m,) or (L, m) noise known from elsewhere (rounding, repeats, earlier directions): a lower bound, per level
+        where it differs.
+    unit : (m,) half an ulp of phi at the finest level, as an absolute number.
     eps : relative precision of the values.
     continuous : whether f is known to take values on no lattice: then a phi that never changes is flat, and not the
         tread of a staircase.
     """
     levels, outputs = plus.shape
     even, odd = (plus + minus) / 2 - f0, (plus - minus) / 2
-    running = np.maximum(known, unit)
+    known = np.broadcast_to(known, plus.shape)
+    running = np.maximum(known[-1], unit)
     two_level = np.zeros(outputs)
     if levels >= 2 and h[-2] < 3.1 * h[-1]:
         two_level = _two_level(h, odd, even)
@@ -95,6 +97,7 @@ def noise(
     finest = running
     sigma = np.empty((levels, outputs))
     for j in range(levels - 1, -1, -1):
+        running = np.maximum(running, known[j])
         if j in sampled:
             coarser = samples[j - 1] if j - 1 in sampled else np.full((2, outputs), np.inf)
             finer = samples[j + 1] if j + 1 in sampled else np.zeros((2, outputs))

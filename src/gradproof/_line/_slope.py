@@ -59,6 +59,7 @@ class Slope:
     side : 0, or +1 / -1 where phi exists on that side only.
     trouble : "" or why there is no slope: "not finite", "domain".
     repeats_differ : whether phi(0) changed from one evaluation to the next.
+    jumping : whether phi jumps at 0 itself, so that its slope is unknown; empty where no output does.
     """
 
     value: Floats
@@ -81,6 +82,7 @@ class Slope:
     side: int = 0
     trouble: str = ""
     repeats_differ: bool = False
+    jumping: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     @property
     def odd(self) -> Floats:
@@ -131,7 +133,8 @@ class Known:
     @staticmethod
     def _bent(curvature: float, size: float) -> float:
         """The t**3 term to allow for where the t**2 term is `curvature`: f changes on a length of size / curvature."""
-        return CURVED * curvature**2 / size if size > 0 else 0.0
+        # (A power of floats that overflows raises, where a product is infinite.)
+        return CURVED * curvature * (curvature / size) if size > 0 else 0.0
 
     @property
     def question_step(self) -> float:

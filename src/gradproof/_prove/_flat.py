@@ -1,12 +1,21 @@
-"""Leaves whose claim is 0, or below f's own noise: moved alone, up to their natural size."""
+"""Leaves whose claim is 0, or below f's own noise: moved alone, up to their natural size.
+
+If f moves, the claim is wrong, or f is stationary there: it changes to second order, and the slope is zero within a bar
+that is small beside that. If f stays within its noise, nothing that it does tells this claim from others, and what is
+said of it depends on the leaves that were tested (`settle_still`).
+"""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import learn
-from gradproof._prove._judge import kinked, plain
+from gradproof._line import Slope, learn
+from gradproof._prove._at_the_point import jumps_here, report_jump
+from gradproof._prove._certificate import error_bound
+from gradproof._prove._judge import Limits, kinked, plain
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
 from gradproof._report import Reason, Severity, Verdict
@@ -15,6 +24,34 @@ Floats = NDArray[np.float64]
 
 # Steps, in natural sizes, at which a leaf that claims to be flat must leave f as it is.
 STEPS = (0.7, 0.1)
+# Roundings of the gradient of the tested leaves that a claim may consist of: terms of their size have cancelled in it.
+CANCELLED = 64.0
+# Noise of f, relative to how far the tested leaves move it, beside which "f stays within its noise" says something.
+QUIET = 1e-3
+# Bar of a zero slope beside what f moves over the same step, where f is stationary.
+STATIONARY = 1e-3
+FLAT_NOTE = "flat: no more than rounding beside the others, not tested by itself"
+UNTESTED_NOTE = "untested: f's noise hides whatever it does"
+STATIONARY_NOTE = "stationary: f changes to second order only, and the claim is zero"
+# Directions through a stationary leaf, and leaves that are moved one by one: what one moves says nothing of another.
+DIRECTIONS, ALONE = 3, 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Still:
+    """A leaf that has moved by its natural size while f stayed within its noise.
+
+    noise : standard deviation of one value of f, or what the claim's own precision hides of it (absolute).
+    bitwise : whether f kept its bits.
+    measured : what was seen, if slopes were; shared by leaves that moved together.
+    note : what is said of it where it is CORRECT.
+    """
+
+    index: int
+    noise: float
+    bitwise: bool
+    measured: Measured | None
+    note: str = "flat: f does not change"
 
 
 def flat_tier(meter: Meter, group: tuple[int, ...]) -> Tier:
@@ -26,30 +63,32 @@ def flat_tier(meter: Meter, group: tuple[int, ...]) -> Tier:
         shares=tuple(norms.tolist()),
         size=sum(meter.directions.leaves[index].size for index in group),
         scale=float(np.linalg.norm(norms)),
+        folded=meter.directions.folded(group),
     )
 
 
-def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Asking[Measured | None]:
-    """Settle the leaves of a group if f stays within its noise while they move, or changes to second order only.
+def certify_flat(
+    meter: Meter, ledger: Ledger, tier: Tier, limits: Limits, still: list[Still], *, only: bool
+) -> Asking[Measured | None]:
+    """Move the leaves of a group: what f does not feel is added to `still`, where it is stationary is settled.
 
     Parameters
     ----------
-    only : whether there are no other leaves: then nothing was tested.
+    only : whether there are no other leaves, whose measurements would tell how f behaves.
 
     Returns
     -------
     Measured or None
-        None if the leaves are settled; else the measurement that speaks against the claims, or shows a kink.
+        None if the leaves are settled or still; else the measurement that speaks against the claims, shows a kink, or
+        moves f to second order by several leaves at once.
     """
     direction = tier.direction(meter.next_stream())
     alone = only or meter.known is None
     quick = yield from meter.slope(direction, tier.scale, known=meter.known, brief=True)
     if quick.finite:
         if 0 < abs(quick.value) + quick.bar <= meter.lost_beside(float(quick.slope.f0[0])):
-            if only:
-                _nothing_tested(ledger, tier, quick, bitwise=False, proved=True)
-            else:
-                _settle(ledger, tier, "flat: f changes by no more than rounding of the claim hides")
+            note = "flat: f changes by no more than rounding of the claim hides"
+            still += [Still(index, 0.0, False, quick, note) for index in tier.group]
             return None
         size = max(abs(quick.value), 1e-300)
         known, meter.known = meter.known, meter.known or learn(quick.slope, quick.bar / size, size)
@@ -57,13 +96,12 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
         meter.known = known
         if obvious:
             return quick
-    if not alone and (yield from _stands_still(meter, quick)):
-        _settle(ledger, tier, "flat: f does not change")
+    if not alone and (yield from _stands_still(meter, quick, tier, still)):
         return None
     known, meter.known = meter.known, None
     measured = yield from meter.slope(direction, tier.scale, full=True)
     again = measured
-    rises = np.concatenate([measured.slope.plus, measured.slope.minus])[:, 0] - float(measured.slope.f0[0])
+    rises = _rises(measured.slope)
     largest = float(np.max(np.abs(rises[np.isfinite(rises)]), initial=0.0))
     tolerance = 1e-9 * largest
     speaks = measured.finite and (kinked(measured, tolerance) or measured.deviation > measured.bar + tolerance)
@@ -71,7 +109,10 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
         again = yield from meter.slope(direction, tier.scale, full=True)
     meter.known = known
     if not measured.finite or not again.finite:
-        ledger.undecided(tier.group, Reason.DOMAIN if measured.slope.trouble else Reason.NO_CONVERGENCE)
+        if len(tier.group) == 1 and jumps_here(measured):
+            report_jump(ledger, tier.group[0], measured)
+        else:
+            ledger.undecided(tier.group, Reason.DOMAIN if measured.slope.trouble else Reason.NO_CONVERGENCE)
         return None
     if speaks:
         jump, jump_bar = abs(float(again.slope.jump[0])), float(again.slope.jump_bar[0])
@@ -79,42 +120,98 @@ def certify_flat(meter: Meter, ledger: Ledger, tier: Tier, *, only: bool) -> Ask
             return again
         ledger.undecided(tier.group, Reason.NO_CONVERGENCE if kinked(again, tolerance) else Reason.UNSTABLE)
         return None
-    still = largest <= max(10 * float(measured.slope.noise[0]), 8 * float(measured.slope.unit[0]))
-    proved = still or measured.bar <= 1e-2 * largest
-    if only:
-        _nothing_tested(ledger, tier, measured, bitwise=largest == 0, proved=proved)
-    elif proved:
-        _settle(ledger, tier, "flat: f does not change" if still else "zero gradient: f changes to second order only")
+    noise = float(measured.slope.noise[0])
+    if largest <= max(10 * noise, 8 * float(measured.slope.unit[0])):
+        still += [Still(index, noise, largest == 0, measured) for index in tier.group]
+    elif 1 < len(tier.group) <= ALONE and measured.deviation <= measured.bar:
+        return measured
     else:
-        ledger.undecided(tier.group, Reason.NOISE)
+        yield from _certify_stationary(meter, ledger, tier, limits, measured)
     return None
 
 
-def stands_still(meter: Meter, ledger: Ledger, tier: Tier) -> Asking[bool]:
-    """Settle leaves that f does not feel, whatever of rounding their claims hold; whether they are such."""
+def _rises(slope: Slope) -> Floats:
+    """What phi rises by at every level, on both sides (2, L)."""
+    return np.stack([slope.plus[:, 0], slope.minus[:, 0]]) - float(slope.f0[0])
+
+
+def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits, measured: Measured) -> Asking[None]:
+    """Settle leaves where f moves, but not to first order: their bound is relative to what f moves by per step."""
+    seen: list[float] = []
+    moves: list[float] = []
+    bound, deviation = np.inf, 0.0
+    known, meter.known = meter.known, None
+    largest_bound = limits.largest_bound(meter.precision)
+    for _ in range(DIRECTIONS if tier.size > 1 else 1):
+        if seen:
+            direction = tier.direction(meter.next_stream())
+            measured = yield from meter.slope(direction, tier.scale, full=True)
+            if not measured.finite or measured.deviation > measured.bar + 1e-9 * max(moves):
+                break
+        seen.append(measured.deviation + measured.bar)
+        with np.errstate(invalid="ignore"):
+            moves.append(float(np.nanmax(np.abs(_rises(measured.slope)) / measured.slope.h)))
+        if not measured.bar <= STATIONARY * moves[-1]:
+            break
+        deviation = max(deviation, measured.deviation)
+        bound = error_bound(max(seen), len(seen), tier.size, limits.confidence, folded=tier.folded) / min(moves)
+        if bound <= largest_bound:
+            break
+    meter.known = known
+    is_zero = tier.scale <= CANCELLED * max(meter.eps, meter.claim_eps) * min(moves)
+    if not (bound <= largest_bound and is_zero):
+        ledger.undecided(tier.group, Reason.NOISE, note="untested: its claim is too small to be told from 0")
+        return
+    for index in tier.group:
+        size = ledger.leaves[index].size
+        ledger.zero_errors[index] = bound * min(moves) / ledger.unit
+        deviated = deviation / min(moves)
+        ledger.settle(
+            index, Verdict.CORRECT, bound=bound, deviation=deviated, noticeable=bound * size**0.5, note=STATIONARY_NOTE
+        )
+        ledger.report(
+            "GP302",
+            Severity.NOTE,
+            path=ledger.leaves[index].path,
+            kind="the claim is zero here: a wrong factor or sign would not show",
+            claimed=measured.claimed,
+            reference=measured.value,
+            error_bar=measured.bar,
+            quantity="slope",
+            advice="f is stationary at this point; to test more, check at `report.suggested_args`.",
+        )
+
+
+def stands_still(meter: Meter, tier: Tier, still: list[Still]) -> Asking[bool]:
+    """Note leaves that f does not feel, whatever of rounding their claims hold; whether they are such."""
     direction = tier.direction(meter.next_stream())
     f0 = np.asarray((yield Question(direction, np.zeros(2))), dtype=np.float64)
     steps = np.concatenate([STEPS, np.negative(STEPS), [1e-3, -1e-3]])
     values = np.asarray((yield Question(direction, steps)), dtype=np.float64)
+    noise = max(EPS64 * abs(float(f0[0])), abs(float(f0[1] - f0[0])))
     limit = 64 * EPS64 * abs(float(f0[0])) + 10 * abs(float(f0[1] - f0[0]))
     if not _within(limit, float(f0[0]), values):
         return False
-    _settle(ledger, tier, "flat: f does not change, and the claim is no more than rounding")
+    still += [Still(index, noise, bool((values == f0[0]).all()), None) for index in tier.group]
     return True
 
 
-def _stands_still(meter: Meter, quick: Measured) -> Asking[bool]:
+def _stands_still(meter: Meter, quick: Measured, tier: Tier, still: list[Still]) -> Asking[bool]:
     """Whether f stays within its noise while these leaves move by up to their natural size, as their claims say."""
     known = meter.known
     assert known is not None
-    f0 = float(known.f0[0])
-    limit = max(10 * float(known.noise[0]), 8 * EPS64 * abs(f0))
-    if abs(quick.claimed) * max(STEPS) > limit or not _within(limit, f0, quick.slope.plus, quick.slope.minus):
+    f0, noise = float(known.f0[0]), float(known.noise[0])
+    limit = max(10 * noise, 8 * EPS64 * abs(f0))
+    values = [quick.slope.plus, quick.slope.minus]
+    if abs(quick.claimed) * max(STEPS) > limit or not _within(limit, f0, *values):
         return False
     for step in STEPS:
         pair = yield from meter.pair(quick.direction, step)
-        if not _within(limit, f0, np.array(pair)):
+        values.append(np.array(pair))
+        if not _within(limit, f0, values[-1]):
             return False
+    bitwise = all(bool((some == f0).all()) for some in values)
+    still += [Still(index, noise, bitwise, quick) for index in tier.group]
     return True
 
 
@@ -122,33 +219,61 @@ def _within(limit: float, f0: float, *values: Floats) -> bool:
     return all(bool((np.abs(some - f0) <= limit).all()) for some in values)
 
 
-def _settle(ledger: Ledger, tier: Tier, note: str) -> None:
-    for index in tier.group:
-        ledger.settle(index, Verdict.CORRECT, note=note)
-        ledger.report("GP402", Severity.NOTE, path=ledger.leaves[index].path, kind=note)
+def settle_still(meter: Meter, ledger: Ledger, still: list[Still]) -> None:
+    """Say of the leaves that f does not feel whether they are flat beside those that were tested, or untested.
+
+    Flat is a claim that is no more than rounding of the others', where f is quiet enough to show a leaf that matters,
+    and a claim of exactly 0 where f keeps its bits. No black box can tell any other from a wrong one.
+    """
+    tested = [index for index, result in ledger.results.items() if _is_tested(result.verdict, result.bound)]
+    beside = float(np.linalg.norm(meter.norms[tested]))
+    eps = max(meter.eps, meter.claim_eps)
+    unproved: list[Still] = []
+    for one in still:
+        norm = float(meter.norms[one.index])
+        rounding = norm <= CANCELLED * eps * beside and one.noise <= QUIET * beside
+        if tested and (rounding or (norm == 0 and one.bitwise)):
+            note = one.note
+            if norm > 0 and one.note == Still.note:
+                note = FLAT_NOTE
+            ledger.settle(one.index, Verdict.CORRECT, note=note)
+            ledger.report("GP402", Severity.NOTE, path=ledger.leaves[one.index].path, kind=note)
+        else:
+            unproved.append(one)
+    for one in sorted(unproved, key=lambda one: meter.norms[one.index] == 0):
+        if meter.norms[one.index] == 0 and not tested:
+            ledger.undecided((one.index,), Reason.DEGENERATE)
+        elif one.bitwise and not tested:
+            ledger.undecided((one.index,), Reason.DEGENERATE, note="untested: f keeps its bits")
+        else:
+            ledger.undecided((one.index,), Reason.NOISE, note=UNTESTED_NOTE)
+    if unproved and not tested:
+        _nothing_tested(ledger, unproved)
 
 
-def _nothing_tested(ledger: Ledger, tier: Tier, measured: Measured, *, bitwise: bool, proved: bool) -> None:
-    """All claims are zero and so, within its bar, is the slope: that proves nothing."""
-    if not (bitwise or proved):
-        ledger.undecided(tier.group, Reason.NO_CONVERGENCE)
-        return
-    ledger.undecided(tier.group, Reason.DEGENERATE)
+def _is_tested(verdict: Verdict, bound: float | None) -> bool:
+    return verdict in (Verdict.WRONG, Verdict.NOT_DIFFERENTIABLE) or (verdict is Verdict.CORRECT and bound is not None)
+
+
+def _nothing_tested(ledger: Ledger, still: list[Still]) -> None:
+    """No leaf moves f by more than its noise: that proves nothing of any claim."""
+    bitwise = all(one.bitwise for one in still)
+    measured = next((one.measured for one in still if one.measured is not None), None)
     ledger.report(
         "GP301" if bitwise else "GP302",
         Severity.DOUBT,
         kind=(
             "f does not change at all: it may not use its argument, or is saturated here"
             if bitwise
-            else "nothing was tested: claim and slope are both zero at this point"
+            else "nothing was tested: f changes by no more than its noise"
         ),
-        claimed=measured.claimed,
-        reference=measured.value,
-        error_bar=measured.bar,
+        claimed=None if measured is None else measured.claimed,
+        reference=None if measured is None else measured.value,
+        error_bar=None if measured is None else measured.bar,
         quantity="slope",
         advice=(
             "Check that f uses the argument it is given (and no copy closed over), or check at `report.suggested_args`."
             if bitwise
-            else "Check where f is not stationary, such as at `report.suggested_args`."
+            else "Check where f changes by more, such as at `report.suggested_args`."
         ),
     )

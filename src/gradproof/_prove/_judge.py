@@ -139,7 +139,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
     bound is too wide. A deviation is measured again before it is believed. `looked` is the group's first look, if it
     has been taken.
     """
-    floor = _balanced_floor(meter, tier)
+    floor = _balanced_floor(meter, tier) if meter.balances else 0.0
     plan = ["random"] if tier.size == 1 else ["random", "random", *(["balanced"] if floor else [])]
     if tier.size > 1 and not limits.sparing:
         plan.append("random")
@@ -165,7 +165,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         if not measured.finite:
             if balanced:
                 continue
-            return Judgement(kind=Kind.UNSURE, reason=why_wide(meter, measured), measured=tuple(seen))
+            return Judgement(kind=Kind.UNSURE, reason=why_wide(meter, measured), measured=(*seen, measured))
         size = scale if scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
         eps = measured.slope.eps
         rtol = max(rtol, limits.tolerance(eps))
@@ -313,6 +313,8 @@ def _with_witness(meter: Meter, measured: Measured, tolerance: float) -> Asking[
         return measured
     value, bar = found
     if abs(value - measured.value) > measured.bar + bar + tolerance:
+        if meter.witnesses[0] == "complex" and not (yield from meter.is_analytic(measured, value)):
+            return measured
         return None
     if bar >= measured.bar or abs(measured.claimed - value) > bar + tolerance:
         return measured
@@ -343,9 +345,10 @@ def _doubtful(held: list[tuple[Measured, float]]) -> bool:
 
 
 def kinked(measured: Measured, tolerance: float) -> bool:
-    """Whether the one-sided slopes differ beyond doubt."""
+    """Whether the one-sided slopes differ beyond doubt, and each lies outside the other's bar."""
     jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
-    return measured.slope.side == 0 and jump > 3 * bar and jump > 10 * tolerance
+    apart = jump > 2 * float(measured.slope.central_bar[0]) + bar
+    return measured.slope.side == 0 and apart and jump > 3 * bar and jump > 10 * tolerance
 
 
 def _would_move(measured: Measured) -> bool:

@@ -30,6 +30,14 @@ def slope_alone(meter: Meter, tier: Tier) -> Asking[Measured]:
     return (yield from meter.slope(direction, tier.scale, full=True))
 
 
+def seen_twice(meter: Meter, measured: Measured, rtol: float) -> Asking[bool]:
+    """Whether a kink of f shows on this ladder and on a second one along the same direction."""
+    if not (measured.finite and kinked(measured, tolerance_at(measured, rtol))):
+        return False
+    again = yield from meter.slope(measured.direction, measured.scale, full=True)
+    return again.finite and kinked(again, tolerance_at(again, rtol))
+
+
 def tolerance_at(measured: Measured, rtol: float) -> float:
     """What deviation from the one-sided slopes is too small to count (absolute)."""
     jump = abs(float(measured.slope.jump[0]))

@@ -24,6 +24,8 @@ class Ledger:
         # The wrong parts of leaves, by index.
         self.regions: dict[int, Region] = {}
         self.reasons: list[Reason] = []
+        # Bounds on the errors of claims of zero, by leaf, in the user's units.
+        self.zero_errors: dict[int, float] = {}
         # As in `Meter`.
         self.rounding = 0.0
 

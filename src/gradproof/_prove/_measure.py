@@ -214,6 +214,8 @@ class Meter:
         self.moved = False
         # Whether f has been seen to take values on no lattice.
         self.continuous = False
+        # Whether coarse steps may speak for the slope at the point, where claims are tiny.
+        self.balances = True
         self.streams = 0
         # Values of f that were asked for.
         self.evaluations = 0
@@ -321,6 +323,21 @@ class Meter:
         if len(self.slopes) < KEPT or (len(self.slopes) < 2 * KEPT and measured.deviation > measured.bar):
             self.slopes.append(measured)
         return measured
+
+    def is_analytic(self, measured: Measured, value: float) -> Asking[bool]:
+        """Whether a complex step whose `value` deviates from the slope is the derivative of f at a coarse step, too.
+
+        ``Im f(x + i h v) / h = f' - h**2 f''' / 6 + ...`` and a central quotient has a plus there: their mean is
+        f' to fourth order. Where f drops imaginary parts, as abs and .real do, it lacks half of what these say.
+        """
+        slope = measured.slope
+        if not len(slope.h):
+            return False
+        step = float(slope.h[0])
+        question = Question(measured.direction, np.array([step]), "complex", phase=self.phase)
+        imaginary = float(np.asarray((yield question), dtype=np.float64).reshape(-1)[0])
+        mean = (imaginary + float(slope.odd[0, 0])) / (2 * step)
+        return abs(mean - value) <= 0.25 * abs(value - measured.value)
 
     def witness(self, measured: Measured) -> Asking[tuple[float, float] | None]:
         """An independent slope along the same direction and its bar (absolute), from the first witness that answers."""

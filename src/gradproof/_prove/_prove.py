@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from gradproof._problem import Problem
 from gradproof._prove._accuse import accuse
+from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
-from gradproof._prove._flat import certify_flat, flat_tier, stands_still
-from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
-from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
+from gradproof._prove._flat import CANCELLED, Still, certify_flat, flat_tier, settle_still, stands_still
+from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, why_wide
+from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone, tolerance_at
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._low_entries import try_entries
 from gradproof._prove._maps import Region
-from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
+from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
@@ -30,14 +31,12 @@ Floats = NDArray[np.float64]
 TIER, NARROW_TIER = 1e3, 4.0
 # Where evaluations are spared: leaves of a group that are accused before the others are left alone.
 SPARING_ACCUSED = 3
-# Claims smaller than this share of the largest cannot be told from 0 beside it: these leaves are moved alone.
-NEGLIGIBLE = 1e-13
+# Claims smaller than this share of the largest are no more than rounding beside it: these leaves are moved alone.
+NEGLIGIBLE = CANCELLED * EPS64
 # Leaves that are judged one by one where a direction through all of them fails and none stands out.
 ALONE = 12
 # Roundings of a backward pass in the claim's own precision that a named mistake may be hidden by.
 ROUNDINGS = 64.0
-# Roundings of the largest leaf's gradient that a claim may consist of where f does not change.
-CANCELLED = 64.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
@@ -96,7 +95,11 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What was proved, ready to be reported; `regions` are the wrong parts of leaves, by index."""
+    """What was proved, ready to be reported.
+
+    regions : the wrong parts of leaves, by index.
+    zero_errors : bounds on the errors of claims of zero, by index; those of the leaves are relative to how f moves.
+    """
 
     verdict: Verdict
     reason: Reason | None
@@ -106,6 +109,7 @@ class Outcome:
     rtol: float
     max_bound: float
     regions: Mapping[int, Region]
+    zero_errors: Mapping[int, float]
 
 
 def prove(problem: Problem, options: Options, directions: Directions) -> Generator[Question, Floats, Outcome]:
@@ -138,6 +142,8 @@ class _Proof:
         self.asked_by_entries = self.by_entries
         self.mixed = options.mixed
         self.by_entries_too = options.by_entries_too
+        # Leaves that f does not feel: what is said of them depends on the others.
+        self.still: list[Still] = []
 
     def run(self) -> Asking[Outcome]:
         tiers = self._tiers(range(len(self.ledger.leaves)), TIER)
@@ -146,20 +152,23 @@ class _Proof:
         moving = [tier for tier in tiers if self.meter.norms[list(tier)].max() > self._negligible()]
         flat = tuple(sorted(index for tier in tiers if tier not in moving for index in tier))
         looked: Measured | None = None
-        if moving and flat:
+        if moving:
             # A zeroed gradient is found early: flat leaves come as soon as f's noise is known and all is well so far.
             looked = yield from self._look(moving[0])
-            if looked.finite and looked.deviation <= looked.bar + tolerance_at(looked, self.rtol):
+            if flat and looked.finite and looked.deviation <= looked.bar + tolerance_at(looked, self.rtol):
                 yield from self._certify_flat(flat, only=False)
                 flat = ()
         for group in moving:
-            if self.meter.norms[list(group)].max() <= self._negligible():
+            # (What a jump of f at the point leaves is no noise, in which a small claim could hide.)
+            jumps = looked is not None and why_wide(self.meter, looked) is Reason.NO_CONVERGENCE
+            if self.meter.norms[list(group)].max() <= self._negligible() and not jumps:
                 flat = tuple(sorted((*flat, *group)))
             else:
                 yield from self._certify(group, looked=looked)
             looked = None
         if flat:
-            yield from self._certify_flat(flat, only=not self.ledger.results)
+            yield from self._certify_flat(flat, only=not (self.ledger.results or self.still))
+        settle_still(self.meter, self.ledger, self.still)
         self._note_randomness()
         self.collector.take(self.meter, self.output)
         results = self.ledger.results
@@ -173,14 +182,15 @@ class _Proof:
             rtol=min(self.rtol, 1.0),
             max_bound=self.limits.largest_bound(self.meter.precision),
             regions=self.ledger.regions,
+            zero_errors=self.ledger.zero_errors,
         )
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
-        """Settle leaves whose claim may be nothing but rounding, where f does not change either; return the others."""
+        """Set leaves aside whose claim may be mere rounding, where f does not change either; return the others."""
         rounded: set[int] = set()
         for index in sorted(index for tier in tiers for index in tier):
             small = 0 < self.meter.norms[index] <= CANCELLED * self.meter.claim_floor
-            if small and (yield from stands_still(self.meter, self.ledger, flat_tier(self.meter, (index,)))):
+            if small and (yield from stands_still(self.meter, flat_tier(self.meter, (index,)), self.still)):
                 rounded.add(index)
         left = [tuple(index for index in tier if index not in rounded) for tier in tiers]
         return [tier for tier in left if tier]
@@ -234,6 +244,13 @@ class _Proof:
                 yield from self._not_smooth(tier, judgement)
                 return
             if judgement.kind is Kind.UNSURE:
+                if judgement.measured and jumps_here(judgement.measured[-1]):
+                    yield from self._at_a_jump(left, judgement.measured[-1])
+                    return
+                zone = zone_around(judgement.measured[-1]) if judgement.measured and len(left) == 1 else None
+                if zone is not None:
+                    report_zone(self.ledger, left[0], judgement.measured[-1], zone, is_wrong=False)
+                    return
                 if not last and not judgement.unchanged and len(left) > 1:
                     yield from self._among_their_like(left)
                     return
@@ -244,17 +261,55 @@ class _Proof:
                     self._report_unchanged(tier, judgement)
                 return
             assert judgement.failing is not None
+            failing: Measured = judgement.failing
+            too_coarse: bool = self.meter.balances and (yield from only_beyond(self.meter, failing))
+            if too_coarse:
+                self.meter.balances = False
+                continue
             most = SPARING_ACCUSED if self.limits.sparing else None
-            wrong = yield from accuse(self.meter, self.ledger, tier, judgement.failing, self.rtol, most)
-            if not wrong and len(left) > 1:
-                wrong = yield from self._accuse_again(tier, judgement.failing, most)
+            wrong: set[int] = yield from self._accuse(tier, failing, most)
             if not wrong:
-                yield from self._wrong_somewhere(tier, judgement.failing)
+                yield from self._wrong_somewhere(tier, failing)
                 return
             left = tuple(index for index in left if index not in wrong)
             if most is not None and len(wrong) >= most and left:
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
+
+    def _in_a_zone(self, tier: Tier, failing: Measured) -> Asking[set[int]]:
+        """Accuse the leaves whose claim is right beyond a zone around the point only; the causes are not looked for."""
+        zone = zone_around(failing)
+        if zone is None or len(tier.group) > ALONE:
+            return set()
+        found: set[int] = set()
+        for index in tier.group:
+            measured = failing
+            if len(tier.group) > 1:
+                measured = yield from slope_alone(self.meter, self.meter.tier((index,)))
+                zone = zone_around(measured) if measured.finite else None
+            if zone is not None and measured.deviation > measured.bar + tolerance_at(measured, self.rtol):
+                report_zone(self.ledger, index, measured, zone, is_wrong=True)
+                found.add(index)
+        return found
+
+    def _at_a_jump(self, group: tuple[int, ...], jumping: Measured) -> Asking[None]:
+        """F jumps at the point itself: find the leaves that it jumps along, and judge the others as usual."""
+        if len(group) == 1:
+            report_jump(self.ledger, group[0], jumping)
+            return
+        for index in group:
+            self.meter.known = None
+            yield from self._certify((index,), last=True)
+
+    def _accuse(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
+        """Name the wrong leaves of a group, with a second try where none stands out."""
+        zoned = yield from self._in_a_zone(tier, failing)
+        if zoned:
+            return zoned
+        wrong = yield from accuse(self.meter, self.ledger, tier, failing, self.rtol, most)
+        if not wrong and len(tier.group) > 1:
+            wrong = yield from self._accuse_again(tier, failing, most)
+        return wrong
 
     def _accuse_again(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
         """Look for the wrong leaves along a direction that they deviate in more clearly, if one in three does."""
@@ -272,7 +327,7 @@ class _Proof:
 
     def _entries_suit(self, looked: Measured) -> bool:
         """Whether to go entry by entry after a first look."""
-        if not self.meter.moved:
+        if not self.meter.moved or jumps_here(looked):
             return False
         smooth = looked.finite and looked.slope.stage == 0 and looked.slope.side == 0
         self.by_entries = self.asked_by_entries or smooth
@@ -358,7 +413,7 @@ class _Proof:
         for index in tier.group:
             alone = self.meter.tier((index,))
             measured = yield from slope_alone(self.meter, alone)
-            if measured.finite and kinked(measured, tolerance_at(measured, self.rtol)):
+            if (yield from seen_twice(self.meter, measured, self.rtol)):
                 yield from self._judge_kinked(alone, measured)
             else:
                 smooth.append(index)
@@ -407,7 +462,7 @@ class _Proof:
         left = group
         while left:
             tier = flat_tier(self.meter, left)
-            against = yield from certify_flat(self.meter, self.ledger, tier, only=only)
+            against = yield from certify_flat(self.meter, self.ledger, tier, self.limits, self.still, only=only)
             if against is None:
                 return
             if against.deviation <= against.bar:
@@ -415,7 +470,7 @@ class _Proof:
                     yield from self._judge_kinked(tier, against)
                     return
                 for index in left:
-                    yield from self._certify_flat((index,))
+                    yield from self._certify_flat((index,), only=only)
                 return
             wrong = yield from accuse(self.meter, self.ledger, tier, against, self.rtol)
             if not wrong:

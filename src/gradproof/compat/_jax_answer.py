@@ -26,7 +26,7 @@ from gradproof._report import Reason, Report, Severity, Verdict
 from gradproof.compat._passed_on import passed_on
 
 # Findings that a tolerance can excuse: those about numbers, and about rounding that grows where terms cancel.
-_NUMBERS = ("GP101", "GP103", "GP120", "GP205", "GP206")
+_NUMBERS = ("GP101", "GP103", "GP120", "GP205", "GP206", "GP311")
 # Reasons for which a certificate is too wide, and entries of the arguments up to which each is measured alone then.
 _NOISY = (Reason.NOISE, Reason.PRECISION, Reason.STOCHASTIC)
 FEW = 1000

@@ -13,6 +13,7 @@ import warnings
 from gradproof._errors import GradproofWarning
 from gradproof._report import GradientError, Report, Verdict
 from gradproof.compat._jax_answer import Answer, Tolerance, pulled_by, pushed_by
+from gradproof.compat._nothing_tested import passes_untested, untested_text
 
 __all__ = ["check_grads", "check_jvp", "check_vjp"]
 
@@ -131,6 +132,9 @@ def check_vjp(f, f_vjp, args, atol=None, rtol=None, eps=1e-4, err_msg=""):
 def _give(report: Report, message: str) -> None:
     """Answer as JAX does."""
     __tracebackhide__ = True
+    if passes_untested(report):
+        warnings.warn(untested_text(report.name), GradproofWarning, stacklevel=3)
+        return
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
         error = GradientError(report)
         if message:

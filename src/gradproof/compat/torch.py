@@ -25,6 +25,7 @@ from gradproof._errors import GradproofWarning
 from gradproof._report import GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
+from gradproof.compat._nothing_tested import passes_untested, untested_text
 from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
 
@@ -33,7 +34,7 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 # What torch takes where nothing is passed. The same value passed is the default, too.
 _ATOL, _RTOL = 1e-5, 1e-3
 # Findings that a tolerance can excuse: those about numbers.
-_NUMBERS = ("GP101", "GP103")
+_NUMBERS = ("GP101", "GP103", "GP311")
 # Reasons for which a certificate is too wide, and entries of the inputs up to which each is measured alone then.
 _NOISY = (Reason.NOISE, Reason.PRECISION, Reason.STOCHASTIC)
 FEW = 1000
@@ -395,6 +396,9 @@ class _Answer:
 def _give(report: Report, raise_exception: bool) -> bool:
     """Answer as torch does."""
     __tracebackhide__ = True
+    if passes_untested(report):
+        warnings.warn(untested_text(report.name), GradproofWarning, stacklevel=3)
+        return True
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
         if raise_exception:
             raise GradcheckError(report)

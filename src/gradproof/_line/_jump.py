@@ -1,0 +1,104 @@
+"""Whether phi jumps at 0 itself: a value there that its neighbours do not foretell, or two sides that stay apart.
+
+Of a smooth phi the odd part shrinks like t and the even part like t**2; at a kink both shrink like t. A part that stays
+as it is while the step shrinks two hundred times is a jump as far as these steps can tell: phi may rise by it within
+any smaller distance, as x / max(|x|, 1e-12) does, and only steps that are finer than all of them know its slope.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Levels that must agree, the range of steps that they must span, and how well they must agree: a cusp |t|**0.05 changes
+# by a quarter over this range, and noise agrees so well by chance in one of some 1e5 cases.
+LEAST, SPAN, ALIKE = 4, 200.0, 0.05
+# The same, where it is enough to ask for more.
+EARLY = 3, 20.0
+# Half-ulps of phi, and standard deviations of repeats, below which nothing is a jump.
+CLEAR, CLEAR_REPEATS = 64.0, 10.0
+# The whole of what an odd part does, as a multiple of the jump, where phi does nothing but jump.
+ALONE = 2.0
+# Odd part, as a multiple of what the even part is at 0, up to which phi(0) differs from both its neighbours.
+BESIDE = 0.1
+
+
+def jumps(
+    h: Floats,
+    plus: Floats,
+    minus: Floats,
+    f0: Floats,
+    level: NDArray[np.intp],
+    least: Floats,
+    claimed: float | None = None,
+    *,
+    early: bool = False,
+) -> Mask:
+    """Whether each output of phi jumps at 0, and its slope was not taken from steps within the jump (m,).
+
+    Parameters
+    ----------
+    h : (L,) steps, coarse to fine.
+    plus, minus : (L, m)
+    f0 : (m,)
+    level : (m,), the finest level that the slope rests on.
+    least : (m,), what phi may change by at random; nothing below it is a jump.
+    claimed : a slope (of a scalar phi).
+    early : whether few levels are to suffice, where more can be asked for.
+
+    Notes
+    -----
+    What the even part foretells for t = 0, from three neighbouring levels with t and t**2 removed, is how far phi(0)
+    lies from its neighbours.
+    At the edge of a tread of a staircase the odd part stays as it is, too, and the slope of the staircase shows at
+    coarse steps. So the odd part counts where phi does nothing but jump, or where the claim is steep enough to be the
+    slope of what happens within it.
+    """
+    if len(h) < LEAST:
+        return np.zeros(len(f0), dtype=bool)
+    odd, even = (plus - minus) / 2, (plus + minus) / 2 - f0
+    apart = _stays(h, odd, least, LEAST, SPAN)
+    at_zero = _foretold(h, even)
+    off = _stays(h[2:], at_zero, least, *(EARLY if early else (LEAST, SPAN)))
+    if not early:
+        # (Beside the edge of a tread one side stays as it is: odd and even part are the same.)
+        off[np.abs(_at(odd, off + 2)) > BESIDE * np.abs(_at(at_zero, off))] = -1
+    off[off >= 0] += 2
+    if not ((apart >= level) | (off >= level)).any():
+        return np.zeros(len(f0), dtype=bool)
+    size = np.abs(_at(odd, apart))
+    alone = np.abs(odd).max(axis=0) <= ALONE * size
+    steep = claimed is not None and abs(claimed) * float(h[-1]) >= float(size[0])
+    return np.asarray(((apart >= level) & (alone | steep)) | (off >= level))
+
+
+def _at(part: Floats, level: NDArray[np.intp]) -> Floats:
+    """A part at one level for each output (m,)."""
+    found: Floats = np.take_along_axis(part, np.maximum(level, 0)[None], axis=0)[0]
+    return found
+
+
+def _foretold(h: Floats, even: Floats) -> Floats:
+    """The even part at t = 0 as foretold by three neighbouring levels each, (L - 2, m)."""
+    a, b, c = h[:-2, None], h[1:-1, None], h[2:, None]
+    weights = b * c / ((a - b) * (a - c)), a * c / ((b - a) * (b - c)), a * b / ((c - a) * (c - b))
+    return np.asarray(weights[0] * even[:-2] + weights[1] * even[1:-1] + weights[2] * even[2:])
+
+
+def _stays(h: Floats, part: Floats, least: Floats, needed: int, span: float) -> NDArray[np.intp]:
+    """The finest level down to which a part keeps its size over a range of steps; -1 where it does not (m,)."""
+    found = np.full(part.shape[1], -1, dtype=np.intp)
+    for last in range(needed - 1, len(h)):
+        first = last + 1 - needed
+        while first > 0 and h[first] < span * h[last]:
+            first -= 1
+        if h[first] < span * h[last]:
+            continue
+        these = part[first : last + 1]
+        smallest, largest = np.abs(these).min(axis=0), np.abs(these).max(axis=0)
+        alike = (largest - smallest <= ALIKE * largest) & (np.abs(np.sign(these).sum(axis=0)) == len(these))
+        found[alike & (smallest > least)] = last
+    return found

@@ -1,0 +1,128 @@
+"""What f does at the point itself and nowhere else: it jumps there, or has a slope of its own there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from gradproof._prove._ledger import Ledger
+from gradproof._prove._measure import Asking, Measured, Meter
+from gradproof._report import Reason, Severity, Verdict
+
+# Significant digits in which values of f are shown: as few as tell them apart.
+DIGITS = range(6, 18)
+# How close a quotient must be to one of two slopes, relative to their difference, to be taken for it.
+ALIKE = 0.01
+
+
+def jumps_here(measured: Measured) -> bool:
+    """Whether f jumps at the point itself along this direction, so that there is no slope to measure."""
+    return bool(measured.slope.jumping.any())
+
+
+def report_jump(ledger: Ledger, index: int, measured: Measured) -> None:
+    """Settle a leaf along which f jumps at the point itself: nothing is known of the slope there."""
+    slope, leaf = measured.slope, ledger.leaves[index]
+    numbers = [float(values[0]) / ledger.unit for values in (slope.f0, slope.minus[-1], slope.plus[-1])]
+    here, before, after = _apart(numbers)
+    beside = f"{before} on both sides of it" if before == after else f"{before} and {after} just beside it"
+    ledger.undecided((index,), Reason.NO_CONVERGENCE, note="f jumps at the point itself")
+    ledger.report(
+        "GP310",
+        Severity.DOUBT,
+        path=leaf.path,
+        kind=f"f jumps at the point itself: it is {here} there, {beside}",
+        claimed=measured.claimed,
+        quantity="slope",
+        advice=(
+            "Look for a special case at this very value, or for a cutoff (a small epsilon) that is closer to the point "
+            "than any step; where there is none, check at `report.suggested_args`."
+        ),
+    )
+
+
+def _apart(numbers: list[float]) -> list[str]:
+    """Numbers in as few digits as tell those apart that differ by more than rounding."""
+    different = {numbers[0], *(one for one in numbers[1:] if abs(one - numbers[0]) > 1e-15 * abs(numbers[0]))}
+    for digits in DIGITS:
+        shown = [f"{one:.{digits}g}" for one in numbers]
+        if len({f"{one:.{digits}g}" for one in different}) > 1:
+            return shown
+    return [f"{one:.17g}" for one in numbers]
+
+
+@dataclasses.dataclass(frozen=True)
+class Zone:
+    """Around the point f has a slope of its own, and beyond that the claimed one.
+
+    radius : where it ends, in natural sizes of x: between the steps that see one slope and those that see the other.
+    """
+
+    radius: float
+
+
+def zone_around(measured: Measured) -> Zone | None:
+    """The zone around the point beyond which f has the claimed slope; None where coarse steps speak against the claim.
+
+    A slope agrees with one number if it is a hundred times closer to it than the two are to each other.
+    """
+    slope = measured.slope
+    if slope.side != 0 or len(slope.h) < 4 or measured.claimed == 0 or slope.quantum.any():
+        return None
+    quotients = slope.odd[:, 0] / slope.h
+    as_claimed = np.abs(quotients - measured.claimed) <= ALIKE * measured.deviation
+    as_measured = np.abs(quotients - measured.value) <= ALIKE * measured.deviation
+    beyond, within = np.flatnonzero(as_claimed), np.flatnonzero(as_measured)
+    if not len(beyond) or len(within) < 2 or not 0 < within[0] - beyond[-1] <= 2 or not as_measured[-1]:
+        return None
+    return Zone(math.sqrt(float(slope.h[beyond[-1]] * slope.h[within[0]])))
+
+
+def only_beyond(meter: Meter, failing: Measured) -> Asking[bool]:
+    """Whether a slope from coarse steps alone, which speaks against the claim, is not that of f at a fine step.
+
+    Balanced directions are measured at coarse steps, as their slopes would drown in noise at fine ones; where noise
+    lets the deviation be seen there, a pair of values says whether f has the same slope within a zone around the point.
+    """
+    known = meter.known
+    if failing.direction.floor == 0 or known is None:
+        return False
+    step = known.finest
+    if 5 * float(known.noise[0]) / step > 0.1 * failing.deviation:
+        return False
+    plus, minus = yield from meter.pair(failing.direction, step)
+    return abs((plus - minus) / (2 * step) - failing.claimed) < 0.5 * failing.deviation
+
+
+def report_zone(ledger: Ledger, index: int, measured: Measured, zone: Zone, *, is_wrong: bool) -> None:
+    """Name a leaf whose claim is the derivative of f beyond a zone around the point, and not of f here.
+
+    It is no more than a doubt where f may be rounded instead.
+    """
+    leaf = ledger.leaves[index]
+    slopes = measured.value / ledger.unit, measured.claimed / ledger.unit
+    still = abs(measured.value) <= measured.bar
+    here = "f stands still" if still else f"the slope is {slopes[0]:.6g}"
+    note = "right only beyond a zone around the point"
+    if is_wrong:
+        deviation = measured.deviation / measured.scale if measured.scale > 0 else None
+        ledger.settle(index, Verdict.WRONG, deviation=deviation, note=note)
+    else:
+        ledger.undecided((index,), Reason.UNSTABLE, note=note)
+    ledger.report(
+        "GP311",
+        Severity.ERROR if is_wrong else Severity.DOUBT,
+        path=leaf.path,
+        kind=f"{here} within about {zone.radius:.0e} of the size of x around the point, and {slopes[1]:.6g} beyond it, "
+        "as claimed",
+        claimed=measured.claimed,
+        reference=measured.value,
+        error_bar=measured.bar,
+        quantity="slope",
+        advice=(
+            "f has a cutoff close to this point (such as `norm > 1e-5`), and the claim is its derivative beyond that: "
+            "decide which of the two is meant, or check at `report.suggested_args`."
+        ),
+    )
