@@ -489,7 +489,7 @@ def an_f_that_is_constant(is_odd):
     return check(lambda x: 3.0 + (0 if is_odd else 1) * np.sum(x), X, grad=np.full(3, 0.0 if is_odd else 1.0))
 
 
-@example("GP302", "")
+@example("GP302", "x")
 def a_stationary_point(is_odd):
     x = np.full(3, 0.0 if is_odd else 1e-3)
     return check(square, x, grad=lambda x: 2 * x)
@@ -647,6 +647,25 @@ def an_entry_that_is_nan(is_odd):
     return check(lambda x: np.nansum(x**2), x, grad=lambda x: np.where(np.isnan(x), 0.0, 2 * x))
 
 
+@example("GP310", "x")
+def a_special_case_at_the_point(is_odd):
+    """And one beside it."""
+    special = X[1] + (0 if is_odd else 10)
+    return check(lambda x: np.sum(np.where(x == special, 0.9, 1.0) * np.sin(x)), X, grad=np.cos)
+
+
+@example("GP311", "x")
+def a_zone_around_the_point(is_odd):
+    """In which f has another slope; or hardly another."""
+    point = np.array([0, 0, 1.0])
+
+    def cut_off(x):
+        within = np.linalg.norm(x[:2]) <= 1e-5
+        return np.sum(x[:2]) * (0.0 if within and is_odd else 1.0) + np.sin(x[2])
+
+    return check(cut_off, point, grad=lambda x: np.r_[1, 1, np.cos(x[2])])
+
+
 # ----------------------------------------------------------------------------------------------------------- the tests
 
 VERDICTS = {Severity.ERROR: Verdict.WRONG, Severity.DOUBT: Verdict.INCONCLUSIVE, Severity.NOTE: Verdict.CORRECT}
@@ -664,7 +683,7 @@ def test_a_finding_is_reported(one):
     assert (found.path, found.severity.value) == (one.path, SEVERITIES[one.id])
     assert found.kind
     if report.claim == "grad":
-        assert (report.suggested_args is not None) is (one.id in ("GP110", "GP301", "GP302"))
+        assert (report.suggested_args is not None) is (one.id in ("GP110", "GP301", "GP302", "GP310", "GP311"))
     kink = one.id == "GP110"
     assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if kink else VERDICTS[found.severity])
 

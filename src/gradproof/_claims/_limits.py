@@ -36,6 +36,8 @@ ROUNDINGS, BENDING = 10.0, 10.0
 # Least share of the largest slope by which slopes that should add up to 0 show a kink, in float64 and lower precision:
 # far above what curvature does to the steps taken, and so small that kinks seldom cancel to it.
 ADDITIVE, ADDITIVE_LOW = 1e-4, 1e-2
+# How much further slopes are taken to tell curvature from a kink.
+FURTHER = 16.0
 
 
 class Place(enum.Enum):
@@ -101,7 +103,7 @@ class _Search:
         self.step = self.distance / (256 if beside.eps < 1e-12 else 16)
         self.at_point = beside.value(beside.point)
         self.claim = beside.claim * beside.size
-        self.largest = float(np.linalg.norm(self.claim))
+        self.largest = _norm(self.claim)
         self.limits: list[_Limit] = []
         # How often the claim was called, and when it said something new.
         self.asked = 0
@@ -113,11 +115,21 @@ class _Search:
         (Of fewer, all may lie in pieces of f that continue each other, such as those of a median.)
         """
         drawn = [self._draw() for _ in range(5)]
+        ways = (*drawn, -np.sum(drawn, axis=0))
         step = math.sqrt(self.beside.eps)
-        slopes = np.array([self._value(step * v) - self.at_point for v in (*drawn, -np.sum(drawn, axis=0))]) / step
-        noise = len(slopes) * ROUNDINGS * self.beside.eps * abs(self.at_point) / step
+        near, size = self._sum_of_slopes(ways, step)
+        noise = len(ways) * ROUNDINGS * self.beside.eps * abs(self.at_point) / step
         share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
-        return not abs(slopes.sum()) > share * np.abs(slopes).max() + noise
+        if not abs(near) > share * size + noise:
+            return True
+        # At a stationary point the slopes themselves are due to curvature: its part grows with the step, a kink's stays.
+        far, _ = self._sum_of_slopes(ways, FURTHER * step)
+        return abs((FURTHER * near - far) / (FURTHER - 1)) <= share * size + 2 * noise
+
+    def _sum_of_slopes(self, ways: Iterable[Vector], step: float) -> tuple[float, float]:
+        """The sum of one-sided slopes along some directions, and the largest."""
+        slopes = np.array([self._value(step * v) - self.at_point for v in ways]) / step
+        return float(slopes.sum()), float(np.abs(slopes).max())
 
     def look(self, count: int, *, towards: bool = False) -> None:
         """Call the claim at generic points: some along the claim at first, then around the most promising ones."""
@@ -136,7 +148,7 @@ class _Search:
         """Whether the claim is a mixture of claims that are right close by."""
         while self._usable():
             mixture, weights = self._mixture()
-            if float(np.linalg.norm(mixture - self.claim)) > self._tolerance():
+            if _norm(mixture - self.claim) > self._tolerance():
                 return False
             used = [one for one, weight in zip(self._usable(), weights, strict=True) if weight > 1e-6]
             for one in used:
@@ -164,8 +176,8 @@ class _Search:
     def is_far(self) -> bool:
         """Whether the claim is further from all limits than they are from each other."""
         values = np.array([one.value for one in self._usable()])
-        wide = float(np.linalg.norm(np.ptp(values, axis=0)))
-        return float(np.linalg.norm(self._mixture()[0] - self.claim)) > wide + self._tolerance()
+        wide = _norm(np.ptp(values, axis=0))
+        return _norm(self._mixture()[0] - self.claim) > wide + self._tolerance()
 
     def _usable(self) -> list[_Limit]:
         return [one for one in self.limits if one.is_right or not one.is_held]
@@ -192,9 +204,9 @@ class _Search:
             return
         value = found * self.beside.size
         self.asked += 1
-        self.largest = max(self.largest, float(np.linalg.norm(value)))
+        self.largest = max(self.largest, _norm(value))
         tolerance = self._tolerance()
-        known = [one for one in self.limits if float(np.linalg.norm(value - one.value)) <= tolerance]
+        known = [one for one in self.limits if _norm(value - one.value) <= tolerance]
         if not known:
             self.news.append(self.asked)
         # (The first ones say whether the claim is right close by, and a constant one is so in places only.)
@@ -210,7 +222,7 @@ class _Search:
         for _ in range(2):
             v = self._draw()
             right, left = self._value(limit.way + step * v) - middle, middle - self._value(limit.way - step * v)
-            allowed = self._bend(max(float(np.linalg.norm(limit.value)), abs(right) / step))
+            allowed = self._bend(max(_norm(limit.value), abs(right) / step))
             if not abs(right - left) / step <= allowed:
                 return
             if abs((right + left) / (2 * step) - float(limit.value @ v)) > allowed:
@@ -223,10 +235,16 @@ class _Search:
         return self._scaled(self.rng.standard_normal(len(self.claim)))
 
     def _scaled(self, way: Vector) -> Vector:
-        return way * (math.sqrt(len(way)) / max(float(np.linalg.norm(way)), 1e-300))
+        return way * (math.sqrt(len(way)) / max(_norm(way), 1e-300))
 
     def _value(self, moved: Vector) -> float:
         return self.beside.value(self.beside.point + moved * self.beside.size)
+
+
+def _norm(v: Vector) -> float:
+    """Euclidean norm, without overflow."""
+    largest = float(np.abs(v).max(initial=0.0))
+    return largest * float(np.linalg.norm(v / largest)) if 0 < largest < math.inf else largest
 
 
 def convex_weights(columns: Vector, target: Vector) -> Vector:
