@@ -24,6 +24,24 @@ CLEAR = 1e-2
 # Two levels whose steps have the ratio R: the bar holds 5 standard deviations of the slope's noise and of half the
 # jump's, 5 (1 + 1) / sqrt(2) noise / h, and (4 / R)**2 of what the quotient changes between them (see `_estimate`).
 PAIR_NOISE, PAIR_RATIO, PAIR_COARSEST = 8.0, 20.0, 0.1
+# The same on a staircase: the ratios to choose from, and how far a coarse quotient may be off, relative to the slope.
+STAIR_RATIOS, VOUCHES = (4.0, 6.0, 10.0, 20.0), 5e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Tread:
+    """The slope of phi between two jumps, with its bar (scalar phi)."""
+
+    value: float
+    bar: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Jump:
+    """A jump of phi that was closed in on: its size, and its distance from 0 in steps."""
+
+    size: float
+    at: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +65,8 @@ class Slope:
     side : 0, or +1 / -1 where phi exists on that side only.
     trouble : "" or why there is no slope: "not finite", "domain".
     repeats_differ : whether phi(0) changed from one evaluation to the next.
+    step : a jump that was closed in on because fine and coarse steps give two slopes (see `_stairs`), or None.
+    tread : the other slope where phi is a staircase: that of all steps finer than a tread; None where it is none.
     """
 
     value: Floats
@@ -69,6 +89,8 @@ class Slope:
     side: int = 0
     trouble: str = ""
     repeats_differ: bool = False
+    step: Jump | None = None
+    tread: Tread | None = None
 
     @property
     def odd(self) -> Floats:
@@ -178,6 +200,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     hidden = float(np.max(first.structure, initial=0.0)) > 30 * float(first.bar[0])
     pair = None if first.stage == 0 or hidden else _good_pair(first, scale)
     between = levels_between(first, pair.bar) if pair is not None and first.stage == 1 else None
+    if first.tread is not None:
+        between = _levels_on_stairs(first, max(scale, abs(float(first.value[0]))))
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
     elif pair is not None:
@@ -252,6 +276,19 @@ def levels_between(first: Slope, bar: float = math.inf) -> Floats | None:
     if best.step > coarse / PAIR_RATIO or best.bar > bar / 2:
         return None
     return best.step * np.array([PAIR_RATIO, 1.0])
+
+
+def _levels_on_stairs(first: Slope, size: float) -> Floats:
+    """Two levels for the directions after one on which phi is a staircase: jumps ask for wide steps.
+
+    The coarse one is as wide as lets its quotient vouch for the slope.
+    """
+    noise, third = float(first.noise[0]), first.third()
+    widest = min(float(first.h[0]), math.sqrt(VOUCHES * size / third) if third > 0 else math.inf)
+    narrowest = float(first.h[-1])
+    steps = {ratio: _best_fine_step(noise, third, ratio, narrowest, widest / ratio) for ratio in STAIR_RATIOS}
+    ratio = min(steps, key=lambda ratio: steps[ratio].bar)
+    return steps[ratio].step * np.array([ratio, 1.0])
 
 
 @dataclasses.dataclass(frozen=True)

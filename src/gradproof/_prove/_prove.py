@@ -16,8 +16,9 @@ from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import certify_flat, flat_tier, stands_still
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, kinked
+from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, slope_alone, tolerance_at
-from gradproof._prove._ledger import Ledger, wide_note
+from gradproof._prove._ledger import Ledger, Mark, wide_note
 from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -153,6 +154,7 @@ class _Proof:
         if flat:
             yield from self._certify_flat(flat, only=not self.ledger.results)
         self._note_randomness()
+        note_jumps(self.ledger, self.meter)
         self.collector.take(self.meter, self.output)
         results = self.ledger.results
         verdict = worst(result.verdict for result in results.values())
@@ -235,7 +237,10 @@ class _Proof:
                 return
             assert judgement.failing is not None
             most = SPARING_ACCUSED if self.limits.sparing else None
+            before = self.ledger.mark()
             wrong = yield from accuse(self.meter, self.ledger, tier, judgement.failing, self.rtol, most)
+            if (yield from self._excused(before, left, judgement.failing)):
+                return
             if not wrong and len(left) > 1:
                 wrong = yield from self._accuse_again(tier, judgement.failing, most)
             if not wrong:
@@ -245,6 +250,16 @@ class _Proof:
             if most is not None and len(wrong) >= most and left:
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
+
+    def _excused(self, before: Mark, group: Sequence[int], failing: Measured) -> Asking[bool]:
+        """Take an accusation back that is dense and unexplained, if jumps of f nearby explain it."""
+        excused = False
+        if is_dense(self.ledger.findings[before.findings :]):
+            excused = yield from jumps_nearby(self.meter, failing)
+        if excused:
+            self.ledger.rewind(before)
+            self.ledger.undecided(group, Reason.NO_CONVERGENCE)
+        return excused
 
     def _accuse_again(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
         """Look for the wrong leaves along a direction that they deviate in more clearly, if one in three does."""
@@ -304,6 +319,10 @@ class _Proof:
             for index in tier.group:
                 yield from self._certify((index,), last=True)
             if any(finding.severity is Severity.ERROR for finding in self.ledger.findings[before:]):
+                return
+            if self.meter.on_stairs:
+                # What each part of f is rounded to may add up to that.
+                self.ledger.undecided(tier.group, Reason.UNSTABLE)
                 return
         elif len(tier.group) == 1:
             self.ledger.undecided(tier.group, Reason.UNSTABLE)
