@@ -1960,6 +1960,159 @@ def power_iteration(draw: Draw) -> Made:
     )
 
 
+# ------------------------------------------------------------------------- treads, sawtooths, and what looks like them
+
+
+def cast(values: Any) -> Any:
+    """Through float32 and back."""
+    return np.asarray(values).astype(np.float32).astype(np.float64)
+
+
+@family("float32_inside staircase", "float64")
+def cast_beside_a_smooth_path(draw: Draw) -> Made:
+    """One path through float32, and a second one in float64: between jumps the slope is that of the second alone."""
+    n = draw.integer(1, 6)
+    return Made(
+        lambda x, c: (sin(x) * c).sum() + (x * x).sum(),
+        draw.normal(n),
+        (draw.normal(n),),
+        lambda x, c: float((cast(np.sin(x)) * c).sum() + (x * x).sum()),
+    )
+
+
+@family("float32_inside staircase", "float64")
+def softmax_cast_then_mixed(draw: Draw) -> Made:
+    """Attention weights in float32, mixed with values in float64 that depend on x, too."""
+    n = draw.integer(2, 6)
+
+    def mixed(x: np.ndarray, w: np.ndarray) -> float:
+        e = np.exp(x - x.max())
+        return float((cast(e / e.sum()) * (w @ x)).sum())
+
+    def exactly(x: Generic, w: Generic) -> Generic:
+        e = exp(x)
+        return (e * (w @ x)).sum() / e.sum()
+
+    return Made(exactly, draw.normal(n), (dense(draw, n, n),), mixed)
+
+
+@family("float32_inside staircase", "float64")
+def norm_cast(draw: Draw) -> Made:
+    """An entry of x over its norm, which was computed in float32."""
+    n = draw.integer(2, 8)
+
+    def mixed(x: np.ndarray, c: np.ndarray) -> float:
+        return float((x * c).sum() / float(np.float32(np.sqrt((x * x).sum() + 0.1))))
+
+    return Made(lambda x, c: (x * c).sum() / sqrt((x * x).sum() + 0.1), draw.normal(n), (draw.normal(n),), mixed)
+
+
+@family("quantised staircase", "float64")
+def rounded_factor(draw: Draw) -> Made:
+    """A factor rounded to 5 to 7 decimal digits."""
+    n, digits = draw.integer(1, 4), draw.integer(5, 8)
+    return Made(
+        lambda x, c: exp(sin(x) * c).sum() * (1 + (x * x).sum()),
+        draw.normal(n),
+        (draw.normal(n) / 2,),
+        lambda x, c: float(np.round(np.exp(np.sin(x) * c).sum(), digits) * (1 + (x * x).sum())),
+    )
+
+
+@family("quantised staircase", "float64")
+def digits_that_cancel(draw: Draw) -> Made:
+    """A large number added and taken away, beside a factor that keeps its digits."""
+    n, large = draw.integer(1, 5), 10.0 ** draw.integer(5, 9)
+    return Made(
+        lambda x, c: (x * tanh(x + c)).sum(),
+        draw.normal(n),
+        (draw.normal(n),),
+        lambda x, c: float((x * ((large + np.tanh(x + c)) - large)).sum()),
+    )
+
+
+@family("solver staircase", "float64")
+def bisection_that_stops(draw: Draw) -> Made:
+    """The root z of z**3 + z = c(x), bisected until the residual is small, times a smooth factor."""
+    n, tolerance = draw.integer(1, 4), 10.0 ** -draw.integer(5, 9)
+
+    def root(c: Generic, small: float) -> Generic:
+        low, high = c * 0 - 4, c * 0 + 4
+        for _ in range(70):
+            middle = (low + high) / 2
+            residual = float(middle) ** 3 + float(middle) - float(c)
+            if abs(residual) < small:
+                return middle
+            low, high = (middle, high) if residual < 0 else (low, middle)
+        return (low + high) / 2
+
+    def exactly(x: Generic, c: Generic) -> Generic:
+        right = (sin(x) * c).sum()
+        z = root(ex.value_of(right), 0.0)
+        for _ in range(6):
+            z = z - (z * z * z + z - right) / (3 * z * z + 1)
+        return z * (2 + (x * x).sum())
+
+    def stopped(x: np.ndarray, c: np.ndarray) -> float:
+        return float(root((np.sin(x) * c).sum(), tolerance) * (2 + (x * x).sum()))
+
+    return Made(exactly, draw.normal(n), (draw.normal(n),), stopped)
+
+
+@family("noisy sawtooth", "float64")
+def sawtooth_noise(draw: Draw) -> Made:
+    """The fractional part of x times a huge number, as noise."""
+    n, wave, size = draw.integer(1, 5), 10.0 ** draw.integer(9, 13), 10.0 ** -draw.integer(6, 10)
+    return Made(
+        lambda x, c: (sin(x) * c).sum(),
+        draw.normal(n),
+        (draw.normal(n),),
+        lambda x, c: float((np.sin(x) * c).sum() * (1 + size * float(np.mod(x * wave, 1.0).sum() / n - 0.5))),
+    )
+
+
+@family("near_kink lookalike", "float64")
+def pole_some_way_off(draw: Draw) -> Made:
+    """Poles at a few natural sizes are no jumps of f."""
+    n = draw.integer(1, 5)
+    return Made(lambda x: (sin(x) / cos(x)).sum(), draw.uniform(0.4, 1.3, n))
+
+
+@family("oscillating lookalike", "float64")
+def fast_beside_its_size(draw: Draw) -> Made:
+    """Many periods within the natural size of x."""
+    n = draw.integer(1, 4)
+    return Made(lambda x, w: sin(x * w).sum(), draw.uniform(50, 500, n), (draw.uniform(2, 20, n),))
+
+
+@family("oscillating lookalike", "float64")
+def ripple_with_a_slope(draw: Draw) -> Made:
+    """Plateaus as those of a staircase, but smooth: the slope at the finest steps is right."""
+    n, wave = draw.integer(1, 4), 10.0 ** draw.integer(5, 8)
+    return Made(lambda x, c: (x * c).sum() + sin(x * wave).sum() / wave, draw.normal(n), (draw.normal(n),))
+
+
+@family("near_kink lookalike", "float64")
+def kink_within_a_tread(draw: Draw) -> Made:
+    """A kink a billionth away leaves two plateaus as well."""
+    n, away = draw.integer(1, 4), 10.0 ** -draw.integer(6, 9)
+    x = draw.normal(n)
+    return Made(lambda x, c: absolute(x - c).sum() + (x * x).sum(), x, (x + away * (1 + np.abs(x)),))
+
+
+@family("near_kink lookalike", "float64")
+def branch_nearby(draw: Draw) -> Made:
+    """A true branch: f jumps once, close by, and its slope is what it is."""
+    n, away = draw.integer(1, 4), 10.0 ** -draw.integer(3, 6)
+    x = draw.normal(n)
+    limit = float(x.sum() + away)
+
+    def branched(x: Generic, c: Generic) -> Generic:
+        return (sin(x) * c).sum() + (x * x).sum() + (1.0 if float(ex.value_of(x.sum())) > limit else 0.0)
+
+    return Made(branched, x, (draw.normal(n),))
+
+
 # -------------------------------------------------------------------------------------------------------- checking
 
 

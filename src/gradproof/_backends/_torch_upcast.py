@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
@@ -26,6 +27,9 @@ Tensor = torch.Tensor
 
 # The copy must compute the same function: its values may differ from f's by this many roundings of f's precision.
 ROUNDINGS = 4096.0
+# What the reference is: a copy in float64, or one that still computes in lower precision inside.
+COPY = "against differences of a float64 copy of f"
+NARROW_COPY = "against differences of a copy of f at float64 arguments, which casts down inside"
 
 
 class Torch:
@@ -54,7 +58,9 @@ class Torch:
         self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
         self.claim_eps = 0.0 if high is None else claim_precision(low, high)
-        self.note = "" if high is None else "against differences of a float64 copy of f"
+        self.note = "" if high is None else COPY
+        if high is not None and casts_down(high):
+            self.note = NARROW_COPY
 
     def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
@@ -217,6 +223,31 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
         if 0 < size < math.inf and change < 0.03 * size:
             worst = max(worst, change / size)
     return worst
+
+
+class _Casts(TorchDispatchMode):
+    """Sees whether an operation turns a float64 tensor into one of lower precision."""
+
+    seen = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = [one for one in args if isinstance(one, Tensor)]
+        if any(one.dtype == torch.float64 for one in given) and isinstance(result, Tensor):
+            self.seen |= result.is_floating_point() and result.dtype != torch.float64
+        return result
+
+
+def casts_down(high: TorchAutodiff) -> bool:
+    """Whether a float64 copy computes in lower precision inside, as norms and softmax of language models do."""
+    watch = _Casts()
+    try:
+        with high.at_rest(), torch.no_grad(), watch:
+            high.value(*high.arguments)
+    except Exception:
+        # Whatever does not run under a dispatch mode is not known to.
+        return False
+    return watch.seen
 
 
 def is_low(function: TorchAutodiff) -> bool:

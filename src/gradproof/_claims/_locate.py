@@ -18,6 +18,7 @@ from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import Pattern, explain, factor_words
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
+from gradproof._prove._accuse import SMALL, TOLERANCE
 from gradproof._prove._maps import FIRST, entries_words
 from gradproof._report import Finding, Severity, Verdict
 
@@ -54,6 +55,16 @@ class Scene:
     options: _prove.Options
     around: Around
     reproducer: str
+
+
+def look_at(path: str, *, small: bool) -> str:
+    """What to do about a derivative that no cause explains, as `gradproof._prove._accuse.unexplained`."""
+    advice = f"Look at how `{path}` is computed."
+    return f"{advice} {TOLERANCE}" if small else advice
+
+
+def _is_small(claimed: float | None, reference: float) -> bool:
+    return claimed is not None and abs(claimed - reference) <= SMALL * abs(claimed)
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:
@@ -358,7 +369,7 @@ class _Search:
             j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
             path, index, place = self.claimed.place(i, j)
             kind = one.kind.replace("the true gradient", "the true entry")
-            advice, factor = f"Look at how `{path}` is computed.", one.factor
+            advice, factor = look_at(path, small=one.advice.endswith(TOLERANCE)), one.factor
             if self.claimed.pattern is not None and not self.claimed.pattern[i, j]:
                 kind, factor = "missing from the declared sparsity pattern", None
                 advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
@@ -449,16 +460,17 @@ class _Search:
         same = {one.kind for one in self.errors}
         factors = {one.factor for one in self.errors}
         kind = same.pop() if len(same) == 1 and None not in factors else "is not the derivative of f"
+        claimed = self._entry(i, line)
         return self._finding(
             path=path,
             place="everywhere" if every else f"{at_most}{len(rows)} of {self.m} outputs",
             kind=kind,
-            claimed=self._entry(i, line),
+            claimed=claimed,
             reference=float(line.value[i]),
             error_bar=float(line.bar[i]),
             quantity=f"slope of {self.claimed.output(i)}",
             factor=factors.pop() if len(factors) == 1 else None,
-            advice=f"Look at how `{self.claimed.keyword}` is computed.",
+            advice=look_at(self.claimed.keyword, small=every and _is_small(claimed, float(line.value[i]))),
         )
 
     # -------------------------------------------------------------------------------------------------- pictures

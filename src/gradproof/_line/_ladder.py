@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
-from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Known, Slope, levels_between
+from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Jump, Known, Slope, Tread, levels_between
+from gradproof._line._stairs import Bend, StepKind, close_in, off_level
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
@@ -25,6 +26,10 @@ ROUNDING = 16.0
 # The quotient at the third finest level may differ so much, relative to its size, from a slope that is believed. In low
 # precision its step is so coarse (0.05 in float32) that truncation alone makes it differ by a hundredth.
 PLAUSIBLE, PLAUSIBLE_LOW = 3e-4, 3e-2
+# Steps up to which values are taken for scattered by jumps: beyond, they may be bent as well.
+FARTHEST = 0.01
+# A bar of coarse steps, relative to the slope, from which more of them are worth their cost.
+WIDE = 3e-3
 # One output of so many may be left with the bar it has.
 UNCONTENT = 50
 
@@ -139,7 +144,8 @@ def slope(
     Notes
     -----
     Stages: 0, four levels (two for later directions); 1, two more, chosen by what is wrong; 2, the whole ladder;
-    3, three finer levels where a kink may sit close to 0. At most about 45 values.
+    3, three finer levels where a kink may sit close to 0. At most about 45 values, and 40 where two ranges of steps
+    give two slopes (see `_stairs`).
     """
     first = known is None
     hidden = 0.0 if known is None else known.structure
@@ -185,7 +191,7 @@ def slope(
             accepted = stage >= 2
         else:
             accepted = _accept(result, stage, scale, target, floor, guard, bool(line.finite().all()))
-        if accepted or brief or (result is not None and not full and _far_off(result, claimed, scale)):
+        if accepted or brief or (result is not None and not full and _far_off(result, claimed, scale, floor)):
             break
         if stage == 0 and result is not None and line.finite().all() and not full:
             added = line.far_from(_second_levels(result, scale, target), 1.5)
@@ -196,15 +202,109 @@ def slope(
                 pair = _columns((yield np.array([step, -step])))
                 guard = step, (pair[0] - pair[1]) / 2, np.abs((pair[0] + pair[1]) / 2 - line.f0)
         elif stage == 2 and result is not None:
-            # A kink at 0, or just next to it: look closer.
-            added = float(result.h[-1]) * np.array([1 / 4, 1 / 16, 1 / 64])
+            # A kink at 0, or just next to it: look closer. (At whole ratios a straight line lies on a lattice.)
+            added = float(result.h[-1]) * jittered(np.array([1 / 4, 1 / 16, 1 / 64]), jitter)
         else:
             added = line.far_from(jittered(full_levels(eps), jitter), 1.5)
         if len(added):
             yield from line.ask(added)
     if found is None or (line.finite().sum() < 4 and found.stage >= 2):
         return _one_sided(line, eps, floor, np.maximum(scale, ripple))
-    return _without_slope_at_jumps(found, floor, claimed)
+    found = _without_slope_at_jumps(found, floor, claimed)
+    if brief or repeats_differ or eps > 1e-12 or found.jumping.any():
+        return found
+    ladder = _Ladder(line, eps, np.maximum(scale, ripple), first, repeats_differ, continuous)
+    return (yield from _on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ladder:
+    """A line, and what its estimate rests on besides the noise floor: see `_solve`."""
+
+    line: _Line
+    eps: float
+    scale: Floats | np.float64
+    first: bool
+    repeats_differ: bool
+    continuous: bool
+
+    def scatter(self, jump: float, step: float) -> Floats:
+        """The noise of a value (1,) where f jumps: a jump, or what many of them, of many parts of f, add up to.
+
+        `step` met the first jump; some levels further out slower parts have met theirs.
+        """
+        finite = self.line.finite()
+        h, plus, minus, f0 = self.line.h[finite], self.line.plus[finite], self.line.minus[finite], self.line.f0
+        rounding = _rounding(f0, (plus, minus), self.eps, self.scale)
+        seen = noise(h, plus, minus, f0, np.maximum(jump, rounding), rounding[-1], eps=self.eps, continuous=True)
+        near = h <= max(step, min(64 * step, FARTHEST))
+        return np.max(seen.sigma[near], axis=0)
+
+    def solve(self, floor: Floats, stage: int) -> Slope | None:
+        line, eps = self.line, self.eps
+        return _solve(line, eps, floor, self.scale, self.first, stage, self.repeats_differ, self.continuous, None)
+
+
+def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
+    """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps."""
+    off = off_level(fine.h, fine.odd, fine.value, fine.bar, fine.noise, fine.level, size)
+    if not (off >= 0).any():
+        return fine
+    unknown = np.where(off >= 0, np.inf, fine.bar)
+    either = dataclasses.replace(fine, bar=unknown, central_bar=np.maximum(unknown, fine.central_bar))
+    if len(off) > 1:
+        # Of many outputs, one that cannot be told from a staircase gets a bar that holds both slopes.
+        rows = np.maximum(off, 0)
+        apart = np.abs(np.take_along_axis(fine.odd, rows[None], axis=0)[0] / fine.h[rows] - fine.value)
+        return dataclasses.replace(fine, bar=np.where(off >= 0, fine.bar + 2 * apart, fine.bar))
+    j = int(off[0])
+    near, far = float(fine.h[j + 1]), float(fine.h[j])
+    even = float(fine.even[j + 1, 0])
+    bent = even / near**2 if abs(even) > 8 * float(fine.noise[0]) else 0.0
+    bend = Bend(float(fine.f0[0]), float(fine.value[0]), bent, float(fine.noise[0]))
+    ahead = bend.beyond(near, fine.plus[j + 1]), bend.beyond(far, fine.plus[j])
+    behind = bend.beyond(-near, fine.minus[j + 1]), bend.beyond(-far, fine.minus[j])
+    if abs(ahead[1] - ahead[0]) >= abs(behind[1] - behind[0]):
+        step = yield from close_in(near, far, ahead, bend)
+    else:
+        step = yield from close_in(-near, -far, behind, bend)
+    if step.kind is StepKind.SMOOTH:
+        return fine
+    if step.kind is StepKind.UNRESOLVED:
+        return either
+    if fine.stage < 2:
+        levels = jittered(full_levels(ladder.eps), jitter)
+        added = ladder.line.far_from(levels[levels > far], 1.5)
+        if len(added):
+            yield from ladder.line.ask(added)
+    jump = Jump(abs(step.jump), abs(step.at))
+    lone, either = dataclasses.replace(fine, step=jump), dataclasses.replace(either, step=jump)
+    scatter = ladder.scatter(abs(step.jump), far)
+    coarse = ladder.solve(scatter, 2)
+    if coarse is not None and (coarse.central_bar > WIDE * size).any():
+        # Where jumps and truncation leave little in between, levels half as far apart tell more.
+        around = coarse.h[max(int(coarse.level[0]) - 1, 0) : int(coarse.level[0]) + 2]
+        yield from ladder.line.ask(np.sqrt(around[:-1] * around[1:]))
+        coarse = ladder.solve(scatter, 2)
+    if coarse is None or not math.isfinite(float(coarse.bar[0])):
+        return either
+    # Without the jump, is all as smooth as a lone one leaves it? Then the fine slope counts.
+    half = math.copysign(step.jump / 2, step.jump * step.at)
+    without = coarse.odd - np.where(coarse.h > abs(step.at), half, 0.0)[:, None]
+    level = np.array([np.count_nonzero(coarse.h > fine.h[fine.level[0]])])
+    another = int(off_level(coarse.h, without, fine.value, fine.bar, fine.noise, level, size)[0])
+    if another < 0:
+        return lone
+    if abs(float(coarse.value[0] - fine.value[0])) <= float(coarse.central_bar[0] + fine.bar[0]):
+        # The coarse steps cannot tell: is there a second jump beyond the first, or a slope of its own?
+        further = math.copysign(float(coarse.h[another]), step.at)
+        value = (coarse.plus if step.at > 0 else coarse.minus)[another]
+        second = yield from close_in(step.at, further, (step.jump, bend.beyond(further, value)), bend)
+        return lone if second.kind is StepKind.SMOOTH else either
+    if (np.abs(coarse.jump) <= coarse.jump_bar).all() and (np.abs(fine.jump) <= fine.jump_bar).all():
+        # No kink at 0 shows on the tread, whose finer steps would show a smaller one than the coarse steps can.
+        coarse = dataclasses.replace(coarse, bar=coarse.central_bar + fine.bar - fine.central_bar)
+    return dataclasses.replace(coarse, step=jump, tread=Tread(float(fine.value[0]), float(fine.bar[0])))
 
 
 def _looks_float32(values: Floats) -> bool:
@@ -234,9 +334,13 @@ def _solve(
     stage: int,
     repeats_differ: bool,
     continuous: bool,
-    hidden: float | Floats,
+    hidden: float | Floats | None,
 ) -> Slope | None:
-    """The estimate from all two-sided levels so far; None if there are fewer than two."""
+    """The estimate from all two-sided levels so far; None if there are fewer than two.
+
+    `hidden` is the steepness of a structure that an earlier direction has shown; None where the noise is known to be
+    that of jumps, so that what is gone at finer levels is no structure.
+    """
     finite = line.finite()
     if finite.sum() < 2:
         return None
@@ -247,7 +351,9 @@ def _solve(
     # Two samples are no noise estimate: until the ladder is long enough, ordinary rounding is taken to be 4 half-ulps.
     least = 4 * rounding if first and len(h) < 8 else rounding
     seen: Noise = noise(h, plus, minus, line.f0, np.maximum(floor, least), unit, eps=eps, continuous=continuous)
-    if len(h) < 8:
+    if hidden is None:
+        seen = dataclasses.replace(seen, structure=np.zeros_like(seen.structure))
+    elif len(h) < 8:
         # Too few levels to see structure again that an earlier direction has shown.
         seen = dataclasses.replace(seen, structure=np.maximum(seen.structure, hidden))
     odd, even = (plus - minus) / 2, (plus + minus) / 2 - line.f0
@@ -337,9 +443,12 @@ def _accept(
     return all_finite and int(np.count_nonzero(~good)) <= len(good) // UNCONTENT
 
 
-def _far_off(result: Slope, claimed: float | None, scale: float | Floats) -> bool:
-    """Whether a claimed slope (of a scalar phi) is excluded so clearly that a narrower bar would add nothing."""
-    if claimed is None:
+def _far_off(result: Slope, claimed: float | None, scale: float | Floats, floor: Floats) -> bool:
+    """Whether a claimed slope (of a scalar phi) is excluded so clearly that a narrower bar would add nothing.
+
+    What looks like noise may be a ripple, whose slope belongs to that of phi and needs finer steps.
+    """
+    if claimed is None or (result.noise > _ordinary(result, floor)).any():
         return False
     size = np.maximum(scale, np.abs(result.value))
     deviation = np.abs(result.value - claimed)

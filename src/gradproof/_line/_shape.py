@@ -12,14 +12,16 @@ import math
 from collections.abc import Generator
 
 import numpy as np
-from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
+
+from gradproof._line._slope import Jump
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Shape"]
 
-# Spacing of the first points, relative to the natural size of x: -4 .. 4 times this; the walk goes on from there.
-SPACINGS = (0.05, 0.01, 0.002)
+# Spacing of the first points, relative to the natural size of x: -4 .. 4 times this; the walk goes on from there. All
+# of them must fit into one piece of phi, and pieces of a solver may be as short as the finest of these.
+SPACINGS = (0.05, 0.01, 0.002, 4e-4, 8e-5, 1.6e-5)
 # Central difference of order 8 (Fornberg, Mathematics of Computation 51 (1988), table 1).
 ORDER8 = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 # Points that the first polynomial goes through, and those that foretell on the way: fewer
@@ -27,11 +29,20 @@ ORDER8 = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 FIRST, WINDOW, LEAST = 9, 13, 5
 # A jump of size d at distance t makes the slope within the piece uncertain by up to this many d / t.
 REACH = 30.0
+# Pieces that end in jumps of size J deviate in slope by J over their length. To meet the jump at less than a thousandth
+# of that length is no accident: it is one of f's own, and says nothing of the slope.
+LONE = 1e3
 # How far out a jump is looked for, in natural sizes of x: for deviations as small as those that a solver leaves, and
 # for others.
 FAR, NEAR = 2.5, 0.3
-# Steps grow by up to this factor; halvings that tell a jump from a kink; values at most.
-GROWTH, HALVINGS, BUDGET = 2.0, 12, 80
+# Steps grow by up to this factor; halvings that tell a jump from a kink; values at most, far out and near.
+GROWTH, HALVINGS, BUDGET, BUDGET_NEAR = 2.0, 20, 300, 60
+# A jump keeps its size within these factors while it is closed in on; at a pole the change grows instead.
+KEEPS, GROWS = 0.5, 4.0
+# A side on which steps are so small beside the way that is behind them leads to a pole or the like, and ends.
+CRAMPED = 2e-4
+# A walk that has come no further than this after so many values does not get through.
+PATIENCE, SLOW = 100, 0.02
 
 
 class ShapeKind(enum.Enum):
@@ -44,10 +55,11 @@ class ShapeKind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """The kind, and the slope of the polynomial through phi where it is smooth (nan elsewhere)."""
+    """The kind, the slope of the polynomial through phi where it is smooth (nan elsewhere), and what jumps."""
 
     kind: ShapeKind
     slope: float = math.nan
+    jump: Jump | None = None
 
 
 def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) -> Asking:
@@ -55,8 +67,9 @@ def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) 
 
     A polynomial through nine points around 0 gives a second, independent slope, and foretells the next values. From
     there a walk goes outwards on both sides, with steps that grow while phi is as foretold. Where it is not, the break
-    is closed in on: a polynomial that is merely too stiff gets better at once, a kink shrinks with the interval, and a
-    jump stays as large as it is.
+    is closed in on: a polynomial that is merely too stiff gets better at once, a kink shrinks with the interval, a pole
+    grows, and a jump stays as large as it is. Nothing else counts as a jump: no roughness, and no walk that does not
+    get through.
 
     Parameters
     ----------
@@ -68,7 +81,6 @@ def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) 
     -------
     Shape
     """
-    rough: list[float] = []
     for spacing in SPACINGS:
         t = spacing * np.arange(1.0, FIRST // 2 + 1)
         values = _scalars((yield np.concatenate([t, -t])))
@@ -83,23 +95,22 @@ def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) 
         allowed = _Allowed(deviation / REACH, noise)
         at = 5 * spacing
         value = float(_scalars((yield np.array([at])))[0])
-        miss = sides[0].miss(at, value, allowed)
-        if miss <= 1:
+        if sides[0].miss(at, value, allowed) <= 1:
             sides[0].take(at, value)
-            jumps = yield from _outwards(sides, FAR if far else NEAR, allowed)
-            return Shape(ShapeKind.JUMPS if jumps else ShapeKind.SMOOTH, slope)
-        rough.append(_roughness(sides[0], at, value))
-    # Rough all the way down: what dense kinks leave of a low polynomial shrinks like the interval, jumps stay.
-    jumps = far and len(rough) == len(SPACINGS) and rough[-1] > rough[-2] / 3
-    jumps = jumps and deviation <= REACH * rough[-1] / (FIRST // 2 * SPACINGS[-1])
-    return Shape(ShapeKind.JUMPS if jumps else ShapeKind.UNCLEAR)
+            found = yield from _outwards(sides, FAR if far else NEAR, allowed)
+            jump = None if found is None else Jump(abs(found.jump), abs(found.at))
+            if jump is None or not explains(jump, deviation):
+                return Shape(ShapeKind.SMOOTH, slope)
+            return Shape(ShapeKind.JUMPS, slope, jump)
+    return Shape(ShapeKind.UNCLEAR)
 
 
-def _roughness(side: _Side, at: float, value: float) -> float:
-    """What a polynomial of degree 4 leaves of the first points."""
-    t, values = np.append(side.t, at) / at, np.append(side.values, value) - side.values[FIRST // 2]
-    fitted = Polynomial.fit(t, values, 4)
-    return float(np.max(np.abs(values - np.asarray(fitted(t), dtype=np.float64))))
+def explains(jump: Jump, deviation: float, reach: float = REACH) -> bool:
+    """Whether pieces that are as long as a jump is far, or up to `LONE` times as long, make `deviation` of it.
+
+    A jump less than `reach` times too small for that may be one of many.
+    """
+    return deviation * jump.at / reach <= jump.size <= LONE * deviation * jump.at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,16 +153,26 @@ class _Side:
         self.t, self.values = np.append(self.t, at)[-WINDOW:], np.append(self.values, value)[-WINDOW:]
 
 
-def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[Floats, Floats, bool]:
-    """Walk outwards on both sides for a jump; a side ends at the limit, at a kink, or where phi does.
+@dataclasses.dataclass(frozen=True)
+class _Break:
+    """What a break turned out to be: a jump, else a kink or an edge (where the side ends), else mere stiffness."""
 
-    Structure that a far walk cannot get through counts as jumps, too: a solver's error may be as steep as that.
-    """
+    asked: int
+    jump: float = 0.0
+    at: float = 0.0
+    ends: bool = False
+
+
+def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[Floats, Floats, _Break | None]:
+    """Walk outwards on both sides to a jump; a side ends at the limit, at a kink, or where phi does."""
     asked = 0
-    while sides and asked < BUDGET:
+    while sides and asked < (BUDGET if limit > NEAR else BUDGET_NEAR):
         side = min(sides, key=lambda side: side.reach)
-        if side.reach >= limit:
-            return False
+        if side.reach >= limit or (asked >= PATIENCE and side.reach < SLOW):
+            return None
+        if side.spacing < CRAMPED * side.reach:
+            sides.remove(side)
+            continue
         at = side.sign * min(side.reach + side.spacing, limit)
         value = float(_scalars((yield np.array([at])))[0])
         asked += 1
@@ -165,19 +186,10 @@ def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[
             found = yield from _close_in(side, at, value, miss, allowed)
             asked += found.asked
             if found.jump:
-                return True
+                return found
             if found.ends:
                 sides.remove(side)
-    return bool(sides) and min(side.reach for side in sides) < NEAR < limit
-
-
-@dataclasses.dataclass(frozen=True)
-class _Break:
-    """What a break turned out to be: a jump, else a kink or an edge (where the side ends), else mere stiffness."""
-
-    asked: int
-    jump: bool = False
-    ends: bool = False
+    return None
 
 
 def _close_in(
@@ -201,7 +213,8 @@ def _close_in(
                 return _Break(halving + 1, ends=halving > 5)
         if halving == 2:
             early = miss
-    return _Break(HALVINGS, jump=math.isfinite(miss) and miss > early / 2, ends=True)
+    is_jump = math.isfinite(miss) and KEEPS * early < miss < GROWS * early
+    return _Break(HALVINGS, jump=value - float(side.values[-1]) if is_jump else 0.0, at=bad, ends=True)
 
 
 def _scalars(values: Floats) -> Floats:

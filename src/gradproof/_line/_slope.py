@@ -37,6 +37,25 @@ SHARP_NOISE, LEAST_THIRD = 10.0, 0.1
 # of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
 LEAST_CUBIC = 0.25
 
+# The same on a staircase: the ratios to choose from, and how far a coarse quotient may be off, relative to the slope.
+STAIR_RATIOS, VOUCHES = (4.0, 6.0, 10.0, 20.0), 5e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Tread:
+    """The slope of phi between two jumps, with its bar (scalar phi)."""
+
+    value: float
+    bar: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Jump:
+    """A jump of phi that was closed in on: its size, and its distance from 0 in steps."""
+
+    size: float
+    at: float
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Slope:
@@ -60,6 +79,8 @@ class Slope:
     trouble : "" or why there is no slope: "not finite", "domain".
     repeats_differ : whether phi(0) changed from one evaluation to the next.
     jumping : whether phi jumps at 0 itself, so that its slope is unknown; empty where no output does.
+    step : a jump that was closed in on because fine and coarse steps give two slopes (see `_stairs`), or None.
+    tread : the other slope where phi is a staircase: that of all steps finer than a tread; None where it is none.
     """
 
     value: Floats
@@ -83,6 +104,8 @@ class Slope:
     trouble: str = ""
     repeats_differ: bool = False
     jumping: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=bool))
+    step: Jump | None = None
+    tread: Tread | None = None
 
     @property
     def odd(self) -> Floats:
@@ -195,6 +218,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     hidden = float(np.max(first.structure, initial=0.0)) > 30 * float(first.bar[0])
     pair = None if first.stage == 0 or hidden else _good_pair(first, scale)
     between = levels_between(first, pair.bar) if pair is not None and first.stage == 1 else None
+    if first.tread is not None:
+        between = _levels_on_stairs(first, max(scale, abs(float(first.value[0]))))
     if first.stage == 0 and len(h) >= 3:
         used = [len(h) - 3, len(h) - 2]
     elif pair is not None:
@@ -338,6 +363,19 @@ def balanced_step(noise: float, third: float) -> float:
     """
     most = COARSEST / LOW_RATIO
     return min((PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3), most) if third > 0 else most
+
+
+def _levels_on_stairs(first: Slope, size: float) -> Floats:
+    """Two levels for the directions after one on which phi is a staircase: jumps ask for wide steps.
+
+    The coarse one is as wide as lets its quotient vouch for the slope.
+    """
+    noise, third = float(first.noise[0]), first.third()
+    widest = min(float(first.h[0]), math.sqrt(VOUCHES * size / third) if third > 0 else math.inf)
+    narrowest = float(first.h[-1])
+    steps = {ratio: _best_fine_step(noise, third, ratio, narrowest, widest / ratio) for ratio in STAIR_RATIOS}
+    ratio = min(steps, key=lambda ratio: steps[ratio].bar)
+    return steps[ratio].step * np.array([ratio, 1.0])
 
 
 @dataclasses.dataclass(frozen=True)

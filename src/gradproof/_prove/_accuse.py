@@ -20,6 +20,7 @@ from gradproof._prove._diagnose import (
     factor_words,
 )
 from gradproof._prove._directions import Direction
+from gradproof._prove._judge import REACH, on_tread
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
     Place,
@@ -40,6 +41,12 @@ from gradproof._report import Severity, Verdict
 
 Floats = NDArray[np.float64]
 
+# The largest share of a claim that f's own tolerance may be suspected of, and what is said then.
+SMALL = 0.05
+TOLERANCE = (
+    "If f solves, integrates or iterates to a tolerance, or draws random numbers by rejection, its own error may be "
+    "the reason: tighten that tolerance and run the check again. A deviation that shrinks with it is f's."
+)
 # Wrong entries of one leaf that get a finding of their own.
 SHOWN = 20
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
@@ -61,9 +68,27 @@ def accuse(
                 _accuse_all(ledger, tier, failing, factor)
                 return set(tier.group)
     suspects = yield from wrong_leaves(meter, tier, failing.direction, parts, rtol, most)
+    accused: set[int] = set()
     for suspect in suspects:
+        if len(tier.group) > 1 and not (yield from _stands_alone(meter, tier, suspect, rtol)):
+            continue
+        accused.add(suspect.leaf)
         yield from _accuse_leaf(meter, ledger, tier, suspect)
-    return {suspect.leaf for suspect in suspects}
+    return accused
+
+
+def _stands_alone(meter: Meter, tier: Tier, suspect: Suspect, rtol: float) -> Asking[bool]:
+    """Whether a leaf also fails on a ladder of its own, where f is a staircase along a direction through several.
+
+    What they have taught of noise and steps does not hold for a leaf that is rounded on its way while others are not.
+    """
+    if not meter.on_stairs:
+        return True
+    share = tier.share(suspect.leaf)
+    measured = yield from meter.slope(suspect.alone, share)
+    if not measured.finite or measured.deviation <= measured.bar + REACH * rtol * share:
+        return False
+    return measured.slope.tread is None or not on_tread(measured)
 
 
 def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) -> Asking[float | None]:
@@ -162,6 +187,8 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
     shown = sorted(largest, key=lambda entry: entry.index)
     named = (entry_index(leaf.shape, entry.index - leaf.start) for entry in shown)
     ledger.regions[index] = Region(place, entries_words(named, len(place.entries)), deviation)
+    whole = len(ledger.leaves) == 1 and len(place.entries) == leaf.size
+    is_small = whole and all(error(e) <= SMALL * abs(ledger.claim[e.index]) for e in shown)
     for entry in shown:
         inside = entry_index(leaf.shape, entry.index - leaf.start)
         claimed = float(ledger.claim[entry.index])
@@ -185,12 +212,18 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
             error_bar=entry.bar,
             quantity="entry",
             factor=named.factor if named else None,
-            advice=named.advice if named else f"Look at how the gradient of `{path}` is computed.",
+            advice=named.advice if named else unexplained(path, small=is_small),
         )
     count = len(place.entries)
     words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
     words = words if place.complete else f"at least {words}"
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
+
+
+def unexplained(path: str, *, small: bool) -> str:
+    """What to do about a leaf that no cause explains; `small` says that all of it is off by a few percent at most."""
+    advice = f"Look at how the gradient of `{path}` is computed."
+    return f"{advice} {TOLERANCE}" if small else advice
 
 
 def report_part(
@@ -216,6 +249,10 @@ def report_part(
     single = leaf.size == 1
     shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)
     step = float(meter.directions.vector(evidence.directions[0])[leaf.start]) if single else 1.0
+    # (Where others are right beside it, the error is no solver's.)
+    is_small = (
+        len(ledger.leaves) == 1 and words in ("", "everywhere") and abs(shown.value) <= SMALL * abs(shown.claimed)
+    )
     ledger.report(
         "GP101",
         Severity.ERROR,
@@ -227,7 +264,7 @@ def report_part(
         error_bar=shown.bar / abs(step),
         quantity="entry" if single else "slope",
         factor=cause.factor if cause else None,
-        advice=cause.advice if cause else f"Look at how the gradient of `{path}` is computed.",
+        advice=cause.advice if cause else unexplained(path, small=is_small),
     )
     if cause is None:
         return f"wrong {words}" if words == "everywhere" else words

@@ -13,7 +13,7 @@ from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._locate import Place, WrongEntry
-from gradproof._prove._measure import Asking, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Excuse, Meter, Residual, Tier
 from gradproof._report import Reason, Verdict
 
 # Entries that are asked about at once.
@@ -109,6 +109,8 @@ def judge_entry(
     if again.look is Look.IRREGULAR:
         # f itself is no smoother than this: the deviation counts as bar.
         meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / max(rms, 1e-300))
+        if again.jump is not None:
+            meter.excuses.append(Excuse(measured=measured, jump=again.jump))
         residual = dataclasses.replace(residual, bar=max(residual.bar, measured.deviation))
     elif again.look is Look.UNSURE:
         residual = dataclasses.replace(residual, bar=math.inf)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import Shape, ShapeKind, learn
+from gradproof._line import Jump, Shape, ShapeKind, explains, learn
 from gradproof._prove._certificate import error_bound
 from gradproof._prove._low_precision import narrow_widest, sharp_again, worth_many
-from gradproof._prove._measure import Asking, Measured, Meter, Tier, in_phase
+from gradproof._prove._measure import Asking, Excuse, Measured, Meter, Tier, in_phase
 from gradproof._report import Reason
 
 Floats = NDArray[np.float64]
@@ -38,8 +38,13 @@ HIDDEN = 1e4
 ROUNDED = 2.0
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
 OBVIOUS = 2e-3
-# A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
-SOLVER = 2e-4
+# A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out; and
+# this is the largest share that a jump beside the point may excuse.
+SOLVER, LARGEST = 2e-4, 0.05
+# As `gradproof._line._shape.REACH`, for a jump that must make a deviation by itself.
+BY_ITSELF = 3.0
+# A claim lies on a tread where it is off its slope by no more than so many bars, or this share of it.
+TREAD_BARS, ON_TREAD = 10.0, 1e-3
 
 
 class Kind(enum.Enum):
@@ -231,6 +236,8 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             if again.look is Look.IRREGULAR:
                 # f itself is no smoother than this: the deviation counts as bar, and less cannot be accused.
                 meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / size)
+                if again.jump is not None:
+                    meter.excuses.append(Excuse(measured=measured, jump=again.jump))
                 rtol = max(rtol, meter.regularity)
                 measured = dataclasses.replace(measured, bar=max(measured.bar, measured.deviation))
             else:
@@ -398,8 +405,11 @@ class Look(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class SecondLook:
+    """What it says, the measurement that counts, and the jump of f that excuses the deviation, if one does."""
+
     look: Look
     measured: Measured
+    jump: Jump | None = None
 
 
 @in_phase("confirming")
@@ -412,6 +422,11 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     """
     scale, deviation = measured.scale, measured.deviation
     two_sided = measured.slope.side == 0
+    if meter.on_stairs:
+        return (yield from _on_stairs(meter, measured, tolerance))
+    beside = measured.slope.step
+    if beside is not None and deviation <= LARGEST * scale and excuses(beside, measured):
+        return SecondLook(Look.IRREGULAR, measured, beside)
     if (yield from plain(meter, measured, OBVIOUS * scale)):
         return SecondLook(Look.EXCLUDED, measured)
     small = two_sided and measured.direction.floor == 0 and deviation <= OBVIOUS * scale
@@ -419,7 +434,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     if small:
         shape = yield from meter.shape(measured, far=deviation <= SOLVER * scale)
         if shape.kind is ShapeKind.JUMPS:
-            return SecondLook(Look.IRREGULAR, measured)
+            return SecondLook(Look.IRREGULAR, measured, shape.jump)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
             return SecondLook(Look.EXCLUDED, measured)
     if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None and not _staircase(sharp):
@@ -442,6 +457,43 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
     if small and deviation <= REACH * RTOL64_UNCLEAR * scale:
         return SecondLook(Look.IRREGULAR, again)
     return SecondLook(Look.EXCLUDED, again)
+
+
+def _on_stairs(meter: Meter, measured: Measured, tolerance: float) -> Asking[SecondLook]:
+    """Measure a deviation again where f is a staircase: WRONG needs both of its slopes to exclude the claim."""
+    again = yield from meter.slope(measured.direction, measured.scale, full=True)
+    if not again.finite or again.slope.side != 0:
+        return SecondLook(Look.UNSURE, again)
+    if again.deviation <= again.bar + tolerance:
+        return SecondLook(Look.AGREES, again)
+    tread, jump = again.slope.tread, again.slope.step
+    if tread is not None and jump is not None and on_tread(again):
+        meter.excuses.append(Excuse(measured=again, jump=jump, tread=tread, on_tread=True))
+        return SecondLook(Look.UNSURE, again)
+    if _staircase(again):
+        return SecondLook(Look.UNSURE, again)
+    return SecondLook(Look.EXCLUDED, again)
+
+
+def on_tread(measured: Measured) -> bool:
+    """Whether a claim agrees with the slope between jumps."""
+    tread = measured.slope.tread
+    if tread is None:
+        return False
+    return abs(measured.claimed - tread.value) <= max(TREAD_BARS * tread.bar, ON_TREAD * abs(tread.value))
+
+
+def excuses(jump: Jump, measured: Measured) -> bool:
+    """Whether a jump may be one of those that make a sawtooth of f, whose slope across them the claim is.
+
+    Where the steps that were seen reach across it, some of them must follow the claim. A large deviation takes a jump
+    that makes it by itself.
+    """
+    slope, large = measured.slope, measured.deviation > OBVIOUS * measured.scale
+    coarse = slope.h > jump.at
+    off = np.abs(slope.odd[coarse, 0] / slope.h[coarse] - measured.claimed)
+    follows = not coarse.any() or bool((off < 0.5 * measured.deviation).any())
+    return follows and (explains(jump, measured.deviation, BY_ITSELF) if large else explains(jump, measured.deviation))
 
 
 def plain(meter: Meter, measured: Measured, least: float) -> Asking[bool]:

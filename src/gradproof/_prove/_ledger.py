@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
+from typing import overload
 
 from gradproof._problem import Problem
 from gradproof._prove._directions import Directions
@@ -93,9 +95,33 @@ class Ledger:
             )
         )
 
+    def mark(self) -> Mark:
+        """Where the ledger stands."""
+        return Mark(len(self.findings), dict(self.results), dict(self.regions))
+
+    def rewind(self, mark: Mark) -> None:
+        """Take back what was recorded since."""
+        del self.findings[mark.findings :]
+        self.results, self.regions = dict(mark.results), dict(mark.regions)
+
+    @overload
+    def natural(self, number: float) -> float: ...
+
+    @overload
+    def natural(self, number: float | None) -> float | None: ...
+
     def natural(self, number: float | None) -> float | None:
         """A measured number in the user's units."""
         return None if number is None else number / self.unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """Where a ledger stood: how many findings it had, and what else it held."""
+
+    findings: int
+    results: dict[int, LeafResult]
+    regions: dict[int, Region]
 
 
 def wide_note(bound: float) -> str:

@@ -11,7 +11,19 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._line import LOW_RATIO, Known, Shape, Slope, coarse_levels, pair, shape_near, sharp_levels, slope
+from gradproof._line import (
+    LOW_RATIO,
+    Jump,
+    Known,
+    Shape,
+    Slope,
+    Tread,
+    coarse_levels,
+    pair,
+    shape_near,
+    sharp_levels,
+    slope,
+)
 from gradproof._prove._directions import Direction, Directions, Part
 
 Floats = NDArray[np.float64]
@@ -124,6 +136,21 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Excuse:
+    """A jump of f that was closed in on, and what it is an excuse for.
+
+    tread : the slope between jumps, where fine steps and coarse ones give two; None where the jump alone excuses a
+        deviation.
+    on_tread : whether the claim agrees with that slope only.
+    """
+
+    measured: Measured
+    jump: Jump
+    tread: Tread | None = None
+    on_tread: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tier:
     """Leaves of similar claims, moved together so that each contributes the same share to the slope.
 
@@ -208,6 +235,9 @@ class Meter:
         self.known: Known | None = None
         # Smallest relative error worth an accusation, as far as f's own jumps allow.
         self.regularity = 0.0
+        # Jumps of f that excuse something, and whether f is a staircase along some direction.
+        self.excuses: list[Excuse] = []
+        self.on_stairs = False
         # Whether f gave different values at the same point.
         self.random = False
         # Whether any step has changed f by a single bit.
@@ -320,6 +350,10 @@ class Meter:
             scale=scale,
             rounding=self.rounding * scale,
         )
+        if found.tread is not None and found.step is not None:
+            if not self.on_stairs:
+                self.excuses.append(Excuse(measured=measured, jump=found.step, tread=found.tread))
+            self.on_stairs = True
         if len(self.slopes) < KEPT or (len(self.slopes) < 2 * KEPT and measured.deviation > measured.bar):
             self.slopes.append(measured)
         return measured

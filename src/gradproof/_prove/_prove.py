@@ -17,8 +17,9 @@ from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
 from gradproof._prove._flat import CANCELLED, Still, certify_flat, flat_tier, settle_still, stands_still
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, why_wide
+from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone, tolerance_at
-from gradproof._prove._ledger import Ledger, wide_note
+from gradproof._prove._ledger import Ledger, Mark, wide_note
 from gradproof._prove._low_entries import try_entries
 from gradproof._prove._maps import Region
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
@@ -170,6 +171,7 @@ class _Proof:
             yield from self._certify_flat(flat, only=not (self.ledger.results or self.still))
         settle_still(self.meter, self.ledger, self.still)
         self._note_randomness()
+        note_jumps(self.ledger, self.meter)
         self.collector.take(self.meter, self.output)
         results = self.ledger.results
         verdict = worst(result.verdict for result in results.values())
@@ -267,7 +269,10 @@ class _Proof:
                 self.meter.balances = False
                 continue
             most = SPARING_ACCUSED if self.limits.sparing else None
+            before = self.ledger.mark()
             wrong: set[int] = yield from self._accuse(tier, failing, most)
+            if (yield from self._excused(before, left, failing)):
+                return
             if not wrong:
                 yield from self._wrong_somewhere(tier, failing)
                 return
@@ -310,6 +315,16 @@ class _Proof:
         if not wrong and len(tier.group) > 1:
             wrong = yield from self._accuse_again(tier, failing, most)
         return wrong
+
+    def _excused(self, before: Mark, group: Sequence[int], failing: Measured) -> Asking[bool]:
+        """Take an accusation back that is dense and unexplained, if jumps of f nearby explain it."""
+        excused = False
+        if is_dense(self.ledger.findings[before.findings :]):
+            excused = yield from jumps_nearby(self.meter, failing)
+        if excused:
+            self.ledger.rewind(before)
+            self.ledger.undecided(group, Reason.NO_CONVERGENCE)
+        return excused
 
     def _accuse_again(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
         """Look for the wrong leaves along a direction that they deviate in more clearly, if one in three does."""
@@ -385,6 +400,10 @@ class _Proof:
             for index in tier.group:
                 yield from self._certify((index,), last=True)
             if any(finding.severity is Severity.ERROR for finding in self.ledger.findings[before:]):
+                return
+            if self.meter.on_stairs:
+                # What each part of f is rounded to may add up to that.
+                self.ledger.undecided(tier.group, Reason.UNSTABLE)
                 return
         elif len(tier.group) == 1:
             self.ledger.undecided(tier.group, Reason.UNSTABLE)

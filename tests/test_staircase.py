@@ -1,0 +1,210 @@
+"""Where a part of f is rounded, fine steps and coarse ones give two slopes: the right one counts, on both sides."""
+
+import math
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import Verdict
+from gradproof._line import slope
+from gradproof._line._stairs import Bend, StepKind, close_in
+
+
+def measure(phi, seed=0, **options):
+    """The slope of phi at 0, and how many values it took."""
+    asking, count = slope(np.random.default_rng(seed), **options), 0
+    try:
+        steps = next(asking)
+        while True:
+            count += len(steps)
+            steps = asking.send(np.array([phi(float(t)) for t in steps]))
+    except StopIteration as stop:
+        return stop.value, count
+
+
+def cast(values):
+    return np.asarray(values).astype(np.float32).astype(np.float64)
+
+
+def sum_of_paths(x):
+    return x * x + float(np.float32(np.sin(x)))
+
+
+def product_of_paths(x):
+    return x * float(np.float32(np.sin(x)))
+
+
+def table(x):
+    return float(np.round(math.sin(x), 6)) * math.exp(x)
+
+
+def cancelling(x):
+    return x * ((1e8 + math.sin(x)) - 1e8)
+
+
+# f, the point, its slope there, and the slope between two jumps.
+STAIRS = {
+    "a sum": (sum_of_paths, 0.7, 1.4 + math.cos(0.7), 1.4),
+    "a product": (product_of_paths, 0.7, math.sin(0.7) + 0.7 * math.cos(0.7), math.sin(0.7)),
+    "a table": (table, 0.7, math.exp(0.7) * (math.cos(0.7) + math.sin(0.7)), math.exp(0.7) * math.sin(0.7)),
+    "digits that cancel": (cancelling, 0.7, math.sin(0.7) + 0.7 * math.cos(0.7), math.sin(0.7)),
+    "1 - tanh": (
+        lambda x: x * (1 - math.tanh(x)),
+        14.0,
+        1 - math.tanh(14.0) - 14 / math.cosh(14.0) ** 2,
+        1 - math.tanh(14.0),
+    ),
+}
+# The same two plateaus, and the fine slope counts.
+LOOK_ALIKES = {
+    "a ripple": (lambda x: x + 1e-6 * math.sin(1e6 * x), 0.3, 1 + math.cos(3e5)),
+    "a steep tanh": (lambda x: x * x + 1e-7 * math.tanh((x - 0.3) / 1e-7), 0.3 + 3e-8, 0.6 + 1 / math.cosh(0.3) ** 2),
+    "a kink nearby": (lambda x: abs(x - 0.7 - 1e-9) + x * x, 0.7, 0.4),
+    "a true branch": (lambda x: x + (x > 0.7001), 0.7, 1.0),
+    "a branch with a slope of its own": (lambda x: x * math.tanh(1e9 * (x - 0.7001)), 0.7, -1.0),
+    "a floor": (lambda x: x * math.floor(10 * x), 0.75, 7.0),
+}
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_slope_across_the_jumps_counts(name):
+    """The bar holds the slope across the jumps, and the slope between them is told beside it."""
+    f, x, true, between = STAIRS[name]
+    for seed in range(10):
+        found, count = measure(lambda t: f(x + x * t), seed, scale=abs(true) * x)
+        assert abs(found.value[0] - true * x) <= found.bar[0] < 1e-2 * abs(true) * x
+        assert found.tread is not None
+        assert math.isclose(found.tread.value, between * x, rel_tol=1e-3)
+        assert count <= 60
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_fine_slope_counts_where_nothing_jumps_but_once(name):
+    """Ripples and kinks close by, and lone jumps, change nothing."""
+    f, x, true = LOOK_ALIKES[name]
+    for seed in range(10):
+        found, _ = measure(lambda t: f(x + x * t), seed, scale=abs(true) * x)
+        assert abs(found.value[0] - true * x) <= found.bar[0] < 1e-3 * abs(true) * x
+        assert found.tread is None
+
+
+@pytest.mark.parametrize("f", [math.sin, math.exp, lambda x: 1 / (1 + x * x)])
+def test_smooth_functions_are_not_closed_in_on(f):
+    """A smooth function takes no value more than before: ten."""
+    for seed in range(10):
+        assert measure(lambda t: f(0.7 + 0.7 * t), seed)[1] == 10
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_right_claim_is_correct(name):
+    f, x, true, _ = STAIRS[name]
+    reports = [gradproof.check(f, x, grad=lambda x: true, rng=seed) for seed in range(5)]
+    assert sum(report.verdict is Verdict.CORRECT for report in reports) >= 4
+    assert all(report.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE) for report in reports)
+    assert all("GP313" in [finding.id for finding in report.findings] for report in reports)
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_claim_of_the_tread_is_inconclusive_with_both_slopes(name):
+    """Rounding or a true staircase: f cannot say, and the slope between jumps is never certified."""
+    f, x, true, between = STAIRS[name]
+    report = gradproof.check(f, x, grad=lambda x: between, rng=3)  # wrong on purpose
+    assert report.verdict is Verdict.INCONCLUSIVE
+    (finding,) = [one for one in report.findings if one.id == "GP313"]
+    assert str(finding.severity) == "doubt"
+    # (Along a direction of natural size, which may point either way.)
+    assert math.isclose(abs(finding.reference), abs(true * x), rel_tol=0.02)
+    assert "The claim agrees with the former only" in finding.kind
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_one_percent_off_is_wrong(name):
+    f, x, true, _ = STAIRS[name]
+    report = gradproof.check(f, x, grad=lambda x: 1.03 * true, rng=3)  # wrong on purpose
+    assert report.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_leaf_that_is_cast_beside_one_that_is_not(factor):
+    """Each leaf is looked at by itself before it is accused."""
+    point = {"a": np.array([0.4, 1.2]), "b": np.array([0.7, -0.3, 1.1])}
+
+    def f(p):
+        return float((cast(p["a"]) ** 2).sum() + np.sin(p["b"]).sum())
+
+    def gradient(p):
+        return {"a": 2 * p["a"], "b": factor * np.cos(p["b"])}  # b wrong on purpose where factor is not 1
+
+    report = gradproof.check(f, point, grad=gradient, rng=1)
+    verdicts = {leaf.path: leaf.verdict for leaf in report.leaves}
+    assert set(verdicts.values()) == ({Verdict.CORRECT} if factor == 1 else {Verdict.CORRECT, Verdict.WRONG})
+    assert factor == 1 or verdicts["p['b']"] is Verdict.WRONG
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_outputs_in_float32_beside_float64(factor):
+    """A Jacobian of two outputs, one of which has a path through float32."""
+    report = gradproof.check(
+        lambda x: np.array([x[0] * float(np.float32(np.sin(x[1]))), x[0] ** 2 + x[1]]),
+        np.array([0.7, 0.4]),
+        jac=lambda x: factor * np.array([[np.sin(x[1]), x[0] * np.cos(x[1])], [2 * x[0], 1.0]]),  # wrong on purpose
+        rng=2,
+    )
+    assert report.verdict is (Verdict.CORRECT if factor == 1 else Verdict.WRONG)
+
+
+@pytest.mark.slow
+def test_right_vjp_of_many_outputs_is_not_wrong():
+    def f(x):
+        e = np.exp(x - x.max())
+        return cast(e / e.sum()) * x
+
+    def vjp(u, x):
+        s = np.exp(x - x.max()) / np.exp(x - x.max()).sum()
+        return u * s + s * (u * x - s @ (u * x))
+
+    x = np.random.default_rng(1).normal(size=6)
+    assert gradproof.check(f, x, vjp=vjp, rng=0).verdict is not Verdict.WRONG
+
+
+def closed(f, near, far, noise=1e-16):
+    """What closing in says of f between two steps, and how many values it took."""
+    bend = Bend(f(0.0), 0.0, 0.0, noise)
+    asking = close_in(near, far, (bend.beyond(near, f(near)), bend.beyond(far, f(far))), bend)
+    count = 0
+    try:
+        steps = next(asking)
+        while True:
+            count += 1
+            steps = asking.send(np.array([f(float(steps[0]))]))
+    except StopIteration as stop:
+        return stop.value, count
+
+
+def test_closing_in_tells_a_jump_from_a_kink_a_ripple_and_a_pole():
+    jump, count = closed(lambda t: 1e-6 * (t > 3e-4), 1e-4, 1e-3)
+    assert jump.kind is StepKind.JUMP
+    assert math.isclose(jump.jump, 1e-6)
+    assert abs(jump.at - 3e-4) < 1e-5
+    assert count <= 9
+    assert closed(lambda t: max(t - 3e-4, 0.0), 1e-4, 1e-3)[0].kind is StepKind.SMOOTH
+    assert closed(lambda t: 1e-6 * math.sin(1e4 * t), 1e-4, 1e-3)[0].kind is StepKind.SMOOTH
+    assert closed(lambda t: 1e-9 / (t - 3.1e-4), 1e-4, 1e-3)[0].kind is StepKind.UNRESOLVED
+
+
+def test_copy_that_casts_down_is_not_called_a_float64_copy():
+    """A softmax in float32 stays in float32 when the model is doubled; a plain one does not."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    a, v = torch.randn(4, 5), torch.randn(5, 3)
+
+    def narrow(a, v):
+        return (torch.softmax(a, -1, dtype=torch.float32).to(v.dtype) @ v).square().sum()
+
+    def plain(a, v):
+        return (torch.softmax(a, -1) @ v).square().sum()
+
+    notes = [gradproof.check(f, (a, v), modes=("rev",), rng=0).modes[0].note for f in (narrow, plain)]
+    assert "casts down inside" in notes[0]
+    assert notes[1] == "against differences of a float64 copy of f"
