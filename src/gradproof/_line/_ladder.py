@@ -17,6 +17,7 @@ from gradproof._line._stairs import Bend, StepKind, close_in, off_level
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
+_AskingBool = Generator[Floats, Floats, bool]
 
 EPS64 = 2.0**-52
 EPS32 = 2.0**-23
@@ -28,6 +29,9 @@ ROUNDING = 16.0
 PLAUSIBLE, PLAUSIBLE_LOW = 3e-4, 3e-2
 # Steps up to which values are taken for scattered by jumps: beyond, they may be bent as well.
 FARTHEST = 0.01
+# Where beyond a jump phi is looked at, in treads (at no even distances, which a staircase could hide behind), and how
+# smooth it has to be there, in jumps: small jumps of other parts of f show, too.
+BEYOND, SMOOTH = np.array([0.0, 0.37, 1.13, 2.41, 3.29, 4.83]), 1e-3
 # A bar of coarse steps, relative to the slope, from which more of them are worth their cost.
 WIDE = 3e-3
 # One output of so many may be left with the bar it has.
@@ -245,6 +249,20 @@ class _Ladder:
         return _solve(line, eps, floor, self.scale, self.first, stage, self.repeats_differ, self.continuous, None)
 
 
+def _is_smooth_beyond(at: float, width: float, jump: float, jitter: np.random.Generator) -> _AskingBool:
+    """Whether phi goes on smoothly beyond a jump, where a staircase with treads of this width would jump again.
+
+    A parabola through six values, over some treads, leaves a small part of the jump: those of a staircase are scattered
+    by all of it, and those of several at once by the jumps of each.
+    """
+    t = math.copysign(1.0, at) * (1.1 * abs(at) + width * BEYOND * jitter.uniform(0.9, 1.1, len(BEYOND)))
+    values = _columns((yield t))[:, 0]
+    if not np.isfinite(values).all():
+        return False
+    fitted = np.polynomial.Polynomial.fit(t, values - values[0], 2)
+    return bool(np.max(np.abs(values - values[0] - np.asarray(fitted(t)))) <= SMOOTH * jump)
+
+
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
     """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps."""
     off = off_level(fine.h, fine.odd, fine.value, fine.bar, fine.noise, fine.level, size)
@@ -301,6 +319,11 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
         value = (coarse.plus if step.at > 0 else coarse.minus)[another]
         second = yield from close_in(step.at, further, (step.jump, bend.beyond(further, value)), bend)
         return lone if second.kind is StepKind.SMOOTH else either
+    # (As wide as this jump asks for, or as the way to it was: jumps of other parts of f may be larger, and rarer.)
+    width = max(abs(step.jump) / max(abs(float(coarse.value[0] - fine.value[0])), 1e-300), abs(step.at))
+    if (yield from _is_smooth_beyond(step.at, width, abs(step.jump), jitter)):
+        # A zone around 0, and another piece of f beyond: where that begins, no slope goes across.
+        return lone
     if (np.abs(coarse.jump) <= coarse.jump_bar).all() and (np.abs(fine.jump) <= fine.jump_bar).all():
         # No kink at 0 shows on the tread, whose finer steps would show a smaller one than the coarse steps can.
         coarse = dataclasses.replace(coarse, bar=coarse.central_bar + fine.bar - fine.central_bar)
