@@ -666,6 +666,41 @@ def a_zone_around_the_point(is_odd):
     return check(cut_off, point, grad=lambda x: np.r_[1, 1, np.cos(x[2])])
 
 
+def rounded_root(a, tolerance):
+    """The solution of z = cos(a z), iterated until it moves less than `tolerance`."""
+    z = np.ones_like(a)
+    while True:
+        new = np.cos(a * z)
+        if np.max(np.abs(new - z)) <= tolerance:
+            return new
+        z = new
+
+
+@example("GP312", "")
+def a_jump_that_excuses(is_odd):
+    """A solver that stops early, or hardly so."""
+
+    def implicit(a):
+        z = rounded_root(a, 1e-14)
+        return -np.sin(a * z) * z / (1 + a * np.sin(a * z))
+
+    return check(lambda a: np.sum(rounded_root(a, 1e-6 if is_odd else 1e-14)), X[:2], grad=implicit)
+
+
+@example("GP313", "")
+def a_part_that_is_rounded(is_odd):
+    """To float32, or not."""
+    kept = np.float32 if is_odd else np.float64
+    return check(lambda x: x * x + float(kept(np.sin(x))), 0.7, grad=lambda x: 2 * x + np.cos(x))
+
+
+@example("GP314", "")
+def values_of_float32(is_odd):
+    """As float64 numbers."""
+    kept = np.float32 if is_odd else np.float64
+    return check(lambda x: float(kept(np.sum(np.sin(x)))), X, grad=np.cos)
+
+
 # ----------------------------------------------------------------------------------------------------------- the tests
 
 VERDICTS = {Severity.ERROR: Verdict.WRONG, Severity.DOUBT: Verdict.INCONCLUSIVE, Severity.NOTE: Verdict.CORRECT}
