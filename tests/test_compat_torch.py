@@ -597,8 +597,10 @@ OPERATORS = (
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_operators_of_torch_pass_as_they_do_in_torch(name):
+def test_operators_of_torch_pass_as_they_do_in_torch(name, monkeypatch):
     """The smallest sample inputs of torch's own tests."""
+    # Once imported, torch's tests forbid to set flags such as `torch.backends.cudnn.benchmark`; ours set them.
+    monkeypatch.setattr(torch.backends, "disable_global_flags", lambda: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torch.testing._internal.common_methods_invocations import op_db

@@ -105,17 +105,18 @@ def hessian(off, at=(0, 2)):
     return matrix
 
 
-def allowed(matrix, size, least, at):
+def allowed(matrix, size, least, at, eps):
     scaled = matrix * size[:, None] * size[None, :]
     norms = np.sqrt(np.linalg.norm(scaled, axis=0) * np.linalg.norm(scaled, axis=1))
-    return least * np.sqrt(norms[at[0]] * norms[at[1]]) / (size[at[0]] * size[at[1]])
+    beside = max(least * np.sqrt(norms[at[0]] * norms[at[1]]), 4096 * eps * np.abs(scaled).max())
+    return beside / (size[at[0]] * size[at[1]])
 
 
 @pytest.mark.parametrize(("eps", "least"), [(EPS, 1e-6), (1e-7, 1e-3)])
 @pytest.mark.parametrize("at", [(0, 2), (2, 0), (1, 2)])
 def test_symmetry_is_asked_beside_the_row_and_the_column(eps, least, at):
-    """1e-6 of their norms in natural units, or 10,000 roundings."""
-    limit = allowed(hessian(0.0), SIZE, least, at)
+    """1e-6 of their norms in natural units, or 10,000 roundings; and at least 4,096 roundings of the largest entry."""
+    limit = allowed(hessian(0.0), SIZE, least, at, eps)
     assert products.check_symmetric("hess", hessian(0.95 * limit, at), SIZE, eps, name) is None
     found = products.check_symmetric("hess", hessian(1.05 * limit, at), SIZE, eps, name)
     assert (found.id, found.severity, found.path) == ("GP207", Severity.ERROR, "hess")

@@ -168,33 +168,56 @@ def test_a_lucky_look_is_not_enough():
         assert report.verdict is not Verdict.WRONG
 
 
+def one_entry_off(x):
+    wrong = hess(x)
+    wrong[0, 0] *= 1.1  # wrong on purpose
+    return wrong
+
+
+def test_where_f_ends_nearby_finer_steps_tell():
+    """A bound is wider the closer the end, and a mistake is still seen."""
+    for end, bound in ((1e-2, 1e-4), (1e-3, 1e-3)):
+        report = gradproof.check(ending(end), point(6), hess=hess, rng=1)
+        assert report.verdict is Verdict.CORRECT
+        assert report.leaves[0].bound < bound
+        assert gradproof.check(ending(end), point(6), hess=one_entry_off, rng=1).verdict is Verdict.WRONG
+
+
+def ending(end):
+    return lambda x: f(x) if np.all(x < point(6) + end) else np.nan
+
+
 def test_where_f_ends_nearby_it_is_said():
     """A step beyond the end of f is no evidence, and the reason is the domain."""
-
-    def ending(x):
-        return f(x) if np.all(x < point(6) + 1e-3) else np.nan
-
-    report = gradproof.check(ending, point(6), hess=hess, rng=1)
+    report = gradproof.check(ending(1e-5), point(6), hess=hess, rng=1)
 
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.reason is Reason.DOMAIN
     # A reference that knows more of f has no values of f to agree or disagree with.
-    report = gradproof.check(ending, point(6), hess=hess, reference=f, rng=1)
+    report = gradproof.check(ending(1e-5), point(6), hess=hess, reference=f, rng=1)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.reason is Reason.DOMAIN
 
 
-@pytest.mark.parametrize("end", [1e-2, 7e-4])
-def test_few_values_from_one_side_are_no_evidence(end):
+def within(end):
+    return lambda x: f(x) if np.all(x < end) else np.nan
+
+
+def test_few_values_from_one_side_are_no_evidence():
     """At the edge of a domain within which f is known close to the point only."""
-
-    def known_nearby(x):
-        return f(x) if np.all(x < end) else np.nan
-
-    zeros = np.zeros(3)
-    report = gradproof.check(known_nearby, zeros, hess=hess, domain=(0.0, None), rng=1)
+    report = gradproof.check(within(1e-5), np.zeros(3), hess=hess, domain=(0.0, None), rng=1)
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert gradproof.check(f, zeros, hess=hess, domain=(0.0, None), rng=1).verdict is Verdict.CORRECT
+    assert report.reason is Reason.DOMAIN
+
+
+@pytest.mark.parametrize(("end", "bound"), [(1e-2, 1e-4), (7e-4, 1e-3), (np.inf, 5e-3)])
+def test_values_from_one_side_are_evidence(end, bound):
+    """At the edge of a domain; a mistake is seen as well as elsewhere."""
+    report = gradproof.check(within(end), np.zeros(3), hess=hess, domain=(0.0, None), rng=1)
+    assert report.verdict is Verdict.CORRECT
+    assert report.leaves[0].bound < bound
+    report = gradproof.check(within(end), np.zeros(3), hess=one_entry_off, domain=(0.0, None), rng=1)
+    assert report.verdict is Verdict.WRONG
 
 
 def test_a_claim_of_zero_is_held_against_how_f_moves():

@@ -122,7 +122,7 @@ class _Search:
         share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
         if not abs(near) > share * size + noise:
             return True
-        # At a stationary point the slopes are due to curvature: its part grows with the step, a kink's stays.
+        # At a stationary point slopes are due to curvature, whose part grows with the step; that of a kink stays.
         far, _ = self._sum_of_slopes(ways, FURTHER * step)
         return abs((FURTHER * near - far) / (FURTHER - 1)) <= share * size + 2 * noise
 

@@ -225,7 +225,7 @@ class LinearProof:
         cotangents = Cotangents(self.primal.outputs.leaves, self.primal_values(), rows, self.options.seed)
         wrong: set[int] = set()
         if self.m <= ALONE:
-            plan = [(i, np.eye(self.m)[i]) for i in range(self.m) if not self._vanishes(rows, i)]
+            plan = [(i, np.eye(self.m)[i]) for i in range(self.m) if not self._vanishes(i)]
             confidence = 1 - (1 - self.options.confidence) / self.m
             for group, u in plan:
                 self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
@@ -244,13 +244,14 @@ class LinearProof:
             samples = Samples(self.samples.at_point)
             before = len(self.shots), len(self.findings)
             self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
-            is_nothing = bool(vanished(rows)[i]) and not wrong
+            is_nothing = bool(vanished(self._own_rows())[i]) and not wrong
             if is_nothing and self.shots[-1].outcome.reason is Reason.DEGENERATE:
                 # It stands still, and what is claimed of it is the rounding of 0.
                 del self.shots[before[0] :], self.findings[before[1] :]
 
-    def _vanishes(self, rows: Vector, i: int) -> bool:
+    def _vanishes(self, i: int) -> bool:
         """Whether an output is numerically zero beside the others, as claimed: there is nothing to prove."""
+        rows = self._own_rows()
         if self.probe.eps > 1e-12 or not vanished(rows)[i] or not rows.any():
             return False
         floor = row_floor(rows)
@@ -281,11 +282,15 @@ class LinearProof:
             if looks and self._tight(g, unit):
                 return
 
-    def rows(self) -> Vector:
+    def _own_rows(self) -> Vector:
         """Norm of each row of f' in natural sizes: as claimed, or as measured."""
         matrix = self.claimed.matrix
-        rows = self.probe.rows() if matrix is None else np.linalg.norm(matrix * self.size, axis=1)
-        return unsaturated(steadied(rows, max(self.probe.eps, self.options.claim_eps)), self.primal_values())
+        return self.probe.rows() if matrix is None else np.linalg.norm(matrix * self.size, axis=1)
+
+    def rows(self) -> Vector:
+        """What deviations of each row are relative to: its norm, or more where rounding hides a row that small."""
+        eps = max(self.probe.eps, self.options.claim_eps)
+        return unsaturated(steadied(self._own_rows(), eps), self.primal_values())
 
     def _lost(self, u: Vector) -> float:
         """What the claim's own precision may do to the slope of <u, f>."""

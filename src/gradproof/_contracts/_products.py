@@ -110,11 +110,12 @@ def check_symmetric(
     """
     scaled = matrix * size[:, None] * size[None, :]
     norms = np.sqrt(np.linalg.norm(scaled, axis=0) * np.linalg.norm(scaled, axis=1))
-    off = np.abs(scaled - scaled.T) - max(1e-6, ROUNDING * eps) * np.sqrt(np.outer(norms, norms))
-    np.fill_diagonal(off, -1.0)
-    if not off.size or float(off.max()) <= 0:
+    apart = np.abs(scaled - scaled.T)
+    least = max(1e-6, ROUNDING * eps) * np.sqrt(np.outer(norms, norms))
+    if not np.any(apart > least):
         return None
-    off -= max(floor(), vanishing(eps, scaled))
+    # (Both are rounding, of the row and the column and of the whole: what is beyond the larger is evidence.)
+    off = apart - np.maximum(least, max(floor(), vanishing(eps, scaled)))
     if float(off.max()) <= 0:
         return None
     i, j = sorted(int(k) for k in np.unravel_index(np.argmax(off), off.shape))
