@@ -40,10 +40,11 @@ ROUNDED = 2.0
 OBVIOUS = 2e-3
 # A difference of the one-sided slopes from this share of a deviation on makes a kink of it.
 BENT = 0.2
-# Further directions where one of low precision excludes the claim but not a kink. Two kinks of one size that bend f both
-# ways hide in 6 % of directions: the jump is below 0.2 of the deviation where |a| and |b| are within a tenth of their
-# mean and of opposite signs.
-MOST_BENT = 2
+# A clear one from this share on says that more of it may have cancelled: of two kinks of one size that bend f both ways,
+# jump / deviation is below r in r / pi of the directions that have the larger part of them cancel.
+HINT = 0.05
+# Further directions where one of low precision excludes the claim but not a kink.
+MOST_BENT = 1
 # A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out.
 SOLVER = 2e-4
 
@@ -387,10 +388,11 @@ def _bends(measured: Measured) -> bool:
 
 
 def _may_be_bent(measured: Measured) -> bool:
-    """Whether coarse steps, as those of low precision are, leave room for a kink that would explain a deviation."""
+    """Whether coarse steps, as those of low precision are, show a kink, or leave room for one that is not small."""
     slope = measured.slope
-    most = abs(float(slope.jump[0])) + float(slope.jump_bar[0])
-    return slope.eps > 1e-12 and slope.side == 0 and most > BENT * measured.deviation
+    jump, bar = abs(float(slope.jump[0])), float(slope.jump_bar[0])
+    room = jump + bar > BENT * measured.deviation or (_bends(measured) and jump > HINT * measured.deviation)
+    return slope.eps > 1e-12 and slope.side == 0 and room
 
 
 def _same_kink(first: Measured, second: Measured, tolerance: float) -> bool:
