@@ -40,8 +40,8 @@ ROUNDED = 2.0
 OBVIOUS = 2e-3
 # A difference of the one-sided slopes from this share of a deviation on makes a kink of it.
 BENT = 0.2
-# A clear one from this share on says that more of it may have cancelled: of two kinks of one size that bend f both ways,
-# jump / deviation is below r in r / pi of the directions that have the larger part of them cancel.
+# A clear one from this share on says that more of it may have cancelled: of two kinks of one size that bend f both
+# ways, jump / deviation is below r in r / pi of the directions that have the larger part of them cancel.
 HINT = 0.05
 # Further directions where one of low precision excludes the claim but not a kink.
 MOST_BENT = 1
