@@ -71,9 +71,16 @@ def rms(x):
 
 
 def slopes(report, path=None):
-    """The largest that the slopes of a report leave open, and how many there are."""
-    found = [one for one in report.evidence.comparisons if one.entry is None and path in (None, one.path)]
-    return max(abs(one.claimed - one.reference) + one.error_bar for one in found), len(found)
+    """The largest that the directions of a report leave open, and how many there are.
+
+    One that was measured twice has one claimed slope, and leaves open what the narrower of the two does.
+    """
+    found = {}
+    for one in report.evidence.comparisons:
+        if one.entry is None and path in (None, one.path):
+            open_here = abs(one.claimed - one.reference) + one.error_bar
+            found[one.path, one.claimed] = min(open_here, found.get((one.path, one.claimed), math.inf))
+    return max(found.values()), len(found)
 
 
 def wave(x):

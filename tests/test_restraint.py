@@ -307,3 +307,22 @@ def test_few_parameters_are_shown_the_same_restraint(factor):
         rounded = lambda x: round(float(np.sum(np.sin(x))), 7)  # noqa: E731
         report = gradproof.check(rounded, point, grad=factor * np.cos(point), rng=seed)  # wrong on purpose
         assert report.verdict is not (Verdict.WRONG if factor == 1 else Verdict.CORRECT)
+
+
+def test_kinks_that_hide_in_one_direction_of_float32_make_nothing_wrong():
+    """Two kinks that bend f both ways cancel in one direction in twenty, and coarse steps do not show what is left."""
+    point = KINKED.astype(np.float32)
+    claim = two_small_bends32_grad(KINKED)
+    for seed in range(5, 40):
+        report = gradproof.check(two_small_bends32, point, grad=claim, rng=seed)
+        assert report.verdict.value in AT_A_KINK.split()
+
+
+def test_a_smooth_float32_function_is_not_forgiven_as_much():
+    """The look-alike: without a kink an error of the same size as those deviations is WRONG."""
+    point = POINT.astype(np.float32)
+    error = np.random.default_rng(1).normal(size=SIZE)
+    error *= 3e-3 * np.linalg.norm(smooth_grad(POINT)) / np.linalg.norm(error)
+    claim = (smooth_grad(POINT) + error).astype(np.float32)  # wrong on purpose
+    for seed in range(5, 15):
+        assert gradproof.check(single, point, grad=claim, rng=seed).verdict is Verdict.WRONG

@@ -484,7 +484,7 @@ def _second_levels(result: Slope, scale: float | Floats, target: float) -> Float
     h = result.h
     size = np.maximum(np.maximum(scale, np.abs(result.value)), 1e-300)
     kink = np.abs(result.jump) > result.jump_bar
-    if result.eps > 1e-12 and len(h) == 2:
+    if result.eps > 1e-12 and len(h) <= 3:
         # A later line in low precision: its steps balance noise and truncation of those before, and truncation may be
         # larger here. At much finer steps noise drowns everything.
         levels = [h[-1] / 2, h[-1] / 4]

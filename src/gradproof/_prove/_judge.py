@@ -38,6 +38,13 @@ HIDDEN = 1e4
 ROUNDED = 2.0
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
 OBVIOUS = 2e-3
+# A difference of the one-sided slopes from this share of a deviation on makes a kink of it.
+BENT = 0.2
+# A clear one from this share on says that more of it may have cancelled: of two kinks of one size that bend f both
+# ways, jump / deviation is below r in r / pi of the directions that have the larger part of them cancel.
+HINT = 0.05
+# Further directions where one of low precision excludes the claim but not a kink.
+MOST_BENT = 1
 # A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out; and
 # this is the largest share that a jump beside the point may excuse.
 SOLVER, LARGEST = 2e-4, 0.05
@@ -151,8 +158,8 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
     seen: list[Measured] = []
     agreed: list[float] = []
     held: list[tuple[Measured, float]] = []
-    looked_again = waited = bent = False
-    deviation, kinks, extra = 0.0, 0, 0
+    looked_again = waited = False
+    deviation, kinks, extra, bent = 0.0, 0, 0, 0
     measured: Measured
     ready: list[Measured] = [] if looked is None else [looked]
     pending: Measured | None = None
@@ -221,10 +228,13 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             if again.look is Look.EXCLUDED:
                 if kinks:
                     return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
-                if _slightly_bent(measured) and not bent and tier.size > 1:
+                hidden = _may_be_bent(again.measured)
+                if hidden and bent == MOST_BENT and _bends(again.measured):
+                    return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
+                if tier.size > 1 and ((hidden and bent < MOST_BENT) or (_slightly_bent(measured) and not bent)):
                     # Kinks that bend f both ways may hide in one direction, and then show in most others.
-                    bent = True
-                    plan.append("random")
+                    bent += 1
+                    plan.append("balanced" if balanced else "random")
                     continue
                 return Judgement(kind=Kind.WRONG, failing=again.measured, measured=tuple(seen), rtol=rtol)
             if again.look is Look.UNSURE:
@@ -268,6 +278,9 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
         if kinks:
             return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
         return Judgement(kind=Kind.UNSURE, reason=Reason.NO_CONVERGENCE, measured=tuple(seen), rtol=rtol)
+    if bent:
+        # One direction excludes the claim: what others leave open bounds nothing.
+        return Judgement(kind=Kind.UNSURE, reason=Reason.UNSTABLE, measured=tuple(seen), rtol=rtol)
     bound = error_bound(max(agreed), len(agreed), tier.size, limits.confidence, folded=tier.folded)
     widest = max((m for m in seen if m.direction.floor == 0), key=lambda m: m.bar)
     return Judgement(
@@ -381,6 +394,19 @@ def _slightly_bent(measured: Measured) -> bool:
     return measured.slope.side == 0 and jump > 3 * bar and jump > 0.01 * measured.deviation
 
 
+def _bends(measured: Measured) -> bool:
+    """Whether the one-sided slopes differ by more than the bar of their difference, as those of a smooth f do not."""
+    return abs(float(measured.slope.jump[0])) > float(measured.slope.jump_bar[0])
+
+
+def _may_be_bent(measured: Measured) -> bool:
+    """Whether coarse steps, as those of low precision are, show a kink, or leave room for one that is not small."""
+    slope = measured.slope
+    jump, bar = abs(float(slope.jump[0])), float(slope.jump_bar[0])
+    room = jump + bar > BENT * measured.deviation or (_bends(measured) and jump > HINT * measured.deviation)
+    return slope.eps > 1e-12 and slope.side == 0 and room
+
+
 def _same_kink(first: Measured, second: Measured, tolerance: float) -> bool:
     """Whether a fresh ladder sees the same kink."""
     jumps = float(first.slope.jump[0]), float(second.slope.jump[0])
@@ -449,7 +475,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
         third = yield from meter.slope(measured.direction, scale, full=True)
         agrees = third.finite and third.deviation <= third.bar + tolerance
         return SecondLook(Look.AGREES if agrees else Look.UNSURE, third)
-    if again.slope.side == 0 and abs(float(again.slope.jump[0])) > 0.2 * again.deviation:
+    if again.slope.side == 0 and abs(float(again.slope.jump[0])) > BENT * again.deviation:
         # Partly a kink, and not clearly so: neither accuse nor excuse.
         return SecondLook(Look.UNSURE, again)
     if _staircase(again):
