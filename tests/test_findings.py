@@ -467,7 +467,7 @@ def a_rule_with_another_value(is_odd):
         return jnp.sin(x)
 
     sine.defvjp(lambda x: (jnp.sin(x) + (0.01 if is_odd else 1e-8), x), lambda x, u: (u * jnp.cos(x),))
-    return check(sine, jnp.asarray(X), modes=("rev",))
+    return check(sine, jnp.asarray(X, dtype=jnp.float32), modes=("rev",))
 
 
 # --------------------------------------------------------------------------------------------- f at this point (GP3..)
