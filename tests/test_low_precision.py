@@ -318,3 +318,36 @@ def test_a_jacobian_whose_first_direction_chose_three_close_steps():
             lambda x: np.sin(weights @ x), x, jac=lambda x: np.cos(weights @ x)[:, None] * weights, rng=seed
         )
         assert report.verdict is Verdict.CORRECT
+
+
+def attention(q, k, v):
+    scores = np.exp(q @ k.T / F32(3))
+    return (scores / scores.sum(-1, keepdims=True)) @ v
+
+
+def attention_vjp(u, q, k, v):
+    scores = np.exp(q @ k.T / F32(3))
+    p = scores / scores.sum(-1, keepdims=True)
+    dp = u @ v.T
+    ds = p * (dp - (dp * p).sum(-1, keepdims=True)) / F32(3)
+    return ds @ k, ds.T @ q, p.T @ u
+
+
+@pytest.mark.parametrize("seed", [24, 26])
+def test_lines_that_are_wider_than_others_are_measured_again(seed):
+    """Where they alone keep a right vjp from CORRECT; else single outputs were judged, by a thousand values."""
+    arrays = tuple(np.random.default_rng(seed).normal(size=(3, 4, 8)).astype(F32))
+    report = gradproof.check(attention, arrays, vjp=attention_vjp, wrt=(0, 1, 2), rng=seed)
+    assert report.verdict is Verdict.CORRECT
+    assert report.cost.evaluations < 400
+
+
+@pytest.mark.parametrize("seed", [24, 26])
+def test_a_vjp_that_is_off_is_wrong_where_lines_are_wide(seed):
+    arrays = tuple(np.random.default_rng(seed).normal(size=(3, 4, 8)).astype(F32))
+
+    def off(u, q, k, v):
+        one, two, three = attention_vjp(u, q, k, v)
+        return one, two * F32(1.03), three  # wrong on purpose
+
+    assert gradproof.check(attention, arrays, vjp=off, wrt=(0, 1, 2), rng=seed).verdict is Verdict.WRONG

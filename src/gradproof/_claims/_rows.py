@@ -44,6 +44,9 @@ ELEMENTWISE = 10_000
 EPS64 = 2.0**-52
 # Directions: first, and at most in float64 and in lower precision, where every bar is wide.
 FIRST, MOST, MOST_LOW = 3, 9, 24
+# Lines of low precision that are measured again, each on a ladder of some 26 values: single outputs, which are judged
+# where rows are not certified, take a thousand.
+AGAIN = 6
 # As in `gradproof._prove`: leaves that share directions, and claims too small to be told from 0 beside others.
 TIER, NEGLIGIBLE = 1e3, 1e-13
 
@@ -133,6 +136,8 @@ class Rows:
         self.seen: list[Line] = []
         self.deviation = 0.0
         self.learned: Learned | None = None
+        # Lines that were measured again.
+        self.again = 0
         # Whether f gave different values at the same point.
         self.random = False
 
@@ -183,8 +188,15 @@ class Rows:
             stream += 1
             if stream == 1 and self._start_over():
                 streams = self._plan()
-            if not streams and n > 1 and self._worth_more():
-                streams.append(0.0)
+            while not streams and n > 1:
+                if self._worth_more():
+                    streams.append(0.0)
+                    continue
+                again = self._narrow_widest()
+                if isinstance(again, Doubt):
+                    return again
+                if not again:
+                    break
         bounds = [self._bound(k, len(self.seen)) for k in range(len(self.claimed.leaves))]
         largest = self.limits.largest_bound(self.eps)
         if len(bounds) > 1 and max(bounds) > largest:
@@ -242,11 +254,42 @@ class Rows:
             if disagree.any():
                 return Doubt()
         self.seen.append(line)
-        weighted = (line.deviation + line.bar) * self.scale.weights
-        for g, group in enumerate(self.scale.groups):
-            self.largest[g] = max(self.largest[g], float(np.linalg.norm(weighted[group])))
+        self.largest = [max(pair) for pair in zip(self.largest, self._left_open(line), strict=True)]
         self.deviation = max(self.deviation, float(np.linalg.norm(line.deviation * self.scale.weights)))
         return None
+
+    def _left_open(self, line: Line) -> list[float]:
+        """The largest norm of the error along a line that deviations and bars allow, for each group of rows."""
+        weighted = (line.deviation + line.bar) * self.scale.weights
+        return [float(np.linalg.norm(weighted[group])) for group in self.scale.groups]
+
+    def _narrow_widest(self) -> bool | Doubt:
+        """Measure the widest line on a whole ladder where a leaf is not CORRECT without it; whether it got narrower.
+
+        Its steps suit the first direction of low precision, and need not suit another as well.
+        """
+        if self.eps < 1e-12 or self.learned is None or self.again >= AGAIN or len(self.seen) < 2:
+            return False
+        largest = self.limits.largest_bound(self.eps)
+        if all(self._bound(k, len(self.seen)) <= largest for k in range(len(self.claimed.leaves))):
+            return False
+        open_ = [self._left_open(line) for line in self.seen]
+        widest = int(np.argmax([max(one) for one in open_]))
+        line = self.seen[widest]
+        if line.slope.stage >= 2 or line.slope.side:
+            return False
+        self.again += 1
+        scaled = self._row_sizes(0.0)
+        again = self.lines.measure(line.v, scaled, known=self.learned.known, full=True)
+        tolerance = REACH * self.limits.tolerance(self.eps) * scaled + self.scale.rounding
+        against = again.deviation > again.bar + tolerance
+        if against.any():
+            return Doubt(rows=tuple(np.flatnonzero(against).tolist()))
+        if again.slope.side or not max(self._left_open(again)) < max(open_[widest]):
+            return False
+        self.seen[widest], open_[widest] = again, self._left_open(again)
+        self.largest = np.max(open_, axis=0).tolist()
+        return True
 
     def _row_sizes(self, floor: float) -> Vector:
         if not floor and all(scale == 1 for scale in self.tier.scales):
