@@ -138,10 +138,10 @@ def test_jax_drop_in():
     jax = pytest.importorskip("jax")
     from gradproof.compat.jax import check_grads
 
-    jax.config.update("jax_enable_x64", True)
-    check_grads(lambda x: (x - 1) ** 2, (jax.numpy.ones(3),), 1)
-    with pytest.warns(GradproofWarning, match="keeps its bits"):
-        check_grads(jax.numpy.sign, (jax.numpy.full(3, 0.7),), 1)
+    with jax.enable_x64(True):
+        check_grads(lambda x: (x - 1) ** 2, (jax.numpy.ones(3),), 1)
+        with pytest.warns(GradproofWarning, match="keeps its bits"):
+            check_grads(jax.numpy.sign, (jax.numpy.full(3, 0.7),), 1)
 
 
 # ------------------------------------------------------------------------------------------------ nan, dead zones

@@ -358,6 +358,7 @@ def test_sparse_tensors_are_differentiated_by_their_values(layout):
     assert report.leaves[0].shape == (matrix._nnz(),)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch warns once a process, whichever test is first
 def test_a_rule_for_sparse_tensors_is_checked_on_both_sides():
     matrix = sparse(torch.sparse_coo)
 

@@ -104,6 +104,8 @@ class _Search:
         self.at_point = beside.value(beside.point)
         self.claim = beside.claim * beside.size
         self.largest = _norm(self.claim)
+        # (Terms of the size of the slopes may cancel in f.)
+        self.rounding = ROUNDINGS * beside.eps * max(abs(self.at_point), self.largest)
         self.limits: list[_Limit] = []
         # How often the claim was called, and when it said something new.
         self.asked = 0
@@ -118,7 +120,7 @@ class _Search:
         ways = (*drawn, -np.sum(drawn, axis=0))
         step = math.sqrt(self.beside.eps)
         near, size = self._sum_of_slopes(ways, step)
-        noise = len(ways) * ROUNDINGS * self.beside.eps * abs(self.at_point) / step
+        noise = len(ways) * self.rounding / step
         share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
         if not abs(near) > share * size + noise:
             return True
@@ -191,8 +193,7 @@ class _Search:
         return 2 * self._bend(self.largest)
 
     def _bend(self, size: float) -> float:
-        noise = ROUNDINGS * self.beside.eps * abs(self.at_point) / self.step
-        return BENDING * self.distance * size + noise
+        return BENDING * self.distance * size + self.rounding / self.step
 
     def _ask(self, way: Vector) -> None:
         """Call the claim close by, right after f there."""

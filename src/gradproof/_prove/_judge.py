@@ -455,6 +455,8 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
         return SecondLook(Look.IRREGULAR, measured, beside)
     if (yield from plain(meter, measured, OBVIOUS * scale)):
         return SecondLook(Look.EXCLUDED, measured)
+    if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None and not _staircase(sharp):
+        return SecondLook(Look.EXCLUDED, sharp)
     small = two_sided and measured.direction.floor == 0 and deviation <= OBVIOUS * scale
     shape = Shape(ShapeKind.UNCLEAR)
     if small:
@@ -463,8 +465,6 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
             return SecondLook(Look.IRREGULAR, measured, shape.jump)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
             return SecondLook(Look.EXCLUDED, measured)
-    if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None and not _staircase(sharp):
-        return SecondLook(Look.EXCLUDED, sharp)
     again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar or not two_sided)
     if not again.finite:
         return SecondLook(Look.UNSURE, again)
