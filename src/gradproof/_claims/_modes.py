@@ -24,7 +24,7 @@ from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
-from gradproof._errors import ClaimError, GradproofError, UsageError
+from gradproof._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
@@ -33,6 +33,8 @@ FIRST = ("rev", "fwd", "vmap", "compile")
 BY_DEFAULT = ("rev", "fwd", "vmap")
 # Outputs from which on a vjp is held against a few combinations of them only.
 MANY = 1024
+# Characters of the reason why a mode is not available.
+REASON = 200
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 
 
@@ -162,13 +164,15 @@ def prove_modes(
             edged = next((one for one in firsts if one.has_edge), None) if inner else None
             asked = _Asked(function, outer, name, options, surroundings, reproducer, edged)
             primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
-        except (autodiff.not_available, ClaimError) as error:
-            refusal = error if isinstance(error, autodiff.not_available) else error.__cause__
-            if not isinstance(refusal, autodiff.not_available):
-                raise
-            if is_named:
+        except (autodiff.not_available, ClaimError, FunctionError) as error:
+            refusal = error if isinstance(error, autodiff.not_available) or error.__cause__ is None else error.__cause__
+            is_refused = isinstance(refusal, autodiff.not_available)
+            if is_named and is_refused:
                 raise ClaimError(f"mode {mode!r} is not available: {refusal}") from error
-            results.append(ModeResult(mode=mode, note=f"not available: {refusal}"))
+            if not is_refused and (is_named or mode == "rev"):
+                raise
+            # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)
+            results.append(ModeResult(mode=mode, note=f"not available: {_in_short(refusal)}"))
             continue
         if outer == "rev":
             proved_in_reverse[inner] = function, proved
@@ -208,6 +212,12 @@ def prove_modes(
         beside=tuple(beside),
     )
     return ModesResult(result=result, modes=tuple(results))
+
+
+def _in_short(error: BaseException) -> str:
+    """The first line of what was raised, cut where it is long."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= REASON else line[: REASON - 3] + "..."
 
 
 def together(function: Function) -> Together | None:
