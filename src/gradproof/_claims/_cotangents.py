@@ -130,8 +130,8 @@ class Cotangents:
             typical = 1.0 if ratio.max() <= STEADY else float(np.median(ratio))
         else:
             usual = float(np.median(rows[moving])) if moving.any() else 0.0
-            # What is numerically zero must not outweigh the others.
-            still = np.maximum(np.abs(values), usual)
+            # What is numerically zero must not outweigh the others, nor bring more rounding than one of them may.
+            still = np.maximum(np.abs(values) / STEADY, usual)
             weights = 1 / np.where(moving, rows, np.where(still > 1e-300, still, 1.0))
             ratio = np.where(moving, np.abs(values) * weights, 0.0)
             typical = float(np.median(ratio[moving])) if moving.any() else 1.0

@@ -492,7 +492,7 @@ def _second_levels(result: Slope, scale: float | Floats, target: float) -> Float
     elif (kink | ~_plausible(result, size)).any():
         # Two of them near each other, as two neighbours show how noisy phi is there.
         levels = [h[-1] / 7, h[-1] / 29, h[-1] / 49]
-    elif float(np.max(5 * result.noise / h[-1] / size)) > target:
+    elif np.any(5 * result.noise / h[-1] > target * size):
         between = levels_between(result)
         levels = [4 * h[0], 0.2 * h[0]] if between is None else between.tolist()
     elif len(h) >= 3:
