@@ -271,11 +271,13 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
     unknown = np.where(off >= 0, np.inf, fine.bar)
     either = dataclasses.replace(fine, bar=unknown, central_bar=np.maximum(unknown, fine.central_bar))
     if len(off) > 1:
-        # Of many outputs, one that cannot be told from a staircase gets a bar that holds both slopes. (The coarsest level
-        # alone tells nothing: there an output leaves its saturation.)
-        rows = np.maximum(off, 0)
-        apart = np.abs(np.take_along_axis(fine.odd, rows[None], axis=0)[0] / fine.h[rows] - fine.value)
-        return dataclasses.replace(fine, bar=np.where(off > 0, fine.bar + 2 * apart, fine.bar))
+        # Of many outputs, one that cannot be told from a staircase gets a bar that holds both slopes: where the next
+        # coarser level shows another plateau, and nothing that grows like h**2 or faster, as beside a saturation.
+        rows, each = np.maximum(off, 1), np.arange(len(off))
+        away = np.abs(fine.odd - fine.value * fine.h[:, None])
+        steeper = (fine.h[rows - 1] / fine.h[rows]) ** 2
+        flat = (off > 0) & (away[rows - 1, each] < away[rows, each] * steeper)
+        return dataclasses.replace(fine, bar=np.where(flat, fine.bar + 2 * away[rows, each] / fine.h[rows], fine.bar))
     j = int(off[0])
     near, far = float(fine.h[j + 1]), float(fine.h[j])
     even = float(fine.even[j + 1, 0])
