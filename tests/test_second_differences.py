@@ -267,3 +267,38 @@ def test_a_reference_is_not_asked_where_f_is_clear():
     report = check(6, hess, reference=reference)
     assert report.correct
     assert len(asked) <= report.cost.evaluations
+
+
+def far_off(x):
+    """sin at 1,000: its scale is a thousandth of x, and finer than all usual steps."""
+    return np.sum(np.sin(2 * x))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+@pytest.mark.parametrize("size", [1, 4, 15])
+def test_an_oscillation_that_steps_do_not_resolve_is_no_noise(seed, keyword, size):
+    """Finer steps resolve it, where coarse ones say that f does not bend at all."""
+    x = 1000 + np.random.default_rng(seed).normal(size=size)
+
+    def claim(off):
+        h = off * np.diag(-4 * np.sin(2 * x))
+        return {"hess": lambda z: h} if keyword == "hess" else {"hvp": lambda v, z: h @ v}
+
+    assert gradproof.check(far_off, x, **claim(1.0), rng=seed).verdict is Verdict.CORRECT
+    assert gradproof.check(far_off, x, **claim(1.01), rng=seed).verdict is Verdict.WRONG  # wrong on purpose
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_is_no_oscillation(seed):
+    """It is there at every step, so that no finer ones are taken than a guard."""
+    x = np.random.default_rng(seed).normal(size=4)
+
+    def noisy(z):
+        return np.sum(np.sin(z)) + 1e-6 * (np.sum(z) * 1e11 % 1 - 0.5)
+
+    report = gradproof.check(noisy, x, hess=np.diag(-np.sin(x)), rng=seed)
+    smooth = gradproof.check(lambda z: np.sum(np.sin(z)), x, hess=np.diag(-np.sin(x)), rng=seed)
+    assert report.verdict is not Verdict.WRONG
+    assert smooth.verdict is Verdict.CORRECT
+    assert report.cost.evaluations <= 26 * len(x) * (len(x) + 1)

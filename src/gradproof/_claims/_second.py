@@ -55,6 +55,9 @@ COARSE, COARSE_LOW = 0.3, 0.6
 HALVINGS, CUTS = 64, 8
 # The bar of an extrapolation is an estimate: doubled, as it is for one-sided slopes.
 CAUTION = 2.0
+# Half-ulps up to which scatter is rounding (as in `_line`). More may be an oscillation that no level resolves: it is
+# gone, to this share, at the last of so many finer levels, and noise is not.
+ROUNDING, GONE, FINER = 16.0, 0.125, 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -453,16 +456,23 @@ class _Second:
 
         h, plus, minus = levels[:0], levels[:0], levels[:0]
         value, bar = math.nan, math.inf
-        for part in (levels[1:7], np.concatenate([levels[:1], levels[7:]])):
+        parts = [levels[1:7], np.concatenate([levels[:1], levels[7:]])]
+        while parts:
+            part = parts.pop(0)
             h = np.concatenate([h, part])
             with self.problem.primal.gathering():
                 plus = np.concatenate([plus, [inside(step) for step in part.tolist()]])
                 minus = np.concatenate([minus, [inside(-step) for step in part.tolist()]])
             order = np.argsort(-h)
             h, plus, minus = h[order], plus[order], minus[order]
-            value, bar = self._extrapolate(h, plus, minus, f0, eps)
+            value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps)
             if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
                 break
+            if not parts and len(h) == len(levels) and scatter > 0 and eps < 1e-12:
+                finer = levels[-1] * ratio ** -np.arange(1.0, FINER + 1)
+                even = (inside(float(finer[-1])) + inside(-float(finer[-1]))) / 2 - float(f0.mean())
+                if abs(even) <= GONE * scatter:
+                    parts.append(finer)
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
         return value, bar, float(np.nanmax(moved) if outside else np.max(moved))
@@ -497,10 +507,13 @@ class _Second:
         )
         return float(found.value[0]), 2 * CAUTION * float(found.bar[0]), variation
 
-    def _extrapolate(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float) -> tuple[float, float]:
+    def _extrapolate(
+        self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float
+    ) -> tuple[float, float, float]:
+        """v^T H v, its bar, and how much values scatter at the finest levels: 0 where that is mere rounding."""
         finite = np.isfinite(plus) & np.isfinite(minus)
         if finite.sum() < 4:
-            return math.nan, math.inf
+            return math.nan, math.inf, 0.0
         h, plus, minus = h[finite], plus[finite][:, None], minus[finite][:, None]
         centre = np.array([f0.mean()])
         largest = float(max(np.abs(plus).max(), np.abs(minus).max(), abs(centre[0])))
@@ -516,7 +529,8 @@ class _Second:
             return own + shared * np.abs(weights @ h**-2.0)[:, :, None]
 
         found = extrapolate(h, quotients, 2, deviation)
-        return float(found.value[0]), CAUTION * float(found.bar[0])
+        scatter = float(seen.finest[0]) if seen.finest[0] > ROUNDING * unit[0] else 0.0
+        return float(found.value[0]), CAUTION * float(found.bar[0]), scatter
 
     def _scale(self, seen: list[Curvature]) -> float:
         """Norm of H in natural sizes, as claimed; where the claim is 0, a share of how much f changes."""
