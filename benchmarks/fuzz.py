@@ -364,7 +364,8 @@ def draw_claim(number: int) -> Claim | None:
     value = program.vector(tensors(point)).numpy()
     first = jacobian(program, point, scalar)
     true = hessian(program, point) if second else first
-    if not (np.isfinite(value).all() and np.isfinite(true).all() and np.abs(true).max() > 1e-8 * np.abs(value).max()):
+    largest = np.abs(true).max()
+    if not (np.isfinite(value).all() and np.isfinite(true).all() and largest > max(1e-8 * np.abs(value).max(), 1e-200)):
         return None
     claimed, mistake = true.copy(), ""
     if rng.random() < 0.5 and not at_kink:
