@@ -300,12 +300,14 @@ def errors(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The error of each leaf as bounds state it, and its claim's share of the largest leaf's.
 
-    Columns count in natural sizes and rows relative to the norm of the claimed row; the columns of a second derivative
-    of a scalar function, which may be measured by second differences, in either way: the smaller error counts.
+    Columns count in natural sizes, and rows relative to the norm of the claimed row, or of the true one where nothing
+    is claimed. The columns of a second derivative of a scalar function, which may be measured by second differences,
+    count in either way: the smaller error.
     """
     natural = np.concatenate([np.broadcast_to(natural_size(x.reshape(-1)), x.size) for x in point.values()])
     norms = np.linalg.norm(claimed * natural, axis=1)
-    ways = [1 / np.where(norms > 0, norms, np.inf if norms.any() else 1.0)]
+    norms = np.where(norms > 0, norms, np.linalg.norm(true * natural, axis=1))
+    ways = [1 / np.where(norms > 0, norms, np.inf)]
     if symmetric:
         ways.append(natural)
     error, share = {}, {}

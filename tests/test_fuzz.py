@@ -28,12 +28,15 @@ def test_numbers_that_failed_once(number):
 
 @pytest.mark.slow
 def test_fresh_numbers():
-    """Of 200 claims at most one has a fault; the corpus counts them over 5,000."""
+    """Of 200 claims at most one is judged wrongly, and at most four take more evaluations than they should."""
     outcomes = [fuzz.outcome(number) for number in range(900_000, 900_240)]
     found = [one for one in outcomes if one is not None]
+    faults = [(one.number, words) for one in found for words in one.faults]
+    dear = [one for one in faults if one[1].endswith("evaluations")]
 
     assert len(found) >= 200
-    assert sum(bool(one.faults) for one in found) <= 1, [one for one in found if one.faults]
+    assert len(faults) - len(dear) <= 1, faults
+    assert len(dear) <= 4, dear
 
 
 @pytest.fixture(scope="module")

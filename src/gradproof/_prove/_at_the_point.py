@@ -75,7 +75,10 @@ def zone_around(measured: Measured) -> Zone | None:
     as_claimed = np.abs(quotients - measured.claimed) <= ALIKE * measured.deviation
     as_measured = np.abs(quotients - measured.value) <= ALIKE * measured.deviation
     beyond, within = np.flatnonzero(as_claimed), np.flatnonzero(as_measured)
-    if not len(beyond) or len(within) < 2 or not 0 < within[0] - beyond[-1] <= 2 or not as_measured[-1]:
+    # (One level alone may be as claimed by accident, where quotients pass the claim on their way.)
+    if len(beyond) < 2 or beyond[-1] - beyond[-2] > 1 or len(within) < 2 or not as_measured[-1]:
+        return None
+    if not 0 < within[0] - beyond[-1] <= 2:
         return None
     return Zone(math.sqrt(float(slope.h[beyond[-1]] * slope.h[within[0]])))
 
