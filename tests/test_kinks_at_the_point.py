@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradproof import Verdict, check
+from gradproof import Reason, Verdict, check
 from gradproof._claims._limits import convex_weights
 
 SEEDS = range(4)
@@ -120,3 +120,21 @@ def test_weights_of_the_nearest_mixture():
         assert abs(weights.sum() - 1) < 1e-5
         mixture = columns @ weights
         assert ((target - mixture) @ (columns - mixture[:, None])).max() < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [1e-4, 1e-9])
+def test_noise_is_no_kink(seed, size):
+    """A wrong claim of a noisy f, random or not, is not excused; slopes at fine steps are all noise there."""
+    generator = np.random.default_rng(seed)
+    x = np.array([0.5, 1.0, 2.0, -0.7])
+
+    def scattered(x):
+        return np.sum(np.sin(x)) * (1 + size * generator.normal())
+
+    def hashed(x):
+        return np.sum(np.sin(x)) + size * (x @ [3.1, 2.7, 1.4, 1.7] * 1e11 % 1 - 0.5)
+
+    assert check(hashed, x, grad=np.sin, rng=seed).verdict is Verdict.WRONG  # wrong on purpose
+    report = check(scattered, x, grad=np.sin, rng=seed)  # wrong on purpose
+    assert report.verdict is Verdict.WRONG or report.reason is Reason.STOCHASTIC

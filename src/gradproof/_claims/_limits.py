@@ -36,8 +36,8 @@ ROUNDINGS, BENDING = 10.0, 10.0
 # Least share of the largest slope by which slopes that should add up to 0 show a kink, in float64 and lower precision:
 # far above what curvature does to the steps taken, and so small that kinks seldom cancel to it.
 ADDITIVE, ADDITIVE_LOW = 1e-4, 1e-2
-# How much further slopes are taken to tell curvature from a kink.
-FURTHER = 16.0
+# How much further slopes are taken to tell a kink from noise and curvature.
+FURTHER = (16.0, 64.0)
 
 
 class Place(enum.Enum):
@@ -112,6 +112,10 @@ class _Search:
         self.news: list[int] = []
 
     def is_smooth(self) -> bool:
+        """Whether f shows no kink along some directions, or along others: noise looks like one now and then."""
+        return self._looks_smooth() or self._looks_smooth()
+
+    def _looks_smooth(self) -> bool:
         """Whether six slopes whose directions add up to 0 do so, too.
 
         (Of fewer, all may lie in pieces of f that continue each other, such as those of a median.)
@@ -124,9 +128,9 @@ class _Search:
         share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
         if not abs(near) > share * size + noise:
             return True
-        # At a stationary point slopes are due to curvature, whose part grows with the step; that of a kink stays.
-        far, _ = self._sum_of_slopes(ways, FURTHER * step)
-        return abs((FURTHER * near - far) / (FURTHER - 1)) <= share * size + 2 * noise
+        # A kink gives the same sum further away. Noise gives less of it, and curvature, at a stationary point, more.
+        further = [self._sum_of_slopes(ways, times * step)[0] for times in FURTHER]
+        return any(abs(far - near) > 0.5 * abs(near) for far in further)
 
     def _sum_of_slopes(self, ways: Iterable[Vector], step: float) -> tuple[float, float]:
         """The sum of one-sided slopes along some directions, and the largest."""
