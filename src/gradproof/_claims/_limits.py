@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gradproof._claims._proved import Proved
 from gradproof._primal import Primal
 from gradproof._problem import Problem
-from gradproof._prove._directions import leaf_size
+from gradproof._prove._directions import leaf_size, steady_norm
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 Vector = NDArray[np.float64]
@@ -103,7 +103,7 @@ class _Search:
         self.step = self.distance / (256 if beside.eps < 1e-12 else 16)
         self.at_point = beside.value(beside.point)
         self.claim = beside.claim * beside.size
-        self.largest = _norm(self.claim)
+        self.largest = steady_norm(self.claim)
         # (Terms of the size of the slopes may cancel in f.)
         self.rounding = ROUNDINGS * beside.eps * max(abs(self.at_point), self.largest)
         self.limits: list[_Limit] = []
@@ -154,7 +154,7 @@ class _Search:
         """Whether the claim is a mixture of claims that are right close by."""
         while self._usable():
             mixture, weights = self._mixture()
-            if _norm(mixture - self.claim) > self._tolerance():
+            if steady_norm(mixture - self.claim) > self._tolerance():
                 return False
             used = [one for one, weight in zip(self._usable(), weights, strict=True) if weight > 1e-6]
             for one in used:
@@ -182,8 +182,8 @@ class _Search:
     def is_far(self) -> bool:
         """Whether the claim is further from all limits than they are from each other."""
         values = np.array([one.value for one in self._usable()])
-        wide = _norm(np.ptp(values, axis=0))
-        return _norm(self._mixture()[0] - self.claim) > wide + self._tolerance()
+        wide = steady_norm(np.ptp(values, axis=0))
+        return steady_norm(self._mixture()[0] - self.claim) > wide + self._tolerance()
 
     def _usable(self) -> list[_Limit]:
         return [one for one in self.limits if one.is_right or not one.is_held]
@@ -209,9 +209,9 @@ class _Search:
             return
         value = found * self.beside.size
         self.asked += 1
-        self.largest = max(self.largest, _norm(value))
+        self.largest = max(self.largest, steady_norm(value))
         tolerance = self._tolerance()
-        known = [one for one in self.limits if _norm(value - one.value) <= tolerance]
+        known = [one for one in self.limits if steady_norm(value - one.value) <= tolerance]
         if not known:
             self.news.append(self.asked)
         # (The first ones say whether the claim is right close by, and a constant one is so in places only.)
@@ -227,7 +227,7 @@ class _Search:
         for _ in range(2):
             v = self._draw()
             right, left = self._value(limit.way + step * v) - middle, middle - self._value(limit.way - step * v)
-            allowed = self._bend(max(_norm(limit.value), abs(right) / step))
+            allowed = self._bend(max(steady_norm(limit.value), abs(right) / step))
             if not abs(right - left) / step <= allowed:
                 return
             if abs((right + left) / (2 * step) - float(limit.value @ v)) > allowed:
@@ -240,16 +240,10 @@ class _Search:
         return self._scaled(self.rng.standard_normal(len(self.claim)))
 
     def _scaled(self, way: Vector) -> Vector:
-        return way * (math.sqrt(len(way)) / max(_norm(way), 1e-300))
+        return way * (math.sqrt(len(way)) / max(steady_norm(way), 1e-300))
 
     def _value(self, moved: Vector) -> float:
         return self.beside.value(self.beside.point + moved * self.beside.size)
-
-
-def _norm(v: Vector) -> float:
-    """Euclidean norm, without overflow."""
-    largest = float(np.abs(v).max(initial=0.0))
-    return largest * float(np.linalg.norm(v / largest)) if 0 < largest < math.inf else largest
 
 
 def convex_weights(columns: Vector, target: Vector) -> Vector:

@@ -24,7 +24,7 @@ from gradproof._line import Slope, slope
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
-from gradproof._prove._directions import leaf_size
+from gradproof._prove._directions import leaf_size, steady_norm
 from gradproof._prove._judge import REACH
 from gradproof._prove._prove import CANCELLED, ROUNDINGS
 from gradproof._report import Finding, Severity
@@ -123,10 +123,7 @@ def differences(
 
 
 def _norm(primal: Primal, i: int, gradient: Vector) -> float:
-    sized = np.ravel(gradient) * leaf_size(primal.leaves[i], primal.point)
-    largest = float(np.abs(sized).max(initial=0.0))
-    # (Squares of huge numbers overflow.)
-    return largest * float(np.linalg.norm(sized / largest)) if 0 < largest < math.inf else largest
+    return steady_norm(np.ravel(gradient) * leaf_size(primal.leaves[i], primal.point))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

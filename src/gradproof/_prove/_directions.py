@@ -397,6 +397,12 @@ def _rms(size: Floats) -> float:
     return largest * math.sqrt(float(np.mean((size / largest) ** 2))) if largest > 0 else 0.0
 
 
+def steady_norm(v: Floats) -> float:
+    """Euclidean norm, without overflow."""
+    largest = float(np.abs(v).max(initial=0.0))
+    return largest * float(np.linalg.norm(v / largest)) if 0 < largest < math.inf else largest
+
+
 def natural_size(x: Floats) -> Floats | float:
     """How far an entry may reasonably move: the leaf's root mean square, or each |x_i| where they span decades.
 

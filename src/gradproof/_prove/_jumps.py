@@ -10,7 +10,8 @@ from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, in_phase
 from gradproof._report import Finding, Severity
 
-EPS64 = 1e-12
+# Between the relative precision of float64 and that of float32.
+BELOW_DOUBLE = 1e-12
 
 
 @in_phase("confirming")
@@ -45,7 +46,7 @@ def note_jumps(ledger: Ledger, meter: Meter) -> None:
     treads = [one for one in meter.excuses if one.on_tread] or [one for one in meter.excuses if one.tread is not None]
     if treads:
         _note_tread(ledger, treads[0])
-    if meter.precision > EPS64 > meter.eps:
+    if meter.precision > BELOW_DOUBLE > meter.eps:
         ledger.report(
             "GP314",
             Severity.NOTE,
