@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
+from gradproof._away import BudgetSpent
 from gradproof._claims._around import Around, as_runners, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import (
@@ -49,7 +50,7 @@ from gradproof._claims._cotangents import (
     unsaturated,
 )
 from gradproof._claims._entrywise import Entries
-from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
+from gradproof._claims._locate import ROWS, Scene, allowed, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
@@ -152,7 +153,10 @@ class LinearProof:
         verdict: Verdict | None = None
         rtol, max_bound, level = None, None, "certificate"
         if claimed.measured:
-            found = self._at_once()
+            try:
+                found = self._at_once()
+            except BudgetSpent:
+                found = Doubt()
             if isinstance(found, Doubt):
                 self._shoot(found.rows)
                 merged = self._merge()
@@ -384,7 +388,8 @@ class LinearProof:
             scene = self._scene(own, self.probe.eps, outcome.rtol)
             located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
             if not located:
-                with self.primal.watch.during("locating"):
+                spent = allowed(self.claimed.columns)
+                with self.primal.watch.during("locating"), self.primal.at_most(spent):
                     located = locate(scene, u, outcome)
             self._add(located)
             if self.m > 1:
