@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -210,16 +210,6 @@ class Primal:
     def share_allowance(self, other: Primal) -> None:
         """Let this, all of whose evaluations are evaluations of another, take what is left to that."""
         self.allow(other._last - other.evaluations)
-
-    @contextlib.contextmanager
-    def at_most(self, points: float) -> Generator[None]:
-        """Within this context take no more than so many evaluations, nor more than are left."""
-        before = self._last
-        self._last = min(before, self.evaluations + points)
-        try:
-            yield
-        finally:
-            self._last = before
 
     def require(self, points: int = 1) -> None:
         """Raise BudgetSpent unless so many evaluations are left."""

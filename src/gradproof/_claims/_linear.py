@@ -50,7 +50,7 @@ from gradproof._claims._cotangents import (
     unsaturated,
 )
 from gradproof._claims._entrywise import Entries
-from gradproof._claims._locate import ROWS, Scene, allowed, locate, locate_entries
+from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
@@ -388,8 +388,7 @@ class LinearProof:
             scene = self._scene(own, self.probe.eps, outcome.rtol)
             located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
             if not located:
-                spent = allowed(self.claimed.columns)
-                with self.primal.watch.during("locating"), self.primal.at_most(spent):
+                with self.primal.watch.during("locating"):
                     located = locate(scene, u, outcome)
             self._add(located)
             if self.m > 1:

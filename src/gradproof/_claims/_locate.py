@@ -20,7 +20,6 @@ from gradproof._claims._patterns import Pattern, explain, factor_words
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._accuse import SMALL, TOLERANCE
-from gradproof._prove._locate import LEAST, MOST
 from gradproof._prove._maps import FIRST, entries_words
 from gradproof._report import Finding, Severity, Verdict
 
@@ -67,11 +66,6 @@ def look_at(path: str, *, small: bool) -> str:
 
 def _is_small(claimed: float | None, reference: float) -> bool:
     return claimed is not None and abs(claimed - reference) <= SMALL * abs(claimed)
-
-
-def allowed(n: int) -> int:
-    """Evaluations that finding a place among n inputs may take, as for a gradient."""
-    return max(LEAST, min(n, MOST))
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:

@@ -29,7 +29,6 @@ from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import undefined
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import natural_sizes, sizes_and_sides
-from gradproof._claims._locate import allowed
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
@@ -566,8 +565,7 @@ class _Second:
         wrong: list[tuple[float, Finding]] = []
         known: tuple[str, float | None] | None = None
         part = ""
-        limit = math.inf if self.task.options.level == "entries" else allowed(self.n**2)
-        with contextlib.suppress(BudgetSpent), self.primal.at_most(limit):
+        with contextlib.suppress(BudgetSpent):
             known = self._factor(seen)
             if known is None and (self.n <= LOCATE or self.by_entries):
                 self._entries(wrong)
@@ -622,7 +620,7 @@ class _Second:
         scale = self._scale([])
         for i in range(self.n):
             for j in [i, *range(i)]:
-                found[i, j] = self._measure(self._pair(i, j), full=True)
+                found[i, j] = self._measure(self._pair(i, j))
                 whole = found[i, j]
                 claimed, value, bar = whole.claimed, whole.value, whole.bar
                 if i != j:

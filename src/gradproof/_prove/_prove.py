@@ -43,9 +43,9 @@ ROUNDINGS = 64.0
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
 WIDE = (Reason.PRECISION, Reason.NOISE, Reason.NO_CONVERGENCE, Reason.UNSTABLE)
-# No claim takes more evaluations than this, and so many for each of so many entries: four ladders of a certificate take
-# 100, and every entry by itself at most 24 with its wrong ones measured again; what takes more leads nowhere.
-LEAST_ALLOWED, PER_ENTRY, MOST_COUNTED = 1000, 4, 1000
+# A cap of effort: no claim takes more than 1000 evaluations, and so many for each of so many entries. The search for a
+# verdict takes 50 less: looks at f(x), identities and another point to suggest are not part of it.
+LEAST_ALLOWED, PER_ENTRY, MOST_COUNTED = 1000 - 50, 4, 1000
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
 FEW = 5
 
