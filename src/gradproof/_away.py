@@ -1,4 +1,4 @@
-"""What f raises away from the point: it is not defined there, unless memory or somebody else ended the call."""
+"""Why f has no value away from the point: it is not defined there, or memory, somebody else or a limit ended it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ _OUT_OF_MEMORY = re.compile(r"out ?of ?memory|can't allocate|cannot allocate|RES
 
 class OutsideError(Exception):
     """A point lies outside the domain that the user has stated: f is not called there."""
+
+
+class BudgetSpent(Exception):  # noqa: N818  (it ends a search, and is no error)
+    """All evaluations that a claim may take have been taken."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends, _progress, _tree
-from gradproof._away import OutsideError, is_from_handler, is_out_of_memory
+from gradproof._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
 from gradproof._backends import Matrix, Vector
 from gradproof._errors import ClaimError, FunctionError, UsageError
 from gradproof._layout import Layout
@@ -149,6 +149,8 @@ class Primal:
             together = Together(f, is_promised=True)
         self.evaluations = 0
         self.calls = 0
+        # Evaluations at which the search for a verdict, or for a place, ends.
+        self._last: float = math.inf
         self.watch = _progress.current()
         self.changed: list[str] = []
         self.refusals: list[str] = []
@@ -200,6 +202,19 @@ class Primal:
         self.evaluations += points
         self.calls += calls
         self.is_fresh = False
+
+    def allow(self, points: float) -> None:
+        """Let what follows take so many more evaluations beside the point."""
+        self._last = self.evaluations + points
+
+    def share_allowance(self, other: Primal) -> None:
+        """Let this, all of whose evaluations are evaluations of another, take what is left to that."""
+        self.allow(other._last - other.evaluations)
+
+    def require(self, points: int = 1) -> None:
+        """Raise BudgetSpent unless so many evaluations are left."""
+        if self.evaluations + points > self._last:
+            raise BudgetSpent
 
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""

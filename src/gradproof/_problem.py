@@ -186,6 +186,8 @@ class Problem:
         ------
         FunctionError
             If memory does not suffice, or f returns no real number; at step 0, if it raises at all.
+        BudgetSpent
+            If no evaluation is left.
         """
         return self.combined(*self.outputs(v, step))
 
@@ -200,6 +202,7 @@ class Problem:
         """Evaluate f at (nearly) ``x + step v``: all its values (m,), and how far which leaves landed beside it."""
         found = self.found(v, step)
         if found is None:
+            self.primal.require()
             found = self._visit(v, step)
             self.keep(v, step, found)
         return found

@@ -65,6 +65,7 @@ class Reason(enum.StrEnum):
     UNSTABLE = "unstable measurement"
     DEGENERATE = "degenerate point"
     WITNESSES = "witnesses disagree"
+    BUDGET = "budget"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._away import BudgetSpent
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._naming import Convention, words
 from gradproof._claims._proved import Proved
@@ -83,7 +84,10 @@ def name_conventions(proved: Proved, suspect: Suspect) -> Proved:
     accused = any(finding.id == "GP101" for finding in proved.findings)
     if not has_complex or not accused or not suspect.measured:
         return proved
-    return _Search(proved, suspect).run()
+    try:
+        return _Search(proved, suspect).run()
+    except BudgetSpent:
+        return proved
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ def prove_gradient(
     reproducer: str,
 ) -> Proved:
     """Prove or refute a claimed gradient of a scalar f."""
+    primal.allow(options.allowance(len(primal.point)))
     findings = _contracts.find_aliases(primal.origins)
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):

@@ -469,6 +469,7 @@ def _along_tangents(
     reduced.short_name = primal.short_name
     reduced.watch = _progress.SILENT  # `along` and the others tell
     reduced.deferred = primal.deferred
+    reduced.share_allowance(primal)
     reduced.refusals = primal.refusals
     reduced.leaves = tuple(
         Leaf(path=leaf.path, shape=(count,), dtype="float64", start=own.start, stop=own.stop)

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
+from gradproof._away import BudgetSpent
 from gradproof._claims._around import Around, as_runners, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import (
@@ -152,7 +153,10 @@ class LinearProof:
         verdict: Verdict | None = None
         rtol, max_bound, level = None, None, "certificate"
         if claimed.measured:
-            found = self._at_once()
+            try:
+                found = self._at_once()
+            except BudgetSpent:
+                found = Doubt()
             if isinstance(found, Doubt):
                 self._shoot(found.rows)
                 merged = self._merge()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
+from gradproof._away import BudgetSpent
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM, held
@@ -84,6 +85,9 @@ class _Search:
         self.u = u
         self._outcome = outcome
         self._marks: list[_Mark] = []
+        # Lines through all leaves, and the outputs that deviate along them.
+        self._seen: list[Line] = []
+        self._wrong = np.zeros(0, dtype=np.intp)
         self.m = self.claimed.primal.outputs.size
         findings = () if outcome is None else outcome.findings
         self.errors = [one for one in findings if one.severity is Severity.ERROR]
@@ -102,8 +106,11 @@ class _Search:
         self.tolerance = 5 * max(scene.rtol, 1e-7) * np.where(scene.rows > 0, scene.rows, values)
 
     def run(self) -> list[Finding]:
-        """Find the place, and draw it."""
-        found = self._run()
+        """Find the place, as far as evaluations go, and draw it."""
+        try:
+            found = self._run()
+        except BudgetSpent:
+            found = [self._summary(self._seen, self._wrong)]
         self._draw()
         return found
 
@@ -126,6 +133,7 @@ class _Search:
         lines = [self._measure(self._random(k)) for k in range(2)]
         off = [self._off(line) for line in lines]
         rows = np.flatnonzero(off[0] | off[1])
+        self._seen, self._wrong = lines, rows
         if self.claimed.matrix is not None and len(rows) > 1:
             whole = self._whole(lines)
             if whole is not None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress, _prove, _run
+from gradproof._away import BudgetSpent
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, held, spread
@@ -103,6 +104,7 @@ class _Proof:
         reduced.short_name = primal.short_name
         reduced.watch = _progress.SILENT  # `products` tells
         reduced.refusals = primal.refusals
+        reduced.share_allowance(primal)
         return reduced
 
     def run(self) -> Proved:
@@ -187,7 +189,10 @@ class _Proof:
             self.options, confidence=1 - (1 - self.options.confidence) / 2, max_bound=self._largest() / wider
         )
         rows = Rows(claimed, options, eps=self.eps, around=Around())
-        found = rows.run()
+        try:
+            found = rows.run()
+        except BudgetSpent:
+            return None
         if isinstance(found, Doubt) or found.findings or found.eps > self.eps:
             return None
         results: dict[int, LeafResult] = {}

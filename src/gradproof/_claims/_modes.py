@@ -190,12 +190,13 @@ def prove_modes(
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
     beside: list[Finding] = []
+    refuter = Refuter(name, options, len(primals[0].point))
     reverse = next((proof for proof in proofs if not proof.label), None)
     if reverse is not None:
         beside += autodiff.findings({leaf.path: leaf.verdict for leaf in reverse.leaves})
         whole = autodiff.whole() if reverse.verdict is Verdict.WRONG else None
         if whole is not None:
-            beside = [*wrong_parts(whole, refuter(name, options)), *beside]
+            beside = [*wrong_parts(whole, refuter.refute), *beside]
         about = {one.path for one in beside if one.id == "GP121"}
         index = proofs.index(reverse)
         kept = tuple(one for one in reverse.findings if not (one.path in about and one.factor == 0))
@@ -206,8 +207,8 @@ def prove_modes(
         primal=primals[0],
         reproducer=reproducer,
         proofs=tuple(proofs),
-        evaluations=sum(primal.evaluations for primal in primals),
-        calls=sum(primal.calls for primal in primals),
+        evaluations=sum(primal.evaluations for primal in primals) + refuter.evaluations,
+        calls=sum(primal.calls for primal in primals) + refuter.calls,
         claim_calls=calls,
         beside=tuple(beside),
     )
@@ -226,17 +227,38 @@ def together(function: Function) -> Together | None:
     return None if many is None else Together(lambda *arguments: many(arguments[: function.count]))
 
 
-def refuter(name: str, options: _prove.Options) -> Callable[[Function], Finding | None]:
-    """Return what proves a scalar function's reverse mode wrong: its first error, or None."""
+class Refuter:
+    """Proves the reverse mode of scalar functions wrong, one after the other, as long as evaluations are left.
 
-    def refute(function: Function) -> Finding | None:
+    Parameters
+    ----------
+    name : str
+    options : Options
+    n : int
+        Entries of the function that these are parts of: together they take no more than it may take itself.
+
+    Attributes
+    ----------
+    evaluations, calls : int
+        Taken so far, as in a `Primal`.
+    """
+
+    def __init__(self, name: str, options: _prove.Options, n: int) -> None:
+        self._name, self._options = name, options
+        self._allowed = options.allowance(n)
+        self.evaluations = self.calls = 0
+
+    def refute(self, function: Function) -> Finding | None:
+        """Return the first error of a function; None if there is none, or it could not be found."""
+        if self.evaluations >= self._allowed:
+            return None
         try:
-            _, proved = _Asked(function, "rev", name, options, Surroundings(), "").prove()
+            primal, proved = _Asked(function, "rev", self._name, self._options, Surroundings(), "").prove()
         except GradproofError:
             return None  # it cannot be run by itself, which is no evidence against it
+        self.evaluations += primal.evaluations
+        self.calls += primal.calls
         return next((one for one in proved.findings if one.severity is Severity.ERROR), None)
-
-    return refute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,6 +332,7 @@ class _Asked:
             together=together(function) if self.base is None else None,
         )
         primal.short_name = self.name
+        primal.allow(self.options.allowance(len(primal.point)))
         primal.stands_alone = True  # the framework evaluates f itself
         return primal
 

@@ -46,6 +46,7 @@ def prove_others(
     second = next((keyword for keyword in ("hess", "hvp") if keyword in claims), None)
     is_vector = first in PROVE_FIRST
     primal = Primal(f, args, wrt, name=name, is_vector=is_vector, vectorized=vectorized)
+    primal.allow(options.allowance(len(primal.point)))
     if second == "hess" and primal.layout.is_complex:
         path = next(origin.path for origin in primal.origins if origin.is_complex)
         raise UsageError(
@@ -82,6 +83,7 @@ def prove_others(
         by_differences: Proved | None = None
         if gradient is not None and (not proofs or _shows_the_second(proofs[0])):
             derived = gradient_function(base, gradient)
+            derived.allow(options.allowance(len(derived.point)))
             prove = prove_hess if second == "hess" else prove_hvp
             # The witnesses know f, not its gradient.
             second_task = dataclasses.replace(task, primal=derived, around=around.without_witnesses())

@@ -11,6 +11,7 @@ rank one, where it is ``<a, v>**2 <= t``: the bound is the square of that for in
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress
+from gradproof._away import BudgetSpent
 from gradproof._claims._around import EPS64, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
@@ -78,6 +80,7 @@ class Curvature:
 def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     """Prove or refute `hess` or `hvp` of a scalar f without a gradient."""
     primal = task.primal
+    primal.allow(task.options.allowance(len(primal.point)))
     if math.isnan(primal.value()):
         return undefined(primal, task.options, findings=[], keyword=keyword)
     n = len(primal.point)
@@ -212,10 +215,13 @@ class _Second:
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
         """Measure, judge, locate; the same result for all leaves, which move together."""
-        for left in reversed(range(CUTS + self.n * self.by_entries)):
-            found = self._look(cut=left > 0)
-            if found is not None:
-                return found
+        try:
+            for left in reversed(range(CUTS + self.n * self.by_entries)):
+                found = self._look(cut=left > 0)
+                if found is not None:
+                    return found
+        except BudgetSpent:
+            return Verdict.INCONCLUSIVE, Reason.BUDGET, self._results(Verdict.INCONCLUSIVE)
         raise AssertionError("the last look decides")
 
     def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
@@ -556,18 +562,24 @@ class _Second:
     # -------------------------------------------------------------------------------------------------- accusing
 
     def _accuse(self, seen: list[Curvature], failing: Curvature) -> None:
-        findings: list[Finding] = []
-        factor = self._factor(seen)
-        if factor is None and (self.n <= LOCATE or self.by_entries):
-            findings = self._entries()
-        if findings:
-            self.findings += findings
+        wrong: list[tuple[float, Finding]] = []
+        known: tuple[str, float | None] | None = None
+        part = ""
+        with contextlib.suppress(BudgetSpent):
+            known = self._factor(seen)
+            if known is None and (self.n <= LOCATE or self.by_entries):
+                self._entries(wrong)
+            if known is None and not wrong:
+                part = self._partly()
+        if wrong:
+            wrong.sort(key=lambda item: item[0])
+            self.findings += [one for _, one in wrong[:SHOWN]]
             return
-        if factor is not None and self.claimed.matrix is not None:
+        if known is not None and self.claimed.matrix is not None:
             sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
             sketch.mark_all()
             sketch.words.append("everywhere")
-        kind, factor = (self._partly() or "is not the second derivative of f", None) if factor is None else factor
+        kind, factor = (part or "is not the second derivative of f", None) if known is None else known
         self.findings.append(
             self._finding(
                 path=self.claimed.keyword if self.claimed.by_index else self.claimed.leaves[0].path,
@@ -602,14 +614,13 @@ class _Second:
                 return kind
         return ""
 
-    def _entries(self) -> list[Finding]:
-        """Measure every entry of the symmetric part."""
+    def _entries(self, wrong: list[tuple[float, Finding]]) -> None:
+        """Measure every entry of the symmetric part; add those that are wrong, with minus their errors."""
         found: dict[tuple[int, int], Curvature] = {}
-        wrong: list[tuple[float, Finding]] = []
         scale = self._scale([])
         for i in range(self.n):
             for j in [i, *range(i)]:
-                found[i, j] = self._measure(self._pair(i, j), full=True)
+                found[i, j] = self._measure(self._pair(i, j))
                 whole = found[i, j]
                 claimed, value, bar = whole.claimed, whole.value, whole.bar
                 if i != j:
@@ -638,8 +649,6 @@ class _Second:
                 )
                 self._mark(i, j)
                 wrong.append((-abs(claimed - value), one))
-        wrong.sort(key=lambda item: item[0])
-        return [one for _, one in wrong[:SHOWN]]
 
     def _mark(self, i: int, j: int) -> None:
         """Mark an entry and its mirror image on the picture of the matrix, if there is one."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._away import BudgetSpent
 from gradproof._problem import Leaf
 from gradproof._prove._diagnose import (
     DIRECTIONS,
@@ -132,32 +133,48 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
     evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
     evidence.add(suspect.direction, suspect.first)
     evidence.add(suspect.alone, suspect.second)
+    place: Place | None = None
+    named: Cause | None = None
+    try:
+        named = yield from _cause(meter, tier, suspect, evidence)
+        if named is None and leaf.size > 1:
+            place = yield from _place(meter, suspect, evidence, share)
+        if place is not None and place.box is not None and not place.entries:
+            named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
+    except BudgetSpent:
+        pass  # that it is wrong is known; where and why is said as far as it was found
+    if place is not None and place.entries:
+        note = report_entries(ledger, suspect.leaf, place)
+    else:
+        note = report_part(meter, ledger, suspect.leaf, evidence, place, named)
+    deviation = max(abs(residual.value) for residual in evidence.residuals)
+    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
+
+
+def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> Asking[Cause | None]:
+    """The mistake that explains all of a leaf, if there is one; adds to the evidence."""
+    share = tier.share(suspect.leaf)
     cause = factor_cause(evidence)
     most = DIRECTIONS if meter.precision < 1e-12 else DIRECTIONS_LOW
-    while isinstance(cause, Undecided) and len(evidence.residuals) < min(leaf.size + 1, most):
+    while isinstance(cause, Undecided) and len(evidence.residuals) < min(evidence.size + 1, most):
         again = tier.alone(suspect.leaf, meter.next_stream(), suspect.alone.floor)
         measured = yield from meter.evidence(again, share)
         if not measured.finite:
             break
         evidence.add(again, measured.as_residual())
         cause = factor_cause(evidence)
-    place: Place | None = None
     if cause is None:
         cause = yield from diagnose(meter, suspect.leaf, evidence, share)
-    named = cause if isinstance(cause, Cause) else None
-    if named is None and leaf.size > 1:
-        sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
-        place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share)
-        if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
-            place = yield from one_by_one(meter, suspect.leaf, sharpest[0])
-    if place is not None and place.entries:
-        note = report_entries(ledger, suspect.leaf, place)
-    else:
-        if place is not None and place.box is not None:
-            named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
-        note = report_part(meter, ledger, suspect.leaf, evidence, place, named)
-    deviation = max(abs(residual.value) for residual in evidence.residuals)
-    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
+    return cause if isinstance(cause, Cause) else None
+
+
+def _place(meter: Meter, suspect: Suspect, evidence: Evidence, share: float) -> Asking[Place]:
+    """The wrong part of a leaf."""
+    sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
+    place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share)
+    if not (place.entries or place.box or place.everywhere) and evidence.size <= ONE_BY_ONE:
+        place = yield from one_by_one(meter, suspect.leaf, sharpest[0])
+    return place
 
 
 def _cause_in_box(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gradproof._away import BudgetSpent
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
 from gradproof._prove._judge import RTOL64_BALANCED
 from gradproof._prove._measure import Asking, Meter, Residual, Tier
@@ -313,8 +314,17 @@ def _clean_end(search: _Search, axis: int, length: int, *, from_start: bool) -> 
 
 def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
     """Split at random until every part holds one wrong entry."""
-    todo: list[tuple[Direction, Residual, int]] = [(start, whole, 0)]
     found: list[WrongEntry] = []
+    try:
+        complete = yield from _single_out(search, start, whole, found)
+    except BudgetSpent:
+        complete = False
+    return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
+
+
+def _single_out(search: _Search, start: Direction, whole: Residual, found: list[WrongEntry]) -> Asking[bool]:
+    """Add the wrong entries one by one; whether these are all."""
+    todo: list[tuple[Direction, Residual, int]] = [(start, whole, 0)]
     most = max(LEAST, min(search.stop - search.start, MOST)) // 2
     while todo and search.asked < most:
         direction, residual, depth = todo.pop()
@@ -336,7 +346,7 @@ def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
     if found and complete:
         rest = yield from search.ask(start.restricted(Without(tuple(entry.index for entry in found))))
         complete = rest.agrees_with_zero
-    return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
+    return complete
 
 
 def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:

@@ -551,9 +551,10 @@ def in_phase(
         @ft.wraps(asks)
         def asking(meter: Meter, *args: Given.args, **options: Given.kwargs) -> Asking[Result]:
             before, meter.phase = meter.phase, phase
-            result = yield from asks(meter, *args, **options)
-            meter.phase = before
-            return result
+            try:
+                return (yield from asks(meter, *args, **options))
+            finally:
+                meter.phase = before
 
         return asking
 

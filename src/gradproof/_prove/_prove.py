@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._away import BudgetSpent
 from gradproof._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
@@ -42,6 +43,9 @@ ROUNDINGS = 64.0
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
 WIDE = (Reason.PRECISION, Reason.NOISE, Reason.NO_CONVERGENCE, Reason.UNSTABLE)
+# A cap of effort: no claim takes more than 1000 evaluations, and so many for each of so many entries. The search for a
+# verdict takes 50 less: looks at f(x), identities and another point to suggest are not part of it.
+LEAST_ALLOWED, PER_ENTRY, MOST_COUNTED = 1000 - 50, 4, 1000
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
 FEW = 5
 
@@ -80,6 +84,10 @@ class Options:
     collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
     output: str = ""
     repeats: bool = True
+
+    def allowance(self, n: int) -> float:
+        """Evaluations that one claim, or mode, about n entries may take."""
+        return math.inf if self.level == "entries" else LEAST_ALLOWED + PER_ENTRY * min(n, MOST_COUNTED)
 
     @property
     def limits(self) -> Limits:
@@ -120,8 +128,12 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
     try:
         question = next(proof)
         while True:
-            values = yield question
-            question = proof.send(values if unit == 1 else unit * values)
+            try:
+                values = yield question
+            except BudgetSpent as spent:
+                question = proof.throw(spent)
+            else:
+                question = proof.send(values if unit == 1 else unit * values)
     except StopIteration as finished:
         return finished.value
 
@@ -147,6 +159,32 @@ class _Proof:
         self.still: list[Still] = []
 
     def run(self) -> Asking[Outcome]:
+        try:
+            yield from self._judge_all()
+        except BudgetSpent:
+            known = {*self.ledger.results, *(one.index for one in self.still)}
+            left = [index for index in range(len(self.ledger.leaves)) if index not in known]
+            self.ledger.undecided(left, Reason.BUDGET, note="not judged: no evaluation was left")
+        settle_still(self.meter, self.ledger, self.still)
+        self._note_randomness()
+        note_jumps(self.ledger, self.meter)
+        self.collector.take(self.meter, self.output)
+        results = self.ledger.results
+        verdict = worst(result.verdict for result in results.values())
+        return Outcome(
+            verdict=verdict,
+            reason=self.ledger.reasons[0] if verdict is Verdict.INCONCLUSIVE else None,
+            findings=tuple(self.ledger.findings),
+            leaves=tuple(results[index] for index in range(len(self.ledger.leaves))),
+            level="entries" if self.by_entries else "certificate",
+            rtol=min(self.rtol, 1.0),
+            max_bound=self.limits.largest_bound(self.meter.precision),
+            regions=self.ledger.regions,
+            zero_errors=self.ledger.zero_errors,
+        )
+
+    def _judge_all(self) -> Asking[None]:
+        """Judge leaf after leaf, the largest first."""
         tiers = self._tiers(range(len(self.ledger.leaves)), TIER)
         if self.meter.claim_floor > 0:
             tiers = yield from self._without_rounded(tiers)
@@ -169,23 +207,6 @@ class _Proof:
             looked = None
         if flat:
             yield from self._certify_flat(flat, only=not (self.ledger.results or self.still))
-        settle_still(self.meter, self.ledger, self.still)
-        self._note_randomness()
-        note_jumps(self.ledger, self.meter)
-        self.collector.take(self.meter, self.output)
-        results = self.ledger.results
-        verdict = worst(result.verdict for result in results.values())
-        return Outcome(
-            verdict=verdict,
-            reason=self.ledger.reasons[0] if verdict is Verdict.INCONCLUSIVE else None,
-            findings=tuple(self.ledger.findings),
-            leaves=tuple(results[index] for index in range(len(self.ledger.leaves))),
-            level="entries" if self.by_entries else "certificate",
-            rtol=min(self.rtol, 1.0),
-            max_bound=self.limits.largest_bound(self.meter.precision),
-            regions=self.ledger.regions,
-            zero_errors=self.ledger.zero_errors,
-        )
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
         """Set leaves aside whose claim may be mere rounding, where f does not change either; return the others."""
@@ -318,13 +339,17 @@ class _Proof:
 
     def _excused(self, before: Mark, group: Sequence[int], failing: Measured) -> Asking[bool]:
         """Take an accusation back that is dense and unexplained, if jumps of f nearby explain it."""
-        excused = False
+        reason: Reason | None = None
         if is_dense(self.ledger.findings[before.findings :]):
-            excused = yield from jumps_nearby(self.meter, failing)
-        if excused:
+            try:
+                reason = Reason.NO_CONVERGENCE if (yield from jumps_nearby(self.meter, failing)) else None
+            except BudgetSpent:
+                # Nobody knows whether they do.
+                reason = Reason.BUDGET
+        if reason is not None:
             self.ledger.rewind(before)
-            self.ledger.undecided(group, Reason.NO_CONVERGENCE)
-        return excused
+            self.ledger.undecided(group, reason)
+        return reason is not None
 
     def _accuse_again(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
         """Look for the wrong leaves along a direction that they deviate in more clearly, if one in three does."""

@@ -34,6 +34,7 @@ WHAT_IT_MEANS = {
     Reason.UNSTABLE: "two independent measurements of the same slope disagree",
     Reason.DEGENERATE: "at this point the numbers prove nothing",
     Reason.WITNESSES: "differences of f and an independent witness disagree",
+    Reason.BUDGET: "the evaluations that a claim may take did not suffice",
 }
 WHAT_TO_DO = {
     Reason.NOISE: "Run f in higher precision, tighten its inner tolerances, or state a wider max_bound.",
@@ -44,6 +45,7 @@ WHAT_TO_DO = {
     Reason.UNSTABLE: "Make f deterministic if it is not; check again with another rng, or at another point.",
     Reason.DEGENERATE: "Check at another point, such as a random one of ordinary size.",
     Reason.WITNESSES: "Check that reference= computes the same function; f may not be analytic (abs, real parts, max).",
+    Reason.BUDGET: 'Check fewer arrays at a time with wrt=, or pass level="entries", which has no limit.',
 }
 
 

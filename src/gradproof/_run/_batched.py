@@ -90,6 +90,7 @@ def pays(problem: Problem, count: int) -> bool:
 def along(problem: Problem, v: Vector, steps: Sequence[float]) -> Iterator[tuple[Vector, Moved]]:
     """What ``problem.outputs(v, step)`` says of each step."""
     if not pays(problem, len(steps)):
+        problem.primal.require(len(steps))
         with problem.primal.gathering():
             found = [problem.outputs(v, step) for step in steps]
         yield from found
@@ -110,10 +111,13 @@ def outputs(problem: Problem, points: Points) -> tuple[Matrix, MovedRows]:
     ------
     FunctionError
         If memory does not suffice for one point, or the user's f does not take many points as promised.
+    BudgetSpent
+        If fewer evaluations are left.
     """
     values: list[Matrix] = []
     beside: list[MovedRows] = []
     start, count = 0, len(points)
+    problem.primal.require(count)
     while start < count:
         together = problem.primal.together
         size = min(MOST_ALONE if together is None else _room(problem, together), count - start)

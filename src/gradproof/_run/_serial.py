@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._away import BudgetSpent
 from gradproof._problem import Problem
 from gradproof._prove import Directions, Question
 from gradproof._run._batched import Beside, along, outputs
@@ -32,12 +33,13 @@ def answer(
 ) -> Result:
     """Evaluate f wherever the proof asks for it, until it returns; nan outside the domain, where f is never called.
 
+    Where no evaluation is left, BudgetSpent is raised within the proof.
+
     Raises
     ------
     FunctionError
         If f cannot be evaluated; whatever else f raises that is no Exception passes through.
     """
-    answering = witnesses or {}
     watch = problem.primal.watch
     try:
         question = next(proof)
@@ -45,25 +47,35 @@ def answer(
             watch.ask(problem.leaves, question)
             if question.entries:
                 watch.measure(len(question.entries), of=len(problem.point), each=len(question.steps))
-                question = proof.send(_entries(problem, directions, question))
-                continue
-            v = directions.vector(question.direction)
-            first, last = directions.reach(question.direction)
-            steps = question.steps
-            inside = np.full(len(steps), True) if question.of == "complex" else (first <= steps) & (steps <= last)
-            values = np.full(len(steps), math.nan)
-            if question.of == "f":
-                values[inside] = [problem.combined(*found) for found in along(problem, v, steps[inside].tolist())]
+            try:
+                values = _values(problem, directions, question, witnesses or {})
+            except BudgetSpent as spent:
+                question = proof.throw(spent)
             else:
-                evaluate = answering[question.of].evaluate
-                with problem.primal.gathering():
-                    values[inside] = [evaluate(v, step) for step in steps[inside].tolist()]
-            del v  # a large vector must be gone before the next one is drawn
-            question = proof.send(values)
+                question = proof.send(values)
     except StopIteration as finished:
         return finished.value
     finally:
         watch.ask(problem.leaves, None)
+
+
+def _values(
+    problem: Problem, directions: Directions, question: Question, witnesses: Mapping[str, Witness]
+) -> NDArray[np.float64]:
+    if question.entries:
+        return _entries(problem, directions, question)
+    v = directions.vector(question.direction)
+    first, last = directions.reach(question.direction)
+    steps = question.steps
+    inside = np.full(len(steps), True) if question.of == "complex" else (first <= steps) & (steps <= last)
+    values = np.full(len(steps), math.nan)
+    if question.of == "f":
+        values[inside] = [problem.combined(*found) for found in along(problem, v, steps[inside].tolist())]
+    else:
+        evaluate = witnesses[question.of].evaluate
+        with problem.primal.gathering():
+            values[inside] = [evaluate(v, step) for step in steps[inside].tolist()]
+    return values
 
 
 def _entries(problem: Problem, directions: Directions, question: Question) -> NDArray[np.float64]:
