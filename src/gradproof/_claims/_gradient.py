@@ -11,6 +11,7 @@ import numpy as np
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
+from gradproof._claims._cancelled import cancelled, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
@@ -18,6 +19,7 @@ from gradproof._claims._repeats import Repeats
 from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
+from gradproof._prove._collect import Collector
 from gradproof._prove._measure import UNDERFLOWN
 from gradproof._report import Finding, Reason, Verdict
 
@@ -83,6 +85,9 @@ def prove_gradient(
         claim_calls=calls,
         level=None if outcome is None else outcome.level,
     )
+    if outcome is not None:
+        proved = _despite_cancelled(primal, judged.gradients, keyword, options, around, proved, reproducer)
+        findings = list(proved.findings)
     if outcome is not None and not is_value and is_about_numbers(proved) and not is_large(primal.point):
         proved = _beside_kinks(primal, function, judged.gradients, keyword, options, around, proved)
         findings = list(proved.findings)
@@ -114,6 +119,39 @@ def _asked(
     if options.repeats and judged.gradients:
         Repeats(keyword=keyword, options=options, around=around).settle(primal, judged, ask, ask())
     return judged, list(changed), calls
+
+
+def _despite_cancelled(
+    primal: Primal,
+    gradients: Mapping[int, Any],
+    keyword: str,
+    options: _prove.Options,
+    around: Around,
+    proved: Proved,
+    reproducer: str,
+) -> Proved:
+    """Prove a gradient once more without what may be rounding of 0, where that may be what speaks against it."""
+    if not may_be_cancelled(proved) or len(gradients) < len(primal.leaves) or is_large(primal.point):
+        return proved
+    if max(coarsest_eps(primal.leaves), options.claim_eps) > 1e-12 or primal.layout.is_complex:
+        return proved
+    claim = np.concatenate([np.ravel(gradients[i]) for i in sorted(gradients)])[None]
+    size = np.concatenate([np.broadcast_to(_prove.leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])
+    floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size)) / size
+    left = without_cancelled(claim, floor)
+    if left is None:
+        return proved
+    again = prove_gradient(
+        primal,
+        primal.tangent(left[0]),
+        is_value=True,
+        keyword=keyword,
+        options=dataclasses.replace(options, collector=Collector(), witnesses=()),
+        around=around,
+        reproducer=reproducer,
+    )
+    spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
+    return settle(proved, again, claim * size, left * size, spans, reproducer)
 
 
 def _beside_kinks(
