@@ -24,8 +24,8 @@ Matrix = NDArray[np.float64]
 
 # Roundings of either kind, and the largest share of the rest of the claim that is excused as such.
 ROUNDINGS, LARGEST = 64.0, 1e-5
-# A reference is zero within so many bars; deviations up to this share of it may come of entries that should be 0.
-ZERO, SLIGHT = 3.0, 1e-4
+# A reference is zero within so many bars.
+ZERO = 3.0
 # Reasons why nothing is told that a claim of rounding may bring about.
 UNTOLD = (Reason.NOISE, Reason.NO_CONVERGENCE, Reason.UNSTABLE, Reason.PRECISION)
 
@@ -36,21 +36,29 @@ def cancelled(sizes: Vector, others: Vector, eps: float = 2.0**-52) -> Vector:
 
 
 def may_be_cancelled(proved: Proved) -> bool:
-    """Whether entries that should be 0 may be what speaks against a claim, or keeps it from a verdict."""
-    if proved.verdict is Verdict.INCONCLUSIVE:
-        return proved.reason in UNTOLD and any(_is_untold(leaf) for leaf in proved.leaves)
-    return any(one.id == "GP101" and one.severity is Severity.ERROR and _is_slight(one) for one in proved.findings)
+    """Whether entries that should be 0 may be what speaks against a claim."""
+    return any(_says_zero(one) for one in proved.findings)
 
 
-def _is_untold(leaf: LeafResult) -> bool:
-    return leaf.verdict is Verdict.INCONCLUSIVE and leaf.bound is None
+def suspects(proved: Proved) -> set[int]:
+    """Leaves of a gradient against which nothing speaks but that f says 0, or that keep it from a verdict."""
+    accused = [one for one in proved.findings if one.severity is Severity.ERROR]
+    if not accused and proved.verdict is Verdict.INCONCLUSIVE and proved.reason in UNTOLD:
+        return {i for i, leaf in enumerate(proved.leaves) if leaf.verdict is Verdict.INCONCLUSIVE}
+    found: set[int] = set()
+    for i, leaf in enumerate(proved.leaves):
+        own = [one for one in accused if one.path == leaf.path or one.path.startswith(f"{leaf.path}[")]
+        if own and all(_says_zero(one) for one in own):
+            found.add(i)
+    return found
 
 
-def _is_slight(finding: Finding) -> bool:
-    if finding.claimed is None or finding.reference is None or finding.error_bar is None:
+def _says_zero(finding: Finding) -> bool:
+    """Whether a slope of f that excludes the claim is 0, as far as it is measured."""
+    if finding.id != "GP101" or finding.severity is not Severity.ERROR or finding.claimed is None:
         return False
-    apart = abs(finding.claimed - finding.reference)
-    return abs(finding.reference) <= ZERO * finding.error_bar or apart <= SLIGHT * abs(finding.reference)
+    reference, bar = finding.reference, finding.error_bar
+    return reference is not None and bar is not None and abs(reference) <= ZERO * bar
 
 
 def without_cancelled(claim: Matrix, floor: Matrix | Vector) -> Matrix | None:
@@ -78,11 +86,15 @@ def settle(
     """
     if _against(again) >= _against(proved):
         return dataclasses.replace(proved, claim_calls=max(proved.claim_calls, again.claim_calls))
-    leaves = list(again.leaves)
+    # (What was right with all that is claimed stays so.)
+    leaves = [
+        before if before.verdict is Verdict.CORRECT else after
+        for before, after in zip(proved.leaves, again.leaves, strict=True)
+    ]
     told: list[Finding] = []
     for i, own in spans.items():
         nothing = claim[:, own] != left[:, own]
-        if not nothing.any():
+        if not nothing.any() or proved.leaves[i].verdict is Verdict.CORRECT:
             continue
         whole = float(np.linalg.norm(left[:, own]))
         if leaves[i].bound is not None and whole > 0:

@@ -11,7 +11,12 @@ import numpy as np
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
-from gradproof._claims._cancelled import cancelled, may_be_cancelled, settle, without_cancelled
+from gradproof._claims._cancelled import (
+    cancelled,
+    settle,
+    suspects,
+    without_cancelled,
+)
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
@@ -58,7 +63,7 @@ def prove_gradient(
         directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
         witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
         # Where f saturates, as tanh(x) does near 1, terms of its own size have cancelled in the claim.
-        lost = UNDERFLOWN * options.claim_eps * abs(primal.value())
+        lost = max(options.lost, UNDERFLOWN * options.claim_eps * abs(primal.value()))
         options = dataclasses.replace(
             options,
             witnesses=tuple(witnesses),
@@ -131,26 +136,35 @@ def _despite_cancelled(
     reproducer: str,
 ) -> Proved:
     """Prove a gradient once more without what may be rounding of 0, where that may be what speaks against it."""
-    if not may_be_cancelled(proved) or len(gradients) < len(primal.leaves) or is_large(primal.point):
+    chosen = suspects(proved)
+    if not chosen or len(gradients) < len(primal.leaves):
         return proved
-    if max(coarsest_eps(primal.leaves), options.claim_eps) > 1e-12 or primal.layout.is_complex:
+    if (
+        is_large(primal.point)
+        or max(coarsest_eps(primal.leaves), options.claim_eps) > 1e-12
+        or primal.layout.is_complex
+    ):
         return proved
     claim = np.concatenate([np.ravel(gradients[i]) for i in sorted(gradients)])[None]
     size = np.concatenate([np.broadcast_to(_prove.leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])
-    floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size)) / size
-    left = without_cancelled(claim, floor)
-    if left is None:
+    floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size))
+    spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
+    suspected = np.zeros(len(size), dtype=bool)
+    for i in chosen:
+        suspected[spans[i]] = True
+    left = without_cancelled(claim, np.where(suspected, floor / size, 0.0))
+    # (Of an array that is not accused, single entries that f's noise hides are untested, whatever their size.)
+    if left is None or (proved.verdict is Verdict.INCONCLUSIVE and left[:, suspected].any()):
         return proved
     again = prove_gradient(
         primal,
         primal.tangent(left[0]),
         is_value=True,
         keyword=keyword,
-        options=dataclasses.replace(options, collector=Collector(), witnesses=()),
+        options=dataclasses.replace(options, collector=Collector(), witnesses=(), lost=float(floor.max())),
         around=around,
         reproducer=reproducer,
     )
-    spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
     return settle(proved, again, claim * size, left * size, spans, reproducer)
 
 

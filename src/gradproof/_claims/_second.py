@@ -507,9 +507,7 @@ class _Second:
                 if agree and seen_bar < bar and abs(claimed - seen) <= seen_bar + tolerance:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
-        return Curvature(
-            claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree
-        )
+        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree)
 
     def curvature(self, v: Vector) -> tuple[float, float]:
         """v^T H v of f itself, and its bar."""
