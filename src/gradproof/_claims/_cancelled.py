@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._claims._proved import Proved
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -109,9 +109,9 @@ def settle(
                 reproducer=reproducer,
             )
         )
-    verdict, reason = again.verdict, again.reason
-    if verdict is Verdict.CORRECT and any(leaf.verdict is Verdict.INCONCLUSIVE for leaf in leaves):
-        verdict, reason = Verdict.INCONCLUSIVE, Reason.NOISE
+    is_wrong = any(one.severity is Severity.ERROR for one in again.findings)
+    verdict = Verdict.WRONG if is_wrong else worst(leaf.verdict for leaf in leaves)
+    reason = (again.reason or Reason.NOISE) if verdict is Verdict.INCONCLUSIVE else None
     return dataclasses.replace(
         again,
         verdict=verdict,

@@ -28,6 +28,8 @@ from gradproof._prove._collect import Collector
 from gradproof._prove._measure import UNDERFLOWN
 from gradproof._report import Finding, Reason, Verdict
 
+# Entries up to which gradients close by are measured, where every entry of a claim at a kink is asked for that is a value.
+MEASURED = 16
 # Findings that say nothing was tested here, or that f has a kink or a jump.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")
 
@@ -93,8 +95,10 @@ def prove_gradient(
     if outcome is not None:
         proved = _despite_cancelled(primal, judged.gradients, keyword, options, around, proved, reproducer)
         findings = list(proved.findings)
-    if outcome is not None and not is_value and is_about_numbers(proved) and not is_large(primal.point):
-        proved = _beside_kinks(primal, function, judged.gradients, keyword, options, around, proved)
+    if outcome is not None and is_about_numbers(proved) and not is_large(primal.point):
+        proved = _beside_kinks(
+            primal, None if is_value else function, judged.gradients, keyword, options, around, proved
+        )
         findings = list(proved.findings)
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
         proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
@@ -170,25 +174,30 @@ def _despite_cancelled(
 
 def _beside_kinks(
     primal: Primal,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | None,
     gradients: Mapping[int, Any],
     keyword: str,
     options: _prove.Options,
     around: Around,
     proved: Proved,
 ) -> Proved:
-    """Excuse a claim that is a limit of gradients nearby."""
+    """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""
     if around.bounds is not None or len(gradients) < len(primal.leaves):
+        return proved
+    at_kink = any(one.id == "GP103" for one in proved.findings)
+    if function is None and not (at_kink and options.level == "entries" and len(primal.point) <= MEASURED):
         return proved
     calls = 0
 
     def elsewhere(*args: Any) -> Any:
         nonlocal calls
         calls += 1
+        assert function is not None
         judged = _contracts.judge_claim(primal, function(*args), keyword)
         return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in sorted(gradients)])
 
-    where = beside_kinks(primal, gradients, elsewhere, eps=options.claim_eps, seed=options.seed)
+    nearby = None if function is None else elsewhere
+    where = beside_kinks(primal, gradients, nearby, eps=options.claim_eps, seed=options.seed)
     return dataclasses.replace(excused(proved, where), claim_calls=proved.claim_calls + calls)
 
 

@@ -277,7 +277,10 @@ def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Calla
         places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=task.options.seed, cotangent=u))
         if places[-1] is Place.OUTSIDE:
             break
-    return dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
+    told = dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
+    if told.suggestion is None and asks(told.findings):
+        told = dataclasses.replace(told, suggestion=another_point(primal, task.options.seed, task.around.bounds))
+    return told
 
 
 def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> None:
