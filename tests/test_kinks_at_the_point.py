@@ -159,7 +159,7 @@ def test_a_limit_that_is_passed_as_a_value(seed):
     right = check(normalised, tied, grad=limit, level="entries", rng=seed)
     assert right.verdict is Verdict.NOT_DIFFERENTIABLE
 
-    wrong = check(normalised, tied, grad=limit + [0, 300, -300], level="entries", rng=seed)
+    wrong = check(normalised, tied, grad=limit + np.array([0, 300, -300]), level="entries", rng=seed)
     assert wrong.verdict is Verdict.WRONG
 
 

@@ -26,8 +26,8 @@ Matrix = NDArray[np.float64]
 ROUNDINGS, LARGEST = 64.0, 1e-5
 # A reference is zero within so many bars.
 ZERO = 3.0
-# Reasons why nothing is told that a claim of rounding may bring about.
-UNTOLD = (Reason.NOISE, Reason.NO_CONVERGENCE, Reason.UNSTABLE, Reason.PRECISION)
+# Reasons why nothing is told that a claim of rounding may bring about. (Noise of f is none: it may hide a wrong claim.)
+UNTOLD = (Reason.NO_CONVERGENCE, Reason.UNSTABLE)
 
 
 def cancelled(sizes: Vector, others: Vector, eps: float = 2.0**-52) -> Vector:
@@ -117,7 +117,7 @@ def settle(
         verdict=verdict,
         reason=reason,
         leaves=tuple(leaves),
-        findings=(*again.findings, *told),
+        findings=(*told, *again.findings),
         claim_calls=max(proved.claim_calls, again.claim_calls),
     )
 

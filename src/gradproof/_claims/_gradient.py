@@ -28,7 +28,7 @@ from gradproof._prove._collect import Collector
 from gradproof._prove._measure import UNDERFLOWN
 from gradproof._report import Finding, Reason, Verdict
 
-# Entries up to which gradients close by are measured, where every entry of a claim at a kink is asked for that is a value.
+# Entries up to which gradients close by are measured, where a claim at a kink is a value and all entries are asked for.
 MEASURED = 16
 # Findings that say nothing was tested here, or that f has a kink or a jump.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")

@@ -238,7 +238,7 @@ def _despite_cancelled(
     else:
         sized = claimed.matrix * size * size[:, None]
         rest = max(float(np.linalg.norm(sized, axis=1).max()), float(np.abs(primal.output_values() * size).max()))
-        floor = cancelled(*np.broadcast_arrays(size, size[:, None])) * rest / (size * size[:, None])
+        floor = cancelled(size, size[:, None]) * rest / (size * size[:, None])
     without = without_cancelled(claimed.matrix, floor)
     if without is None:
         return proved
