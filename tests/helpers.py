@@ -42,3 +42,21 @@ def ids_in_code() -> set[str]:
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (Path(__file__).parents[1] / "src").rglob("*.py"))
     constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return {value for value in constants if isinstance(value, str) and re.fullmatch(r"GP\d{3}", value)}
+
+
+OFFSETS = np.array([0.0, 1.0, 0.3])
+
+
+def log_sum_exp(z):
+    return z.max() + np.log(np.sum(np.exp(z - z.max())))
+
+
+def free_energy(p):
+    """It does not depend on `a`, which cancels: what is left is rounding."""
+    return np.sum(np.sin(p["b"])) + log_sum_exp(p["a"] + OFFSETS) - p["a"]
+
+
+def free_energy_gradient(p):
+    """The derivative by `a` is what the weights, normalised by logarithms, lack of 1."""
+    z = p["a"] + OFFSETS
+    return {"a": np.sum(np.exp(z - log_sum_exp(z))) - 1, "b": np.cos(p["b"])}

@@ -17,7 +17,7 @@ import pytest
 
 import gradproof
 from gradproof import GradientError, Report, Severity, Verdict
-from helpers import ids, ids_in_code
+from helpers import free_energy, free_energy_gradient, ids, ids_in_code
 
 PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
 SEVERITIES = dict(re.findall(r"^## (GP\d{3}): .*\n\nSeverity: \*(\w+)\*", PAGE, re.MULTILINE))
@@ -598,6 +598,12 @@ def a_forward_that_updates_buffers(is_odd):
     norm = torch.nn.BatchNorm1d(3, affine=False)
     model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Tanh(), norm).double().train(is_odd)
     return gradproof.torch.check_module(model, lambda model, x: model(x).exp().mean(), batch_of(torch), rng=0)
+
+
+@example("GP409", "p['a']", beside=["GP402"], spared=["GP402"])
+def a_derivative_that_is_rounding(is_odd):
+    """At a small x it is rounding as usual."""
+    return check(free_energy, {"a": np.array(1234.5 if is_odd else 1.0), "b": X}, grad=free_energy_gradient)
 
 
 @example("GP420", "x")

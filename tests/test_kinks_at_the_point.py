@@ -138,3 +138,64 @@ def test_noise_is_no_kink(seed, size):
     assert check(hashed, x, grad=np.sin, rng=seed).verdict is Verdict.WRONG  # wrong on purpose
     report = check(scattered, x, grad=np.sin, rng=seed)  # wrong on purpose
     assert report.verdict is Verdict.WRONG or report.reason is Reason.STOCHASTIC
+
+
+def normalised(x):
+    """Of sorted entries: at ties every order is a piece of its own."""
+    z = np.sort(x)
+    return float(SHARES @ ((z - z.mean()) / np.sqrt(z.var() + 1e-3)))
+
+
+SHARES = np.array([0.9, -1.3, 0.7])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_limit_that_is_passed_as_a_value(seed):
+    """Every entry is asked for, so that f's gradients nearby are measured; one that is far from all is WRONG."""
+    tied = np.full(3, 0.7)
+    # The gradient of the piece in which the second entry is the smallest.
+    limit = (SHARES - SHARES.mean())[[1, 0, 2]] / np.sqrt(1e-3)
+
+    right = check(normalised, tied, grad=limit, level="entries", rng=seed)
+    assert right.verdict is Verdict.NOT_DIFFERENTIABLE
+
+    wrong = check(normalised, tied, grad=limit + np.array([0, 300, -300]), level="entries", rng=seed)
+    assert wrong.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [3, 8])
+def test_an_entry_of_a_jacobian_beyond_the_slopes_of_a_kink(size, seed):
+    """It is told by both slopes, and no mistake of the whole matrix is named; between them it is valid."""
+    x = np.linspace(0.0, 1.0, size)
+    wrong = np.diag(np.where(x == 0, 3.0, 1.0))  # wrong on purpose
+
+    report = check(np.abs, x, jac=lambda x: wrong, rng=seed)
+    assert report.verdict is Verdict.WRONG
+    (found,) = [one for one in report.findings if one.id in ("GP101", "GP103")]
+    assert (found.id, found.path) == ("GP103", "jac[0, 0]")
+    assert found.kind == "outside the one-sided slopes -1 and 1 at a kink"
+    assert (found.claimed, found.error_bar) == (3.0, pytest.approx(1.0))
+
+    assert check(np.abs, x, jac=lambda x: np.diag(np.sign(x)), rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE
+
+
+LAYER, READ = np.random.default_rng(0).normal(size=(8, 4)), np.random.default_rng(1).normal(size=(5, 8))
+
+
+def layer(x):
+    return READ @ np.maximum(LAYER @ x, 0)
+
+
+def layer_jacobian(x):
+    return READ @ np.diag((LAYER @ x > 0) * 1.0) @ LAYER
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_another_point_is_suggested_as_the_advice_says(seed):
+    """Also where the claim is a Jacobian that was excused."""
+    report = check(layer, np.zeros(4), jac=layer_jacobian, rng=seed)
+    excused = [one for one in report.findings if one.id == "GP110"]
+    assert excused
+    assert "suggested_args" in excused[0].advice
+    assert report.suggested_args is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import Reason, Verdict
+from gradproof import Reason, Severity, Verdict
 from helpers import finding, ids
 
 ROWS = np.random.default_rng(5).normal(size=(40, 20)) / 5
@@ -302,3 +302,69 @@ def test_noise_is_no_oscillation(seed):
     assert report.verdict is not Verdict.WRONG
     assert smooth.verdict is Verdict.CORRECT
     assert report.cost.evaluations <= 26 * len(x) * (len(x) + 1)
+
+
+def still(x):
+    return 0.0 * np.sum(x)
+
+
+@pytest.mark.parametrize("n", [3, 20])
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+def test_an_f_that_keeps_its_bits_says_so(n, keyword):
+    """Nothing can be told there, whatever is claimed; where f moves along others, it can."""
+    x = point(n)
+
+    def claims(size):
+        matrix = size * np.eye(n)
+        return {keyword: (lambda x: matrix) if keyword == "hess" else (lambda v, x: matrix @ v)}
+
+    for size in (0.0, 1e-18):
+        report = gradproof.check(still, x, **claims(size), rng=1)
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert report.reason is Reason.DEGENERATE
+        assert ids(report) == ["GP301"]
+        assert report.suggested_args is not None
+
+    def first_only(x):
+        return float(x[0] ** 2)
+
+    assert gradproof.check(first_only, x, **claims(2.0), rng=1).verdict is Verdict.WRONG
+
+
+def treads(x):
+    """What is left where terms of size 1 cancel: 0, or one rounding."""
+    return 6e-17 * float(np.floor(3 * np.sum(x)) % 2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("n", [3, 9])
+def test_treads_of_rounding_are_no_evidence(n, seed):
+    """Neither of numbers nor of symmetry; beside an f that shows more, asymmetry is an error."""
+    x = point(n)
+    rounding = 1e-18 * np.random.default_rng(seed).normal(size=(n, n))
+
+    report = gradproof.check(treads, x, hess=rounding, rng=seed)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert not [one for one in report.findings if one.severity is Severity.ERROR]
+
+    crooked = hess(x) + 1e17 * rounding  # wrong on purpose
+    assert "GP207" in ids(gradproof.check(f, x, hess=crooked, rng=seed))
+
+
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+def test_an_f_that_is_random_says_so(keyword):
+    """It is the reason why nothing can be told; one that is not says nothing."""
+    generator = np.random.default_rng(0)
+    matrix = 2 * np.eye(3)
+    claims = {keyword: (lambda x: matrix) if keyword == "hess" else (lambda v, x: matrix @ v)}
+
+    def noisy(x):
+        return np.sum(x**2) * (1 + 1e-6 * generator.normal())  # wrong on purpose
+
+    report = gradproof.check(noisy, point(3), **claims, rng=0)
+    assert (report.verdict, report.reason) == (Verdict.INCONCLUSIVE, Reason.STOCHASTIC)
+    assert ids(report) == ["GP303"]
+
+    report = gradproof.check(lambda x: np.sum(x**2), point(3), **claims, rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert ids(report) == []

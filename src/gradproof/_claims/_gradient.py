@@ -11,6 +11,12 @@ import numpy as np
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
+from gradproof._claims._cancelled import (
+    cancelled,
+    settle,
+    suspects,
+    without_cancelled,
+)
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
@@ -18,9 +24,12 @@ from gradproof._claims._repeats import Repeats
 from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
+from gradproof._prove._collect import Collector
 from gradproof._prove._measure import UNDERFLOWN
 from gradproof._report import Finding, Reason, Verdict
 
+# Entries up to which gradients close by are measured, where a claim at a kink is a value and all entries are asked for.
+MEASURED = 16
 # Findings that say nothing was tested here, or that f has a kink or a jump.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")
 
@@ -57,7 +66,7 @@ def prove_gradient(
         directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
         witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
         # Where f saturates, as tanh(x) does near 1, terms of its own size have cancelled in the claim.
-        lost = UNDERFLOWN * options.claim_eps * abs(primal.value())
+        lost = max(options.lost, UNDERFLOWN * options.claim_eps * abs(primal.value()))
         options = dataclasses.replace(
             options,
             witnesses=tuple(witnesses),
@@ -84,8 +93,13 @@ def prove_gradient(
         claim_calls=calls,
         level=None if outcome is None else outcome.level,
     )
-    if outcome is not None and not is_value and is_about_numbers(proved) and not is_large(primal.point):
-        proved = _beside_kinks(primal, function, judged.gradients, keyword, options, around, proved)
+    if outcome is not None:
+        proved = _despite_cancelled(primal, judged.gradients, keyword, options, around, proved, reproducer)
+        findings = list(proved.findings)
+    if outcome is not None and is_about_numbers(proved) and not is_large(primal.point):
+        proved = _beside_kinks(
+            primal, None if is_value else function, judged.gradients, keyword, options, around, proved
+        )
         findings = list(proved.findings)
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
         proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
@@ -117,27 +131,74 @@ def _asked(
     return judged, list(changed), calls
 
 
+def _despite_cancelled(
+    primal: Primal,
+    gradients: Mapping[int, Any],
+    keyword: str,
+    options: _prove.Options,
+    around: Around,
+    proved: Proved,
+    reproducer: str,
+) -> Proved:
+    """Prove a gradient once more without what may be rounding of 0, where that may be what speaks against it."""
+    chosen = suspects(proved)
+    if not chosen or len(gradients) < len(primal.leaves):
+        return proved
+    if (
+        is_large(primal.point)
+        or max(coarsest_eps(primal.leaves), options.claim_eps) > 1e-12
+        or primal.layout.is_complex
+    ):
+        return proved
+    claim = np.concatenate([np.ravel(gradients[i]) for i in sorted(gradients)])[None]
+    size = np.concatenate([np.broadcast_to(_prove.leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])
+    floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size))
+    spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
+    suspected = np.zeros(len(size), dtype=bool)
+    for i in chosen:
+        suspected[spans[i]] = True
+    left = without_cancelled(claim, np.where(suspected, floor / size, 0.0))
+    # (Of an array that is not accused, single entries that f's noise hides are untested, whatever their size.)
+    if left is None or (proved.verdict is Verdict.INCONCLUSIVE and left[:, suspected].any()):
+        return proved
+    again = prove_gradient(
+        primal,
+        primal.tangent(left[0]),
+        is_value=True,
+        keyword=keyword,
+        options=dataclasses.replace(options, collector=Collector(), witnesses=(), lost=float(floor.max())),
+        around=around,
+        reproducer=reproducer,
+    )
+    return settle(proved, again, claim * size, left * size, spans, reproducer)
+
+
 def _beside_kinks(
     primal: Primal,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | None,
     gradients: Mapping[int, Any],
     keyword: str,
     options: _prove.Options,
     around: Around,
     proved: Proved,
 ) -> Proved:
-    """Excuse a claim that is a limit of gradients nearby."""
+    """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""
     if around.bounds is not None or len(gradients) < len(primal.leaves):
+        return proved
+    at_kink = any(one.id == "GP103" for one in proved.findings)
+    if function is None and not (at_kink and options.level == "entries" and len(primal.point) <= MEASURED):
         return proved
     calls = 0
 
     def elsewhere(*args: Any) -> Any:
         nonlocal calls
         calls += 1
+        assert function is not None
         judged = _contracts.judge_claim(primal, function(*args), keyword)
         return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in sorted(gradients)])
 
-    where = beside_kinks(primal, gradients, elsewhere, eps=options.claim_eps, seed=options.seed)
+    nearby = None if function is None else elsewhere
+    where = beside_kinks(primal, gradients, nearby, eps=options.claim_eps, seed=options.seed)
     return dataclasses.replace(excused(proved, where), claim_calls=proved.claim_calls + calls)
 
 

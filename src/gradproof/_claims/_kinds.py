@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 
 from gradproof import _backends, _contracts, _progress, _prove
 from gradproof._away import OutsideError, is_from_handler
-from gradproof._claims._around import Around
+from gradproof._claims._around import Around, reach
+from gradproof._claims._cancelled import cancelled, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._claimed import (
     COLUMNS,
     DENSE,
@@ -25,18 +28,22 @@ from gradproof._claims._claimed import (
     random_tangents,
     read_jacobian,
 )
-from gradproof._claims._cotangents import ALONE, Cotangents, rounding, spread, steadied, unsaturated
+from gradproof._claims._cotangents import ALONE, STREAM, Cotangents, rounding, spread, steadied, unsaturated
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
 from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._claims._repeats import Repeats, of_second_call
+from gradproof._claims._rows import scale_of
 from gradproof._errors import UsageError
 from gradproof._layout import join_parts
 from gradproof._leaf import Leaf
 from gradproof._pieces import is_large
 from gradproof._primal import Primal, Together
+from gradproof._problem import Problem, coarsest_eps
+from gradproof._prove import Direction, Directions
+from gradproof._prove._collect import Collector
 from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
 
@@ -52,6 +59,8 @@ OUTPUTS_ALONE = 8
 ROWS = 1024
 # Rounding of a product with many terms, in machine epsilons.
 ROUNDING = 1e4
+# Points beside x that show whether f moves at all, and how far away.
+TREADS, STEP = 4, 0.3
 # Entries of a Jacobian that are measured one by one at most (80 MB each for claim, deviation and bar).
 EVERYTHING = 10_000_000
 
@@ -119,10 +128,11 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
             size,
             eps,
             lambda i, j: claimed.place(i, j)[0],
-            floor=lambda: _second_floor(primal, base, eps),
+            floor=lambda: _second_floor(task, base, eps),
         )
         claimed.note([] if broken is None else [broken])
     proved = _finish(task, claimed, probe)
+    proved = _despite_cancelled(task, claimed, proved, base)
     if task.values[keyword] or keyword != "jac" or claimed.matrix is None:
         return proved
 
@@ -186,13 +196,59 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
         claimed = ask_vjp(primal, vjp, u, task.repeats("vjp"))
         if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE):
-            return _beside_kinks(task, claimed, _finish(task, claimed, None), elsewhere)
+            proved = _despite_cancelled(task, claimed, _finish(task, claimed, None))
+            return _beside_kinks(task, claimed, proved, elsewhere)
     first, second, probe = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first, task.repeats("vjp"))
     if _check_linear(task, claimed, first, second, probe):
         _check_by_output(task, claimed, first, probe)
         _fetch_few(claimed)
-    return _beside_kinks(task, claimed, _finish(task, claimed, probe), elsewhere)
+    proved = _despite_cancelled(task, claimed, _finish(task, claimed, probe))
+    return _beside_kinks(task, claimed, proved, elsewhere)
+
+
+def _despite_cancelled(
+    task: Task,
+    claimed: Claimed,
+    proved: Proved,
+    base: Primal | None = None,
+    again: Callable[[Claimed], Proved] | None = None,
+) -> Proved:
+    """Prove a claim once more without entries that may be rounding of 0, where these may be what speaks against it.
+
+    Parameters
+    ----------
+    base : Primal, optional
+        What a Hessian is the second derivative of.
+    again : callable, optional
+        Proves a claim of this kind.
+    """
+    primal = claimed.primal
+    if not (claimed.measured and claimed.whole and may_be_cancelled(proved)):
+        return proved
+    eps = max(coarsest_eps(claimed.leaves), primal.outputs.eps, task.options.claim_eps)
+    if eps > 1e-12 or is_large(primal.point) or primal.layout.is_complex or not claimed.densify():
+        return proved
+    assert claimed.matrix is not None
+    size = natural_sizes(primal, claimed.measured)
+    if base is None:
+        inputs = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
+        rest = float(np.linalg.norm(claimed.matrix * size, axis=1).max())
+        floor = cancelled(size, np.full(len(size), inputs.max())) * rest / size
+    else:
+        sized = claimed.matrix * size * size[:, None]
+        rest = max(float(np.linalg.norm(sized, axis=1).max()), float(np.abs(primal.output_values() * size).max()))
+        floor = cancelled(size, size[:, None]) * rest / (size * size[:, None])
+    without = without_cancelled(claimed.matrix, floor)
+    if without is None:
+        return proved
+    left = copy.copy(claimed)
+    left.use_matrix(without)
+    task = dataclasses.replace(task, options=dataclasses.replace(task.options, collector=Collector()))
+    other = _finish(task, left, None) if again is None else again(left)
+    weights = scale_of(left, size, eps).weights[:, None] * size
+    spans = {i: slice(leaf.start, leaf.stop) for i, leaf in zip(claimed.measured, claimed.leaves, strict=True)}
+    return settle(proved, other, claimed.matrix * weights, without * weights, spans, task.reproducer)
 
 
 def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Callable[..., Vector | None]) -> Proved:
@@ -221,7 +277,10 @@ def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Calla
         places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=task.options.seed, cotangent=u))
         if places[-1] is Place.OUTSIDE:
             break
-    return dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
+    told = dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
+    if told.suggestion is None and asks(told.findings):
+        told = dataclasses.replace(told, suggestion=another_point(primal, task.options.seed, task.around.bounds))
+    return told
 
 
 def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> None:
@@ -276,11 +335,11 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
         pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
         eps = task.precision(probe)
         broken = _contracts.check_symmetric_product(
-            "hvp", pairs, size, eps, floor=lambda: _second_floor(primal, base, eps)
+            "hvp", pairs, size, eps, floor=lambda: _second_floor(task, base, eps)
         )
         claimed.note([] if broken is None else [broken])
         _fetch_few(claimed)
-    return _finish(task, claimed, probe)
+    return _despite_cancelled(task, claimed, _finish(task, claimed, probe), base)
 
 
 def _fetch_few(claimed: Claimed) -> None:
@@ -342,10 +401,33 @@ def _output_floor(probe: Probe, eps: float) -> Vector:
     return np.where(still, max(beside, _contracts.vanishing(eps, probe.at_point)), beside)
 
 
-def _second_floor(derived: Primal, base: Primal | None, eps: float) -> float:
+def _second_floor(task: Task, base: Primal | None, eps: float) -> float:
     """Up to where second derivatives in natural sizes are numerically zero, beside f and its gradient."""
+    derived = task.primal
     gradient = derived.output_values() * natural_sizes(derived, tuple(range(len(derived.leaves))))
-    return _contracts.vanishing(eps, gradient, 0.0 if base is None else base.output_values())
+    if base is None:
+        return _contracts.vanishing(eps, gradient)
+    return max(_contracts.vanishing(eps, gradient, base.output_values()), _tread(base, task))
+
+
+def _tread(base: Primal, task: Task) -> float:
+    """What a scalar f moves by where it also keeps its bits, and infinity where it does nothing else; else 0.
+
+    What is left where all terms of f have cancelled may be 0, of which no rounding can be told.
+    """
+    everything = tuple(range(len(base.leaves)))
+    lower, upper = task.around.sides(base, everything)
+    directions = Directions(base.leaves, base.point, np.zeros(len(base.point)), task.options.seed, lower, upper)
+    problem = Problem(base, {i: np.zeros(leaf.size) for i, leaf in enumerate(base.leaves)})
+    moves: list[float] = []
+    for k in range(TREADS):
+        v = directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything)))
+        _, last = reach(problem.point, v, lower, upper)
+        moves.append(abs(problem.evaluate(v, min(STEP, last)) - problem.evaluate(v, 0.0)))
+    base.look_again()
+    if 0.0 not in moves:
+        return 0.0
+    return max((move for move in moves if math.isfinite(move)), default=0.0) or math.inf
 
 
 def prove_jvp(task: Task, jvp: Function) -> Proved:
@@ -380,6 +462,9 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     if claimed.matrix is not None:
         _check_linear_tangent(task, claimed, jvp, tangents, probe)
     proved = _finish(task, claimed, probe, wider=wider)
+    if claimed.matrix is not None:
+        again = ft.partial(_finish, task, probe=None, wider=wider)
+        proved = _despite_cancelled(task, claimed, proved, again=again)
     if not claimed.reduced:
         return proved
     return dataclasses.replace(

@@ -93,14 +93,21 @@ class _Limit:
     is_right: bool | None = None
 
 
+def _step(eps: float) -> float:
+    """How far f is followed at points close by, in natural sizes.
+
+    So much less than their distance that few kinks lie between; in low precision noise allows no less.
+    """
+    return eps ** (1 / 3) / (256 if eps < 1e-12 else 16)
+
+
 class _Search:
     """Points close by, and the gradients there, in natural sizes."""
 
     def __init__(self, beside: Beside, rng: np.random.Generator) -> None:
         self.beside, self.rng = beside, rng
         self.distance = beside.eps ** (1 / 3)
-        # So much smaller that few kinks lie between; in low precision noise allows no less.
-        self.step = self.distance / (256 if beside.eps < 1e-12 else 16)
+        self.step = _step(beside.eps)
         self.at_point = beside.value(beside.point)
         self.claim = beside.claim * beside.size
         self.largest = steady_norm(self.claim)
@@ -246,6 +253,22 @@ class _Search:
         return self.beside.value(self.beside.point + moved * self.beside.size)
 
 
+def _slopes(value: Callable[[Vector], float], point: Vector, size: Vector, eps: float) -> Vector | None:
+    """The gradient of f by differences; None where f has a kink within a step."""
+    step = _step(eps)
+    middle = value(point)
+    found = np.empty_like(point)
+    for i in range(len(point)):
+        moved = np.zeros_like(point)
+        moved[i] = step * size[i]
+        right, left = value(point + moved) - middle, middle - value(point - moved)
+        noise = ROUNDINGS * eps * max(abs(middle), abs(right), abs(left))
+        if not abs(right - left) <= BENDING * eps ** (1 / 3) * max(abs(right), abs(left)) + noise:
+            return None
+        found[i] = (right + left) / (2 * moved[i])
+    return found
+
+
 def convex_weights(columns: Vector, target: Vector) -> Vector:
     """Non-negative weights of sum 1 whose mixture of columns (n, k) is nearest to a target (n,).
 
@@ -289,7 +312,7 @@ def worst_place(places: Iterable[Place]) -> Place:
 def beside_kinks(
     primal: Primal,
     claims: Mapping[int, Any],
-    elsewhere: Callable[..., Vector | None],
+    elsewhere: Callable[..., Vector | None] | None,
     *,
     eps: float,
     seed: int,
@@ -301,22 +324,29 @@ def beside_kinks(
     ----------
     claims : mapping of int to ndarray
         The claimed gradient of each leaf.
-    elsewhere : callable
-        ``elsewhere(*args) -> (n,)``: the claim at other arguments, or None.
+    elsewhere : callable, optional
+        ``elsewhere(*args) -> (n,)``: the claim at other arguments, or None. Where the claim is a value, the slopes of f
+        along all entries, one by one, stand for what it would be there.
     """
     problem = Problem(primal, claims, cotangent=cotangent)
-    size = [np.broadcast_to(leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves]
+    size = np.concatenate([np.broadcast_to(leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])
+    eps = max(problem.eps, eps)
+
+    def value(point: Vector) -> float:
+        return problem.combined(*problem.visit(point.copy()))
 
     def gradient(point: Vector) -> Vector | None:
+        if elsewhere is None:
+            return _slopes(value, point, size, eps)
         with np.errstate(all="ignore"):
             return elsewhere(*primal.arguments(primal.make(point)))
 
     beside = Beside(
         point=problem.point,
-        size=np.concatenate(size),
+        size=size,
         claim=problem.claim,
-        eps=max(problem.eps, eps),
-        value=lambda point: problem.combined(*problem.visit(point.copy())),
+        eps=eps,
+        value=value,
         gradient=gradient,
     )
     found = place(beside, seed)

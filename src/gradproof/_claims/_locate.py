@@ -258,7 +258,8 @@ class _Search:
             line = self._measure(v)
             rows = np.flatnonzero(self._off(line))
             count += len(rows)
-            if self.claimed.matrix is not None and len(rows) > 2 and self._is_column(j, line, rows):
+            bends = any(self._sides(int(i), line) is not None for i in rows)
+            if self.claimed.matrix is not None and len(rows) > 2 and not bends and self._is_column(j, line, rows):
                 findings.append(self._column(j, line, rows))
                 self._marks.append(_Mark(rows, np.array([j]), f"column {j}"))
             else:
@@ -298,6 +299,23 @@ class _Search:
         path, index, place = self.claimed.place(i, j)
         kind, factor = factor_words(claimed, reference, bar, "the true entry", rounding=self._rounding)
         advice = f"Look at how `{path}` is computed."
+        sides = self._sides(i, line)
+        if sides is not None:
+            low, high = sorted(side / step for side in sides)
+            return dataclasses.replace(
+                self._finding(
+                    path=path,
+                    entries=(index,) if index else (),
+                    place=place,
+                    kind=f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink",
+                    claimed=claimed,
+                    reference=float(reference),
+                    error_bar=(high - low) / 2,
+                    quantity="entry",
+                    advice="No subgradient has this value: check the branch that is taken at the kink.",
+                ),
+                id="GP103",
+            )
         if self.claimed.pattern is not None and claimed == 0 and not self.claimed.pattern[i, j]:
             kind, factor = "missing from the declared sparsity pattern", None
             advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare entry {[i, j]} and fill it."
@@ -313,6 +331,14 @@ class _Search:
             factor=factor,
             advice=advice,
         )
+
+    def _sides(self, i: int, line: Line) -> tuple[float, float] | None:
+        """The one-sided slopes of an output along a line, where it has a kink at the point; else None."""
+        found = line.slope
+        jump = float(found.jump[i])
+        if found.side or not abs(jump) > max(3 * float(found.jump_bar[i]), 10 * float(self.tolerance[i])):
+            return None
+        return float(line.value[i]) - jump / 2, float(line.value[i]) + jump / 2
 
     def _column(self, j: int, line: Line, rows: NDArray[np.intp]) -> Finding:
         assert self.claimed.matrix is not None
@@ -404,6 +430,9 @@ class _Search:
     def _whole(self, lines: list[Line]) -> Finding | None:
         """One mistake that explains the slopes of all outputs along both directions."""
         assert self.claimed.matrix is not None
+        if any(one.id == "GP103" for one in self.errors):
+            # At a kink f has no one slope that a mistake could explain.
+            return None
         cause = explain(
             self.claimed.matrix,
             [(line.v, line.value, line.bar) for line in lines],

@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _progress
 from gradproof._away import BudgetSpent
 from gradproof._claims._around import EPS64, reach
+from gradproof._claims._cancelled import cancelled
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._defined import excuse_undefined
-from gradproof._claims._gradient import undefined
+from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import natural_sizes, sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
-from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
@@ -60,17 +61,34 @@ CAUTION = 2.0
 # Half-ulps up to which scatter is rounding (as in `_line`). More may be an oscillation that no level resolves: it is
 # gone, to this share, at the last of so many finer levels, and noise is not.
 ROUNDING, GONE, FINER = 16.0, 0.125, 10
+# Roundings of one value that a second difference may hold: two values and twice that at the point.
+VALUES = 4.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curvature:
-    """v^T H v as measured, with its bar, beside the claim."""
+    """v^T H v as measured, with its bar, beside the claim.
+
+    variation : by how much f varies on the way.
+    tread : smallest movement of f where it also keeps its bits on both sides of the point; 0 where it never does.
+    """
 
     claimed: float
     value: float
     bar: float
     variation: float
+    tread: float = 0.0
     witnesses_agree: bool = True
+
+    @property
+    def keeps_bits(self) -> bool:
+        """Whether f has the same bits at every step: it curves by less than its values can show."""
+        return self.variation == 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether f moves by single treads of its rounding, if at all."""
+        return self.keeps_bits or self.tread > 0
 
     @property
     def deviation(self) -> float:
@@ -93,6 +111,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     eps = coarsest_eps(primal.leaves)
     draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
     repeats = _repeats(task, shell, keyword, directions) if task.options.repeats else None
+    broken: Finding | None = None
     if keyword == "hess":
         if task.values[keyword]:
             claimed = read_jacobian(shell, claim, keyword, primal)
@@ -107,7 +126,6 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
                 lambda i, j: claimed.place(i, j)[0],
                 floor=lambda: _contracts.vanishing(eps, primal.value()),
             )
-            claimed.note([] if broken is None else [broken])
     else:
         claimed = ask_hvp(shell, primal, claim, draws[0], repeats)
         if claimed.measured and claimed.whole:
@@ -125,7 +143,6 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
                 repeat=claimed.repeat,
             )
             broken = broken or _contracts.check_symmetric_product(keyword, pairs, size, eps, floor=lambda: floor)
-            claimed.note([] if broken is None else [broken])
     excuse_undefined(primal, claimed.judged, task.around)
     findings = list(claimed.judged.findings)
     results = unmeasured(primal, claimed.judged)
@@ -139,6 +156,9 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         results.update(measured)
         findings += search.findings
         primal.look_again()
+        # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
+        if broken is not None and not (verdict is Verdict.INCONCLUSIVE and search.is_lost):
+            findings.insert(0, broken)
     findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
     for i in everything:
         if i not in results:
@@ -146,7 +166,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
             results[i] = LeafResult(
                 path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=Verdict.INCONCLUSIVE, note="not measured"
             )
-    return conclude(
+    proved = conclude(
         results,
         findings,
         measured=verdict,
@@ -158,6 +178,9 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         claim_calls=claimed.calls,
         level=task.options.level,
     )
+    if not asks(findings):
+        return proved
+    return dataclasses.replace(proved, suggestion=another_point(primal, task.options.seed, task.around.bounds))
 
 
 def _repeats(task: Task, shell: Primal, keyword: str, directions: Directions) -> Repeats:
@@ -211,26 +234,48 @@ class _Second:
         self.by_entries = self.n <= few or task.options.level == "entries"
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 4))))
         self.findings: list[Finding] = []
+        # Whether f gave different values at the same point, and the lines along which it was measured.
+        self.is_random = False
+        self.lines: list[Curvature] = []
         self.scales = (1.0,) * len(claimed.leaves)
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
         """Measure, judge, locate; the same result for all leaves, which move together."""
         try:
-            for left in reversed(range(CUTS + self.n * self.by_entries)):
-                found = self._look(cut=left > 0)
-                if found is not None:
-                    return found
+            found = self._search()
         except BudgetSpent:
             return Verdict.INCONCLUSIVE, Reason.BUDGET, self._results(Verdict.INCONCLUSIVE)
+        if not self.is_random:
+            return found
+        self.findings.append(random_note())
+        verdict, reason, results = found
+        return verdict, Reason.STOCHASTIC if verdict is Verdict.INCONCLUSIVE else reason, results
+
+    def _search(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
+        for left in reversed(range(CUTS + self.n * self.by_entries)):
+            found = self._look(cut=left > 0)
+            if found is not None:
+                return found
         raise AssertionError("the last look decides")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether f shows no second order at all: along every line it keeps its bits, or moves by single treads."""
+        return all(one.is_lost for one in self.lines)
 
     def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
         seen: list[Curvature] = []
+        self.lines = seen
+        unmoved: list[Vector] = []
         for v in self._entry_vectors() if self.by_entries else self._random_vectors():
             found = self._measure(v)
             if cut and math.isnan(found.variation) and self._cut_down(v):
                 return None
+            if found.keeps_bits and self._off(found, seen):
+                # What it says depends on whether f moves along others, and by how much at least.
+                unmoved.append(v)
+                continue
             if self._off(found, seen):
                 again = self._measure(v, full=True)
                 if self._off(again, seen) and math.isfinite(again.bar):
@@ -242,11 +287,25 @@ class _Second:
             if not found.witnesses_agree:
                 return Verdict.INCONCLUSIVE, Reason.WITNESSES, self._results(Verdict.INCONCLUSIVE)
             seen.append(found)
+        if unmoved and not any(one.variation > 0 for one in seen):
+            self._report_unchanged(self._measure(unmoved[0]))
+            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
+        for v in unmoved:
+            still = self._measure(v, full=True)
+            if still.keeps_bits:
+                # Had it curved by more, f would have left its tread at the coarsest step.
+                least = max((one.tread for one in seen), default=0.0)
+                still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.coarse**2))
+            if self._off(still, seen):
+                self._accuse([*seen, still], still)
+                return Verdict.WRONG, None, self._results(Verdict.WRONG, note="wrong second derivative")
+            seen.append(still)
         if not all(math.isfinite(one.bar) for one in seen):
             reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
             return Verdict.INCONCLUSIVE, reason, self._results(Verdict.INCONCLUSIVE)
         scale = self._scale(seen)
         if scale == 0:
+            self._report_unchanged(seen[0])
             return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
         largest = max(one.deviation + one.bar for one in seen)
         if self.by_entries:
@@ -260,12 +319,37 @@ class _Second:
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
         reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
-        results = self._results(verdict, bound=bound, deviation=deviation, note=note)
+        results = self._results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
         if verdict is Verdict.CORRECT and len(results) > 1:
             results = self._leaf_by_leaf(results, bound * scale)
             verdict = worst(leaf.verdict for leaf in results.values())
             reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         return verdict, reason, results
+
+    def _report_unchanged(self, line: Curvature) -> None:
+        """Say that f kept its bits: in the words of the first order, which may have said so already."""
+        is_claimed = line.claimed != 0
+        self.findings.append(
+            Finding(
+                id="GP301",
+                severity=Severity.DOUBT,
+                path="",
+                kind=(
+                    "f keeps the same bits for every step: it may not see its argument, or is saturated here"
+                    if is_claimed
+                    else "f does not change at all: it may not use its argument, or is saturated here"
+                ),
+                claimed=line.claimed,
+                reference=line.value,
+                error_bar=line.bar,
+                quantity=CURVATURE,
+                advice=(
+                    "Check that f uses the argument it is given (and no copy closed over), or check at "
+                    f"{'another point' if is_claimed else '`report.suggested_args`'}."
+                ),
+                reproducer=self.task.reproducer,
+            )
+        )
 
     def _leaf_by_leaf(self, results: dict[int, LeafResult], error: float) -> dict[int, LeafResult]:
         """Results whose bounds are relative to what each leaf alone does to v^T H v; `error` bounds all of H's.
@@ -384,7 +468,7 @@ class _Second:
 
         They are found by halving v. Along a random direction an entry may move by three times its size.
         """
-        widest = 1.19 * (COARSE if self.eps < 1e-12 else COARSE_LOW)
+        widest = 1.19 * self.coarse
         needed = (1.0 if self.by_entries else 3.0) * widest
         todo, changed = [np.flatnonzero(v)], False
         for _ in range(HALVINGS):
@@ -413,12 +497,17 @@ class _Second:
 
     # ------------------------------------------------------------------------------------------------- measuring
 
+    @property
+    def coarse(self) -> float:
+        """The coarsest step, in natural sizes."""
+        return COARSE if self.eps < 1e-12 else COARSE_LOW
+
     def _measure(self, v: Vector, *, full: bool = False) -> Curvature:
         claimed = float(v @ self.claimed.pull(v))
-        value, bar, variation = self._curve(self.problem.evaluate, self.eps, v, claimed, full=full)
+        value, bar, variation, tread = self._curve(self.problem.evaluate, self.eps, v, claimed, full=full)
         agree = True
         if self.reference is not None and not bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
-            seen, seen_bar, _ = self._curve(self.reference.evaluate, EPS64, v, claimed, full=full)
+            seen, seen_bar, *_ = self._curve(self.reference.evaluate, EPS64, v, claimed, full=full)
             tolerance = self.rtol * max(abs(claimed), abs(seen))
             if math.isfinite(seen_bar) and math.isfinite(bar):
                 agree = abs(seen - value) <= bar + seen_bar + tolerance
@@ -426,7 +515,7 @@ class _Second:
                 if agree and seen_bar < bar and abs(claimed - seen) <= seen_bar + tolerance:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
-        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, witnesses_agree=agree)
+        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree)
 
     def curvature(self, v: Vector) -> tuple[float, float]:
         """v^T H v of f itself, and its bar."""
@@ -443,8 +532,8 @@ class _Second:
 
     def _curve(
         self, evaluate: Callable[[Vector, float], float], eps: float, v: Vector, claimed: float, *, full: bool
-    ) -> tuple[float, float, float]:
-        """v^T H v of one function, its bar, and by how much the function varied on the way."""
+    ) -> tuple[float, float, float, float]:
+        """v^T H v of one function, its bar, by how much the function varied on the way, and in which treads."""
         coarse = COARSE if eps < 1e-12 else COARSE_LOW
         ratio = 2.2 if eps < 1e-12 else 1.6
         levels = (
@@ -453,15 +542,16 @@ class _Second:
         first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
         with self.problem.primal.gathering():
             f0 = np.array([evaluate(v, 0.0) for _ in range(2)])
+        self.is_random |= bool(f0[0] != f0[1]) and evaluate == self.problem.evaluate
         if min(-first, last) < levels[4]:
             side, room = (1.0, last) if last >= -first else (-1.0, -first)
-            return self._one_sided(lambda step: evaluate(v, side * step), eps, room, f0)
+            return *self._one_sided(lambda step: evaluate(v, side * step), eps, room, f0), 0.0
 
         def inside(step: float) -> float:
             return evaluate(v, step) if first <= step <= last else math.nan
 
         h, plus, minus = levels[:0], levels[:0], levels[:0]
-        value, bar = math.nan, math.inf
+        value, bar, tread = math.nan, math.inf, 0.0
         parts = [levels[1:7], np.concatenate([levels[:1], levels[7:]])]
         while parts:
             part = parts.pop(0)
@@ -471,17 +561,18 @@ class _Second:
                 minus = np.concatenate([minus, [inside(-step) for step in part.tolist()]])
             order = np.argsort(-h)
             h, plus, minus = h[order], plus[order], minus[order]
-            value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps)
+            tread = _tread(plus, minus, f0)
+            value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps, tread)
             if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
                 break
-            if not parts and len(h) == len(levels) and scatter > 0 and eps < 1e-12:
+            if not parts and len(h) == len(levels) and scatter > 0 and tread == 0 and eps < 1e-12:
                 finer = levels[-1] * ratio ** -np.arange(1.0, FINER + 1)
                 even = (inside(float(finer[-1])) + inside(-float(finer[-1]))) / 2 - float(f0.mean())
                 if abs(even) <= GONE * scatter:
                     parts.append(finer)
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
-        return value, bar, float(np.nanmax(moved) if outside else np.max(moved))
+        return value, bar, float(np.nanmax(moved) if outside else np.max(moved)), tread
 
     def _one_sided(
         self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector
@@ -514,7 +605,7 @@ class _Second:
         return float(found.value[0]), 2 * CAUTION * float(found.bar[0]), variation
 
     def _extrapolate(
-        self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float
+        self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float, tread: float
     ) -> tuple[float, float, float]:
         """v^T H v, its bar, and how much values scatter at the finest levels: 0 where that is mere rounding."""
         finite = np.isfinite(plus) & np.isfinite(minus)
@@ -524,7 +615,8 @@ class _Second:
         centre = np.array([f0.mean()])
         largest = float(max(np.abs(plus).max(), np.abs(minus).max(), abs(centre[0])))
         unit = np.array([0.5 * eps * largest])
-        seen = noise(h, plus, minus, centre, np.maximum(4 * unit, np.abs(f0[0] - f0[1])), unit)
+        least = np.maximum(4 * unit, max(abs(float(f0[0] - f0[1])), tread))
+        seen = noise(h, plus, minus, centre, least, unit)
         column = h[:, None]
         quotients = ((plus - centre) + (minus - centre)) / column**2
         variance = 2 * (seen.sigma / column**2) ** 2
@@ -557,7 +649,10 @@ class _Second:
         if self.by_entries:
             # An entry's share of the whole.
             scale = max(scale / self.n, abs(found.claimed))
-        return math.isfinite(found.bar) and found.deviation > found.bar + 5 * self.rtol * scale
+        # (At a large x the slope of f may leave as much of a second derivative that is 0.)
+        slope = found.variation / self.coarse if found.variation > 0 else 0.0
+        lost = float(cancelled(self.size, self.size, self.eps).max()) * slope
+        return math.isfinite(found.bar) and found.deviation > found.bar + max(5 * self.rtol * scale, lost)
 
     # -------------------------------------------------------------------------------------------------- accusing
 
@@ -686,3 +781,14 @@ class _Second:
             advice=f"Look at how `{self.claimed.keyword}` is computed.",
             reproducer=self.task.reproducer,
         )
+
+
+def _tread(plus: Vector, minus: Vector, f0: Vector) -> float:
+    """Smallest movement of f, where there is a step at which it keeps its bits on both sides; else 0.
+
+    A value is no better than that, whatever its own size: f may be what is left where terms have cancelled. (Of a
+    smooth f the finest steps do not show less, or it moves by few roundings at the next.)
+    """
+    rises = np.abs(np.stack([plus, minus]) - f0.mean())
+    moved = rises[np.isfinite(rises) & (rises > 0)]
+    return float(moved.min()) if len(moved) and bool((rises == 0).all(axis=0).any()) else 0.0

@@ -1,0 +1,137 @@
+"""Claims that are rounding of nothing, because x is large: terms have cancelled in them.
+
+An elementary function of an argument of size k (exp, log, sin) is no better than k roundings, and a derivative by x,
+times the natural size of x, has terms that are larger than what they leave of them by as much again. Where x is large,
+automatic differentiation therefore returns 1e-12 for second derivatives that are 0, and f, which does not move at all,
+excludes that. The error is the same for all x close by (``log(u) + x - x`` is off by what log(u) loses beside x), so
+that no other call of the claim shows it. Hence entries that are no more than that count as 0 once they are what speaks
+against a claim: f must still fit 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._claims._proved import Proved
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# Roundings of either kind, and the largest share of the rest of the claim that is excused as such.
+ROUNDINGS, LARGEST = 64.0, 1e-5
+# A reference is zero within so many bars.
+ZERO = 3.0
+# Reasons why nothing is told that a claim of rounding may bring about. (Noise of f is none: it may hide a wrong claim.)
+UNTOLD = (Reason.NO_CONVERGENCE, Reason.UNSTABLE)
+
+
+def cancelled(sizes: Vector, others: Vector, eps: float = 2.0**-52) -> Vector:
+    """What may be left of entries that are 0, relative to the rest of the claim, given how large two inputs are."""
+    return np.minimum(ROUNDINGS * eps * np.maximum(1.0, np.abs(sizes)) * np.maximum(1.0, np.abs(others)), LARGEST)
+
+
+def may_be_cancelled(proved: Proved) -> bool:
+    """Whether entries that should be 0 may be what speaks against a claim."""
+    return any(_says_zero(one) for one in proved.findings)
+
+
+def suspects(proved: Proved) -> set[int]:
+    """Leaves of a gradient against which nothing speaks but that f says 0, or that keep it from a verdict."""
+    accused = [one for one in proved.findings if one.severity is Severity.ERROR]
+    if not accused and proved.verdict is Verdict.INCONCLUSIVE and proved.reason in UNTOLD:
+        return {i for i, leaf in enumerate(proved.leaves) if leaf.verdict is Verdict.INCONCLUSIVE}
+    found: set[int] = set()
+    for i, leaf in enumerate(proved.leaves):
+        own = [one for one in accused if one.path == leaf.path or one.path.startswith(f"{leaf.path}[")]
+        if own and all(_says_zero(one) for one in own):
+            found.add(i)
+    return found
+
+
+def _says_zero(finding: Finding) -> bool:
+    """Whether a slope of f that excludes the claim is 0, as far as it is measured."""
+    if finding.id != "GP101" or finding.severity is not Severity.ERROR or finding.claimed is None:
+        return False
+    reference, bar = finding.reference, finding.error_bar
+    return reference is not None and bar is not None and abs(reference) <= ZERO * bar
+
+
+def without_cancelled(claim: Matrix, floor: Matrix | Vector) -> Matrix | None:
+    """A claim (m, n) with 0 for entries up to a floor; None where there are none."""
+    nothing = (np.abs(claim) <= floor) & (claim != 0)
+    return np.where(nothing, 0.0, claim) if nothing.any() else None
+
+
+def settle(
+    proved: Proved,
+    again: Proved,
+    claim: Matrix,
+    left: Matrix,
+    spans: Mapping[int, slice],
+    reproducer: str,
+) -> Proved:
+    """What was proved of a claim without entries that count as 0, if that speaks less against it.
+
+    Parameters
+    ----------
+    claim, left : ndarray (m, n)
+        The claim, and what is left of it, in the sizes that bounds are relative to.
+    spans : mapping of int to slice
+        The columns of each measured leaf.
+    """
+    if _against(again) >= _against(proved):
+        return dataclasses.replace(proved, claim_calls=max(proved.claim_calls, again.claim_calls))
+    # (What was right with all that is claimed stays so.)
+    leaves = [
+        before if before.verdict is Verdict.CORRECT else after
+        for before, after in zip(proved.leaves, again.leaves, strict=True)
+    ]
+    told: list[Finding] = []
+    for i, own in spans.items():
+        nothing = claim[:, own] != left[:, own]
+        if not nothing.any() or proved.leaves[i].verdict is Verdict.CORRECT:
+            continue
+        whole = float(np.linalg.norm(left[:, own]))
+        if leaves[i].bound is not None and whole > 0:
+            leaves[i] = _widened(leaves[i], float(np.linalg.norm((claim - left)[:, own])) / whole, again.max_bound)
+        told.append(
+            Finding(
+                id="GP409",
+                severity=Severity.NOTE,
+                path=leaves[i].path,
+                kind=f"{int(nothing.sum()):,} of {nothing.size:,} claimed derivatives are rounding, and count as 0",
+                advice="Nothing to do: x is so large here that terms which cancel leave as much.",
+                reproducer=reproducer,
+            )
+        )
+    is_wrong = any(one.severity is Severity.ERROR for one in again.findings)
+    verdict = Verdict.WRONG if is_wrong else worst(leaf.verdict for leaf in leaves)
+    reason = (again.reason or Reason.NOISE) if verdict is Verdict.INCONCLUSIVE else None
+    return dataclasses.replace(
+        again,
+        verdict=verdict,
+        reason=reason,
+        leaves=tuple(leaves),
+        findings=(*told, *again.findings),
+        claim_calls=max(proved.claim_calls, again.claim_calls),
+    )
+
+
+def _widened(leaf: LeafResult, more: float, most: float) -> LeafResult:
+    """The bound on all that is claimed, where that on what is left of it is known."""
+    assert leaf.bound is not None
+    bound = leaf.bound + more
+    if leaf.verdict is Verdict.CORRECT and bound > most:
+        return dataclasses.replace(leaf, verdict=Verdict.INCONCLUSIVE, bound=bound, note="lost in the claim's rounding")
+    return dataclasses.replace(leaf, bound=bound)
+
+
+def _against(proved: Proved) -> int:
+    """How much speaks against a claim."""
+    weights = {Verdict.WRONG: 2, Verdict.INCONCLUSIVE: 1}
+    return sum(weights.get(one, 0) for one in (proved.verdict, *(leaf.verdict for leaf in proved.leaves)))

@@ -1,0 +1,150 @@
+"""Where x is large, derivatives that should be 0 are rounding: they count as 0 where f says 0, and nowhere else."""
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import Verdict
+from helpers import finding, free_energy, free_energy_gradient, ids, log_sum_exp
+
+WEIGHTS = np.array([0.4, -0.9, 0.7])
+B = np.array([0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("a", [1000.0, 1234.5, 4000.3])
+def test_a_gradient_of_rounding(a, seed):
+    """It is CORRECT; 1e-10 is no rounding there."""
+    p = {"a": np.array(a), "b": B}
+
+    right = gradproof.check(free_energy, p, grad=free_energy_gradient, rng=seed)
+    assert right.verdict is Verdict.CORRECT
+    assert ids(right) == ["GP409", "GP402"]
+    assert right.leaves[0].bound is None
+
+    def off(p):
+        return {**free_energy_gradient(p), "a": 1e-10}  # wrong on purpose
+
+    wrong = gradproof.check(free_energy, p, grad=off, rng=seed)
+    assert wrong.verdict is Verdict.WRONG
+    assert finding(wrong, "GP101").path == "p['a']"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_array_does_not_hide_behind_a_large_one(seed):
+    """Its slope is as small as such rounding, but f does not say 0."""
+    p = {"a": np.array(1e4), "b": B}
+
+    def f(p):
+        return np.sum(np.sin(p["b"])) + 1e-12 * p["a"]
+
+    def gradient(factor):
+        return lambda p: {"a": np.array(factor * 1e-12), "b": np.cos(p["b"])}
+
+    assert gradproof.check(f, p, grad=gradient(1), rng=seed).verdict is Verdict.CORRECT
+    wrong = gradproof.check(f, p, grad=gradient(2), rng=seed)
+    assert wrong.verdict is Verdict.WRONG
+    assert finding(wrong, "GP101").factor == 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_beside_a_wrong_array(seed):
+    """The other array is accused, and the one that is rounding is not."""
+    p = {"a": np.array(1234.5), "b": B}
+
+    def rolled(p):
+        return {**free_energy_gradient(p), "b": np.roll(np.cos(p["b"]), 1)}  # wrong on purpose
+
+    report = gradproof.check(free_energy, p, grad=rolled, rng=seed)
+
+    assert [leaf.verdict for leaf in report.leaves if leaf.path == "p['a']"] == [Verdict.CORRECT]
+    assert report.verdict is Verdict.WRONG
+    assert all(one.path != "p['a']" for one in report.findings if one.id == "GP101")
+
+
+def probabilities(x):
+    """Normalised by logarithms: at a large x they lack 1e-13 of 1."""
+    z = WEIGHTS @ x[:3] + x[3:]
+    return np.exp(z - log_sum_exp(z))
+
+
+def energy(x):
+    return log_sum_exp(WEIGHTS @ x[:3] + x[3:])
+
+
+def gradient(x):
+    p = probabilities(x)
+    return np.concatenate([WEIGHTS * p.sum(), p])
+
+
+def hessian(x, factor=1.0):
+    p = probabilities(x)
+    found = np.empty((6, 6))
+    found[:3, :3] = np.outer(WEIGHTS, WEIGHTS) * (p.sum() - p.sum() ** 2)
+    found[:3, 3:] = np.outer(WEIGHTS, p - p * p.sum())
+    found[3:, :3] = found[:3, 3:].T
+    found[3:, 3:] = factor * (np.diag(p) - np.outer(p, p))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+@pytest.mark.parametrize("size", [1e4, 4e4])
+def test_second_derivatives_of_rounding(size, keyword, seed):
+    """f is linear in large inputs, and curves in small ones: 1e-3 too much there is WRONG."""
+    x = np.concatenate([size * np.array([1.0, 0.7, 1.3]), [0.3, -0.4, 0.8]])
+    assert 0 < np.abs(hessian(x)[:3, :3]).max() < 1e-10
+
+    def check(factor):
+        claim = lambda x: hessian(x, factor)  # noqa: E731
+        product = lambda v, x: hessian(x, factor) @ v  # noqa: E731
+        claims = {keyword: claim if keyword == "hess" else product}
+        return gradproof.check(energy, x, grad=gradient, **claims, rng=seed)
+
+    assert check(1.0).verdict is Verdict.CORRECT
+    assert check(1.001).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("place", ["row", "column"])
+def test_second_derivatives_in_torch(place, seed):
+    """What autograd returns for second derivatives that are 0 at 1e4; an error of 1e-3 beside it is found."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(seed)
+    x = torch.randn(5, 3).double()
+    if place == "row":
+        x[0] = 1e4
+    else:
+        x[:, 0] *= 1e4
+
+    right = gradproof.check(lambda x: torch.logcumsumexp(x, 0), (x,), order=2, modes=("rev-rev",), rng=seed)
+    assert right.verdict is Verdict.CORRECT
+
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return torch.tanh(x)
+
+        @staticmethod
+        def backward(ctx, u):
+            (x,) = ctx.saved_tensors
+            return Slope.apply(x, u)
+
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, u):
+            ctx.save_for_backward(x, u)
+            return u * (1 - torch.tanh(x) ** 2)
+
+        @staticmethod
+        def backward(ctx, w):
+            x, u = ctx.saved_tensors
+            slope = 1 - torch.tanh(x) ** 2
+            return -2.002 * w * u * torch.tanh(x) * slope, w * slope  # wrong on purpose
+
+    def both(x):
+        return torch.logcumsumexp(x, 0).sum() + Scaled.apply(x).sum()
+
+    wrong = gradproof.check(both, (x,), order=2, modes=("rev-rev",), rng=seed)
+    assert wrong.verdict is Verdict.WRONG
