@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from gradproof._backends._torch_module import WRT, TorchModule
+from gradproof._backends._torch_module import WRT, TorchModule, keeper
 from gradproof._check import Options, Seed, check_autodiff
 from gradproof._errors import UsageError
 from gradproof._progress import Setting
@@ -110,11 +110,13 @@ def check_module(
         progress=progress,
     )
     written = "" if wrt == "parameters" else f", wrt={wrt!r}"
-    return check_autodiff(
-        TorchModule(model, loss, batch, wrt),
-        options,
-        name=type(model).__name__,
-        called=f"gradproof.torch.check_module(model, loss, batch{written}",
-        modes=("rev",),
-        started=started,
-    )
+    kept = keeper(model, loss, batch)
+    with kept, kept:
+        return check_autodiff(
+            TorchModule(model, loss, batch, wrt, kept),
+            options,
+            name=type(model).__name__,
+            called=f"gradproof.torch.check_module(model, loss, batch{written}",
+            modes=("rev",),
+            started=started,
+        )
