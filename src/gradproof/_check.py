@@ -540,7 +540,9 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
                 called=f"gradproof.check({_identifier(f_name, 'f')}, args",
                 started=started,
             )
-    return check_claims(f, args, claims, options, name=name, called=None, started=started)
+    keeper = _backends.keeper(f, args)
+    with keeper, keeper:
+        return check_claims(f, args, claims, options, name=name, called=None, started=started)
 
 
 def check_claims(

@@ -69,7 +69,13 @@ class Guard:
         self._is_armed = True
 
     def __exit__(self, *_: object) -> None:
-        undisturbed(self._finish)
+        self.end()
+
+    def end(self) -> None:
+        """Give back what was taken, if nobody has."""
+        # (Once all is done, nothing is left to put back but the handler, where that was broken off.)
+        if not self._is_done or isinstance(signal.getsignal(signal.SIGINT), _Later):
+            undisturbed(self._finish)
 
     def _finish(self) -> None:
         if not self._is_done:

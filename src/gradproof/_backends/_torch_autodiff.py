@@ -77,6 +77,8 @@ class TorchAutodiff:
         Buffers that f itself changes, and those that its backward changes.
     hooked : list of str
         Differentiated tensors with hooks of the user's, which are part of what reverse mode says.
+    records : bool
+        Whether evaluations record a graph as training does: where f asks for one, and where the user's hooks may.
     primals : Primals
         What f returns at the point, differentiated and not.
     """
@@ -122,8 +124,7 @@ class TorchAutodiff:
         self.undefined: set[str] = set()
         self.updated: list[str] = []
         self.spoilt: list[str] = []
-        # Whether evaluations record a graph as training does: where f asks for it, and where the user's hooks may.
-        self._records = bool(self.hooked)
+        self.records = bool(self.hooked)
         self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
         self._kept: list[int] | None = None
         self.is_scalar = False
@@ -132,7 +133,7 @@ class TorchAutodiff:
 
     def value(self, *arguments: Any) -> Any:
         """What f returns of floating tensors: alone if it is one, a real number of shape () where f is scalar."""
-        if self._records:
+        if self.records:
             with torch.enable_grad():
                 ready = [leaf.detach().requires_grad_() for leaf in arguments[: self.count]]
                 return _detached(self._pick(self._call([*ready, *arguments[self.count :]])))
@@ -141,7 +142,11 @@ class TorchAutodiff:
 
     def at_point(self) -> list[Any]:
         """Copies of all arguments, which f may write into."""
-        return [_backends.of(one).working_copy(one) if _backends.is_array(one) else one for one in self.arguments]
+        return [*map(_copied, self.arguments)]
+
+    def others(self) -> list[Any]:
+        """Copies of the arguments that are not differentiated."""
+        return [*map(_copied, self.arguments[self.count :])]
 
     def many(self, leaves: Sequence[Tensor]) -> Any:
         """`value` at many points by `torch.func.vmap`, or None where that refuses f.
@@ -149,9 +154,9 @@ class TorchAutodiff:
         Every differentiated tensor has a leading axis of k points, and so has every output; all other arguments are as
         they were given. Random numbers are the same at all points.
         """
-        if self._records or any(self._packers):
+        if self.records or any(self._packers):
             return None
-        others = self._others()
+        others = self.others()
         # What is the same at all points need not be computed for each (see `_torch.stacked`).
         moves = [len(leaf) == 1 or leaf.stride(0) > 0 for leaf in leaves]
         if not any(moves):
@@ -226,16 +231,18 @@ class TorchAutodiff:
             If torch has no rule for it.
         """
         _load_forward_rules()
-        with torch.set_grad_enabled(self._records), _refusals(), forward_ad.dual_level():
+        with torch.set_grad_enabled(self.records), _refusals(), forward_ad.dual_level():
             duals = tuple(
-                forward_ad.make_dual(leaf.detach().requires_grad_(self._records), tangent)
+                forward_ad.make_dual(leaf.detach().requires_grad_(self.records), tangent)
                 for leaf, tangent in zip(arguments[: self.count], tangents, strict=True)
             )
             returned = self._call([*duals, *arguments[self.count :]])
-            if self.primals.wants("forward"):
-                outputs = [forward_ad.unpack_dual(output).primal for output in self._floating(returned)]
-                self._compare("forward", outputs, arguments)
-            return _detached(self._pick(returned, _tangent))
+            tangent = _detached(self._pick(returned, _tangent))
+            if not self.primals.wants("forward"):
+                return tangent
+            outputs = [forward_ad.unpack_dual(output).primal.detach() for output in self._floating(returned)]
+        self._compare("forward", outputs, arguments)
+        return tangent
 
     def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Tensors]:
         """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` compiles f first.
@@ -291,10 +298,11 @@ class TorchAutodiff:
         """See whether f returns, while it is differentiated, what it returns without; it is told at the point only."""
         own = self.arguments[: self.count]
         if all(_backends.same_bits(one, other) for one, other in zip(arguments, own, strict=False)):
-            self.primals.compare(mode, outputs, lambda records: self._evaluate(records=records))
+            self.primals.compare(mode, outputs, self.evaluate)
 
-    def _evaluate(self, *, records: bool) -> list[Tensor]:
-        """The floating outputs at the point, evaluated once more; with a graph recorded if `records`."""
+    def evaluate(self, records: bool | None = None) -> list[Tensor]:
+        """The floating outputs at the point; with a graph recorded if `records`, and as f asks for if that is None."""
+        records = self.records if records is None else records
         with torch.set_grad_enabled(records):
             arguments = self.at_point()
             if records:
@@ -361,12 +369,8 @@ class TorchAutodiff:
                 if is_from_handler(again) or _ASKS.search(str(error)):
                     raise
                 raise error from None
-        self._records = True
+        self.records = True
         return returned
-
-    def _others(self) -> list[Any]:
-        """The arguments that are not differentiated: copies that f may write to."""
-        return self.at_point()[self.count :]
 
     def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
         """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
@@ -451,9 +455,7 @@ class Derivative:
         generator = np.random.default_rng((seed, 4))
         leaves: Tensors = base.arguments[: base.count]
         base.state.rewind()
-        arguments = base.at_point()
-        with torch.no_grad():
-            outputs = [tensor.detach() for tensor in base.outputs(arguments[: base.count], arguments[base.count :])]
+        outputs = base.evaluate()
         base.state.rewind()
         drawn = tuple(normal_like(tensor, generator) for tensor in outputs)
         tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
@@ -479,10 +481,11 @@ class Derivative:
 
     def value(self, *arguments: Any) -> Tensor:
         """H at the arguments."""
-        with torch.enable_grad() if self._inner == "rev" else torch.no_grad(), _refusals():
+        records = self._inner == "rev" or self._base.records
+        with torch.set_grad_enabled(records), _refusals():
             leaves, second, others = self._split(arguments)
+            leaves = tuple(leaf.detach().requires_grad_(records) for leaf in leaves)
             if self._inner == "rev":
-                leaves = tuple(leaf.detach().requires_grad_() for leaf in leaves)
                 second = tuple(tensor.detach() for tensor in second)
             return self._value(leaves, second, others, create_graph=False).detach()
 
@@ -646,6 +649,10 @@ def _size(tensor: Tensor) -> float:
         return 1.0
     size = float(tensor.detach().abs().double().square().mean().sqrt())
     return size if 0 < size < math.inf else 1.0
+
+
+def _copied(value: Any) -> Any:
+    return _backends.of(value).working_copy(value) if _backends.is_array(value) else value
 
 
 def _hooks(value: Any) -> list[Any]:

@@ -167,7 +167,7 @@ class Keeper(Guard):
     Attributes
     ----------
     state : State
-        As it was found; there once the context is entered.
+        As it was found, but out of inference mode; there once the context is entered.
     """
 
     state: State
@@ -182,14 +182,14 @@ class Keeper(Guard):
         if getattr(_HERE, "keeper", None) is None:
             _HERE.keeper, self._is_outermost = self, True
             _ONE_AT_A_TIME.acquire()
-        self.state = State(self._held.modules, self._held)
         self._inference.enter()
+        self.state = State(self._held.modules, self._held)
 
     def _end(self) -> None:
         state = getattr(self, "state", None)
         if state is not None:
-            self._inference.leave()
             state.restore()
+        self._inference.leave()
         if getattr(_HERE, "keeper", None) is self:
             while _ONE_AT_A_TIME._is_owned():  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
                 _ONE_AT_A_TIME.release()

@@ -100,6 +100,18 @@ def keeper(f: Any, args: Any) -> Keeper:
     return Keeper(find_held(f, *(args if type(args) is tuple else (args,))))
 
 
+def begun(f: Any, args: Any) -> Keeper:
+    """Return its keeper with the check begun, where no `with` stands: call its `end` in the end."""
+    kept = keeper(f, args)
+    try:
+        for _ in range(2):
+            kept.__enter__()
+    except BaseException:
+        kept.end()
+        raise
+    return kept
+
+
 def autodiff(
     f: Any,
     args: Any,
@@ -214,14 +226,14 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
     One rounding of the point at random, both gradients in float64, shows how well conditioned the gradient is (backward
     error analysis: a stable algorithm returns the exact result for slightly perturbed data).
     """
-    arguments = high.at_point()
+    arguments = high.arguments
     eps = max(torch.finfo(tensor.dtype).eps for tensor in low.arguments[: low.count])
     generator = torch.Generator().manual_seed(0)
 
     def gradient(moved: Sequence[Tensor]) -> Sequence[Tensor]:
         value = high.value(*high.at_point())
         ones = tuple(torch.ones_like(part) for part in value) if isinstance(value, tuple) else torch.ones_like(value)
-        return high.vjp(ones, *moved, *arguments[high.count :])
+        return high.vjp(ones, *moved, *high.others())
 
     leaves = arguments[: high.count]
     rounded = [
@@ -229,7 +241,7 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
         for leaf in leaves
     ]
     worst = eps
-    for exact, shifted in zip(gradient(leaves), gradient(rounded), strict=True):
+    for exact, shifted in zip(gradient([leaf.clone() for leaf in leaves]), gradient(rounded), strict=True):
         size = float(exact.abs().square().sum().sqrt())
         change = float((shifted - exact).abs().square().sum().sqrt())
         if 0 < size < math.inf and change < 0.03 * size:
