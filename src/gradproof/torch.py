@@ -44,8 +44,7 @@ def check_module(
     Parameters
     ----------
     model : torch.nn.Module
-        In train or eval mode, as it is. Its parameters are never changed: evaluations get others by
-        `torch.func.functional_call`.
+        In train or eval mode, as it is. Evaluations get other parameters by `torch.func.functional_call`.
     loss : callable
         ``loss(model, batch) -> scalar tensor``; it calls the model as it likes.
     batch : any
@@ -76,8 +75,14 @@ def check_module(
     Notes
     -----
     Every evaluation starts from the same random states, buffers and modes, so dropout and batch normalisation can be
-    checked in train mode; all of it is left as it was found, whatever happens. What a module keeps in attributes that
-    are no buffers is not put back.
+    checked in train mode. All of it is left as it was found, bit for bit, and so are parameters and their `.grad`,
+    whatever `loss` does, raises, or Ctrl-C breaks off. What a module keeps in attributes that are no buffers is not put
+    back. Of models with 4,000,000 parameters and more no copy is made for that: a parameter is copied where the first
+    call of `loss` is about to write into it.
+
+    Hooks that you registered on parameters and inputs by `register_hook`, and full backward hooks of modules, are part
+    of the gradient that is checked; those of `register_post_accumulate_grad_hook` are not called. One check of PyTorch
+    runs at a time: those in other threads wait. Inference mode is left for the time of the check.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -154,6 +154,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ONE_AT_A_TIME._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
 
 
+# What the check that runs has changed besides, to be undone at its end at the latest.
+_CHANGES: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def undone(undo: Callable[[], None]) -> Generator[None]:
+    """Call `undo` at the end of this context, and of the check where Ctrl-C kept it from that."""
+    _CHANGES.append(undo)
+    try:
+        yield
+    finally:
+        undisturbed(undo)
+        _CHANGES.remove(undo)
+
+
 class Keeper(Guard):
     """A context for a whole check, entered twice: everything is left as it was found, and one runs at a time.
 
@@ -189,6 +204,10 @@ class Keeper(Guard):
         state = getattr(self, "state", None)
         if state is not None:
             state.restore()
+        if self._is_outermost:
+            for undo in reversed(_CHANGES):
+                undo()
+            _CHANGES.clear()
         self._inference.leave()
         if getattr(_HERE, "keeper", None) is self:
             while _ONE_AT_A_TIME._is_owned():  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
