@@ -187,7 +187,8 @@ def test_a_frozen_parameter_that_f_writes_into_is_found(is_written):
     assert report.verdict is (Verdict.WRONG if is_written else Verdict.CORRECT)
 
 
-def test_tensors_that_f_closes_over_are_put_back():
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_tensors_that_f_closes_over_are_put_back(is_recorded):
     """Their gradients, hooks and memory, too; f finds the same at every call."""
     weight = tensor(3, seed=1).requires_grad_()
     total = torch.zeros(3, dtype=DOUBLE)
@@ -195,18 +196,19 @@ def test_tensors_that_f_closes_over_are_put_back():
     found = set()
 
     def f(x):
-        found.add((float(total.sum()), weight.grad is None))
-        total.add_(x.detach())
+        found.add((float(total.sum().detach()), weight.grad is None))
+        total.add_(x if is_recorded else x.detach())
         weight.register_hook(lambda gradient: gradient)
         with torch.enable_grad():
             (weight * weight).sum().backward()
-        return (x * weight.detach() + total).sum()
+        return (x * weight.detach() + total.detach() * 0 + x.sin()).sum()
 
     report = gradproof.check(f, tensor(3), wrt=0, modes=("rev",), rng=0)
 
     assert held(weight, total) == before
+    assert total.is_leaf
     assert {one for one, _ in found} == {0.0}
-    assert report.verdict is not None
+    assert report.verdict is Verdict.CORRECT
 
 
 @pytest.mark.parametrize(

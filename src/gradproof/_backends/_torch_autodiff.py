@@ -302,12 +302,8 @@ class TorchAutodiff:
 
     def evaluate(self, records: bool | None = None) -> list[Tensor]:
         """The floating outputs at the point; with a graph recorded if `records`, and as f asks for if that is None."""
-        records = self.records if records is None else records
-        with torch.set_grad_enabled(records):
-            arguments = self.at_point()
-            if records:
-                arguments[: self.count] = [leaf.requires_grad_() for leaf in arguments[: self.count]]
-            return [output.detach() for output in self._floating(self._call(arguments))]
+        returned = self._call_at_point(records=self.records if records is None else records)
+        return [output.detach() for output in self._floating(returned)]
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all of `arguments` back into the form of `args`."""
@@ -326,13 +322,7 @@ class TorchAutodiff:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
         before, is_well = self.state.buffers(), False
         try:
-            try:
-                with torch.no_grad(), self.state.watch():
-                    returned = self._call(self.at_point())
-            except Exception as error:
-                if is_from_handler(error) or out_of_memory(error):
-                    raise
-                returned = self._call_recorded(error)
+            returned = self._call_first()
             self.updated = self.state.changed(before)
             is_well = True
         except Exception as error:
@@ -355,16 +345,18 @@ class TorchAutodiff:
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
-    def _call_recorded(self, error: Exception) -> Any:
-        """Call f at the point as training does: it may ask for a graph, as `register_hook` and `retain_grad` do.
+    def _call_first(self) -> Any:
+        """Call f at the point without a graph, or as training does if it raises so: it may ask for one.
 
         What it has raised without one is raised again where that does not help.
         """
-        with torch.enable_grad(), self.state.watch():
-            arguments = self.at_point()
-            arguments[: self.count] = [leaf.requires_grad_() for leaf in arguments[: self.count]]
+        try:
+            return self._call_watched(records=False)
+        except Exception as error:
+            if is_from_handler(error) or out_of_memory(error):
+                raise
             try:
-                returned = self._call(arguments)
+                returned = self._call_watched(records=True)
             except Exception as again:
                 if is_from_handler(again) or _ASKS.search(str(error)):
                     raise
@@ -372,12 +364,28 @@ class TorchAutodiff:
         self.records = True
         return returned
 
+    def _call_watched(self, *, records: bool) -> Any:
+        """Call f at the point, and see what it writes into; not if it does not run so."""
+        if self.state.has_copies:
+            return self._call_at_point(records=records)
+        try:
+            with self.state.watch():
+                return self._call_at_point(records=records)
+        except Exception as error:
+            if is_from_handler(error) or out_of_memory(error):
+                raise
+            return self._call_at_point(records=records)
+
+    def _call_at_point(self, *, records: bool) -> Any:
+        with torch.set_grad_enabled(records):
+            arguments = self.at_point()
+            if records:
+                arguments[: self.count] = [leaf.requires_grad_() for leaf in arguments[: self.count]]
+            return self._call(arguments)
+
     def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
         """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
-        with torch.enable_grad():
-            arguments = self.at_point()
-            arguments[: self.count] = [leaf.requires_grad_() for leaf in arguments[: self.count]]
-            returned = self._call(arguments)
+        returned = self._call_at_point(records=True)
         self.state.rewind()
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
         floating = [leaf for leaf in leaves if is_floating(leaf.value)]

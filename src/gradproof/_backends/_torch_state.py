@@ -23,6 +23,9 @@ from gradproof._backends._torch_switches import Contexts, OutOfInference, Switch
 from gradproof._backends._torch_tensors import KeptTensor, KeptTensors
 from gradproof._undisturbed import Guard, undisturbed
 
+# Tensors that are not of modules, from which on (in a data set, say) only the first are kept.
+MANY = 1000
+
 Module = torch.nn.Module
 Buffers = dict[str, torch.Tensor]
 
@@ -62,7 +65,7 @@ class State:
             for name, part in module.named_modules()
         ]
         self._apart: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        others = [] if held is None else held.tensors
+        others = [] if held is None else held.tensors[:MANY]
         parameters = [pair for module in self._modules for pair in module.parameters()]
         self._leaves = [] if within else [_LeafState(tensor) for _, tensor in (*parameters, *others)]
         is_kept = keep_grads and not within
@@ -71,6 +74,11 @@ class State:
         self._tensors = KeptTensors(
             [*(others if is_kept else []), *((path, grad) for path, grad in grads if grad is not None)]
         )
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether there are copies of all tensors: `watch` sees nothing new then."""
+        return self._parameters.has_copies and self._tensors.has_copies
 
     @contextlib.contextmanager
     def watch(self) -> Generator[None]:

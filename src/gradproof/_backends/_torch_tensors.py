@@ -37,6 +37,7 @@ class KeptTensor:
         # The same memory, with a version of its own: what is put back must not count as a change.
         self._memory = tensor.data
         self._version = _version(tensor)
+        self._is_leaf = tensor.is_leaf
 
     def keep(self) -> None:
         """Copy its bits, unless somebody has."""
@@ -45,7 +46,7 @@ class KeptTensor:
 
     def has_changed(self, *, at_all: bool = True) -> bool:
         """Whether it is not what it was; with `at_all` False as far as its version tells, which `.data` evades."""
-        if not self._has_its_memory():
+        if not self._has_its_memory() or self.tensor.is_leaf is not self._is_leaf:
             return True
         is_counted = self._version is not None and _version(self.tensor) == self._version
         if self.copy is None or (is_counted and not at_all):
@@ -54,14 +55,19 @@ class KeptTensor:
 
     def put_back(self) -> None:
         """Give it back its memory, its bits and its version."""
+        if self._is_leaf and not self.tensor.is_leaf:
+            self.tensor.detach_()  # what was written into it is part of a graph
         if not self._has_its_memory():
             self.tensor.data = self._memory
-        if self.copy is not None and not _torch.same_bits(self.tensor, self.copy):
+        if self.copy is None:
+            return
+        if not _torch.same_bits(self.tensor, self.copy):
             # A tensor of inference mode can be written to within that mode only.
             with torch.inference_mode() if self.tensor.is_inference() else contextlib.nullcontext():
                 self._memory.copy_(self.copy)
-            if self._version is not None:
-                torch._C._autograd._unsafe_set_version_counter((self.tensor,), (self._version,))
+        # (By itself, as Ctrl-C may have come between the two.)
+        if self._version is not None and _version(self.tensor) != self._version:
+            torch._C._autograd._unsafe_set_version_counter((self.tensor,), (self._version,))
 
     def _has_its_memory(self) -> bool:
         tensor, memory = self.tensor, self._memory
@@ -77,40 +83,47 @@ class KeptTensors:
     """Several tensors, with copies of all as long as these are small together."""
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        found: dict[int, tuple[str, Tensor]] = {}
+        found: dict[int, KeptTensor] = {}
         for path, tensor in tensors:
-            found.setdefault(id(tensor), (path, tensor))
-        self._all = [KeptTensor(path, tensor) for path, tensor in found.values() if not tensor.is_meta]
-        self._written: list[KeptTensor] = []
+            # Kinds of tensors without memory, or with that of others, are left alone.
+            if id(tensor) not in found and not (tensor.is_meta or tensor.is_nested):
+                with contextlib.suppress(RuntimeError, NotImplementedError):
+                    found[id(tensor)] = KeptTensor(path, tensor)
+        self._all = list(found.values())
+        self._written: dict[int, KeptTensor] = {}
         if sum(kept.tensor.numel() for kept in self._all) < LARGE:
             for kept in self._all:
                 kept.keep()
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether there is a copy of each."""
+        return all(kept.copy is not None for kept in self._all)
+
     def watch(self) -> contextlib.AbstractContextManager[Any]:
         """Within this context, those that have no copy get one before torch writes into them."""
-        if all(kept.copy is not None for kept in self._all):
+        if self.has_copies:
             return contextlib.nullcontext()
         return _BeforeWrites(self._all)
 
     def learn(self) -> None:
         """See which have been changed: `rewind` puts these back from now on."""
-        self._written += [kept for kept in self._all if kept not in self._written and kept.has_changed()]
+        self._written |= {id(kept): kept for kept in self._all if id(kept) not in self._written and kept.has_changed()}
 
     def rewind(self) -> None:
         """Put back those that are known to be written into."""
-        for kept in self._written:
+        for kept in self._written.values():
             kept.put_back()
 
     def restore(self) -> None:
         """Put back all that have changed."""
         for kept in self._all:
-            if kept in self._written or kept.has_changed():
-                kept.put_back()
+            kept.put_back()
 
     @property
     def written(self) -> list[str]:
         """Paths of those that have been changed, as far as is known."""
-        return [kept.path for kept in self._all if kept in self._written or kept.has_changed(at_all=False)]
+        return [kept.path for kept in self._all if id(kept) in self._written or kept.has_changed(at_all=False)]
 
 
 class _BeforeWrites(TorchDispatchMode):
