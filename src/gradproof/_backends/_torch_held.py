@@ -97,11 +97,6 @@ def find_held(f: Any, *values: Any) -> Held:
     return held
 
 
-def find_modules(f: Any, *values: Any) -> dict[str, Module]:
-    """Return the modules that a function uses, as far as its closure, globals, partial arguments and `self` tell."""
-    return find_held(f, *values).modules
-
-
 def _is_held(value: object) -> bool:
     return isinstance(value, (Module, torch.Tensor)) or is_generator(value)
 

@@ -13,9 +13,9 @@ import torch
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
 from gradproof._backends._torch_findings import summary
-from gradproof._backends._torch_held import Held
+from gradproof._backends._torch_held import Held, find_held
 from gradproof._backends._torch_parts import LossPart, Scene
-from gradproof._backends._torch_state import Keeper, State, find_modules, path_of
+from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
 from gradproof._errors import UsageError
 from gradproof._report import Finding, Verdict
@@ -101,8 +101,9 @@ class TorchModule(Torch):
         """The same in float64; None where that does not run, or is not the same function."""
         try:
             model = doubled(self._model)
-            others = {name: part for name, part in find_modules(self._loss).items() if part is not self._model}
-            state = State({"model": model, **others}, keep_grads=False)
+            held = find_held(self._loss)
+            others = {name: part for name, part in held.modules.items() if part is not self._model}
+            state = State({"model": model, **others}, held, keep_grads=False)
             high = _function(model, Parameters(model), self._loss, doubled(batch), self._wrt, state)
             return high if agree(low, high) else None
         except Exception:

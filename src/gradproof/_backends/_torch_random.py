@@ -30,34 +30,42 @@ class RandomState:
         self._cpu = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         self._own = [_Own(generator) for generator in generators]
-        self._drawn_from = self._own
-        self._draws_python = self._draws_numpy = self._draws_cuda = True
+        # Those that the function draws from; None is not known, yet.
+        self._drawn: frozenset[object] | None = None
 
     def learn(self) -> None:
-        """See which generators have moved since their states were taken; only those go on being put back."""
-        self._draws_python = random.getstate() != self._python
-        self._draws_numpy = not _same_numpy(np.random.get_state(), self._numpy)  # noqa: NPY002
-        self._draws_cuda = bool(self._cuda) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), self._cuda))
-        self._drawn_from = [one for one in self._own if one.has_moved()]
+        """See which generators have moved since their states were taken; those learned of go on being put back."""
+        self._drawn = (self._drawn or frozenset()) | self._moved()
 
     def rewind(self) -> None:
         """Put back the states of the generators that the function draws from, as far as is known."""
         torch.set_rng_state(self._cpu)
-        if self._draws_python:
-            random.setstate(self._python)
-        if self._draws_numpy:
-            np.random.set_state(self._numpy)  # noqa: NPY002
-        if self._draws_cuda and self._cuda:
-            torch.cuda.set_rng_state_all(self._cuda)
-        for one in self._drawn_from:
-            one.put_back()
+        self._put_back(self._moved() if self._drawn is None else self._drawn)
 
     def restore(self) -> None:
         """Put back all states."""
-        known = self._draws_python, self._draws_numpy, self._draws_cuda, self._drawn_from
-        self.learn()  # (to set a state takes longer than to see that it has not moved)
-        self.rewind()
-        self._draws_python, self._draws_numpy, self._draws_cuda, self._drawn_from = known
+        torch.set_rng_state(self._cpu)
+        self._put_back(self._moved())
+
+    def _moved(self) -> frozenset[object]:
+        """The generators that have moved: by name, those of the function by themselves."""
+        moved: list[object] = [one for one in self._own if one.has_moved()]
+        moved += ["python"] if random.getstate() != self._python else []
+        moved += [] if _same_numpy(np.random.get_state(), self._numpy) else ["numpy"]  # noqa: NPY002
+        is_still = not self._cuda or all(map(torch.equal, torch.cuda.get_rng_state_all(), self._cuda))
+        return frozenset(moved if is_still else [*moved, "cuda"])
+
+    def _put_back(self, moved: frozenset[object]) -> None:
+        # (To set a state takes longer than to see that it has not moved.)
+        if "python" in moved:
+            random.setstate(self._python)
+        if "numpy" in moved:
+            np.random.set_state(self._numpy)  # noqa: NPY002
+        if "cuda" in moved:
+            torch.cuda.set_rng_state_all(self._cuda)
+        for one in self._own:
+            if one in moved:
+                one.put_back()
 
 
 def is_generator(value: object) -> bool:

@@ -16,7 +16,6 @@ import torch
 
 from gradproof._backends import _torch
 from gradproof._backends._torch_held import Held
-from gradproof._backends._torch_held import find_modules as find_modules
 from gradproof._backends._torch_held import path_of as path_of
 from gradproof._backends._torch_random import RandomState as RandomState
 from gradproof._backends._torch_switches import Contexts, OutOfInference, Switches
@@ -174,7 +173,8 @@ def undone(undo: Callable[[], None]) -> Generator[None]:
         yield
     finally:
         undisturbed(undo)
-        _CHANGES.remove(undo)
+        if undo in _CHANGES:
+            _CHANGES.remove(undo)
 
 
 class Keeper(Guard):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,23 +26,26 @@ class Switches:
 
     def __init__(self) -> None:
         self._all = [(getter, setter, getter()) for getter, setter in _SWITCHES]
-        self._flipped = self._all
+        # Those that have been seen flipped; None is not known, yet.
+        self._flipped: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] | None = None
 
     def learn(self) -> None:
         """See which switches are flipped now."""
-        self._flipped = [switch for switch in self._all if switch[0]() != switch[2]]
+        known = self._flipped or []
+        self._flipped = known + [one for one in self._all if one not in known and one[0]() != one[2]]
 
     def rewind(self) -> None:
         """Put back those that were found flipped."""
-        for getter, setter, value in self._flipped:
-            if getter() != value:
-                setter(value)
+        self._put_back(self._all if self._flipped is None else self._flipped)
 
     def restore(self) -> None:
         """Put back all."""
-        known, self._flipped = self._flipped, self._all
-        self.rewind()
-        self._flipped = known
+        self._put_back(self._all)
+
+    def _put_back(self, switches: Sequence[tuple[Callable[[], Any], Callable[[Any], Any], Any]]) -> None:
+        for getter, setter, value in switches:
+            if getter() != value:
+                setter(value)
 
 
 class Contexts:

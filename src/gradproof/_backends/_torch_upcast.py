@@ -22,7 +22,7 @@ from gradproof._backends._torch_findings import findings
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
-from gradproof._backends._torch_state import Keeper, State, find_modules
+from gradproof._backends._torch_state import Keeper, State
 from gradproof._errors import NotAvailableError
 from gradproof._report import Finding, Verdict
 
@@ -139,8 +139,9 @@ def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | 
             copied = doubled(f)
             # (A module is copied, and nobody has a hold of the copy; all else that f holds is the same.)
             positional = wide if type(wide) is tuple else (wide,)
-            is_same = copied is f and not find_modules(None, *positional)
-            state = low.state if is_same else State(find_modules(copied, *positional), keep_grads=False)
+            is_same = copied is f and not find_held(None, *positional).modules
+            held = find_held(copied, *positional)
+            state = low.state if is_same else State(held.modules, held, keep_grads=False)
             high = TorchAutodiff(copied, wide, wrt, state=state)
             return high if agree(low, high) else None
     except Exception:
