@@ -19,7 +19,7 @@ def test_a_gradient_of_rounding(a, seed):
 
     right = gradproof.check(free_energy, p, grad=free_energy_gradient, rng=seed)
     assert right.verdict is Verdict.CORRECT
-    assert ids(right) == ["GP409", "GP402"]
+    assert ids(right) == ["GP410", "GP402"]
     assert right.leaves[0].bound is None
 
     def off(p):

@@ -600,7 +600,20 @@ def a_forward_that_updates_buffers(is_odd):
     return gradproof.torch.check_module(model, lambda model, x: model(x).exp().mean(), batch_of(torch), rng=0)
 
 
-@example("GP409", "p['a']", beside=["GP402"], spared=["GP402"])
+@example("GP409", "model[0].weight")
+def a_hook_on_a_parameter(is_odd):
+    """A module's forward hook is none of the gradient's."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Tanh()).double()
+    if is_odd:
+        model[0].weight.register_hook(lambda gradient: 1 * gradient)
+    else:
+        model[0].register_forward_hook(lambda module, inputs, output: 1 * output)
+    return gradproof.torch.check_module(model, lambda model, x: model(x).exp().mean(), batch_of(torch), rng=0)
+
+
+@example("GP410", "p['a']", beside=["GP402"], spared=["GP402"])
 def a_derivative_that_is_rounding(is_odd):
     """At a small x it is rounding as usual."""
     return check(free_energy, {"a": np.array(1234.5 if is_odd else 1.0), "b": X}, grad=free_energy_gradient)

@@ -53,6 +53,14 @@ def test_zeroed_gradients_are_named():
     assert sum("passes" in row for row in rows[1:]) >= 3, shown
 
 
+def test_interrupted_checks_leave_everything_as_it_was():
+    """Sixty signals at random moments, and as many exceptions at random lines."""
+    shown = run("interrupts.py", "--count", "60")
+
+    assert [int(number) for number in re.findall(r"state not as before in (\d+)", shown)] == [0, 0], shown
+    assert [int(number) for number in re.findall(r": (\d+) checks broken off", shown)] == [60, 60], shown
+
+
 def test_a_convolution_is_certified_fast():
     """The certificate of a convolution takes a small part of what torch's slow mode takes, every entry less than it."""
     shown = run("torch_conv.py", "--entries")

@@ -531,14 +531,18 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
     if not claims and _backends.has_autodiff(args):
         options.require_not_vectorized()
         f_name = str(getattr(f, "__name__", type(f).__name__))
-        return check_autodiff(
-            _backends.autodiff(f, args, options.wrt),
-            options,
-            name=name or f_name,
-            called=f"gradproof.check({_identifier(f_name, 'f')}, args",
-            started=started,
-        )
-    return check_claims(f, args, claims, options, name=name, called=None, started=started)
+        keeper = _backends.keeper(f, args)
+        with keeper, keeper:
+            return check_autodiff(
+                _backends.autodiff(f, args, options.wrt, keeper),
+                options,
+                name=name or f_name,
+                called=f"gradproof.check({_identifier(f_name, 'f')}, args",
+                started=started,
+            )
+    keeper = _backends.keeper(f, args)
+    with keeper, keeper:
+        return check_claims(f, args, claims, options, name=name, called=None, started=started)
 
 
 def check_claims(

@@ -5,6 +5,7 @@ One module for each library, all with the functions of `Backend`; `of` picks the
 
 from __future__ import annotations
 
+import contextlib
 import functools as ft
 import importlib
 import sys
@@ -143,8 +144,17 @@ def has_autodiff(args: Any) -> bool:
     return _framework(args) != ""
 
 
-def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Any:
-    """Return f as a framework's autodiff sees it (see `gradproof._claims._modes.Autodiff`).
+def keeper(f: Any, args: Any) -> contextlib.AbstractContextManager[None]:
+    """Return the context of a whole check by a framework's autodiff: all is left as it was found; enter it twice."""
+    if _framework(args) == "_torch_upcast":
+        return importlib.import_module("gradproof._backends._torch_upcast").keeper(f, args)
+    return contextlib.nullcontext()
+
+
+def autodiff(
+    f: Any, args: Any, wrt: int | tuple[int, ...] | None, keeper: contextlib.AbstractContextManager[None]
+) -> Any:
+    """Return f as a framework's autodiff sees it (see `gradproof._claims._modes.Autodiff`), within its `keeper`.
 
     Raises
     ------
@@ -153,7 +163,10 @@ def autodiff(f: Any, args: Any, wrt: int | tuple[int, ...] | None) -> Any:
     FunctionError
         If f raises at the point.
     """
-    return importlib.import_module(f"gradproof._backends.{_framework(args)}").autodiff(f, args, wrt)
+    framework = importlib.import_module(f"gradproof._backends.{_framework(args)}")
+    if isinstance(keeper, contextlib.nullcontext):
+        return framework.autodiff(f, args, wrt)
+    return framework.autodiff(f, args, wrt, keeper=keeper)
 
 
 def _framework(args: Any) -> str:

@@ -21,8 +21,10 @@ import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends, _tree
 from gradproof._away import is_from_handler
+from gradproof._backends._torch_held import find_held
+from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
-from gradproof._backends._torch_state import State, find_modules
+from gradproof._backends._torch_state import State
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
 from gradproof._names import argument_names
 
@@ -34,8 +36,10 @@ _NOT_THERE = re.compile(
     r"not implemented|does not support it|not supported|once_differentiable|setup_context|"
     r"must be set to True to support|You must either override|does not have vmap support|implement the jvp"
 )
-# What torch says where f itself differentiates, which it cannot do while no graph is recorded.
-_NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
+# What torch says where f asks for a graph and none is recorded.
+_ASKS = re.compile(r"require(s|s_)? ?grad|not have been used in the graph")
+# What torch says where f writes into a leaf of the graph, which it may do where nothing is recorded.
+_WRITES = re.compile(r"a (view of a )?leaf Variable that requires grad is being used in an in-place operation")
 
 
 class TorchAutodiff:
@@ -71,6 +75,12 @@ class TorchAutodiff:
         Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
     updated, spoilt : list of str
         Buffers that f itself changes, and those that its backward changes.
+    hooked : list of str
+        Differentiated tensors with hooks of the user's, which are part of what reverse mode says.
+    records : bool
+        Whether evaluations record a graph as training does: where f asks for one, and where the user's hooks may.
+    primals : Primals
+        What f returns at the point, differentiated and not.
     """
 
     def __init__(
@@ -104,11 +114,17 @@ class TorchAutodiff:
             for k, i in enumerate(order)
         )
         self._is_tuple = type(args) is tuple
-        self.state = State(find_modules(f, *positional)) if state is None else state
+        if state is None:
+            held = find_held(f, *positional)
+            state = State(held.modules, held)
+        self.state = state
+        self._hooks = [_hooks(flat.leaves[i].value) for i in chosen]
+        self.hooked = [name for name, hooks in zip(self.names, self._hooks, strict=False) if hooks]
+        self.primals = Primals()
         self.undefined: set[str] = set()
         self.updated: list[str] = []
         self.spoilt: list[str] = []
-        self._records = False
+        self.records = bool(self.hooked)
         self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
         self._kept: list[int] | None = None
         self.is_scalar = False
@@ -117,12 +133,20 @@ class TorchAutodiff:
 
     def value(self, *arguments: Any) -> Any:
         """What f returns of floating tensors: alone if it is one, a real number of shape () where f is scalar."""
-        if self._records:
+        if self.records:
             with torch.enable_grad():
                 ready = [leaf.detach().requires_grad_() for leaf in arguments[: self.count]]
                 return _detached(self._pick(self._call([*ready, *arguments[self.count :]])))
         with torch.no_grad():
             return self._pick(self._call(arguments))
+
+    def at_point(self) -> list[Any]:
+        """Copies of all arguments, which f may write into."""
+        return [*map(_copied, self.arguments)]
+
+    def others(self) -> list[Any]:
+        """Copies of the arguments that are not differentiated."""
+        return [*map(_copied, self.arguments[self.count :])]
 
     def many(self, leaves: Sequence[Tensor]) -> Any:
         """`value` at many points by `torch.func.vmap`, or None where that refuses f.
@@ -130,9 +154,9 @@ class TorchAutodiff:
         Every differentiated tensor has a leading axis of k points, and so has every output; all other arguments are as
         they were given. Random numbers are the same at all points.
         """
-        if self._records or any(self._packers):
+        if self.records or any(self._packers):
             return None
-        others = self._others()
+        others = self.others()
         # What is the same at all points need not be computed for each (see `_torch.stacked`).
         moves = [len(leaf) == 1 or leaf.stride(0) > 0 for leaf in leaves]
         if not any(moves):
@@ -162,8 +186,9 @@ class TorchAutodiff:
             If torch has no rule for it.
         """
         with torch.enable_grad(), _refusals():
-            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
-            outputs = self.outputs(leaves, arguments[self.count :])
+            leaves, outputs = self._record(arguments)
+            if self.primals.wants("reverse"):
+                self._compare("reverse", outputs, arguments)
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
             some, theirs = _taking_part(outputs, cotangents)
             before = self.state.buffers()
@@ -172,7 +197,7 @@ class TorchAutodiff:
                     return pull(some, leaves, theirs)
                 except RuntimeError:
                     # The rule refuses None in place of a cotangent; with zeros it may do.
-                    outputs = self.outputs(leaves, arguments[self.count :])
+                    leaves, outputs = self._record(arguments)
             gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
@@ -184,8 +209,7 @@ class TorchAutodiff:
         part. None where the graph does not allow it.
         """
         with torch.enable_grad():
-            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
-            outputs = self.outputs(leaves, arguments[self.count :])
+            leaves, outputs = self._record(arguments)
             parts = [(y, factor) for y in outputs for factor in ((1.0, 1j) if y.is_complex() else (1.0,))]
             columns = sum(leaf.numel() * (2 if leaf.is_complex() else 1) for leaf in leaves)
             matrix = torch.zeros(sum(y.numel() for y, _ in parts), columns, dtype=torch.float64, device="cpu")
@@ -207,12 +231,18 @@ class TorchAutodiff:
             If torch has no rule for it.
         """
         _load_forward_rules()
-        with torch.no_grad(), _refusals(), forward_ad.dual_level():
+        with torch.set_grad_enabled(self.records), _refusals(), forward_ad.dual_level():
             duals = tuple(
-                forward_ad.make_dual(leaf.detach(), tangent)
+                forward_ad.make_dual(leaf.detach().requires_grad_(self.records), tangent)
                 for leaf, tangent in zip(arguments[: self.count], tangents, strict=True)
             )
-            return self._pick(self._call([*duals, *arguments[self.count :]]), _tangent)
+            returned = self._call([*duals, *arguments[self.count :]])
+            tangent = _detached(self._pick(returned, _tangent))
+            if not self.primals.wants("forward"):
+                return tangent
+            outputs = [forward_ad.unpack_dual(output).primal.detach() for output in self._floating(returned)]
+        self._compare("forward", outputs, arguments)
+        return tangent
 
     def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Tensors]:
         """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` compiles f first.
@@ -226,8 +256,7 @@ class TorchAutodiff:
             compiled = self._compiled()
             return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
         with torch.enable_grad(), _refusals():
-            leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
-            outputs = self.outputs(leaves, arguments[self.count :])
+            leaves, outputs = self._record(arguments)
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
             with warnings.catch_warnings():
@@ -246,6 +275,36 @@ class TorchAutodiff:
         """All floating outputs of f, as torch records them."""
         return self._floating(self._call([*leaves, *others]))
 
+    def _record(self, arguments: Sequence[Any]) -> tuple[Tensors, list[Tensor]]:
+        """Leaves at the arguments with the user's own hooks, and what f returns of them, recorded."""
+        try:
+            leaves = self._leaves(arguments)
+            return leaves, self.outputs(leaves, arguments[self.count :])
+        except RuntimeError as error:
+            if not _WRITES.search(str(error)):
+                raise
+            # Within a model f may: there it gets what other functions return.
+            leaves = self._leaves(arguments)
+            return leaves, self.outputs([leaf.clone() for leaf in leaves], arguments[self.count :])
+
+    def _leaves(self, arguments: Sequence[Any]) -> Tensors:
+        leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
+        for leaf, hooks in zip(leaves, self._hooks, strict=True):
+            for hook in hooks:
+                leaf.register_hook(hook)
+        return leaves
+
+    def _compare(self, mode: str, outputs: Sequence[Tensor], arguments: Sequence[Any]) -> None:
+        """See whether f returns, while it is differentiated, what it returns without; it is told at the point only."""
+        own = self.arguments[: self.count]
+        if all(_backends.same_bits(one, other) for one, other in zip(arguments, own, strict=False)):
+            self.primals.compare(mode, outputs, self.evaluate)
+
+    def evaluate(self, records: bool | None = None) -> list[Tensor]:
+        """The floating outputs at the point; with a graph recorded if `records`, and as f asks for if that is None."""
+        returned = self._call_at_point(records=self.records if records is None else records)
+        return [output.detach() for output in self._floating(returned)]
+
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all of `arguments` back into the form of `args`."""
         trees = self._structure.unflatten(self._ordered(values))
@@ -263,16 +322,7 @@ class TorchAutodiff:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
         before, is_well = self.state.buffers(), False
         try:
-            try:
-                with torch.no_grad():
-                    returned = self._call([*self.arguments[: self.count], *self._others()])
-            except RuntimeError as error:
-                if not _NO_GRAPH.search(str(error)):
-                    raise
-                self._records = True
-                with torch.enable_grad():
-                    ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
-                    returned = self._call([*ready, *self._others()])
+            returned = self._call_first()
             self.updated = self.state.changed(before)
             is_well = True
         except Exception as error:
@@ -286,22 +336,56 @@ class TorchAutodiff:
         outputs = self._floating(returned)
         if len(outputs) > 1:
             outputs = self._leave_out(outputs)
+        if not any(output.requires_grad for output in outputs):
+            # (What it returns may be its own argument, or a buffer that it goes on writing to.)
+            self.primals.keep(outputs)
         if not outputs:
             raise FunctionError(
                 "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 
-    def _others(self) -> list[Any]:
-        """The arguments that are not differentiated: copies that f may write to."""
-        others = self.arguments[self.count :]
-        return [_backends.of(one).working_copy(one) if _backends.is_array(one) else one for one in others]
+    def _call_first(self) -> Any:
+        """Call f at the point without a graph, or as training does if it raises so: it may ask for one.
+
+        What it has raised without one is raised again where that does not help.
+        """
+        try:
+            return self._call_watched(records=False)
+        except Exception as error:
+            if is_from_handler(error) or out_of_memory(error):
+                raise
+            try:
+                returned = self._call_watched(records=True)
+            except Exception as again:
+                if is_from_handler(again) or _ASKS.search(str(error)):
+                    raise
+                raise error from None
+        self.records = True
+        return returned
+
+    def _call_watched(self, *, records: bool) -> Any:
+        """Call f at the point, and see what it writes into; not if it does not run so."""
+        if self.state.has_copies:
+            return self._call_at_point(records=records)
+        try:
+            with self.state.watch():
+                return self._call_at_point(records=records)
+        except Exception as error:
+            if is_from_handler(error) or out_of_memory(error):
+                raise
+            return self._call_at_point(records=records)
+
+    def _call_at_point(self, *, records: bool) -> Any:
+        with torch.set_grad_enabled(records):
+            arguments = self.at_point()
+            if records:
+                arguments[: self.count] = [leaf.requires_grad_() for leaf in arguments[: self.count]]
+            return self._call(arguments)
 
     def _leave_out(self, outputs: list[Tensor]) -> list[Tensor]:
         """Find the outputs that torch says have no derivative, unless it says so of all; return the others."""
-        with torch.enable_grad():
-            ready = [leaf.detach().requires_grad_() for leaf in self.arguments[: self.count]]
-            returned = self._call([*ready, *self._others()])
+        returned = self._call_at_point(records=True)
         self.state.rewind()
         leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
         floating = [leaf for leaf in leaves if is_floating(leaf.value)]
@@ -379,8 +463,7 @@ class Derivative:
         generator = np.random.default_rng((seed, 4))
         leaves: Tensors = base.arguments[: base.count]
         base.state.rewind()
-        with torch.no_grad():
-            outputs = [tensor.detach() for tensor in base.outputs(leaves, base.arguments[base.count :])]
+        outputs = base.evaluate()
         base.state.rewind()
         drawn = tuple(normal_like(tensor, generator) for tensor in outputs)
         tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
@@ -406,10 +489,11 @@ class Derivative:
 
     def value(self, *arguments: Any) -> Tensor:
         """H at the arguments."""
-        with torch.enable_grad() if self._inner == "rev" else torch.no_grad(), _refusals():
+        records = self._inner == "rev" or self._base.records
+        with torch.set_grad_enabled(records), _refusals():
             leaves, second, others = self._split(arguments)
+            leaves = tuple(leaf.detach().requires_grad_(records) for leaf in leaves)
             if self._inner == "rev":
-                leaves = tuple(leaf.detach().requires_grad_() for leaf in leaves)
                 second = tuple(tensor.detach() for tensor in second)
             return self._value(leaves, second, others, create_graph=False).detach()
 
@@ -573,6 +657,16 @@ def _size(tensor: Tensor) -> float:
         return 1.0
     size = float(tensor.detach().abs().double().square().mean().sqrt())
     return size if 0 < size < math.inf else 1.0
+
+
+def _copied(value: Any) -> Any:
+    return _backends.of(value).working_copy(value) if _backends.is_array(value) else value
+
+
+def _hooks(value: Any) -> list[Any]:
+    """The user's own hooks on a tensor: what training calls with its gradient."""
+    is_hooked = isinstance(value, Tensor) and value.layout is torch.strided and value._backward_hooks  # pyright: ignore[reportPrivateUsage]
+    return list(value._backward_hooks.values()) if is_hooked else []  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
 
 
 def is_floating(value: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradproof._backends._torch_autodiff import TorchAutodiff
+from gradproof._backends._torch_primals import Apart
 from gradproof._report import Finding, Severity, Verdict
 
 # Paths that one note lists.
@@ -12,8 +13,9 @@ _SHOWN = 5
 
 
 def findings(function: TorchAutodiff, leaves: Mapping[str, Verdict]) -> list[Finding]:
-    """What became of buffers, and of tensors that reverse mode gave None for, given the verdicts on the leaves."""
-    found: list[Finding] = []
+    """What became of tensors, values, and derivatives that reverse mode gave None for, given the leaves' verdicts."""
+    found = [_other_value(one) for one in function.primals.apart]
+    found += [_written(path) for path in function.state.written]
     for path in function.spoilt:
         found.append(
             Finding(
@@ -31,6 +33,7 @@ def findings(function: TorchAutodiff, leaves: Mapping[str, Verdict]) -> list[Fin
     unused = [path for path in function.names if path in function.undefined]
     unused = [path for path in unused if leaves.get(path) is Verdict.CORRECT]
     found += summary("GP407", unused, "unused: f does not depend on it, and its gradient is None")
+    found += summary("GP409", function.hooked, "has hooks of yours, which are part of the gradient that is checked")
     found += summary("GP408", function.updated, "f updates this buffer: put back before and after every evaluation")
     return found
 
@@ -43,6 +46,29 @@ def summary(id: str, paths: Sequence[str], kind: str) -> list[Finding]:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     kind += f" (also {shown}{more})" if shown else ""
     return [Finding(id=id, severity=Severity.NOTE, path=paths[0], kind=kind)]
+
+
+def _other_value(apart: Apart) -> Finding:
+    by = "" if apart.largest is None else f", by up to {apart.largest:.3g}"
+    return Finding(
+        id="GP230",
+        severity=Severity.ERROR,
+        path=apart.path,
+        kind=f"f returns another value while it is differentiated in {apart.mode} mode{by}",
+        advice="Look for what asks `torch.is_grad_enabled()` or `requires_grad`, and for a rule whose forward is not "
+        "the function itself: training minimises another function than evaluation shows.",
+    )
+
+
+def _written(path: str) -> Finding:
+    return Finding(
+        id="GP210",
+        severity=Severity.ERROR,
+        path=path,
+        kind="f changes this parameter in place",
+        advice="`gradproof` has put it back. A loss must not take steps, and nothing that it calls may write into "
+        f"parameters: work on a copy of `{path}` in f.",
+    )
 
 
 def _without_graph(path: str) -> Finding:

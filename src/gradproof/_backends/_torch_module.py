@@ -13,8 +13,9 @@ import torch
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
 from gradproof._backends._torch_findings import summary
+from gradproof._backends._torch_held import Held, find_held
 from gradproof._backends._torch_parts import LossPart, Scene
-from gradproof._backends._torch_state import State, path_of
+from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
 from gradproof._errors import UsageError
 from gradproof._report import Finding, Verdict
@@ -23,6 +24,15 @@ Tensor = torch.Tensor
 Loss = Callable[[Any, Any], Any]
 
 WRT = ("parameters", "inputs", "all")
+
+
+def keeper(model: torch.nn.Module, loss: Loss, batch: Any) -> Keeper:
+    """What a check of a module runs within: everything is left as it was found."""
+    held = Held()
+    held.look(model, "model")
+    held.look(loss, "loss")
+    held.look(batch, "batch")
+    return Keeper(held)
 
 
 class Parameters:
@@ -79,11 +89,10 @@ class TorchModule(Torch):
         If there is nothing to differentiate.
     """
 
-    def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str) -> None:
+    def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str, keeper: Keeper) -> None:
         self._model, self._loss, self._wrt = model, loss, wrt
         self._parameters = Parameters(model)
-        self._state = State({"model": model})
-        low = _function(model, self._parameters, loss, batch, wrt, self._state)
+        low = _function(model, self._parameters, loss, batch, wrt, keeper.state)
         if not low.is_scalar:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
         super().__init__(low, self._copy(low, batch) if is_low(low) else None)
@@ -92,7 +101,9 @@ class TorchModule(Torch):
         """The same in float64; None where that does not run, or is not the same function."""
         try:
             model = doubled(self._model)
-            state = State({"model": model}, keep_grads=False)
+            held = find_held(self._loss)
+            others = {name: part for name, part in held.modules.items() if part is not self._model}
+            state = State({"model": model, **others}, held, keep_grads=False)
             high = _function(model, Parameters(model), self._loss, doubled(batch), self._wrt, state)
             return high if agree(low, high) else None
         except Exception:

@@ -17,7 +17,7 @@ import torch
 
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import TorchAutodiff, inner_product, is_floating, names_of, normal_like
-from gradproof._backends._torch_state import State, path_of
+from gradproof._backends._torch_state import State, path_of, undone
 
 Tensor = torch.Tensor
 Module = torch.nn.Module
@@ -314,16 +314,18 @@ def _watched(rule: Rule, found: list[tuple[Rule, _Received]]) -> Generator[None]
     replaced: dict[str, Any] = {"forward": forward, backward_name: backward}
     if not has_context:
         replaced["setup_context"] = setup_context
-    try:
-        for name, function in replaced.items():
-            setattr(rule, name, staticmethod(function))
-        yield
-    finally:
+
+    def put_back() -> None:
         for name in replaced:
             if name in own:
                 setattr(rule, name, own[name])
-            else:
+            elif name in rule.__dict__:
                 delattr(rule, name)
+
+    with undone(put_back):
+        for name, function in replaced.items():
+            setattr(rule, name, staticmethod(function))
+        yield
 
 
 def _record(function: TorchAutodiff) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -7,131 +7,135 @@
 from __future__ import annotations
 
 import contextlib
-import functools as ft
-import inspect
-import random
+import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from gradproof._backends import _torch
+from gradproof._backends._torch_held import Held
+from gradproof._backends._torch_held import path_of as path_of
+from gradproof._backends._torch_random import RandomState as RandomState
+from gradproof._backends._torch_switches import Contexts, OutOfInference, Switches
+from gradproof._backends._torch_tensors import KeptTensor, KeptTensors
+from gradproof._undisturbed import Guard, undisturbed
+
+# Tensors that are not of modules, from which on (in a data set, say) only the first are kept.
+MANY = 1000
 
 Module = torch.nn.Module
 Buffers = dict[str, torch.Tensor]
 
-# How far modules are looked for in closures, partials and containers.
-_DEPTH = 4
-
-
-class RandomState:
-    """The states of all generators that a function may draw from, taken now and put back at every `rewind`.
-
-    Putting back NumPy's takes longer than most functions: `learn` sees which generators the function draws from.
-    """
-
-    def __init__(self) -> None:
-        self._python = random.getstate()
-        self._numpy: Any = np.random.get_state()  # noqa: NPY002  (the user's function may draw from it)
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        self._draws_python = self._draws_numpy = self._draws_cuda = True
-
-    def learn(self) -> None:
-        """See which generators have moved since their states were taken; only those go on being put back."""
-        self._draws_python = random.getstate() != self._python
-        now: Any = np.random.get_state()  # noqa: NPY002
-        self._draws_numpy = now[2:] != self._numpy[2:] or not np.array_equal(now[1], self._numpy[1])
-        self._draws_cuda = bool(self._cuda) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), self._cuda))
-
-    def rewind(self) -> None:
-        """Put back the states of the generators that the function draws from, as far as is known."""
-        torch.set_rng_state(self._cpu)
-        if self._draws_python:
-            random.setstate(self._python)
-        if self._draws_numpy:
-            np.random.set_state(self._numpy)  # noqa: NPY002
-        if self._draws_cuda and self._cuda:
-            torch.cuda.set_rng_state_all(self._cuda)
-
-    def restore(self) -> None:
-        """Put back all states."""
-        draws = self._draws_python, self._draws_numpy, self._draws_cuda
-        self.learn()  # (to set a state takes longer than to see that it has not moved)
-        self.rewind()
-        self._draws_python, self._draws_numpy, self._draws_cuda = draws
-
 
 class State:
-    """Generators, torch's own switches, and the modules that a function uses.
+    """Generators, torch's own switches, the modules that a function uses, and other tensors that it holds.
 
     Parameters
     ----------
     modules : mapping of str to nn.Module
-        By name. Values of parameters are not among what is kept: no evaluation gets to write into them where they are
-        differentiated, and a copy of all others would cost as much as the model.
+        By name.
+    held : Held, optional
+        Tensors and generators besides (its modules are not looked at).
     keep_grads : bool
-        Whether the numbers in the parameters' `.grad` are kept, too. Where the user has no hold of the parameters it
-        is enough to keep which tensors these are.
+        Whether the numbers in parameters and in their `.grad` are kept, too. Where the user has no hold of the
+        parameters it is enough to keep which tensors these are.
     within : bool
         Whether it is taken while a module is being called: then its parameters and hooks may be those of others, and
         are left alone.
     """
 
-    def __init__(self, modules: Mapping[str, Module], *, keep_grads: bool = True, within: bool = False) -> None:
-        self._random = RandomState()
+    def __init__(
+        self,
+        modules: Mapping[str, Module],
+        held: Held | None = None,
+        *,
+        keep_grads: bool = True,
+        within: bool = False,
+    ) -> None:
+        self._random = RandomState([] if held is None else held.generators)
         self._within = within
-        self._records = torch.is_grad_enabled()
-        self._errors = np.geterr(), np.geterrcall()
-        self._switches = [(getter, setter, getter()) for getter, setter in _SWITCHES]
-        # Those that the function has been seen to flip.
-        self._flipped = self._switches
+        self._contexts = None if within else Contexts()
+        self._switches = Switches()
         self._modules = [
-            _ModuleState(f"{root}{path_of(module, name)}", part, keep_grads)
+            _ModuleState(f"{root}{path_of(module, name)}", part)
             for root, module in modules.items()
             for name, part in module.named_modules()
         ]
+        self._apart: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        others = [] if held is None else held.tensors[:MANY]
+        parameters = [pair for module in self._modules for pair in module.parameters()]
+        self._leaves = [] if within else [_LeafState(tensor) for _, tensor in (*parameters, *others)]
+        is_kept = keep_grads and not within
+        grads = [(f"{path}.grad", one.grad) for path, one in (*parameters, *others) if one.is_leaf] if is_kept else []
+        self._parameters = KeptTensors(parameters if is_kept else [])
+        self._tensors = KeptTensors(
+            [*(others if is_kept else []), *((path, grad) for path, grad in grads if grad is not None)]
+        )
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether there are copies of all tensors: `watch` sees nothing new then."""
+        return self._parameters.has_copies and self._tensors.has_copies
+
+    @contextlib.contextmanager
+    def watch(self) -> Generator[None]:
+        """Within this context, large tensors are copied before they are written into."""
+        with self._parameters.watch(), self._tensors.watch():
+            yield
 
     def learn(self) -> None:
-        """See which generators the call that has just ended has drawn from, and which switches it has flipped."""
+        """See what the call that has just ended has drawn from, flipped, and written into."""
         self._random.learn()
-        self._flipped = [switch for switch in self._switches if switch[0]() != switch[2]]
+        self._switches.learn()
+        self._parameters.learn()
+        self._tensors.learn()
 
     def rewind(self) -> None:
-        """Give the next evaluation what the first one found: random states, switches, modes, buffers."""
+        """Give the next evaluation what the first one found: random states, switches, modes, buffers, tensors."""
         self._random.rewind()
-        for getter, setter, value in self._flipped:
-            if getter() != value:
-                setter(value)
+        self._switches.rewind()
         for module in self._modules:
             module.rewind()
+        self._parameters.rewind()
+        self._tensors.rewind()
 
     def restore(self) -> None:
-        """Leave everything as it was found."""
-        flipped, self._flipped = self._flipped, self._switches
-        self.rewind()
-        self._flipped = flipped
-        self._random.restore()
+        """Leave everything as it was found; Ctrl-C waits until it is."""
+        undisturbed(self._restore)
+
+    def _restore(self) -> None:
+        if self._contexts is not None:
+            self._contexts.restore()
+        self._switches.restore()
+        self._put_attributes_back()
+        for module in self._modules:
+            module.rewind()
         if not self._within:
-            # Not at every evaluation: most of them run without recording.
-            torch.set_grad_enabled(self._records)
-            np.seterr(**self._errors[0])
-            np.seterrcall(self._errors[1])
+            self._parameters.restore()
+            self._tensors.restore()
+            for leaf in self._leaves:
+                leaf.restore()
             for module in self._modules:
                 module.restore()
+        self._random.restore()
 
     @contextlib.contextmanager
     def attributes(self) -> Generator[None]:
         """Put the modules' own attributes back at the end: what f keeps there under vmap means nothing outside it."""
-        before = [(vars(module.module), dict(vars(module.module))) for module in self._modules]
+        self._apart = [(vars(module.module), dict(vars(module.module))) for module in self._modules]
         try:
             yield
         finally:
-            for now, saved in before:
-                if len(now) != len(saved) or any(now.get(name) is not value for name, value in saved.items()):
-                    now.clear()
-                    now.update(saved)
+            undisturbed(self._put_attributes_back)
+
+    def _put_attributes_back(self) -> None:
+        for now, saved in self._apart:
+            if len(now) != len(saved) or any(now.get(name) is not value for name, value in saved.items()):
+                now.clear()
+                now.update(saved)
+        self._apart = []
 
     def buffers(self) -> Buffers:
         """Copies of all buffers as they are now, by their paths."""
@@ -142,29 +146,125 @@ class State:
         now = {path: buffer for module in self._modules for path, buffer in module.buffers()}
         return [path for path in before if path not in now or not _torch.same_bits(now[path], before[path])]
 
+    @property
+    def written(self) -> list[str]:
+        """Paths of parameters that have been changed, though no evaluation was given them to change."""
+        return self._parameters.written
+
+
+# One check at a time: the random generators, forward mode's level and most switches of torch are those of the whole
+# process, and the modules are lent to it, with other parameters in them.
+_ONE_AT_A_TIME = threading.RLock()
+_HERE = threading.local()
+if hasattr(os, "register_at_fork"):
+    # Whoever holds it does not go on in a child.
+    os.register_at_fork(after_in_child=_ONE_AT_A_TIME._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+
+
+# What the check that runs has changed besides, to be undone at its end at the latest.
+_CHANGES: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def undone(undo: Callable[[], None]) -> Generator[None]:
+    """Call `undo` at the end of this context, and of the check where Ctrl-C kept it from that."""
+    _CHANGES.append(undo)
+    try:
+        yield
+    finally:
+        undisturbed(undo)
+        if undo in _CHANGES:
+            _CHANGES.remove(undo)
+
+
+class Keeper(Guard):
+    """A context for a whole check, entered twice: everything is left as it was found, and one runs at a time.
+
+    A check in another thread waits. Inference mode is left within.
+
+    Parameters
+    ----------
+    held : Held
+        What the function and its arguments hold.
+
+    Attributes
+    ----------
+    state : State
+        As it was found, but out of inference mode; there once the context is entered.
+    """
+
+    state: State
+
+    def __init__(self, held: Held) -> None:
+        super().__init__(self._begin, self._end)
+        self._held = held
+        self._inference = OutOfInference()
+        self._is_outermost = False
+
+    def _begin(self) -> None:
+        if getattr(_HERE, "keeper", None) is None:
+            _HERE.keeper, self._is_outermost = self, True
+            _ONE_AT_A_TIME.acquire()
+        self._inference.enter()
+        self.state = State(self._held.modules, self._held)
+
+    def _end(self) -> None:
+        state = getattr(self, "state", None)
+        if state is not None:
+            state.restore()
+        if self._is_outermost:
+            for undo in reversed(_CHANGES):
+                undo()
+            _CHANGES.clear()
+        self._inference.leave()
+        if getattr(_HERE, "keeper", None) is self:
+            while _ONE_AT_A_TIME._is_owned():  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+                _ONE_AT_A_TIME.release()
+            _HERE.keeper = None
+
+
+class _LeafState:
+    """A tensor's `requires_grad`, its hooks, and which tensor its `.grad` is."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+        self._is_leaf = tensor.is_leaf
+        self._requires_grad = tensor.requires_grad
+        self._grad = tensor.grad if self._is_leaf else None
+        hooks: dict[int, Any] | None = tensor._backward_hooks
+        self._hooks = hooks, None if hooks is None else dict(hooks)
+
+    def restore(self) -> None:
+        tensor = self._tensor
+        if self._is_leaf:
+            if not tensor.is_leaf:
+                tensor.detach_()
+            if tensor.requires_grad != self._requires_grad:
+                tensor.requires_grad_(self._requires_grad)
+            if tensor.grad is not self._grad:
+                tensor.grad = self._grad
+        hooks, saved = self._hooks
+        if tensor._backward_hooks is not hooks:
+            tensor._backward_hooks = hooks
+        _put_members_back(hooks, saved)
+
 
 class _ModuleState:
     """One module by itself, without those inside it."""
 
-    def __init__(self, path: str, module: Module, keep_grads: bool) -> None:
+    def __init__(self, path: str, module: Module) -> None:
         self._path = path
         self.module = module
         self._training = module.training
         self._buffers = {
-            name: (buffer, None if buffer is None else buffer.detach().clone())
+            name: None if buffer is None or buffer.is_meta else KeptTensor(name, buffer)
             for name, buffer in module._buffers.items()
         }
+        self._objects = dict(module._buffers)
+        for kept in self._buffers.values():
+            if kept is not None:
+                kept.keep()
         self._parameters = dict(module._parameters)
-        self._grads = [
-            (
-                parameter,
-                parameter.requires_grad,
-                parameter.grad,
-                parameter.grad.detach().clone() if keep_grads and parameter.grad is not None else None,
-            )
-            for parameter in module._parameters.values()
-            if parameter is not None
-        ]
         self._hooks = [
             (value, dict(value)) for name, value in vars(module).items() if "hooks" in name and isinstance(value, dict)
         ]
@@ -174,18 +274,22 @@ class _ModuleState:
             if buffer is not None:
                 yield f"{self._path}.{name}", buffer
 
+    def parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, parameter in self._parameters.items():
+            if parameter is not None:
+                yield f"{self._path}.{name}", parameter
+
     def rewind(self) -> None:
         self.module.training = self._training
         now = self.module._buffers
-        if list(now) != list(self._buffers):
+        if list(now) != list(self._objects):
             now.clear()
-        with torch.no_grad():
-            for name, (buffer, saved) in self._buffers.items():
-                if now.get(name, self) is not buffer:
-                    now[name] = buffer
-                # Written only where needed: a buffer may be expanded, or a tensor of inference mode.
-                if buffer is not None and saved is not None and not _torch.same_bits(buffer, saved):
-                    buffer.copy_(saved)
+        for name, buffer in self._objects.items():
+            if now.get(name, self) is not buffer:
+                now[name] = buffer
+        for kept in self._buffers.values():
+            if kept is not None:
+                kept.put_back()
 
     def restore(self) -> None:
         now = self.module._parameters
@@ -195,108 +299,15 @@ class _ModuleState:
             now.clear()
             now.update(self._parameters)
             now.update(added)
-        with torch.no_grad():
-            for parameter, requires_grad, gradient, saved in self._grads:
-                if parameter.requires_grad != requires_grad:
-                    parameter.requires_grad_(requires_grad)
-                if gradient is not None and saved is not None and not _torch.same_bits(gradient, saved):
-                    gradient.copy_(saved)
-                if parameter.grad is not gradient:
-                    parameter.grad = gradient
         for hooks, saved in self._hooks:
-            if hooks != saved:
-                hooks.clear()
-                hooks.update(saved)
+            _put_members_back(hooks, saved)
 
 
 def _identities(members: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(name, id(member)) for name, member in members.items()]
 
 
-def _deterministic() -> tuple[bool, bool]:
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
-
-
-_SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, torch.set_default_device),
-    (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
-    (_deterministic, lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1])),
-    _attribute(torch.backends.cudnn, "deterministic"),
-    _attribute(torch.backends.cudnn, "benchmark"),
-)
-
-
-def path_of(root: Module, name: str) -> str:
-    """Return the name of a part of a module, such as ``encoder.0.weight``, as Python source after the module's own."""
-    source = ""
-    owner: Any = root
-    for key in name.split(".") if name else ():
-        if isinstance(owner, (torch.nn.ModuleDict, torch.nn.ParameterDict)):
-            source += f"[{key!r}]"
-        elif key.isdigit():
-            source += f"[{key}]"
-        else:
-            source += f".{key}"
-        owner = getattr(owner, key, None)
-    return source
-
-
-def find_modules(f: Any, *values: Any) -> dict[str, Module]:
-    """Return the modules that a function uses, as far as its closure, globals, partial arguments and `self` tell."""
-    found: dict[str, Module] = {}
-    seen: set[int] = set()
-
-    def look(value: Any, name: str, depth: int) -> None:
-        if depth > _DEPTH or id(value) in seen:
-            return
-        seen.add(id(value))
-        if isinstance(value, Module):
-            if not any(value is part for module in found.values() for part in module.modules()):
-                found[name] = value
-        elif isinstance(value, ft.partial):
-            look(value.func, name, depth)
-            for part in (*value.args, *value.keywords.values()):
-                look(part, name, depth + 1)
-        elif inspect.ismethod(value):
-            look(value.__self__, name, depth)
-            look(value.__func__, name, depth)
-        elif inspect.isfunction(value):
-            for variable, part in _variables(value):
-                look(part, variable, depth + 1)
-        elif isinstance(value, Mapping):
-            for key, part in value.items():
-                look(part, f"{name}[{key!r}]", depth + 1)
-        elif isinstance(value, (list, tuple)):
-            for i, part in enumerate(value):
-                look(part, f"{name}[{i}]", depth + 1)
-        elif hasattr(value, "__dict__") and not isinstance(value, (type, torch.Tensor)) and not inspect.ismodule(value):
-            for attribute, part in vars(value).items():
-                if isinstance(part, Module):
-                    look(part, f"{name}.{attribute}", depth + 1)
-
-    look(f, "f", 0)
-    for i, value in enumerate(values):
-        look(value, f"args[{i}]", 0)
-    return found
-
-
-def _variables(function: Any) -> Iterator[tuple[str, Any]]:
-    """What a function has closed over, its defaults, and the globals that it names."""
-    code = function.__code__
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:
-            continue  # not bound yet
-    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield "default", default
-    for name in code.co_names:
-        if name in function.__globals__:
-            value = function.__globals__[name]
-            if isinstance(value, Module) or inspect.isfunction(value) or isinstance(value, ft.partial):
-                yield name, value
+def _put_members_back(now: dict[Any, Any] | None, saved: Mapping[Any, Any] | None) -> None:
+    if now is not None and saved is not None and now != saved:
+        now.clear()
+        now.update(saved)

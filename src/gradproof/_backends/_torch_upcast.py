@@ -15,18 +15,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_findings import findings
+from gradproof._backends._torch_held import find_held
+from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
+from gradproof._backends._torch_primals import Casts
+from gradproof._backends._torch_state import Keeper, State
 from gradproof._errors import NotAvailableError
 from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor
 
-# The copy must compute the same function: its values may differ from f's by this many roundings of f's precision.
-ROUNDINGS = 4096.0
 # What the reference is: a copy in float64, or one that still computes in lower precision inside.
 COPY = "against differences of a float64 copy of f"
 NARROW_COPY = "against differences of a copy of f at float64 arguments, which casts down inside"
@@ -94,6 +95,23 @@ class Torch:
         return self._low.at_rest()
 
 
+def keeper(f: Any, args: Any) -> Keeper:
+    """What a check of a function runs within: everything is left as it was found."""
+    return Keeper(find_held(f, *(args if type(args) is tuple else (args,))))
+
+
+def begun(f: Any, args: Any) -> Keeper:
+    """Return its keeper with the check begun, where no `with` stands: call its `end` in the end."""
+    kept = keeper(f, args)
+    try:
+        for _ in range(2):
+            kept.__enter__()
+    except BaseException:
+        kept.end()
+        raise
+    return kept
+
+
 def autodiff(
     f: Any,
     args: Any,
@@ -101,12 +119,13 @@ def autodiff(
     *,
     cotangents: Sequence[Tensor] | None = None,
     is_gappy: bool = False,
+    keeper: Keeper | None = None,
 ) -> Torch:
     """Look at f as torch does; beside it at a float64 copy, where f is of lower precision and runs in float64.
 
-    `cotangents` and `is_gappy` are those of `Derivative`.
+    `cotangents` and `is_gappy` are those of `Derivative`; `keeper` is that of f, where the check runs within it.
     """
-    low = TorchAutodiff(f, args, wrt)
+    low = TorchAutodiff(f, args, wrt, state=None if keeper is None else keeper.state)
     return Torch(low, _copied(low, f, args, wrt), cotangents=cotangents, is_gappy=is_gappy)
 
 
@@ -117,7 +136,13 @@ def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | 
     try:
         with low.at_rest():
             wide = tuple(map(doubled, args)) if type(args) is tuple else doubled(args)
-            high = TorchAutodiff(doubled(f), wide, wrt)
+            copied = doubled(f)
+            # (A module is copied, and nobody has a hold of the copy; all else that f holds is the same.)
+            positional = wide if type(wide) is tuple else (wide,)
+            is_same = copied is f and not find_held(None, *positional).modules
+            held = find_held(copied, *positional)
+            state = low.state if is_same else State(held.modules, held, keep_grads=False)
+            high = TorchAutodiff(copied, wide, wrt, state=state)
             return high if agree(low, high) else None
     except Exception:
         # Whatever it is: f does not run in float64, and is differenced as it is.
@@ -207,9 +232,9 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
     generator = torch.Generator().manual_seed(0)
 
     def gradient(moved: Sequence[Tensor]) -> Sequence[Tensor]:
-        value = high.value(*arguments)
+        value = high.value(*high.at_point())
         ones = tuple(torch.ones_like(part) for part in value) if isinstance(value, tuple) else torch.ones_like(value)
-        return high.vjp(ones, *moved, *arguments[high.count :])
+        return high.vjp(ones, *moved, *high.others())
 
     leaves = arguments[: high.count]
     rounded = [
@@ -217,7 +242,7 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
         for leaf in leaves
     ]
     worst = eps
-    for exact, shifted in zip(gradient(leaves), gradient(rounded), strict=True):
+    for exact, shifted in zip(gradient([leaf.clone() for leaf in leaves]), gradient(rounded), strict=True):
         size = float(exact.abs().square().sum().sqrt())
         change = float((shifted - exact).abs().square().sum().sqrt())
         if 0 < size < math.inf and change < 0.03 * size:
@@ -225,25 +250,12 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
     return worst
 
 
-class _Casts(TorchDispatchMode):
-    """Sees whether an operation turns a float64 tensor into one of lower precision."""
-
-    seen = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = [one for one in args if isinstance(one, Tensor)]
-        if any(one.dtype == torch.float64 for one in given) and isinstance(result, Tensor):
-            self.seen |= result.is_floating_point() and result.dtype != torch.float64
-        return result
-
-
 def casts_down(high: TorchAutodiff) -> bool:
     """Whether a float64 copy computes in lower precision inside, as norms and softmax of language models do."""
-    watch = _Casts()
+    watch = Casts()
     try:
         with high.at_rest(), torch.no_grad(), watch:
-            high.value(*high.arguments)
+            high.value(*high.at_point())
     except Exception:
         # Whatever does not run under a dispatch mode is not known to.
         return False
@@ -257,7 +269,7 @@ def is_low(function: TorchAutodiff) -> bool:
 
 def agree(low: TorchAutodiff, high: TorchAutodiff) -> bool:
     """Whether the copy computes the same function: float64 outputs of the same shapes, equal to rounding."""
-    one, other = low.value(*low.arguments), high.value(*high.arguments)
+    one, other = low.value(*low.at_point()), high.value(*high.at_point())
     pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
     for mine, copied in pairs:
         if copied.dtype not in (torch.float64, torch.complex128) or mine.shape != copied.shape:

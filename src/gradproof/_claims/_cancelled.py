@@ -101,7 +101,7 @@ def settle(
             leaves[i] = _widened(leaves[i], float(np.linalg.norm((claim - left)[:, own])) / whole, again.max_bound)
         told.append(
             Finding(
-                id="GP409",
+                id="GP410",
                 severity=Severity.NOTE,
                 path=leaves[i].path,
                 kind=f"{int(nothing.sum()):,} of {nothing.size:,} claimed derivatives are rounding, and count as 0",

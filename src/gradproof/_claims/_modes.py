@@ -192,8 +192,8 @@ def prove_modes(
     beside: list[Finding] = []
     refuter = Refuter(name, options, len(primals[0].point))
     reverse = next((proof for proof in proofs if not proof.label), None)
+    beside += autodiff.findings({} if reverse is None else {leaf.path: leaf.verdict for leaf in reverse.leaves})
     if reverse is not None:
-        beside += autodiff.findings({leaf.path: leaf.verdict for leaf in reverse.leaves})
         whole = autodiff.whole() if reverse.verdict is Verdict.WRONG else None
         if whole is not None:
             beside = [*wrong_parts(whole, refuter.refute), *beside]

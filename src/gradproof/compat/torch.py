@@ -18,7 +18,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
-from gradproof._backends._torch_state import RandomState
+from gradproof._backends._torch_upcast import begun
 from gradproof._check import Options, check, check_autodiff
 from gradproof._claims._by_entry import measure_entries
 from gradproof._errors import GradproofWarning
@@ -132,7 +132,7 @@ def gradcheck(
         raise AssertionError("Setting check_batched_grad=True requires check_backward_ad to be True")
     if check_batched_forward_grad and not check_forward_ad:
         raise AssertionError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
-    random = RandomState()
+    keeper = begun(func, as_tuple(inputs))
     try:
         question = Question(func, as_tuple(inputs))
         modes = tuple(mode for mode, is_asked in (("rev", check_backward_ad), ("fwd", check_forward_ad)) if is_asked)
@@ -146,7 +146,7 @@ def gradcheck(
             batched_forward=check_batched_forward_grad,
         )
     finally:
-        random.rewind()
+        keeper.end()
     return _give(answer.report, raise_exception)
 
 
@@ -215,7 +215,7 @@ def gradgradcheck(
         raise AssertionError("Setting check_undefined_grad=True requires check_rev_over_rev to be True")
     if check_batched_grad and not check_rev_over_rev:
         raise AssertionError("Setting check_batched_grad=True requires check_rev_over_rev to be True")
-    random = RandomState()
+    keeper = begun(func, as_tuple(inputs))
     try:
         first = Question(func, as_tuple(inputs))
         given = None if grad_outputs is None else as_tuple(grad_outputs)
@@ -239,7 +239,7 @@ def gradgradcheck(
             batched_forward=False,
         )
     finally:
-        random.rewind()
+        keeper.end()
     return _give(answer.report, raise_exception)
 
 
