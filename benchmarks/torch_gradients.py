@@ -127,7 +127,10 @@ def asked(call: Callable[[], Any], limit: float) -> Record:
     except gradproof.GradientError as error:
         report = error.report
         lines = [f"{one.id} {one.path} {one.kind}" for one in report.findings][:3]
-        answer |= {"said": report.verdict.value, "why": "; ".join([report.reason.value if report.reason else "", *lines])}
+        answer |= {
+            "said": report.verdict.value,
+            "why": "; ".join([report.reason.value if report.reason else "", *lines]),
+        }
     except GradcheckError as error:
         answer |= {"said": "fails", "why": " ".join(str(error).split())[:200]}
     except Exception as error:
@@ -152,9 +155,7 @@ def operator_records(options: argparse.Namespace) -> Iterator[Record]:
                 continue
             seeded()
             conjugated = op.test_conjugated_samples and DTYPES[dtype].is_complex
-            samples = op.sample_inputs(
-                "cpu", DTYPES[dtype], requires_grad=True, include_conjugated_inputs=conjugated
-            )
+            samples = op.sample_inputs("cpu", DTYPES[dtype], requires_grad=True, include_conjugated_inputs=conjugated)
             for number, sample in enumerate(it.islice(samples, options.skip, options.samples)):
                 function, tensors = function_of(op, sample)
                 for test in tests:

@@ -38,6 +38,10 @@ _NOT_THERE = re.compile(
 _NO_GRAPH = re.compile(r"does not require grad|not have been used in the graph")
 
 
+# What torch says where a backward returns a gradient that does not fit the input it is for.
+_MISSHAPEN = re.compile(r"returned an invalid gradient at index \d+ - got \[([\d, ]*)\] but expected shape")
+
+
 class TorchAutodiff:
     """A function seen as one of its differentiable tensors alone, and what torch says about its derivative.
 
@@ -173,7 +177,10 @@ class TorchAutodiff:
                 except RuntimeError:
                     # The rule refuses None in place of a cotangent; with zeros it may do.
                     outputs = self.outputs(leaves, arguments[self.count :])
-            gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
+            try:
+                gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
+            except RuntimeError as error:
+                gradients = self._misshapen(cotangents, arguments, error)
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
@@ -317,6 +324,28 @@ class TorchAutodiff:
         ordered = self._ordered(arguments)
         return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
+    def _misshapen(self, cotangents: list[Any], arguments: Sequence[Any], error: RuntimeError) -> Tensors:
+        """Gradients where a backward returns one that does not fit its input, so that torch raises for all of them.
+
+        Tensor by tensor: those that torch refuses alone are zeros in the shape that it names, and the contract about
+        shapes gets to see them. The error is raised again where it is another one, or that shape would fit.
+        """
+        if not _MISSHAPEN.search(str(error)):
+            raise error
+        found: list[Tensor] = []
+        for k in range(self.count):
+            leaves = [leaf.detach().requires_grad_(i == k) for i, leaf in enumerate(arguments[: self.count])]
+            outputs = self.outputs(leaves, arguments[self.count :])
+            try:
+                found += pull(outputs, leaves[k : k + 1], cotangents)
+            except RuntimeError as refusal:
+                got = _MISSHAPEN.search(str(refusal))
+                shape = [int(length) for length in re.findall(r"\d+", got[1])] if got else []
+                if got is None or _squeezed(shape) == _squeezed(leaves[k].shape):
+                    raise error from None
+                found.append(leaves[k].new_zeros(shape))
+        return tuple(found)
+
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
         for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
@@ -417,8 +446,16 @@ class Derivative:
         """The gradient of h in reverse mode, times a number."""
         with torch.enable_grad(), _refusals():
             ready = tuple(tensor.detach().requires_grad_() for tensor in arguments[: self.count])
-            value = self._value(ready[: self._first], ready[self._first :], arguments[self.count :], create_graph=True)
-            return pull([value], ready, [cotangent])
+            leaves, second, others = ready[: self._first], ready[self._first :], arguments[self.count :]
+            if self._inner == "rev":
+                return pull([self._value(leaves, second, others, create_graph=True)], ready, [cotangent])
+            try:
+                return pull([self._value(leaves, second, others, create_graph=True)], ready, [cotangent])
+            except RuntimeError:
+                # Some derivatives of torch cannot be recorded with dual numbers, but under `torch.func.jvp`.
+                with contextlib.suppress(Exception):
+                    return pull([self._pushed(leaves, second, others)], ready, [cotangent])
+                raise
 
     def jvp(self, tangents: Any, *arguments: Any) -> Tensor:
         """The derivative of h along tangents in forward mode."""
@@ -450,13 +487,16 @@ class Derivative:
         others = arguments[self.count :]
 
         def first(*tensors: Tensor) -> Tensor:
-            leaves, second = tensors[: self._first], tensors[self._first :]
-            along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
-            return inner_product(self.fixed, along[1])
+            return self._pushed(tensors[: self._first], tensors[self._first :], others)
 
         with torch.no_grad(), _refusals():
             along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
             return along[1]
+
+    def _pushed(self, leaves: Sequence[Tensor], second: Sequence[Tensor], others: Sequence[Any]) -> Tensor:
+        """H for ``inner="fwd"`` by `torch.func.jvp`."""
+        along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), tuple(leaves), tuple(second))  # pyright: ignore[reportUnknownLambdaType]
+        return inner_product(self.fixed, along[1])
 
     def _split(self, arguments: Sequence[Any]) -> tuple[Tensors, Tensors, Sequence[Any]]:
         return tuple(arguments[: self._first]), tuple(arguments[self._first : self.count]), arguments[self.count :]
@@ -506,6 +546,10 @@ def pull(
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
+
+
+def _squeezed(shape: Sequence[int]) -> list[int]:
+    return [length for length in shape if length != 1]
 
 
 def with_gaps(tensor: Tensor) -> Tensor:
@@ -560,11 +604,14 @@ def inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def normal_like(tensor: Tensor, generator: np.random.Generator) -> Tensor:
-    shape = (*tensor.shape, 2) if tensor.is_complex() else tuple(tensor.shape)
-    drawn = torch.as_tensor(generator.standard_normal(shape))
-    drawn = torch.view_as_complex(drawn) if tensor.is_complex() else drawn
-    return drawn.to(dtype=tensor.dtype, device=tensor.device)
+def normal_like(tensor: Tensor, generator: np.random.Generator, *, count: int = 0) -> Tensor:
+    """Random values like a tensor, `count` of them along a first axis."""
+    shape = (count, *tensor.shape) if count else tuple(tensor.shape)
+    drawn = generator.standard_normal((*shape, 2) if tensor.is_complex() else shape)
+    if tensor.is_complex():
+        # (torch cannot view pairs as complex numbers where there are none.)
+        drawn = drawn[..., 0] + 1j * drawn[..., 1]
+    return torch.as_tensor(drawn).to(dtype=tensor.dtype, device=tensor.device)
 
 
 def _size(tensor: Tensor) -> float:

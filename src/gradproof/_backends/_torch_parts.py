@@ -119,7 +119,7 @@ class Scene:
                 stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
             value, leaves = _record(self._function)
             is_forward = False
-            torch.autograd.grad(value, leaves, allow_unused=True)
+            _run_backward(value, leaves)
         return calls, received
 
 
@@ -252,7 +252,7 @@ def _rules(function: TorchAutodiff) -> list[RulePart]:
         for rule in rules:
             stack.enter_context(_watched(rule, found))
         value, leaves = _record(function)
-        torch.autograd.grad(value, leaves, allow_unused=True)
+        _run_backward(value, leaves)
     return [RulePart(rule, received) for rule, received in found]
 
 
@@ -332,6 +332,12 @@ def _record(function: TorchAutodiff) -> tuple[Tensor, tuple[Tensor, ...]]:
         leaves = tuple(leaf.detach().clone().requires_grad_() for leaf in function.arguments[: function.count])
         (value,) = function.outputs(leaves, _private(function.arguments[function.count :]))
         return value.sum(), leaves
+
+
+def _run_backward(value: Tensor, leaves: tuple[Tensor, ...]) -> None:
+    """Run the backward for those who watch it; a value that has lost its graph has none."""
+    if value.requires_grad:
+        torch.autograd.grad(value, leaves, allow_unused=True)
 
 
 def _private(tree: Any) -> Any:
