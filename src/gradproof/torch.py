@@ -51,7 +51,9 @@ def check_module(
     batch : any
         Passed on to `loss`: a tensor, or any nesting of tensors and other things.
     wrt : {"parameters", "inputs", "all"}
-        Differentiate by the parameters that require grad, by the floating tensors in `batch`, or by both.
+        Differentiate by the parameters that require grad, by the floating tensors in `batch`, or by both. With "all"
+        the tensors in `batch` are those that require grad or, if none does, those that the loss is differentiable in;
+        a model without parameters has its inputs alone.
     order : {1, 2}
         2 checks second derivatives, too: reverse over reverse with the default `modes`.
     modes : tuple of str, or "available", optional

@@ -113,7 +113,8 @@ class TorchAutodiff:
         self.updated: list[str] = []
         self.spoilt: list[str] = []
         self._records = False
-        self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
+        # (An empty list among the arguments is there, but no leaf.)
+        self._is_flat = [leaf.keys for leaf in flat.leaves] == [(i,) for i in range(len(positional))]
         self._kept: list[int] | None = None
         self.is_scalar = False
         self.left_out: tuple[str, ...] = ()

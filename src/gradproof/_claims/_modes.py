@@ -175,8 +175,9 @@ def prove_modes(
             refusal = error if isinstance(error, autodiff.not_available) or error.__cause__ is None else error.__cause__
             is_refused = isinstance(refusal, autodiff.not_available)
             if is_named and is_refused:
+                why = _in_short(refusal).rstrip(".")
                 raise UsageError(
-                    f"mode {mode!r} does not exist for this function: {_in_short(refusal)}. Leave it out of `modes`, "
+                    f"mode {mode!r} does not exist for this function: {why}. Leave it out of `modes`, "
                     f"or pass modes={AVAILABLE!r} for those that exist."
                 ) from refusal
             if not is_refused and (is_named or mode == "rev"):

@@ -25,7 +25,7 @@ from gradproof._errors import GradproofWarning
 from gradproof._report import GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
-from gradproof.compat._nothing_tested import passes_untested, untested_text
+from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, untested_text
 from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
 from gradproof.compat._torch_still import stands_still
@@ -375,7 +375,6 @@ class _Answer:
 
     def _of_a_constant(self, started: float) -> Report:
         """What torch does not differentiate must not move: the claim is 0."""
-        report = check(_nothing, 0.0, grad=0.0, rng=self.seed)
         places = [i for i, output in enumerate(self.whole.outputs) if _is_floating(output) and output.numel()]
         if places and not self.whole.differentiable and not self.whole.is_empty and not self.first.is_empty:
             wrt = tuple(i for i, x in enumerate(self.whole.inputs) if isinstance(x, torch.Tensor) and x.requires_grad)
@@ -392,14 +391,7 @@ class _Answer:
                 report = check(constant, self.whole.inputs, vjp=zero, wrt=wrt, rng=self.seed)
             if report.verdict is not Verdict.INCONCLUSIVE or report.reason is not Reason.DEGENERATE:
                 return report
-        seconds = time.perf_counter() - started
-        return dataclasses.replace(
-            report,
-            verdict=Verdict.CORRECT,
-            reason=None,
-            name=self.whole.__name__,
-            cost=dataclasses.replace(report.cost, seconds=seconds),
-        )
+        return nothing_to_check(self.whole.__name__, seed=self.seed, started=started)
 
 
 def _give(answer: _Answer, raise_exception: bool) -> bool:
@@ -428,11 +420,6 @@ def _drawn(question: Question) -> tuple[torch.Tensor, ...]:
     """Random cotangents between -1 and 1 for the differentiable outputs."""
     outputs = [question.outputs[i] for i in question.differentiable]
     return tuple((2 * torch.rand_like(output) - 1).requires_grad_() for output in outputs)
-
-
-def _nothing(x: float) -> float:
-    """A function that has no entry that could be wrong."""
-    return x * 0.0
 
 
 def _is_floating(value: object) -> TypeGuard[torch.Tensor]:
