@@ -73,6 +73,8 @@ class TorchAutodiff:
         Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
     undefined : set of str
         Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
+    is_batched : bool
+        Whether a batch of cotangents was asked for, so that rules for batches are part of what is checked.
     updated, spoilt : list of str
         Buffers that f itself changes, and those that its backward changes.
     """
@@ -108,6 +110,7 @@ class TorchAutodiff:
             for k, i in enumerate(order)
         )
         self._is_tuple = type(args) is tuple
+        self.is_batched = False
         self.state = State(find_modules(f, *positional)) if state is None else state
         self.undefined: set[str] = set()
         self.updated: list[str] = []
@@ -236,6 +239,7 @@ class TorchAutodiff:
         with torch.enable_grad(), _refusals():
             leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
             outputs = self.outputs(leaves, arguments[self.count :])
+            self.is_batched = True
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
             with warnings.catch_warnings():
