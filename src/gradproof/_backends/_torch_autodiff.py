@@ -29,6 +29,9 @@ from gradproof._names import argument_names
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
 
+# Layouts of which the stored values are differentiated.
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
 # What torch says where it has no rule for a mode, rather than a wrong one.
 _NOT_THERE = re.compile(
     r"not implemented|does not support it|not supported|once_differentiable|setup_context|"
@@ -106,7 +109,7 @@ class TorchAutodiff:
         )
         self.names = tuple(
             (flat.leaves[i].path if names is None else names[i])
-            + (".values()" if k < self.count and self._packers[k] else "")
+            + (".values()" if k < self.count and flat.leaves[i].value.layout in _SPARSE else "")
             for k, i in enumerate(order)
         )
         self._is_tuple = type(args) is tuple
@@ -633,17 +636,26 @@ def is_floating(value: object) -> bool:
 
 def _entries(tensor: Tensor) -> Tensor:
     """What of a tensor is differentiated: all of it, or the values that a sparse one stores."""
+    if tensor.is_nested:
+        raise UsageError(
+            "a nested tensor has no gradient of one shape, and is not supported: make it inside f, from its parts "
+            "(`torch.nested.as_nested_tensor(list)`)."
+        )
     if tensor.layout is torch.strided:
         return tensor
+    if tensor.layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        return tensor.detach().to_dense()
     tensor = tensor.detach()
     return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
 
 
 def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """What puts values back into a sparse tensor of the same pattern; None for one that is not sparse."""
+    """What puts values back into a sparse tensor of the same pattern; None for one whose entries are differentiated."""
     layout = tensor.layout
-    if layout is torch.strided:
+    if layout is torch.strided or tensor.is_nested:
         return None
+    if layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        return lambda values: values.to_mkldnn()
     tensor, size = tensor.detach(), tensor.shape
     if layout is torch.sparse_coo:
         indices = tensor.coalesce().indices()

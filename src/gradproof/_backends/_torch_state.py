@@ -177,7 +177,7 @@ class _ModuleState:
     def rewind(self) -> None:
         self.module.training = self._training
         now = self.module._buffers
-        if list(now) != list(self._buffers):
+        if list(now.keys()) != list(self._buffers):
             now.clear()
         with torch.no_grad():
             for name, (buffer, saved) in self._buffers.items():

@@ -276,7 +276,7 @@ class _Answer:
         """Prove or refute the modes, within the tolerance that the user has set."""
         started = time.perf_counter()
         function = self.first.named()
-        if not self.whole.differentiable or self.whole.is_empty or self.first.is_empty:
+        if not self.whole.differentiable or self._is_empty():
             self.report = self._of_a_constant(started)
             return
         order = 1 if self.cotangents is None else 2
@@ -373,10 +373,13 @@ class _Answer:
             ),
         )
 
+    def _is_empty(self) -> bool:
+        return self.whole.is_empty(masked=self.masked) or self.first.is_empty(masked=self.masked)
+
     def _of_a_constant(self, started: float) -> Report:
         """What torch does not differentiate must not move: the claim is 0."""
         places = [i for i, output in enumerate(self.whole.outputs) if _is_floating(output) and output.numel()]
-        if places and not self.whole.differentiable and not self.whole.is_empty and not self.first.is_empty:
+        if places and not self.whole.differentiable and not self._is_empty():
             wrt = tuple(i for i, x in enumerate(self.whole.inputs) if isinstance(x, torch.Tensor) and x.requires_grad)
 
             def constant(*inputs: Any) -> list[torch.Tensor]:
