@@ -659,12 +659,14 @@ def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
     tensor, size = tensor.detach(), tensor.shape
     if layout is torch.sparse_coo:
         indices = tensor.coalesce().indices()
-        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True)
+        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True, check_invariants=False)
     by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
     outer, inner = (
         (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
     )
-    return lambda values: torch.sparse_compressed_tensor(outer, inner, values, size, layout=layout)
+    return lambda values: torch.sparse_compressed_tensor(
+        outer, inner, values, size, layout=layout, check_invariants=False
+    )
 
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:

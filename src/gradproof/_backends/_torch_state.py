@@ -181,7 +181,7 @@ class _ModuleState:
             now.clear()
         with torch.no_grad():
             for name, (buffer, saved) in self._buffers.items():
-                if now.get(name, self) is not buffer:
+                if dict(now.items()).get(name, self) is not buffer:  # (that of scripted modules has no `get`)
                     now[name] = buffer
                 # Written only where needed: a buffer may be expanded, or a tensor of inference mode.
                 if buffer is not None and saved is not None and not _torch.same_bits(buffer, saved):

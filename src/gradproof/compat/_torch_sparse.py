@@ -97,12 +97,16 @@ class Pattern:
         """Return a tensor of this pattern with other values."""
         like = self.like
         if like.layout is torch.sparse_coo:
-            return torch.sparse_coo_tensor(like.indices(), values, like.shape, is_coalesced=True)
+            return torch.sparse_coo_tensor(
+                like.indices(), values, like.shape, is_coalesced=True, check_invariants=False
+            )
         rows = like.layout in (torch.sparse_csr, torch.sparse_bsr)
         compressed, plain = (
             (like.crow_indices(), like.col_indices()) if rows else (like.ccol_indices(), like.row_indices())
         )
-        return torch.sparse_compressed_tensor(compressed, plain, values, like.shape, layout=like.layout)
+        return torch.sparse_compressed_tensor(
+            compressed, plain, values, like.shape, layout=like.layout, check_invariants=False
+        )
 
 
 class _Densified(TorchAutodiff):
