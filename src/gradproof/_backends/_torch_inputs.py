@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, cast
 
 import torch
 
@@ -51,7 +51,8 @@ def marked(batch: Any, value: Callable[[Any], Tensor], *, has_parameters: bool) 
             returned = value(given)
             if not returned.requires_grad:
                 return []
-            found = torch.autograd.grad(returned.sum(), tensors, allow_unused=True)
+            gradients = torch.autograd.grad(returned.sum(), tensors, allow_unused=True)
+        found = cast("Sequence[Tensor | None]", gradients)
         return [i for i, gradient in zip(chosen, found, strict=True) if gradient is not None]
 
     def alone(i: int) -> list[int]:

@@ -61,9 +61,10 @@ def autodiff(
 
 def _filled(given: Tensor, dense: Tensor) -> Tensor:
     """A sparse tensor like another, which stores all entries."""
-    is_blocked = given.layout in (torch.sparse_bsr, torch.sparse_bsc)
-    blocks = {"blocksize": tuple(given.values().shape[-2:])} if is_blocked else {}
-    return torch.ones_like(dense).to_sparse(layout=given.layout, **blocks)
+    ones = torch.ones_like(dense)
+    if given.layout in (torch.sparse_bsr, torch.sparse_bsc):
+        return ones.to_sparse(layout=given.layout, blocksize=tuple(given.values().shape[-2:]))
+    return ones.to_sparse(layout=given.layout)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -35,8 +35,8 @@ def stands_still(function: Function, modes: Iterable[str], seed: int) -> bool:
     at_point = as_tuple(function.value(*leaves, *others))
     for mode in modes:
         if mode == "rev":
-            us = tuple(normal_like(one, generator) for one in at_point)
-            claimed = function.vjp(us if len(us) > 1 else us[0], *leaves, *others)
+            us = [normal_like(one, generator) for one in at_point]
+            claimed = function.vjp(tuple(us) if len(us) > 1 else us[0], *leaves, *others)
         else:
             claimed = function.jvp(tuple(normal_like(leaf, generator) for leaf in leaves), *leaves, *others)
         if any(bool((one != 0).any()) for one in as_tuple(claimed)):

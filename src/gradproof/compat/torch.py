@@ -36,8 +36,8 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 _ATOL, _RTOL = 1e-5, 1e-3
 # Findings that a tolerance can excuse: those about numbers.
 _NUMBERS = ("GP101", "GP103", "GP311")
-# Entries of the inputs up to which each is measured alone where a certificate cannot be given.
-FEW = 1000
+# Entries of the inputs up to which each is measured alone where a certificate cannot be given, and of the Jacobian.
+FEW, FEW_ENTRIES = 1000, 200_000
 
 
 class GradcheckError(GradientError, _TorchGradcheckError):
@@ -332,7 +332,8 @@ class _Answer:
         if any(one.severity is Severity.ERROR and one.id not in _NUMBERS for one in report.findings):
             return
         columns = sum(x.numel() for x in tensors_in(self.whole.inputs))
-        is_few = report.verdict is Verdict.INCONCLUSIVE and columns <= FEW
+        rows = sum(self.whole.outputs[i].numel() for i in self.whole.differentiable)
+        is_few = report.verdict is Verdict.INCONCLUSIVE and columns <= FEW and rows * columns <= FEW_ENTRIES
         with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
             if stands_still(function, [one.mode.partition("-")[0] for one in report.modes], self.seed):
