@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import ClaimError, Verdict
+from gradproof import ClaimError, UsageError, Verdict
 
 torch = pytest.importorskip("torch")
 
@@ -92,15 +92,59 @@ def test_a_backward_that_raises_is_no_mode_that_is_missing():
         gradproof.check(square(broken, 1.0), torch.linspace(0.5, 2, 3).double(), rng=0)
 
 
-def test_second_order_where_one_composition_fails_within_torch():
-    report = gradproof.check(
-        lambda x: torch.log_softmax(x, -1)[0], torch.tensor([0.2, -1.0, 0.5]).double(), order=2, rng=0
-    )
+def log_probability(x):
+    return torch.log_softmax(x, -1)[0]
+
+
+def test_reverse_over_forward_where_dual_numbers_cannot_be_recorded():
+    """torch writes into what its own derivative of log_softmax has saved; `torch.func.jvp` goes another way."""
+    x = torch.tensor([0.2, -1.0, 0.5]).double()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x.clone().requires_grad_(), torch.ones(3).double())
+        tangent = torch.autograd.forward_ad.unpack_dual(log_probability(dual)).tangent
+        with pytest.raises(RuntimeError, match="inplace operation"):
+            torch.autograd.grad(tangent, dual)
+
+    report = gradproof.check(log_probability, x, order=2, rng=0)
 
     assert report.verdict is Verdict.CORRECT
-    modes = {mode.mode: mode for mode in report.modes}
-    assert modes["rev-rev"].verdict is Verdict.CORRECT
-    assert [mode for mode, one in modes.items() if one.verdict is None] == ["rev-fwd"]
+    assert {mode.mode: mode.verdict for mode in report.modes}["rev-fwd"] is Verdict.CORRECT
+
+
+def test_a_mode_that_does_not_exist_is_named():
+    x = torch.linspace(0.5, 2, 3).double()
+    with pytest.raises(UsageError, match="mode 'fwd' does not exist for this function: You must implement the jvp"):
+        gradproof.check(square(item, 1.0), x, modes=("rev", "fwd"), rng=0)
+    with pytest.raises(UsageError, match="there is no mode 'reverse'"):
+        gradproof.check(torch.sin, x, modes=("rev", "reverse"), rng=0)
+    with pytest.raises(UsageError, match="or 'available', got 'avail'"):
+        gradproof.check(torch.sin, x, modes="avail", rng=0)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.CORRECT), (1.5, Verdict.WRONG)])  # 1.5: wrong on purpose
+def test_available_means_the_modes_that_exist(factor, verdict):
+    x = torch.linspace(0.5, 2, 3).double()
+    report = gradproof.check(square(lambda x, u: 2 * x * u, factor), x, modes="available", rng=0)
+
+    assert report.verdict is verdict
+    assert {mode.mode for mode in report.modes if mode.verdict is not None} == {"rev", "vmap"}
+    assert all("modes='available'" in one.reproducer for one in report.findings)
+
+
+def test_available_modes_of_jax():
+    jax = pytest.importorskip("jax")
+
+    @jax.custom_vjp
+    def half(x):
+        return x * x / 2
+
+    half.defvjp(lambda x: (half(x), x), lambda x, u: (x * u,))
+    report = gradproof.check(half, jax.numpy.linspace(0.5, 2.0, 3), modes="available", rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert {mode.mode for mode in report.modes if mode.verdict is not None} == {"rev", "vmap"}
+    with pytest.raises(UsageError, match="mode 'fwd' does not exist"):
+        gradproof.check(half, jax.numpy.linspace(0.5, 2.0, 3), modes=("fwd",), rng=0)
 
 
 def test_a_wrong_backward_is_wrong_in_every_mode_that_runs():

@@ -470,6 +470,32 @@ def a_rule_with_another_value(is_odd):
     return check(sine, jnp.asarray(X, dtype=jnp.float32), modes=("rev",))
 
 
+@example("GP231", "Scaled")
+def a_rule_for_batches_that_mixes_the_points(is_odd):
+    torch = pytest.importorskip("torch")
+
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return x * x.sum()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, u):
+            (x,) = ctx.saved_tensors
+            return u * x.sum() + (u * x).sum()
+
+        @staticmethod
+        def vmap(info, in_dims, x):
+            x = x.movedim(in_dims[0], 0)
+            return x * (x.sum() if is_odd else x.sum(1, keepdim=True)), 0  # wrong on purpose
+
+    return check(Scaled, torch.as_tensor(X), modes=("rev", "vmap"))
+
+
 # --------------------------------------------------------------------------------------------- f at this point (GP3..)
 
 

@@ -79,7 +79,7 @@ def check(
     hvp: Callable[..., Tree] | None = None,
     wrt: int | tuple[int, ...] | None = None,
     order: int = 1,
-    modes: tuple[str, ...] | None = None,
+    modes: tuple[str, ...] | str | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -139,10 +139,11 @@ def check(
         None takes all tensors that require grad, or all floating ones if none does; of JAX all floating arrays.
     order : {1, 2}
         Without a claim: whether the second derivatives that the framework computes are checked, too.
-    modes : tuple of str, optional
+    modes : tuple of str, or "available", optional
         Without a claim: which of ``"rev"``, ``"fwd"``, ``"rev-rev"``, ``"fwd-rev"`` (forward over reverse),
-        ``"rev-fwd"`` and ``"fwd-fwd"`` are checked. None takes all of `order`; those for which the framework has no
-        rule are listed in ``report.modes`` as not available. One that is named here must be available.
+        ``"rev-fwd"`` and ``"fwd-fwd"`` are checked. None takes all of `order`; those that do not exist for f, or
+        fail, are listed in ``report.modes`` as not available, with the reason. A mode that is named must exist;
+        "available" means those that do, as None does where it is the default.
     rtol : float, optional
         Smallest error worth an accusation, relative to the norm of the leaf's own gradient. None derives it from the
         precision that f shows.
@@ -270,7 +271,7 @@ def assert_grad(
     hvp: Callable[..., Tree] | None = None,
     wrt: int | tuple[int, ...] | None = None,
     order: int = 1,
-    modes: tuple[str, ...] | None = None,
+    modes: tuple[str, ...] | str | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -445,7 +446,7 @@ class Options:
 
     wrt: int | tuple[int, ...] | None = None
     order: int = 1
-    modes: tuple[str, ...] | None = None
+    modes: tuple[str, ...] | str | None = None
     rtol: float | None = None
     max_bound: float | None = None
     confidence: float = 1 - 1e-6

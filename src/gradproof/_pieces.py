@@ -75,6 +75,11 @@ class LeafSizes:
     def __init__(self, leaves: Sequence[Leaf], sizes: Sequence[Vector | float]) -> None:
         self._starts = [leaf.start for leaf in leaves if leaf.size]
         self._sizes = [size for leaf, size in zip(leaves, sizes, strict=True) if leaf.size]
+        self._counts = [leaf.size for leaf in leaves if leaf.size]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Vector:
+        parts = [np.broadcast_to(size, count) for size, count in zip(self._sizes, self._counts, strict=True)]
+        return np.concatenate(parts)
 
     def __getitem__(self, key: int | slice) -> Any:
         """The size of an entry, or of a slice within one leaf: a number where it is the same for all."""

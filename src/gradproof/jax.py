@@ -25,7 +25,7 @@ def check_rules(
     args: Any,
     *,
     order: int = 1,
-    modes: tuple[str, ...] | None = None,
+    modes: tuple[str, ...] | str | None = None,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,

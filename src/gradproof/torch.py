@@ -27,7 +27,7 @@ def check_module(
     *,
     wrt: str = "parameters",
     order: int = 1,
-    modes: tuple[str, ...] | None = ("rev",),
+    modes: tuple[str, ...] | str | None = ("rev",),
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -50,12 +50,14 @@ def check_module(
     batch : any
         Passed on to `loss`: a tensor, or any nesting of tensors and other things.
     wrt : {"parameters", "inputs", "all"}
-        Differentiate by the parameters that require grad, by the floating tensors in `batch`, or by both.
+        Differentiate by the parameters that require grad, by the floating tensors in `batch`, or by both. With "all"
+        the tensors in `batch` are those that require grad or, if none does, those that the loss is differentiable in;
+        a model without parameters has its inputs alone.
     order : {1, 2}
         2 checks second derivatives, too: reverse over reverse with the default `modes`.
-    modes : tuple of str, optional
-        As for `gradproof.check`, but reverse mode alone by default, because that is what training uses; None takes
-        every mode that PyTorch has for this model.
+    modes : tuple of str, or "available", optional
+        As for `gradproof.check`, but reverse mode alone by default, because that is what training uses; None and
+        "available" take every mode that PyTorch has for this model.
     rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 

@@ -55,7 +55,8 @@ def to_vector(value: Any) -> Vector:
     tensor = value.detach()
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
-    if tensor.dtype is torch.float64 and tensor.device.type == "cpu" and not tensor.is_neg():
+    is_plain = not (tensor.is_neg() or tensor._is_zerotensor())  # pyright: ignore[reportPrivateUsage]
+    if tensor.dtype is torch.float64 and tensor.device.type == "cpu" and is_plain:
         return np.array(tensor.numpy(), order="C").reshape(-1)
     tensor = tensor.to(device="cpu", dtype=torch.float64, copy=True)
     return np.asarray(tensor.contiguous().numpy(force=True)).reshape(-1)

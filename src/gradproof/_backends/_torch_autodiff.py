@@ -31,6 +31,9 @@ from gradproof._names import argument_names
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
 
+# Layouts of which the stored values are differentiated.
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
 # What torch says where it has no rule for a mode, rather than a wrong one.
 _NOT_THERE = re.compile(
     r"not implemented|does not support it|not supported|once_differentiable|setup_context|"
@@ -40,6 +43,10 @@ _NOT_THERE = re.compile(
 _ASKS = re.compile(r"require(s|s_)? ?grad|not have been used in the graph")
 # What torch says where f writes into a leaf of the graph, which it may do where nothing is recorded.
 _WRITES = re.compile(r"a (view of a )?leaf Variable that requires grad is being used in an in-place operation")
+
+
+# What torch says where a backward returns a gradient that does not fit the input it is for.
+_MISSHAPEN = re.compile(r"returned an invalid gradient at index \d+ - got \[([\d, ]*)\] but expected shape")
 
 
 class TorchAutodiff:
@@ -73,6 +80,8 @@ class TorchAutodiff:
         Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
     undefined : set of str
         Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
+    is_batched : bool
+        Whether a batch of cotangents was asked for, so that rules for batches are part of what is checked.
     updated, spoilt : list of str
         Buffers that f itself changes, and those that its backward changes.
     hooked : list of str
@@ -110,10 +119,11 @@ class TorchAutodiff:
         )
         self.names = tuple(
             (flat.leaves[i].path if names is None else names[i])
-            + (".values()" if k < self.count and self._packers[k] else "")
+            + (".values()" if k < self.count and flat.leaves[i].value.layout in _SPARSE else "")
             for k, i in enumerate(order)
         )
         self._is_tuple = type(args) is tuple
+        self.is_batched = False
         if state is None:
             held = find_held(f, *positional)
             state = State(held.modules, held)
@@ -125,7 +135,8 @@ class TorchAutodiff:
         self.updated: list[str] = []
         self.spoilt: list[str] = []
         self.records = bool(self.hooked)
-        self._is_flat = all(len(leaf.keys) == 1 for leaf in flat.leaves)
+        # (An empty list among the arguments is there, but no leaf.)
+        self._is_flat = [leaf.keys for leaf in flat.leaves] == [(i,) for i in range(len(positional))]
         self._kept: list[int] | None = None
         self.is_scalar = False
         self.left_out: tuple[str, ...] = ()
@@ -198,7 +209,10 @@ class TorchAutodiff:
                 except RuntimeError:
                     # The rule refuses None in place of a cotangent; with zeros it may do.
                     leaves, outputs = self._record(arguments)
-            gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
+            try:
+                gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
+            except RuntimeError as error:
+                gradients = self._misshapen(cotangents, arguments, error)
             self.spoilt += [path for path in self.state.changed(before) if path not in self.spoilt]
             return gradients
 
@@ -257,6 +271,7 @@ class TorchAutodiff:
             return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
         with torch.enable_grad(), _refusals():
             leaves, outputs = self._record(arguments)
+            self.is_batched = True
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
             with warnings.catch_warnings():
@@ -401,6 +416,28 @@ class TorchAutodiff:
         ordered = self._ordered(arguments)
         return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
+    def _misshapen(self, cotangents: list[Any], arguments: Sequence[Any], error: RuntimeError) -> Tensors:
+        """Gradients where a backward returns one that does not fit its input, so that torch raises for all of them.
+
+        Tensor by tensor: those that torch refuses alone are zeros in the shape that it names, and the contract about
+        shapes gets to see them. The error is raised again where it is another one, or that shape would fit.
+        """
+        if not _MISSHAPEN.search(str(error)):
+            raise error
+        found: list[Tensor] = []
+        for k in range(self.count):
+            leaves = [leaf.detach().requires_grad_(i == k) for i, leaf in enumerate(arguments[: self.count])]
+            outputs = self.outputs(leaves, arguments[self.count :])
+            try:
+                found += pull(outputs, leaves[k : k + 1], cotangents)
+            except RuntimeError as refusal:
+                got = _MISSHAPEN.search(str(refusal))
+                shape = [int(length) for length in re.findall(r"\d+", got[1])] if got else []
+                if got is None or _squeezed(shape) == _squeezed(leaves[k].shape):
+                    raise error from None
+                found.append(leaves[k].new_zeros(shape))
+        return tuple(found)
+
     def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
         ordered: list[Any] = [None] * len(self._slots)
         for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
@@ -501,8 +538,16 @@ class Derivative:
         """The gradient of h in reverse mode, times a number."""
         with torch.enable_grad(), _refusals():
             ready = tuple(tensor.detach().requires_grad_() for tensor in arguments[: self.count])
-            value = self._value(ready[: self._first], ready[self._first :], arguments[self.count :], create_graph=True)
-            return pull([value], ready, [cotangent])
+            leaves, second, others = ready[: self._first], ready[self._first :], arguments[self.count :]
+            if self._inner == "rev":
+                return pull([self._value(leaves, second, others, create_graph=True)], ready, [cotangent])
+            try:
+                return pull([self._value(leaves, second, others, create_graph=True)], ready, [cotangent])
+            except RuntimeError:
+                # Some derivatives of torch cannot be recorded with dual numbers, but under `torch.func.jvp`.
+                with contextlib.suppress(Exception):
+                    return pull([self._pushed(leaves, second, others)], ready, [cotangent])
+                raise
 
     def jvp(self, tangents: Any, *arguments: Any) -> Tensor:
         """The derivative of h along tangents in forward mode."""
@@ -534,13 +579,16 @@ class Derivative:
         others = arguments[self.count :]
 
         def first(*tensors: Tensor) -> Tensor:
-            leaves, second = tensors[: self._first], tensors[self._first :]
-            along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), leaves, second)  # pyright: ignore[reportUnknownLambdaType]
-            return inner_product(self.fixed, along[1])
+            return self._pushed(tensors[: self._first], tensors[self._first :], others)
 
         with torch.no_grad(), _refusals():
             along: Any = torch.func.jvp(first, tuple(arguments[: self.count]), tuple(tangents))
             return along[1]
+
+    def _pushed(self, leaves: Sequence[Tensor], second: Sequence[Tensor], others: Sequence[Any]) -> Tensor:
+        """H for ``inner="fwd"`` by `torch.func.jvp`."""
+        along: Any = torch.func.jvp(lambda *x: tuple(self._base.outputs(x, others)), tuple(leaves), tuple(second))  # pyright: ignore[reportUnknownLambdaType]
+        return inner_product(self.fixed, along[1])
 
     def _split(self, arguments: Sequence[Any]) -> tuple[Tensors, Tensors, Sequence[Any]]:
         return tuple(arguments[: self._first]), tuple(arguments[self._first : self.count]), arguments[self.count :]
@@ -590,6 +638,10 @@ def pull(
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
+
+
+def _squeezed(shape: Sequence[int]) -> list[int]:
+    return [length for length in shape if length != 1]
 
 
 def with_gaps(tensor: Tensor) -> Tensor:
@@ -644,11 +696,14 @@ def inner_product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def normal_like(tensor: Tensor, generator: np.random.Generator) -> Tensor:
-    shape = (*tensor.shape, 2) if tensor.is_complex() else tuple(tensor.shape)
-    drawn = torch.as_tensor(generator.standard_normal(shape))
-    drawn = torch.view_as_complex(drawn) if tensor.is_complex() else drawn
-    return drawn.to(dtype=tensor.dtype, device=tensor.device)
+def normal_like(tensor: Tensor, generator: np.random.Generator, *, count: int = 0) -> Tensor:
+    """Random values like a tensor, `count` of them along a first axis."""
+    shape = (count, *tensor.shape) if count else tuple(tensor.shape)
+    drawn = generator.standard_normal((*shape, 2) if tensor.is_complex() else shape)
+    if tensor.is_complex():
+        # (torch cannot view pairs as complex numbers where there are none.)
+        drawn = drawn[..., 0] + 1j * drawn[..., 1]
+    return torch.as_tensor(drawn).to(dtype=tensor.dtype, device=tensor.device)
 
 
 def _size(tensor: Tensor) -> float:
@@ -675,26 +730,37 @@ def is_floating(value: object) -> bool:
 
 def _entries(tensor: Tensor) -> Tensor:
     """What of a tensor is differentiated: all of it, or the values that a sparse one stores."""
+    if tensor.is_nested:
+        raise UsageError(
+            "a nested tensor has no gradient of one shape, and is not supported: make it inside f, from its parts "
+            "(`torch.nested.as_nested_tensor(list)`)."
+        )
     if tensor.layout is torch.strided:
         return tensor
+    if tensor.layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        return tensor.detach().to_dense()
     tensor = tensor.detach()
     return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
 
 
 def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """What puts values back into a sparse tensor of the same pattern; None for one that is not sparse."""
+    """What puts values back into a sparse tensor of the same pattern; None for one whose entries are differentiated."""
     layout = tensor.layout
-    if layout is torch.strided:
+    if layout is torch.strided or tensor.is_nested:
         return None
+    if layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        return lambda values: values.to_mkldnn()
     tensor, size = tensor.detach(), tensor.shape
     if layout is torch.sparse_coo:
         indices = tensor.coalesce().indices()
-        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True)
+        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True, check_invariants=False)
     by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
     outer, inner = (
         (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
     )
-    return lambda values: torch.sparse_compressed_tensor(outer, inner, values, size, layout=layout)
+    return lambda values: torch.sparse_compressed_tensor(
+        outer, inner, values, size, layout=layout, check_invariants=False
+    )
 
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:

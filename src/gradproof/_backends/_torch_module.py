@@ -14,6 +14,7 @@ from gradproof import _tree
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
 from gradproof._backends._torch_findings import summary
 from gradproof._backends._torch_held import Held, find_held
+from gradproof._backends._torch_inputs import marked
 from gradproof._backends._torch_parts import LossPart, Scene
 from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
@@ -136,11 +137,14 @@ def _function(
     """The loss of trainable parameters (a list) and of the batch, of which `wrt` says what is differentiated."""
     by_parameters, by_inputs = wrt != "inputs", wrt != "parameters"
     names = list(parameters.named) if by_parameters else []
-    if by_parameters and not names:
-        few = "it has none" if not parameters.frozen else "all are frozen (`requires_grad` is False)"
-        raise UsageError(f'there is no parameter of the model to differentiate by: {few}; pass `wrt="inputs"`.')
     within = _tree.flatten((batch,), ("batch",), none_is_leaf=True).leaves
-    if by_inputs and not any(is_floating(leaf.value) for leaf in within):
+    has_inputs = any(is_floating(leaf.value) for leaf in within)
+    few = "it has none" if not parameters.frozen else "all are frozen (`requires_grad` is False)"
+    if wrt == "all" and not names and not has_inputs:
+        raise UsageError(f"there is no parameter to differentiate by ({few}), and no floating tensor in `batch`.")
+    if wrt == "parameters" and not names:
+        raise UsageError(f'there is no parameter of the model to differentiate by: {few}; pass `wrt="inputs"`.')
+    if wrt == "inputs" and not has_inputs:
         raise UsageError("there is no floating tensor in `batch` to differentiate by.")
     holder = _Holder(model)
 
@@ -149,10 +153,21 @@ def _function(
         return torch.func.functional_call(holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
 
     evaluate.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    tensors = [parameters.named[name] for name in names]
+    chosen = tuple(i for i, is_chosen in enumerate((by_parameters, by_inputs)) if is_chosen)
+    if wrt == "all":
+
+        def value(batch: Any) -> Any:
+            state.rewind()
+            return evaluate([tensor.detach() for tensor in tensors], batch)
+
+        batch = marked(batch, value, has_parameters=bool(names))
+        state.rewind()
     return TorchAutodiff(
         evaluate,
-        ([parameters.named[name] for name in names], batch),
-        tuple(i for i, chosen in enumerate((by_parameters, by_inputs)) if chosen),
+        (tensors, batch),
+        # (All parameters require grad, and of the batch what is to be differentiated.)
+        None if wrt == "all" else chosen,
         names=[*(parameters.paths[name] for name in names), *(leaf.path for leaf in within)],
         state=state,
     )

@@ -119,7 +119,7 @@ class Scene:
                 stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
             value, leaves = _record(self._function)
             is_forward = False
-            torch.autograd.grad(value, leaves, allow_unused=True)
+            _run_backward(value, leaves)
         return calls, received
 
 
@@ -243,17 +243,28 @@ def _projected(
     return TorchAutodiff(times, (parameters, args, kwargs), None, names=[*paths, *shown], state=given.state)
 
 
+def applications(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, tuple[Any, ...]]]:
+    """The arguments of every application of some rules within a function of any outputs, at the point."""
+    return [(rule, received.args) for rule, received in _applied(function, is_asked)]
+
+
 def _rules(function: TorchAutodiff) -> list[RulePart]:
     """Every application of every rule within a function, with what it received."""
+    return [RulePart(rule, received) for rule, received in _applied(function, lambda _: True)]
+
+
+def _applied(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, _Received]]:
     value, _ = _record(function)
     found: list[tuple[Rule, _Received]] = []
-    rules = _rules_in_graph(value)
+    rules = list(filter(is_asked, _rules_in_graph(value)))
+    if not rules:
+        return []
     with contextlib.ExitStack() as stack:
         for rule in rules:
             stack.enter_context(_watched(rule, found))
         value, leaves = _record(function)
-        torch.autograd.grad(value, leaves, allow_unused=True)
-    return [RulePart(rule, received) for rule, received in found]
+        _run_backward(value, leaves)
+    return found
 
 
 def _rules_in_graph(value: Tensor) -> list[Rule]:
@@ -329,11 +340,18 @@ def _watched(rule: Rule, found: list[tuple[Rule, _Received]]) -> Generator[None]
 
 
 def _record(function: TorchAutodiff) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The value of a real function, recorded, and the private leaves of the graph."""
+    """The value of a real function, or a sum of all that it returns, recorded, and the private leaves of the graph."""
     with torch.enable_grad():
         leaves = tuple(leaf.detach().clone().requires_grad_() for leaf in function.arguments[: function.count])
-        (value,) = function.outputs(leaves, _private(function.arguments[function.count :]))
-        return value.sum(), leaves
+        values = function.outputs(leaves, _private(function.arguments[function.count :]))
+        sums = [value.real.sum() if value.is_complex() else value.sum() for value in values]
+        return torch.stack([one.double() for one in sums]).sum() if len(sums) > 1 else sums[0], leaves
+
+
+def _run_backward(value: Tensor, leaves: tuple[Tensor, ...]) -> None:
+    """Run the backward for those who watch it; a value that has lost its graph has none."""
+    if value.requires_grad:
+        torch.autograd.grad(value, leaves, allow_unused=True)
 
 
 def _private(tree: Any) -> Any:

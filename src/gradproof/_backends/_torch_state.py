@@ -282,10 +282,10 @@ class _ModuleState:
     def rewind(self) -> None:
         self.module.training = self._training
         now = self.module._buffers
-        if list(now) != list(self._objects):
+        if list(now.keys()) != list(self._objects):
             now.clear()
         for name, buffer in self._objects.items():
-            if now.get(name, self) is not buffer:
+            if dict(now.items()).get(name, self) is not buffer:  # (that of scripted modules has no `get`)
                 now[name] = buffer
         for kept in self._buffers.values():
             if kept is not None:

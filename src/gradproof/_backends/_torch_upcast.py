@@ -18,6 +18,7 @@ import torch
 
 from gradproof import _tree
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
+from gradproof._backends._torch_batched import find_rules_apart
 from gradproof._backends._torch_findings import findings
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
@@ -84,7 +85,8 @@ class Torch:
 
     def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
         """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
-        return findings(self._low, leaves)
+        found = findings(self._low, leaves)
+        return found + find_rules_apart(self._low) if self._low.is_batched else found
 
     def whole(self) -> Any:
         """Nothing: f is a part by itself."""

@@ -73,7 +73,8 @@ def adopt_by_adjoint(
         if directions is None:
             directions = Directions(moving, primal.point, pulled, options.seed)
         natural = directions.natural
-        norms = [float(np.linalg.norm((pulled * natural)[leaf.start : leaf.stop])) for leaf in moving]
+        spans = [slice(leaf.start, leaf.stop) for leaf in moving]
+        norms = [float(np.linalg.norm(pulled[span] * natural[span])) for span in spans]
         if not max(norms) > 0:
             return None
         scales = tuple(max(norms) / norm if norm > 1e-6 * max(norms) else 1.0 for norm in norms)

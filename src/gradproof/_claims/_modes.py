@@ -36,6 +36,8 @@ MANY = 1024
 # Characters of the reason why a mode is not available.
 REASON = 200
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
+# In place of names: all of those, as far as the framework has them.
+AVAILABLE = "available"
 
 
 class Function(Protocol):
@@ -111,10 +113,13 @@ def asked_modes(modes: Sequence[str] | None, order: int) -> tuple[tuple[str, ...
     """
     if order not in (1, 2):
         raise UsageError(f"`order` must be 1 or 2, got {order!r}.")
-    if modes is None:
+    if modes is None or modes == AVAILABLE:
         return BY_DEFAULT + (SECOND if order == 2 else ()), False
     if isinstance(modes, str) or not all(mode in FIRST + SECOND for mode in modes) or not modes:
-        raise UsageError(f"`modes` must be a tuple of names among {', '.join(FIRST + SECOND)}, got {modes!r}.")
+        names = ", ".join(FIRST + SECOND)
+        unknown = [] if isinstance(modes, str) else [mode for mode in modes if mode not in FIRST + SECOND]
+        about = f"; there is no mode {unknown[0]!r}" if unknown else ""
+        raise UsageError(f"`modes` must be a tuple of names among {names}, or {AVAILABLE!r}, got {modes!r}{about}.")
     named = [mode for mode in FIRST if mode in modes]
     second = [mode for mode in SECOND if mode in modes]
     if order == 2 and not second:
@@ -136,8 +141,10 @@ def prove_modes(
 
     Raises
     ------
+    UsageError
+        If a mode that the user has named does not exist for this function.
     ClaimError
-        If a mode that the user has named is not available, or none is.
+        If a mode that the user has named fails, or no mode is available.
     """
     wanted, is_named = asked_modes(modes, order)
     options = dataclasses.replace(options, claim_eps=autodiff.claim_eps)
@@ -168,7 +175,11 @@ def prove_modes(
             refusal = error if isinstance(error, autodiff.not_available) or error.__cause__ is None else error.__cause__
             is_refused = isinstance(refusal, autodiff.not_available)
             if is_named and is_refused:
-                raise ClaimError(f"mode {mode!r} is not available: {refusal}") from error
+                why = _in_short(refusal).rstrip(".")
+                raise UsageError(
+                    f"mode {mode!r} does not exist for this function: {why}. Leave it out of `modes`, "
+                    f"or pass modes={AVAILABLE!r} for those that exist."
+                ) from refusal
             if not is_refused and (is_named or mode == "rev"):
                 raise
             # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)

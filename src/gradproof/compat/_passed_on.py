@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 
-from gradproof._errors import ClaimError, FunctionError, GradproofError, NotAvailableError
+from gradproof._errors import ClaimError, FunctionError, GradproofError, NotAvailableError, UsageError
 
 
 @contextlib.contextmanager
@@ -13,7 +13,7 @@ def passed_on() -> Generator[None]:
     """Let what the user's function or its derivative raises pass as it is."""
     try:
         yield
-    except (ClaimError, FunctionError) as error:
+    except (ClaimError, FunctionError, UsageError) as error:
         cause = error.__cause__
         while isinstance(cause, (GradproofError, NotAvailableError)) and cause.__cause__ is not None:
             cause = cause.__cause__

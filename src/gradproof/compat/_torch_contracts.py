@@ -14,6 +14,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch._vmap_internals import _vmap  # pyright: ignore[reportPrivateUsage]  (torch.func.vmap knows no dual tensors)
 
+from gradproof._backends._torch_autodiff import normal_like
 from gradproof._report import Finding, Severity
 from gradproof.compat._torch_question import Question, Tensor, as_tuple, own, tensors_in
 
@@ -46,12 +47,7 @@ class Recorded:
 
     def normal(self, tensor: Tensor, *, count: int = 0) -> Tensor:
         """Random values like a tensor, `count` of them along a first axis."""
-        shape = (count, *tensor.shape) if count else tuple(tensor.shape)
-        if tensor.is_complex():
-            drawn = torch.view_as_complex(torch.as_tensor(self.generator.standard_normal((*shape, 2))))
-        else:
-            drawn = torch.as_tensor(self.generator.standard_normal(shape))
-        return drawn.to(dtype=tensor.dtype, device=tensor.device)
+        return normal_like(tensor, self.generator, count=count)
 
     def path(self, i: int) -> str:
         """Where differentiated tensor i stands among the inputs."""

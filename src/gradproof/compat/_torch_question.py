@@ -61,10 +61,9 @@ class Question:
         )
         self.__name__ = name_of(func)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no number to differentiate, or none by which."""
-        columns = sum(x.numel() for x in tensors_in(self.inputs))
+    def is_empty(self, *, masked: bool) -> bool:
+        """Whether there is no number to differentiate, or none by which: `masked` counts those that are stored."""
+        columns = sum(_stored(x) if masked else x.numel() for x in tensors_in(self.inputs))
         rows = [self.outputs[i].numel() for i in self.differentiable]
         return not columns or (bool(rows) and not sum(rows))
 
@@ -138,10 +137,23 @@ def name_of(func: Any) -> str:
     return str(getattr(func, "__name__", type(func).__name__))
 
 
+def _stored(tensor: Tensor) -> int:
+    """How many entries a tensor stores."""
+    return (
+        tensor.detach().coalesce().values().numel()
+        if tensor.layout is torch.sparse_coo
+        else (tensor.detach().values().numel() if tensor.layout in SPARSE else tensor.numel())
+    )
+
+
 def _require_inputs(inputs: Sequence[Any]) -> None:
     if not any(True for _ in tensors_in(inputs)):
         raise ValueError(
             "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
+        )
+    if any(isinstance(x, Tensor) and x.is_nested for x in inputs):
+        raise ValueError(
+            "a nested tensor cannot be checked: make it inside func, from its parts (`torch.nested.as_nested_tensor`)."
         )
     for i, x in enumerate(inputs):
         if not (isinstance(x, Tensor) and x.requires_grad) or x.layout is not torch.strided:

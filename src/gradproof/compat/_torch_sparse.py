@@ -48,7 +48,7 @@ def autodiff(
     if masked or not patterns:
         return _torch_upcast.autodiff(func, inputs, None, cotangents=cotangents, is_gappy=is_gappy)
     dense = tuple(x.detach().to_dense().requires_grad_() if i in patterns else x for i, x in enumerate(inputs))
-    full = {i: Pattern.of(torch.ones_like(dense[i]).to_sparse(layout=inputs[i].layout)) for i in patterns}
+    full = {i: Pattern.of(_filled(inputs[i], dense[i])) for i in patterns}
 
     def whole(*inputs: Any) -> Any:
         return func(*[full[i].sparse(full[i].gather(x)) if i in full else x for i, x in enumerate(inputs)])
@@ -57,6 +57,14 @@ def autodiff(
     setattr(whole, "__wrapped__", func)  # noqa: B010  (names of arguments are read from it)
     seen = _Densified(whole, dense, func, patterns) if cotangents is None else TorchAutodiff(whole, dense, None)
     return Torch(seen, None, cotangents=cotangents, is_gappy=is_gappy)
+
+
+def _filled(given: Tensor, dense: Tensor) -> Tensor:
+    """A sparse tensor like another, which stores all entries."""
+    ones = torch.ones_like(dense)
+    if given.layout in (torch.sparse_bsr, torch.sparse_bsc):
+        return ones.to_sparse(layout=given.layout, blocksize=tuple(given.values().shape[-2:]))
+    return ones.to_sparse(layout=given.layout)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,12 +98,16 @@ class Pattern:
         """Return a tensor of this pattern with other values."""
         like = self.like
         if like.layout is torch.sparse_coo:
-            return torch.sparse_coo_tensor(like.indices(), values, like.shape, is_coalesced=True)
+            return torch.sparse_coo_tensor(
+                like.indices(), values, like.shape, is_coalesced=True, check_invariants=False
+            )
         rows = like.layout in (torch.sparse_csr, torch.sparse_bsr)
         compressed, plain = (
             (like.crow_indices(), like.col_indices()) if rows else (like.ccol_indices(), like.row_indices())
         )
-        return torch.sparse_compressed_tensor(compressed, plain, values, like.shape, layout=like.layout)
+        return torch.sparse_compressed_tensor(
+            compressed, plain, values, like.shape, layout=like.layout, check_invariants=False
+        )
 
 
 class _Densified(TorchAutodiff):

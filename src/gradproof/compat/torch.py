@@ -25,9 +25,10 @@ from gradproof._errors import GradproofWarning
 from gradproof._report import GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
-from gradproof.compat._nothing_tested import passes_untested, untested_text
+from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, untested_text
 from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
+from gradproof.compat._torch_still import stands_still
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -35,9 +36,8 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 _ATOL, _RTOL = 1e-5, 1e-3
 # Findings that a tolerance can excuse: those about numbers.
 _NUMBERS = ("GP101", "GP103", "GP311")
-# Reasons for which a certificate is too wide, and entries of the inputs up to which each is measured alone then.
-_NOISY = (Reason.NOISE, Reason.PRECISION, Reason.STOCHASTIC)
-FEW = 1000
+# Entries of the inputs up to which each is measured alone where a certificate cannot be given, and of the Jacobian.
+FEW, FEW_ENTRIES = 1000, 200_000
 
 
 class GradcheckError(GradientError, _TorchGradcheckError):
@@ -147,7 +147,7 @@ def gradcheck(
         )
     finally:
         keeper.end()
-    return _give(answer.report, raise_exception)
+    return _give(answer, raise_exception)
 
 
 def gradgradcheck(
@@ -240,7 +240,7 @@ def gradgradcheck(
         )
     finally:
         keeper.end()
-    return _give(answer.report, raise_exception)
+    return _give(answer, raise_exception)
 
 
 class _Answer:
@@ -265,6 +265,8 @@ class _Answer:
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.cotangents = cotangents
         self.is_gappy = is_gappy
+        # Whether func keeps its bits around the point, as its derivative of zero says.
+        self.is_still = False
         # What the contracts are about: func, or its gradient.
         self.whole = question
         if cotangents is not None:
@@ -274,7 +276,7 @@ class _Answer:
         """Prove or refute the modes, within the tolerance that the user has set."""
         started = time.perf_counter()
         function = self.first.named()
-        if not self.whole.differentiable or self.whole.is_empty or self.first.is_empty:
+        if not self.whole.differentiable or self._is_empty():
             self.report = self._of_a_constant(started)
             return
         order = 1 if self.cotangents is None else 2
@@ -292,12 +294,12 @@ class _Answer:
                 autodiff, options, name=name, called=f"gradproof.check({name}, args", started=started
             )
         if self.report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
-            self._look_at_entries()
+            self._look_closer()
 
     def hold(self, *, nondet_tol: float, backward: bool, undefined: bool, batched: bool, batched_forward: bool) -> None:
         """Hold torch's contracts against what was asked, and add what is broken to the report."""
-        if not self.whole.differentiable:
-            return
+        if not self.whole.differentiable or any(one.id == "GP201" for one in self.report.findings):
+            return  # (torch cannot run the backward)
         recorded = contracts.Recorded(self.whole, self.seed)
         findings = contracts.find_batched_forward_apart(recorded) if batched_forward else []
         if backward:
@@ -309,6 +311,7 @@ class _Answer:
             if undefined and not any(one.id == "GP221" for one in unscaled):
                 findings += contracts.find_undefined_refused(recorded)
         if findings:
+            self.is_still = False
             name = "gradcheck" if self.cotangents is None else "gradgradcheck"
             line = f"gradproof.compat.torch.{name}({self.first.__name__}, inputs)"
             findings = [dataclasses.replace(one, reproducer=line) for one in findings]
@@ -319,35 +322,42 @@ class _Answer:
                 findings=(*findings, *self.report.findings),
             )
 
-    def _look_at_entries(self) -> None:
-        """Measure every entry of the Jacobian where that can make the verdict CORRECT.
+    def _look_closer(self) -> None:
+        """Look whether func stands still, or measure every entry of the Jacobian where that can make it CORRECT.
 
-        It can where the user has set a tolerance, which is about entries, and where a small Jacobian is too noisy for
-        the certificate, which pays for all that its random combinations may have missed.
+        It can where the user has set a tolerance, which is about entries, and where random directions show too little
+        of a small Jacobian: they add up the noise of all entries, and meet the jumps and kinks that are next to any.
         """
         report, is_set = self.report, bool(self.atol or self.rtol)
         if any(one.severity is Severity.ERROR and one.id not in _NUMBERS for one in report.findings):
             return
         columns = sum(x.numel() for x in tensors_in(self.whole.inputs))
-        is_noisy = report.verdict is Verdict.INCONCLUSIVE and report.reason in _NOISY and columns <= FEW
-        if not (is_set or is_noisy):
-            return
-        bounds: dict[str, float] = {}
+        rows = sum(self.whole.outputs[i].numel() for i in self.whole.differentiable)
+        is_few = report.verdict is Verdict.INCONCLUSIVE and columns <= FEW and rows * columns <= FEW_ENTRIES
         with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
-            for one in report.modes:
-                if one.verdict is Verdict.CORRECT:
-                    continue
-                outer = one.mode.partition("-")[0]
-                entries = measure_entries(function, outer, self.seed)
-                if entries is None or not (
-                    (is_set and entries.are_within(self.atol, self.rtol, outer))
-                    or (is_noisy and entries.agree(report.rtol) and max(entries.bounds()) <= report.max_bound)
-                ):
-                    return
-                label = "" if one.mode == "rev" else f" ({one.mode})"
-                leaves = zip(entries.primal.leaves, entries.bounds(), strict=True)
-                bounds.update({leaf.path + label: bound for leaf, bound in leaves})
+            if stands_still(function, [one.mode.partition("-")[0] for one in report.modes], self.seed):
+                self.is_still = True
+                return
+            if is_set or is_few:
+                self._look_at_entries(function, is_set=is_set, is_few=is_few)
+
+    def _look_at_entries(self, function: Any, *, is_set: bool, is_few: bool) -> None:
+        report = self.report
+        bounds: dict[str, float] = {}
+        for one in report.modes:
+            if one.verdict is Verdict.CORRECT:
+                continue
+            outer = one.mode.partition("-")[0]
+            entries = measure_entries(function, outer, self.seed)
+            if entries is None or not (
+                (is_set and entries.are_within(self.atol, self.rtol, outer))
+                or (is_few and entries.agree(report.rtol) and max(entries.bounds()) <= report.max_bound)
+            ):
+                return
+            label = "" if one.mode == "rev" else f" ({one.mode})"
+            leaves = zip(entries.primal.leaves, entries.bounds(), strict=True)
+            bounds.update({leaf.path + label: bound for leaf, bound in leaves})
         self.report = dataclasses.replace(
             report,
             verdict=Verdict.CORRECT,
@@ -364,11 +374,13 @@ class _Answer:
             ),
         )
 
+    def _is_empty(self) -> bool:
+        return self.whole.is_empty(masked=self.masked) or self.first.is_empty(masked=self.masked)
+
     def _of_a_constant(self, started: float) -> Report:
         """What torch does not differentiate must not move: the claim is 0."""
-        report = check(_nothing, 0.0, grad=0.0, rng=self.seed)
         places = [i for i, output in enumerate(self.whole.outputs) if _is_floating(output) and output.numel()]
-        if places and not self.whole.differentiable and not self.whole.is_empty and not self.first.is_empty:
+        if places and not self.whole.differentiable and not self._is_empty():
             wrt = tuple(i for i, x in enumerate(self.whole.inputs) if isinstance(x, torch.Tensor) and x.requires_grad)
 
             def constant(*inputs: Any) -> list[torch.Tensor]:
@@ -383,20 +395,14 @@ class _Answer:
                 report = check(constant, self.whole.inputs, vjp=zero, wrt=wrt, rng=self.seed)
             if report.verdict is not Verdict.INCONCLUSIVE or report.reason is not Reason.DEGENERATE:
                 return report
-        seconds = time.perf_counter() - started
-        return dataclasses.replace(
-            report,
-            verdict=Verdict.CORRECT,
-            reason=None,
-            name=self.whole.__name__,
-            cost=dataclasses.replace(report.cost, seconds=seconds),
-        )
+        return nothing_to_check(self.whole.__name__, seed=self.seed, started=started)
 
 
-def _give(report: Report, raise_exception: bool) -> bool:
+def _give(answer: _Answer, raise_exception: bool) -> bool:
     """Answer as torch does."""
     __tracebackhide__ = True
-    if passes_untested(report):
+    report = answer.report
+    if passes_untested(report) or answer.is_still:
         warnings.warn(untested_text(report.name), GradproofWarning, stacklevel=3)
         return True
     if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
@@ -418,11 +424,6 @@ def _drawn(question: Question) -> tuple[torch.Tensor, ...]:
     """Random cotangents between -1 and 1 for the differentiable outputs."""
     outputs = [question.outputs[i] for i in question.differentiable]
     return tuple((2 * torch.rand_like(output) - 1).requires_grad_() for output in outputs)
-
-
-def _nothing(x: float) -> float:
-    """A function that has no entry that could be wrong."""
-    return x * 0.0
 
 
 def _is_floating(value: object) -> TypeGuard[torch.Tensor]:
