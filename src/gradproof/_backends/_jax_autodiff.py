@@ -79,11 +79,10 @@ class Jax:
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         drawn = Drawn(self.low, seed)
-        # What agrees with its copy, which is compiled, is the same when it is compiled, too.
-        low = derivative(self.low, inner, drawn, may_compile=self.high is not None or self.low.may_compile)
+        low = derivative(self.low, inner, drawn, may_trace=self.low.is_steady)
         if self.high is None:
             return low
-        return Upcast(low, derivative(self.high, inner, drawn.widened(), may_compile=True))
+        return Upcast(low, derivative(self.high, inner, drawn.widened(), may_trace=True))
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`, in its own precision."""
@@ -231,7 +230,7 @@ class Drawn:
         return wide
 
 
-def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_compile: bool) -> JaxFunction:
+def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_trace: bool) -> JaxFunction:
     """The derivative of a function in one mode as a function: a random combination of all of its entries.
 
     For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
@@ -265,7 +264,7 @@ def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_compile: bool
         count,
         precision=base.precision_name,
         trusted=True,
-        may_compile=may_compile,
+        may_trace=may_trace,
         refusing=True,
     )
 

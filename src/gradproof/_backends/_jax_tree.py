@@ -73,7 +73,8 @@ def is_floating(value: object) -> bool:
 def floating(outputs: Any) -> tuple[jax.Array, ...]:
     """All floating arrays and numbers in a tree, as arrays."""
     leaves = jax.tree_util.tree_leaves(outputs)
-    return tuple(jnp.asarray(leaf) for leaf in leaves if is_floating(leaf) or isinstance(leaf, (float, complex)))
+    found = (leaf for leaf in leaves if is_floating(leaf) or isinstance(leaf, (float, complex)))
+    return tuple(leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for leaf in found)
 
 
 def has_arrays(args: Any) -> bool:
