@@ -168,9 +168,11 @@ class JaxFunction:
             if mode == "compile":
                 compiled = jax.jit(lambda us, *leaves: self._pull(us, *leaves, *arguments[self.count :]))
                 return [compiled(u, *arguments[: self.count]) for u in us]
-            stacked = tuple(jnp.stack(column) for column in zip(*us, strict=True))
+            # (Stacked and taken apart by NumPy, which compiles nothing.)
+            stacked = tuple(jnp.asarray(np.stack([np.asarray(u) for u in column])) for column in zip(*us, strict=True))
             found = self._vjp.many(stacked, *arguments) or self._pull_many(stacked, arguments)
-            return [tuple(gradient[k] for gradient in found) for k in range(len(us))]
+            gradients = [np.asarray(gradient) for gradient in found]
+            return [tuple(jnp.asarray(gradient[k]) for gradient in gradients) for k in range(len(us))]
 
     def rows(self, *arguments: Any) -> NDArray[np.float64] | None:
         """The rows of J (m, n) in reverse mode at once, in float64.
