@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradproof._backends._jax_tree import require_value
 from gradproof._backends._numpy import Array, Maker, Vector
 
 # Entries up to which the array at the point is made once: to compare them costs less than to make it anew.
@@ -29,7 +30,14 @@ def is_array(value: object) -> bool:
 
 
 def objection(value: Any, path: str) -> str | None:
-    """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one."""
+    """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one.
+
+    Raises
+    ------
+    UsageError
+        If it has no numbers.
+    """
+    require_value(value, path)
     kind = kind_of(value)
     if kind in ("f", "c"):
         return None

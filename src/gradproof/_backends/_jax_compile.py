@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from gradproof._backends._jax_tree import is_tracer
+
 Arrays = tuple[jax.Array, ...]
 Function = Callable[..., Arrays]
 
@@ -57,6 +59,10 @@ class Traced:
         Whether there may be a hand-written rule in it.
     takes_memory : bool
         Whether it may take the memory of its arguments (`donate_argnums`).
+    is_entangled : bool
+        Whether it uses an array that JAX is tracing outside of it.
+    casts_down : bool
+        Whether an operation turns float64 into lower precision, as far as that can be seen.
     cost, compilation : float
         Counted seconds for one call operation by operation, and to compile it.
     """
@@ -67,6 +73,8 @@ class Traced:
     has_loops: bool = False
     has_rules: bool = True
     takes_memory: bool = True
+    is_entangled: bool = False
+    casts_down: bool = False
     cost: float = math.inf
     compilation: float = math.inf
 
@@ -94,6 +102,8 @@ def trace(function: Function, arguments: Sequence[Any]) -> Traced:
         has_loops=not is_compiled and any(name in LOOPS for name in names),
         has_rules=any(name in RULES for name in names),
         takes_memory=takes_memory,
+        is_entangled=any(map(is_tracer, closed.consts)),
+        casts_down=any(map(_casts_down, equations)),
         cost=OPERATION * len(names) + NUMBER * numbers,
         compilation=COMPILATION + COMPILED_OPERATION * len(names),
     )
@@ -206,7 +216,7 @@ def _compiled(
 
 def own(value: Any) -> Any:
     """A copy of an array, which f may take the memory of; all else as it is."""
-    if not isinstance(value, jax.Array) or isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
+    if not isinstance(value, jax.Array) or is_tracer(value):
         return value
     return value.copy()
 
@@ -268,6 +278,18 @@ def _takes_memory(equation: Any) -> bool:
     """Whether an operation may take the memory of what it gets: a jitted function, or `jax.device_put`."""
     donated = any(equation.params.get("donated_invars", ()))
     return donated or any("DONATE" in str(one) for one in equation.params.get("copy_semantics", ()))
+
+
+def _casts_down(equation: Any) -> bool:
+    """Whether an operation takes numbers in float64 and returns some in lower precision."""
+    given, returned = ([_bits(atom) for atom in atoms] for atoms in (equation.invars, equation.outvars))
+    return 64 in given and any(0 < bits < 64 for bits in returned)
+
+
+def _bits(atom: Any) -> int:
+    """Of the floating numbers in an array, or in each half of complex ones; 0 where there are none."""
+    dtype = getattr(atom.aval, "dtype", None)
+    return jnp.finfo(dtype).bits if dtype is not None and jnp.issubdtype(dtype, jnp.inexact) else 0
 
 
 def _jaxprs(value: Any) -> list[Any]:

@@ -29,6 +29,7 @@ from gradproof._backends._jax_compile import (
     own,
     trace,
 )
+from gradproof._backends._jax_tree import is_tracer
 from gradproof._errors import NotAvailableError
 
 Array = jax.Array
@@ -81,6 +82,8 @@ class JaxFunction:
         As passed, or derived.
     first_modes : tuple of str
         The modes of first order that it has.
+    is_entangled : bool
+        Whether it uses an array that JAX is tracing outside of it, and that has no value.
     outputs : tuple of jax.ShapeDtypeStruct
         Shapes and dtypes of what `run` returns.
     """
@@ -108,7 +111,8 @@ class JaxFunction:
         self.precision_name = precision or ("x64" if has_64 else "")
         with self.precision(), refusals() if refusing else contextlib.nullcontext():
             self._traced = traced = trace(self.run, self.arguments)
-            self.outputs = traced.outputs or _shapes(self.run(*self.arguments))
+            self.is_entangled = traced.is_entangled
+            self.outputs = traced.outputs or self._looked_at()
         self._keeps_memory = not traced.takes_memory
         self.is_scalar = (
             len(self.outputs) == 1
@@ -123,6 +127,12 @@ class JaxFunction:
             trusted=trusted,
             recorded=may_trace and refusing,
         )
+
+    def _looked_at(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """What it returns, where it cannot be traced."""
+        found = self.run(*self.arguments)
+        self.is_entangled = any(map(is_tracer, found))
+        return _shapes(found)
 
     def run(self, *arguments: Any) -> Arrays:
         """The function as it is."""
@@ -200,13 +210,15 @@ class JaxFunction:
             if batched is None:
                 return None
             found = batched(stacked)
+            if found is None:
+                return None
             if len(found) != 1:
                 return found
             return found[0].reshape(-1) if self.is_scalar else found[0]
 
     @ft.cached_property
     def _batched(self) -> Batched | None:
-        return Batched.of(self.run, self.arguments, self.count) if self._traced.outputs else None
+        return Batched(self.run, self.arguments, self.count) if self._traced.outputs else None
 
     @ft.cached_property
     def plain(self) -> Arrays:
@@ -222,6 +234,20 @@ class JaxFunction:
             return self._may_trace and traced.run is not None
         with self.precision():
             return agree(self.plain, traced.run(*self.arguments))
+
+    @ft.cached_property
+    def casts_down(self) -> bool:
+        """Whether it turns float64 into lower precision inside."""
+        if self._traced.outputs is not None:
+            return self._traced.casts_down
+        leaves, others = self.arguments[: self.count], self.arguments[self.count :]
+        try:
+            with self.precision():
+                # Where f needs values, what its derivative along a tangent does can be traced at this point.
+                linear = jax.linearize(lambda *leaves: self.run(*leaves, *others), *map(own, leaves))[1]
+                return trace(linear, leaves).casts_down
+        except Exception:
+            return False  # f has no such derivative
 
     @ft.cached_property
     def _vjp(self) -> Derivative:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +33,49 @@ def flatten(positional: tuple[Any, ...], roots: Sequence[str]) -> tuple[list[Nam
         position = int(keys[0].idx)
         leaves.append(Named(path=roots[position] + jax.tree_util.keystr(keys[1:]), position=position, value=value))
     return leaves, structure
+
+
+def require_values(leaves: Sequence[Named]) -> None:
+    """See that every array has numbers, which those of a function that JAX is tracing have not, nor deleted ones.
+
+    Raises
+    ------
+    UsageError
+        Naming an array that has none, or because JAX traces whatever is computed here.
+    """
+    for leaf in leaves:
+        if isinstance(leaf.value, jax.Array):
+            require_value(leaf.value, leaf.path)
+    if is_tracer(jnp.asarray(np.zeros(()))):
+        raise UsageError(
+            "nothing can be checked inside a function that JAX traces (`jax.jit`, `jax.vmap`, `jax.lax.scan`): no value "
+            "is computed there. Check it outside."
+        )
+
+
+def require_value(value: Any, path: str) -> None:
+    """See that an array has numbers.
+
+    Raises
+    ------
+    UsageError
+        If it has none.
+    """
+    if is_tracer(value):
+        raise UsageError(
+            f"`{path}` has no value, because JAX is tracing the function that the check is called in (`jax.jit`, "
+            "`jax.grad`, `jax.vmap`, `jax.lax.scan`). Check it outside, at a point that has values."
+        )
+    if value.is_deleted():
+        raise UsageError(
+            f"`{path}` was deleted: a function jitted with `donate_argnums` took its memory, or `.delete()` did. Pass an "
+            "array that still exists."
+        )
+
+
+def is_tracer(value: object) -> bool:
+    """Whether `value` stands for an array in a function that JAX is tracing."""
+    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def chosen(leaves: Sequence[Named], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:

@@ -19,6 +19,11 @@ from gradproof._backends._jax_compile import is_near
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction
 
 
+# What the reference is: a copy in float64, or one that still computes in lower precision inside.
+COPY = "against differences of f in float64"
+NARROW_COPY = "against differences of a copy of f at float64 arguments, which casts down inside"
+
+
 class Upcast:
     """A function whose values come from the same code in float64 and whose derivatives are those of the original.
 
