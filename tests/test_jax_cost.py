@@ -47,7 +47,7 @@ def loop(x):
 
 def long_chain(x):
     for _ in range(70):
-        x = jnp.sin(x) + 0.5
+        x = x + 0.1 * jnp.sin(x)
     return jnp.sum(x)
 
 
@@ -70,12 +70,12 @@ def test_compiles_nothing_for_another_small_function(name, dtype):
 
 def test_compiles_a_large_function_and_a_loop_once():
     """What costs more to run than to compile: values, and derivatives that are asked for often, in one piece each."""
-    x = point(dtype="float64")
     with jax.enable_x64(True):
+        x = point(dtype="float64")
         # (Compiled operation by operation, a loop would be compiled at each of some 20 evaluations.)
         assert 1 <= compilations(lambda: lambda x: loop(x), x) <= 6
         assert compilations(lambda: lambda x: long_chain(x), x) == 1
-        large = point(200_000, dtype="float64")
+        large = point(400_000, dtype="float64")
         assert compilations(lambda: lambda x: jnp.mean(jnp.sin(x) * jnp.cos(x) * x), large, modes=("rev",)) == 1
 
 
@@ -134,7 +134,7 @@ def test_a_record_replaces_only_what_stays_the_same(monkeypatch):
     assert autodiff(lambda x: jnp.tanh(jnp.sin(x) + x), point(), None).low.is_steady
     assert not autodiff(lambda x: jnp.sin(x) if x[0] > 0 else x, point(), None).low.is_steady
     assert not autodiff(lambda x: jnp.sin(x) + next(count), point(), None).low.is_steady
-    large = point(200_000)
+    large = point(400_000)
     assert _jax_compile.trace(lambda x: (jnp.sin(x) * jnp.cos(x) * x,), (large,)).pays(60)
     assert not _jax_compile.trace(lambda x: (jnp.sin(x),), (point(),)).pays(60)
     monkeypatch.setattr(_jax_compile, "MOST_OPERATIONS", 2)
@@ -159,9 +159,9 @@ def test_finds_a_rule_that_is_random_or_remembers():
         return kept[0] - 1.0
 
     report = gradproof.check(rule(lambda: generator.uniform(0.5, 1.5)), point(), rng=0, modes=("rev",))
-    assert report.verdict is not gradproof.Verdict.CORRECT
+    assert report.reason is gradproof.Reason.STOCHASTIC
     report = gradproof.check(rule(growing), point(), rng=0, modes=("rev",))
-    assert report.verdict is gradproof.Verdict.WRONG
+    assert report.reason is gradproof.Reason.STOCHASTIC
     assert gradproof.check(rule(lambda: 1.0), point(), rng=0, modes=("rev",)).correct
 
 

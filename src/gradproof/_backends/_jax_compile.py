@@ -134,11 +134,19 @@ class Value:
         self._function = traced.run if recorded and traced.run is not None else function
         self._traced = traced
         self._compiles, self._trusted = compiles and traced.run is not None, trusted
+        self._is_compiled = False
+
+    @property
+    def is_compiled(self) -> bool | None:
+        """Whether it is compiled now; None where that shows at the first call."""
+        return None if self._compiles else self._is_compiled
 
     def __call__(self, *arguments: Any) -> Arrays:
         if self._compiles:
             self._compiles = False
-            found, self._function = _compiled(self._function, self._traced, arguments, trusted=self._trusted)
+            function = self._function
+            found, self._function = _compiled(function, self._traced, arguments, trusted=self._trusted)
+            self._is_compiled = self._function is not function
             return found
         return self._function(*arguments)
 
@@ -165,11 +173,13 @@ class Derivative:
     def __call__(self, *arguments: Any) -> Arrays:
         if self._may_trace:
             self._may_trace = False
-            traced = trace(self._function, arguments)
+            function = self._function
+            traced = trace(function, arguments)
             if self._may_compile and traced.pays(1):
                 # (A loop, for one, which costs more than a compilation each time that it is run by itself.)
                 self._may_compile = False
                 found, self._function = _compiled(self._function, traced, arguments, trusted=self._trusted)
+                self._traced = traced if self._function is not function else self._traced
                 return found
             if traced.run is not None:
                 return self._recorded(traced, traced.run, arguments)
@@ -183,7 +193,10 @@ class Derivative:
     def many(self, firsts: Arrays, *arguments: Any) -> Arrays | None:
         """What it returns for many of its first argument, stacked; None where it was not traced."""
         run = self._traced.run
-        return None if run is None else jax.vmap(lambda first: run(first, *arguments))(firsts)
+        if run is None:
+            return None
+        batched = jax.vmap(lambda first: run(first, *arguments))
+        return (jax.jit(batched) if self._traced.pays(1) else batched)(firsts)
 
     def _recorded(self, traced: Traced, run: Function, arguments: Sequence[Any]) -> Arrays:
         """Run it as it was traced, and do so from now on unless it is something else then."""

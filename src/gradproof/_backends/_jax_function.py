@@ -232,6 +232,10 @@ class JaxFunction:
         traced = self._traced
         if not self._may_trace or traced.run is None or self._trusted:
             return self._may_trace and traced.run is not None
+        if self._value.is_compiled is None:
+            self.value(*self.arguments)
+        if self._value.is_compiled:
+            return True  # it has been compared
         with self.precision():
             return agree(self.plain, traced.run(*self.arguments))
 
