@@ -54,8 +54,9 @@ def cases() -> dict[str, tuple[Callable[[], Callable[..., Any]], tuple[tuple[int
 
 def once(who: str, f: Callable[..., Any], args: tuple[Any, ...], modes: tuple[str, ...]) -> tuple[float, str]:
     """Processor time in ms of one check, and what it said."""
-    import gradproof
     from jax.test_util import check_grads
+
+    import gradproof
 
     start = time.process_time()
     if who == OURS:

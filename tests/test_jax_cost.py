@@ -129,7 +129,7 @@ def test_runs_python_once_where_it_can():
 
 
 def test_a_record_replaces_only_what_stays_the_same(monkeypatch):
-    """What needs values, or returns something else the next time, is run as it is; what is too large is not compiled."""
+    """What needs values, or returns something else the next time, runs as it is; what is too large is not compiled."""
     count = iter(range(100))
     assert autodiff(lambda x: jnp.tanh(jnp.sin(x) + x), point(), None).low.is_steady
     assert not autodiff(lambda x: jnp.sin(x) if x[0] > 0 else x, point(), None).low.is_steady

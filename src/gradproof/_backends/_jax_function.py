@@ -333,9 +333,7 @@ class JaxFunction:
 
     def _cotangents(self, cotangent: Any) -> Arrays:
         given = (cotangent,) if len(self.outputs) == 1 else tuple(cotangent)
-        return tuple(
-            _placed(u, output.dtype, output.shape) for u, output in zip(given, self.outputs, strict=True)
-        )
+        return tuple(_placed(u, output.dtype, output.shape) for u, output in zip(given, self.outputs, strict=True))
 
     def _tangents(self, tangents: Any, arguments: Sequence[Any]) -> Arrays:
         return tuple(

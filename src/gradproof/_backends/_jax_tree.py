@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -48,8 +48,8 @@ def require_values(leaves: Sequence[Named]) -> None:
             require_value(leaf.value, leaf.path)
     if is_tracer(jnp.asarray(np.zeros(()))):
         raise UsageError(
-            "nothing can be checked inside a function that JAX traces (`jax.jit`, `jax.vmap`, `jax.lax.scan`): no value "
-            "is computed there. Check it outside."
+            "nothing can be checked inside a function that JAX traces (`jax.jit`, `jax.vmap`, `jax.lax.scan`): no "
+            "value is computed there. Check it outside."
         )
 
 
@@ -68,8 +68,8 @@ def require_value(value: Any, path: str) -> None:
         )
     if value.is_deleted():
         raise UsageError(
-            f"`{path}` was deleted: a function jitted with `donate_argnums` took its memory, or `.delete()` did. Pass an "
-            "array that still exists."
+            f"`{path}` was deleted: a function jitted with `donate_argnums` took its memory, or `.delete()` did. Pass "
+            "an array that still exists."
         )
 
 

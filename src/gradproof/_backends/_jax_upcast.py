@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from gradproof._backends._jax_compile import is_near
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction
 
-
 # What the reference is: a copy in float64, or one that still computes in lower precision inside.
 COPY = "against differences of f in float64"
 NARROW_COPY = "against differences of a copy of f at float64 arguments, which casts down inside"
