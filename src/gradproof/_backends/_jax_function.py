@@ -136,7 +136,11 @@ class JaxFunction:
 
     def run(self, *arguments: Any) -> Arrays:
         """The function as it is."""
-        return self._run(*(arguments if self._keeps_memory else map(own, arguments)))
+        return self._run(*self._spared(arguments))
+
+    def _spared(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments, or copies of them where the function may take their memory."""
+        return tuple(arguments) if self._keeps_memory else tuple(map(own, arguments))
 
     def value(self, *arguments: Any) -> Any:
         """What the function returns: alone if it is one array, a real number of shape () where it is scalar."""
@@ -248,7 +252,7 @@ class JaxFunction:
         try:
             with self.precision():
                 # Where f needs values, what its derivative along a tangent does can be traced at this point.
-                linear = jax.linearize(lambda *leaves: self.run(*leaves, *others), *map(own, leaves))[1]
+                linear = jax.linearize(lambda *leaves: self.run(*leaves, *others), *self._spared(leaves))[1]
                 return trace(linear, leaves).casts_down
         except Exception:
             return False  # f has no such derivative
@@ -298,12 +302,12 @@ class JaxFunction:
     def _linearized(self, arguments: Sequence[Any]) -> tuple[Arrays, Callable[[Arrays], Arrays]]:
         """The outputs and what pulls cotangents back, both as JAX has them."""
         others = arguments[self.count :]
-        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *map(own, arguments[: self.count]))
+        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *self._spared(arguments[: self.count]))
 
     def _dual(self, tangents: Arrays, arguments: Sequence[Any]) -> tuple[Arrays, Arrays]:
         """The outputs and their derivatives along tangents."""
         others = arguments[self.count :]
-        leaves = tuple(map(own, arguments[: self.count]))
+        leaves = self._spared(arguments[: self.count])
         return jax.jvp(lambda *leaves: self.run(*leaves, *others), leaves, tangents)
 
     def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
