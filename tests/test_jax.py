@@ -20,7 +20,7 @@ from jax.scipy.special import i0, logsumexp  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
 import gradproof.jax  # noqa: E402
-from gradproof._backends import _jax_compile, autodiff  # noqa: E402
+from gradproof._backends import autodiff  # noqa: E402
 from gradproof._backends._jax_batch import SIZES  # noqa: E402
 
 FIRST = ("rev", "fwd", "vmap")
@@ -478,20 +478,6 @@ def test_batches_many_points():
             assert np.isclose(together[i], alone, rtol=1e-6)
     assert autodiff(called(1.0), drawn(3), None).function.many([drawn(2, 3)]) is None
     assert autodiff(branched_in_python, drawn(3), None).function.many([drawn(2, 3)]) is None
-
-
-def test_compiles_only_what_stays_the_same(monkeypatch):
-    """A compiled function replaces f only if it returns the same, and only below a size that bounds the time."""
-    count = iter(range(100))
-
-    def is_compiled(f):
-        return autodiff(f, drawn(3), None).low.may_compile
-
-    assert is_compiled(lambda x: jnp.tanh(jnp.sin(x) + x))
-    assert not is_compiled(branched_in_python)
-    assert not is_compiled(lambda x: jnp.sin(x) + next(count))
-    monkeypatch.setattr(_jax_compile, "MOST_OPERATIONS", 2)
-    assert not is_compiled(lambda x: jnp.tanh(jnp.sin(x) + x))
 
 
 def test_same_seed_same_report():

@@ -134,6 +134,11 @@ class Outputs:
     def rounded(self, u: Vector) -> Vector:
         """Round a flat vector to what the outputs' dtypes can hold."""
         buffer = u.copy()
+        if all(leaf.dtype in _ROUND for leaf in self.leaves):
+            for leaf in self.leaves:
+                own = slice(leaf.start, leaf.stop)
+                buffer[own] = buffer[own].astype(_ROUND[leaf.dtype])
+            return buffer
         made = [make(buffer) for make in self._makers]
         return np.concatenate([piece for origin in self.origins for piece in origin.vectors(made[origin.slot])])
 
@@ -146,6 +151,10 @@ class Outputs:
         """Output i as Python source, such as ``output[3]``; ``output`` for a lone number."""
         leaf, index = self.leaf_of(i)
         return leaf.path + (str(list(index)) if index else "")
+
+
+# (No array of a framework needs to be made for these.)
+_ROUND = {"float64": np.float64, "float32": np.float32}
 
 
 def _kind(value: Any) -> tuple[Any, ...]:

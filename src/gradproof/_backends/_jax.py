@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradproof._backends._jax_tree import require_value
 from gradproof._backends._numpy import Array, Maker, Vector
 
+# Entries up to which the array at the point is made once: to compare them costs less than to make it anew.
+SMALL = 4096
 _KINDS = {
     **dict.fromkeys(("float64", "float32", "float16", "bfloat16"), "f"),
     **dict.fromkeys(("complex128", "complex64"), "c"),
@@ -26,7 +30,14 @@ def is_array(value: object) -> bool:
 
 
 def objection(value: Any, path: str) -> str | None:
-    """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one."""
+    """Say why `value` is no leaf that can be differentiated, and what to pass instead; None where it is one.
+
+    Raises
+    ------
+    UsageError
+        If it has no numbers.
+    """
+    require_value(value, path)
     kind = kind_of(value)
     if kind in ("f", "c"):
         return None
@@ -80,19 +91,30 @@ def doubled(value: Any) -> Any:
 def maker(value: Any, start: int) -> Maker:
     """Return the function that makes an array like `value` from a flat buffer that holds it from `start` on.
 
-    It is a copy, on the devices of `value`.
+    It is a copy, on the devices of `value`; where the buffer holds the numbers of `value`, always the same one, as it
+    cannot be changed.
     """
     stop, shape, dtype, sharding = start + value.size, value.shape, value.dtype, value.sharding
     put = jnp.asarray if _is_here(value) else lambda array: jax.device_put(array, sharding)
-    if dtype.itemsize < 8:
-        return lambda buffer: put(buffer[start:stop].reshape(shape).astype(dtype))
 
     def make(buffer: Vector) -> jax.Array:
         # JAX may keep the memory of a NumPy array: it must be one that nobody changes.
-        with jax.enable_x64(True):
-            return put(buffer[start:stop].reshape(shape).copy())
+        with jax.enable_x64(True) if dtype.itemsize >= 8 else contextlib.nullcontext():
+            return put(np.array(buffer[start:stop].reshape(shape), dtype))
 
-    return make
+    if value.size > SMALL:
+        return make
+    at_value = to_vector(value).tobytes()
+    kept: list[jax.Array] = []
+
+    def make_or_find(buffer: Vector) -> jax.Array:
+        if buffer[start:stop].tobytes() != at_value:
+            return make(buffer)
+        if not kept or kept[0].is_deleted():
+            kept[:] = [make(buffer)]
+        return kept[0]
+
+    return make_or_find
 
 
 def _is_here(value: Any) -> bool:
@@ -127,8 +149,8 @@ def working_copy(array: Any) -> Any:
 
 def same_bits(one: Any, other: Any) -> bool:
     """Whether two arrays agree in shape, dtype and every bit (nan equals itself, -0.0 is not 0.0)."""
-    if one is other:
-        return True
+    if one is other or one.is_deleted() or other.is_deleted():
+        return True  # whoever took its memory could not change what others hold
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if is_key(one):

@@ -24,7 +24,7 @@ from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Whole
-from gradproof._backends._jax_upcast import Upcast, claim_precision, is_copy, widened
+from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
 from gradproof._names import argument_names
 from gradproof._report import Finding, Verdict
@@ -68,7 +68,7 @@ class Jax:
         self._name, self._argument = name, argument
         self.function = low if high is None else Upcast(low, high)
         self.claim_eps = 0.0 if high is None else claim_precision(low, high)
-        self.note = "" if high is None else "against differences of f in float64"
+        self.note = "" if high is None else NARROW_COPY if high.casts_down else COPY
 
     @classmethod
     def of(cls, packed: Packed, low: JaxFunction | None = None) -> Jax:
@@ -79,11 +79,10 @@ class Jax:
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         drawn = Drawn(self.low, seed)
-        # What agrees with its copy, which is compiled, is the same when it is compiled, too.
-        low = derivative(self.low, inner, drawn, may_compile=self.high is not None or self.low.may_compile)
+        low = derivative(self.low, inner, drawn, may_trace=self.low.is_steady)
         if self.high is None:
             return low
-        return Upcast(low, derivative(self.high, inner, drawn.widened(), may_compile=True))
+        return Upcast(low, derivative(self.high, inner, drawn.widened(), may_trace=True))
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`, in its own precision."""
@@ -139,6 +138,7 @@ class Packed:
         self._is_tuple = type(args) is tuple
         roots = argument_names(f, len(positional))
         leaves, self._structure = tree.flatten(positional, roots)
+        tree.require_values(leaves)
         chosen = tree.chosen(leaves, wrt, len(positional))
         if not chosen:
             raise UsageError(f"nothing to differentiate in `{', '.join(roots)}`: there is no floating array in it.")
@@ -167,7 +167,7 @@ class Packed:
     def made(self, kind: Callable[..., JaxFunction]) -> JaxFunction:
         """The function at its point as a `JaxFunction` of some kind."""
         try:
-            return kind(
+            made = kind(
                 self.run,
                 self.arguments,
                 self.names,
@@ -175,7 +175,13 @@ class Packed:
                 precision=self._precision,
                 trusted=self._precision != "",
             )
-        except FunctionError:
+            if made.is_entangled:
+                raise UsageError(
+                    f"`{self.name}` uses an array from outside that has no value, because JAX is tracing the function "
+                    "that the check is called in (`jax.grad`, `jax.vmap`). Check it outside."
+                )
+            return made
+        except (FunctionError, UsageError):
             raise
         except Exception as error:
             if is_from_handler(error):
@@ -231,7 +237,7 @@ class Drawn:
         return wide
 
 
-def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_compile: bool) -> JaxFunction:
+def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_trace: bool) -> JaxFunction:
     """The derivative of a function in one mode as a function: a random combination of all of its entries.
 
     For ``inner="rev"`` it is ``h(x, u) = <w, J(x)^T u>``, for ``inner="fwd"`` ``h(x, v) = <u, J(x) v>``, where w or u
@@ -265,7 +271,7 @@ def derivative(base: JaxFunction, inner: str, drawn: Drawn, *, may_compile: bool
         count,
         precision=base.precision_name,
         trusted=True,
-        may_compile=may_compile,
+        may_trace=may_trace,
         refusing=True,
     )
 

@@ -12,8 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradproof._away import is_from_handler
-from gradproof._backends._jax_compile import agree
+from gradproof._away import is_from_handler, is_out_of_memory
 
 Arrays = tuple[jax.Array, ...]
 
@@ -24,47 +23,46 @@ SIZES = (8, 64, 512)
 class Batched:
     """A function at many points at once.
 
+    Whoever asks compares some of the values with those of single points: they are computed in another way.
+
     Parameters
     ----------
-    compiled : callable
-        ``compiled(*stacked leaves) -> stacked outputs``.
-    dtypes : sequence of dtype
-        Of the leaves.
+    run : callable
+        ``run(*arguments) -> outputs``.
+    arguments : sequence
+        The first `count` of them differ from point to point, the others stay what they are.
+    count : int
     """
 
-    def __init__(self, compiled: Callable[..., Arrays], dtypes: Sequence[Any]) -> None:
-        self._compiled = compiled
-        self._dtypes = dtypes
+    def __init__(self, run: Callable[..., Arrays], arguments: Sequence[Any], count: int) -> None:
+        others = arguments[count:]
+        self._compiled: Callable[..., Arrays] = jax.jit(jax.vmap(lambda *leaves: run(*leaves, *others)))
+        self._dtypes = [leaf.dtype for leaf in arguments[:count]]
+        self._is_refused = False
 
-    @classmethod
-    def of(cls, run: Callable[..., Arrays], arguments: Sequence[Any], count: int) -> Batched | None:
-        """Batch a function of the first `count` arguments, the others staying what they are.
+    def __call__(self, stacked: Sequence[Any]) -> Arrays | None:
+        """Return the outputs, each with a leading axis of the length k > 0 that the `stacked` leaves have.
 
-        None where JAX refuses, as for a callback without `vmap_method`, or returns something else than the function.
+        None where JAX refuses, as for a callback without `vmap_method`.
         """
-        leaves, others = arguments[:count], arguments[count:]
-        compiled = jax.jit(jax.vmap(lambda *leaves: run(*leaves, *others)))
-        try:
-            together = compiled(*(jnp.stack([leaf] * SIZES[0]) for leaf in leaves))
-            is_same = agree(run(*arguments), tuple(output[-1] for output in together))
-        except Exception as error:
-            if is_from_handler(error):
-                raise
+        if self._is_refused:
             return None
-        return cls(compiled, [leaf.dtype for leaf in leaves]) if is_same else None
-
-    def __call__(self, stacked: Sequence[Any]) -> Arrays:
-        """Return the outputs, each with a leading axis of the length k > 0 that the `stacked` leaves have."""
         leaves = [jnp.asarray(array, dtype) for array, dtype in zip(stacked, self._dtypes, strict=True)]
         longest = SIZES[-1]
-        found = [
-            self._piece([leaf[start : start + longest] for leaf in leaves])
-            for start in range(0, len(leaves[0]), longest)
-        ]
+        try:
+            found = [
+                self._piece([leaf[start : start + longest] for leaf in leaves])
+                for start in range(0, len(leaves[0]), longest)
+            ]
+        except Exception as error:
+            if is_from_handler(error) or is_out_of_memory(error):
+                raise
+            self._is_refused = True
+            return None
         return found[0] if len(found) == 1 else tuple(jnp.concatenate(parts) for parts in zip(*found, strict=True))
 
     def _piece(self, leaves: Sequence[jax.Array]) -> Arrays:
         k = len(leaves[0])
         size = next(size for size in SIZES if size >= k)
-        filled = [jnp.concatenate([leaf, jnp.repeat(leaf[-1:], size - k, 0)]) for leaf in leaves]
-        return tuple(output[:k] for output in self._compiled(*filled))
+        filled = [leaf if k == size else jnp.concatenate([leaf, jnp.repeat(leaf[-1:], size - k, 0)]) for leaf in leaves]
+        return tuple(output if k == size else output[:k] for output in self._compiled(*filled))

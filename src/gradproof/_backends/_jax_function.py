@@ -19,14 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._backends._jax_batch import Batched
-from gradproof._backends._jax_compile import Compiled, trace
+from gradproof._backends._jax_compile import (
+    COMPILATION,
+    EVALUATIONS,
+    Derivative,
+    Traced,
+    Value,
+    agree,
+    own,
+    trace,
+)
+from gradproof._backends._jax_tree import is_tracer
 from gradproof._errors import NotAvailableError
 
 Array = jax.Array
 Arrays = tuple[Array, ...]
 
-# Calls after which a derivative is compiled: to do so takes as long as some ten calls operation by operation.
-CALLS = 12
+# A vjp takes about so many times the operations of the function.
+BACKWARD = 3
 # What JAX says where it has no rule for a mode, rather than a wrong one.
 _NOT_THERE = re.compile(
     r"not implemented|not supported|only supported for|do(es)? not support|does not work for|can't apply forward-mode|"
@@ -55,8 +65,8 @@ class JaxFunction:
         differentiated arrays has 64 bits, they are the default.
     trusted : bool
         Whether it is compiled without a comparison with what it returns otherwise.
-    may_compile : bool
-        Whether it is compiled at all.
+    may_trace : bool
+        Whether it may be run from a record, or compiled, at all.
     refusing : bool
         Whether `run` differentiates, so that JAX may have no rule for it: NotAvailableError is raised then.
 
@@ -72,6 +82,8 @@ class JaxFunction:
         As passed, or derived.
     first_modes : tuple of str
         The modes of first order that it has.
+    is_entangled : bool
+        Whether it uses an array that JAX is tracing outside of it, and that has no value.
     outputs : tuple of jax.ShapeDtypeStruct
         Shapes and dtypes of what `run` returns.
     """
@@ -88,30 +100,47 @@ class JaxFunction:
         *,
         precision: str = "",
         trusted: bool = False,
-        may_compile: bool = True,
+        may_trace: bool = True,
         refusing: bool = False,
     ) -> None:
         self.arguments = tuple(arguments)
         self.names = tuple(names)
         self.count = count
-        self.run = lambda *arguments: run(*map(own, arguments))
+        self._run, self._keeps_memory = run, False
         has_64 = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in self.arguments[:count])
         self.precision_name = precision or ("x64" if has_64 else "")
         with self.precision(), refusals() if refusing else contextlib.nullcontext():
             self._traced = traced = trace(self.run, self.arguments)
-            self.outputs = traced.outputs or _shapes(self.run(*self.arguments))
+            self.is_entangled = traced.is_entangled
+            self.outputs = traced.outputs or self._looked_at()
+        self._keeps_memory = not traced.takes_memory
         self.is_scalar = (
             len(self.outputs) == 1
             and self.outputs[0].size == 1
             and not jnp.issubdtype(self.outputs[0].dtype, jnp.complexfloating)
         )
-        self._trusted = trusted
-        fits = traced.fits and may_compile
-        after = 0 if trusted or refusing or traced.has_loops else CALLS
-        self._value = Compiled(self.run, fits=fits, trusted=trusted)
-        self._vjp = Compiled(self._pull, fits=fits, after=after, trusted=trusted or refusing)
-        self._jvp = Compiled(self._push, fits=fits, after=after, trusted=trusted or refusing)
-        self._rows = Compiled(self._pull_units, fits=fits, trusted=True)
+        self._trusted, self._refusing, self._may_trace = trusted, refusing, may_trace
+        self._value = Value(
+            self.run,
+            traced,
+            compiles=may_trace and traced.pays(EVALUATIONS),
+            trusted=trusted,
+            recorded=may_trace and refusing,
+        )
+
+    def _looked_at(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """What it returns, where it cannot be traced."""
+        found = self.run(*self.arguments)
+        self.is_entangled = any(map(is_tracer, found))
+        return _shapes(found)
+
+    def run(self, *arguments: Any) -> Arrays:
+        """The function as it is."""
+        return self._run(*self._spared(arguments))
+
+    def _spared(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments, or copies of them where the function may take their memory."""
+        return tuple(arguments) if self._keeps_memory else tuple(map(own, arguments))
 
     def value(self, *arguments: Any) -> Any:
         """What the function returns: alone if it is one array, a real number of shape () where it is scalar."""
@@ -153,8 +182,11 @@ class JaxFunction:
             if mode == "compile":
                 compiled = jax.jit(lambda us, *leaves: self._pull(us, *leaves, *arguments[self.count :]))
                 return [compiled(u, *arguments[: self.count]) for u in us]
-            found = self._pull_many(tuple(jnp.stack(column) for column in zip(*us, strict=True)), arguments)
-            return [tuple(gradient[k] for gradient in found) for k in range(len(us))]
+            # (Stacked and taken apart by NumPy, which compiles nothing.)
+            stacked = tuple(jnp.asarray(np.stack([np.asarray(u) for u in column])) for column in zip(*us, strict=True))
+            found = self._vjp.many(stacked, *arguments) or self._pull_many(stacked, arguments)
+            gradients = [np.asarray(gradient) for gradient in found]
+            return [tuple(jnp.asarray(gradient[k]) for gradient in gradients) for k in range(len(us))]
 
     def rows(self, *arguments: Any) -> NDArray[np.float64] | None:
         """The rows of J (m, n) in reverse mode at once, in float64.
@@ -167,7 +199,7 @@ class JaxFunction:
             return None
         try:
             with self.precision(), refusals():
-                parts = [np.asarray(part, dtype=np.float64) for part in self._rows(*arguments)]
+                parts = [np.asarray(part, dtype=np.float64) for part in self._all_rows(arguments)]
                 return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
         except Exception:
             return None  # the vjp itself is asked row by row
@@ -182,13 +214,15 @@ class JaxFunction:
             if batched is None:
                 return None
             found = batched(stacked)
+            if found is None:
+                return None
             if len(found) != 1:
                 return found
             return found[0].reshape(-1) if self.is_scalar else found[0]
 
     @ft.cached_property
     def _batched(self) -> Batched | None:
-        return Batched.of(self.run, self.arguments, self.count) if self._traced.outputs else None
+        return Batched(self.run, self.arguments, self.count) if self._traced.outputs else None
 
     @ft.cached_property
     def plain(self) -> Arrays:
@@ -197,12 +231,54 @@ class JaxFunction:
             return self.run(*self.arguments)
 
     @ft.cached_property
-    def may_compile(self) -> bool:
-        """Whether it is known to be the same when it is compiled."""
-        if not self._traced.fits or self._trusted:
-            return self._traced.fits
-        self.value(*self.arguments)
-        return self._value.is_compiled
+    def is_steady(self) -> bool:
+        """Whether it is known to be the same when it is run from a record, or compiled."""
+        traced = self._traced
+        if not self._may_trace or traced.run is None or self._trusted:
+            return self._may_trace and traced.run is not None
+        if self._value.is_compiled is None:
+            self.value(*self.arguments)
+        if self._value.is_compiled:
+            return True  # it has been compared
+        with self.precision():
+            return agree(self.plain, traced.run(*self.arguments))
+
+    @ft.cached_property
+    def casts_down(self) -> bool:
+        """Whether it turns float64 into lower precision inside."""
+        if self._traced.outputs is not None:
+            return self._traced.casts_down
+        leaves, others = self.arguments[: self.count], self.arguments[self.count :]
+        try:
+            with self.precision():
+                # Where f needs values, what its derivative along a tangent does can be traced at this point.
+                linear = jax.linearize(lambda *leaves: self.run(*leaves, *others), *self._spared(leaves))[1]
+                return trace(linear, leaves).casts_down
+        except Exception:
+            return False  # f has no such derivative
+
+    @ft.cached_property
+    def _vjp(self) -> Derivative:
+        return self._derivative(self._pull)
+
+    @ft.cached_property
+    def _jvp(self) -> Derivative:
+        return self._derivative(self._push)
+
+    def _derivative(self, function: Callable[..., Arrays]) -> Derivative:
+        # Rules may be any code of Python, and what stands for a derivative of JAX too.
+        is_known = type(self) is JaxFunction and not self._traced.has_rules
+        return Derivative(
+            function,
+            may_trace=self.is_steady,
+            may_compile=self._traced.fits,
+            trusted=self._trusted or self._refusing or is_known,
+        )
+
+    @ft.cached_property
+    def _rows(self) -> Value:
+        traced = trace(self._pull_units, self.arguments) if self._traced.fits and self._may_trace else Traced()
+        return Value(self._pull_units, traced, compiles=traced.fits, trusted=True)
 
     def primals(self) -> Generator[tuple[str, Arrays]]:
         """What the function returns at its point while JAX differentiates it, in each mode that there is a rule for.
@@ -226,12 +302,12 @@ class JaxFunction:
     def _linearized(self, arguments: Sequence[Any]) -> tuple[Arrays, Callable[[Arrays], Arrays]]:
         """The outputs and what pulls cotangents back, both as JAX has them."""
         others = arguments[self.count :]
-        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *map(own, arguments[: self.count]))
+        return jax.vjp(lambda *leaves: self.run(*leaves, *others), *self._spared(arguments[: self.count]))
 
     def _dual(self, tangents: Arrays, arguments: Sequence[Any]) -> tuple[Arrays, Arrays]:
         """The outputs and their derivatives along tangents."""
         others = arguments[self.count :]
-        leaves = tuple(map(own, arguments[: self.count]))
+        leaves = self._spared(arguments[: self.count])
         return jax.jvp(lambda *leaves: self.run(*leaves, *others), leaves, tangents)
 
     def _pull(self, us: Arrays, *arguments: Any) -> Arrays:
@@ -241,44 +317,51 @@ class JaxFunction:
         return conjugated(jax.vmap(self._linearized(arguments)[1])(conjugated(us)))
 
     def _pull_units(self, *arguments: Any) -> Arrays:
-        return self._pull_many(self._units(), arguments)
+        return self._pull_many(tuple(map(jnp.asarray, self._units())), arguments)
 
     def _push(self, tangents: Arrays, *arguments: Any) -> Arrays:
         return self._dual(tangents, arguments)[1]
 
+    def _all_rows(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        """The vjps of all unit cotangents, stacked: one after the other where that costs less than to compile them."""
+        m = sum(output.size for output in self.outputs)
+        if not BACKWARD * m * self._traced.cost <= COMPILATION:
+            return self._rows(*arguments)
+        found = [self._vjp(tuple(map(jnp.asarray, row)), *arguments) for row in zip(*self._units(), strict=True)]
+        return [np.stack(column) for column in zip(*found, strict=True)]
+
     def _pick(self, found: Arrays) -> Any:
         if len(found) != 1:
             return found
-        return found[0].reshape(()) if self.is_scalar else found[0]
+        return found[0].reshape(()) if self.is_scalar and found[0].shape else found[0]
 
     def _cotangents(self, cotangent: Any) -> Arrays:
         given = (cotangent,) if len(self.outputs) == 1 else tuple(cotangent)
-        return tuple(
-            jnp.asarray(u, output.dtype).reshape(output.shape) for u, output in zip(given, self.outputs, strict=True)
-        )
+        return tuple(_placed(u, output.dtype, output.shape) for u, output in zip(given, self.outputs, strict=True))
 
     def _tangents(self, tangents: Any, arguments: Sequence[Any]) -> Arrays:
         return tuple(
-            jnp.asarray(tangent, leaf.dtype).reshape(leaf.shape)
+            _placed(tangent, leaf.dtype, leaf.shape)
             for tangent, leaf in zip(tangents, arguments[: self.count], strict=True)
         )
 
-    def _units(self) -> Arrays:
+    def _units(self) -> tuple[NDArray[Any], ...]:
         """All unit cotangents, stacked."""
         sizes = [output.size for output in self.outputs]
         m, start = sum(sizes), 0
-        units: list[Array] = []
+        units: list[NDArray[Any]] = []
         for output, size in zip(self.outputs, sizes, strict=True):
-            units.append(jnp.eye(m, size, -start, dtype=output.dtype).reshape(m, *output.shape))
+            units.append(np.eye(m, size, -start, dtype=output.dtype).reshape(m, *output.shape))
             start += size
         return tuple(units)
 
 
-def own(value: Any) -> Any:
-    """A copy of an array, which f may take the memory of (`donate_argnums`); all else as it is."""
-    if not isinstance(value, Array) or isinstance(value, jax.core.Tracer):  # pyright: ignore[reportAttributeAccessIssue]
-        return value
-    return value.copy()
+def _placed(value: Any, dtype: Any, shape: tuple[int, ...]) -> Array:
+    """A number or array as an array of JAX (compiles nothing where it can)."""
+    if not isinstance(value, Array):
+        value = jnp.asarray(np.asarray(value, dtype).reshape(shape))
+    value = value if value.dtype == dtype else value.astype(dtype)
+    return value if value.shape == shape else value.reshape(shape)
 
 
 def explicit_x64() -> contextlib.AbstractContextManager[Any]:

@@ -53,6 +53,13 @@ class _Call:
     source: str
     run: Callable[..., Sequence[Any]]
     inputs: Sequence[Any]
+    # Of the inputs, as the function that the rule goes with calls its arguments; empty for what it has from outside.
+    names: Sequence[str]
+
+    @property
+    def places(self) -> list[int]:
+        """Which inputs the rule differentiates: floating arguments, but nothing from outside."""
+        return [i for i, value in enumerate(self.inputs) if self.names[i] and tree.is_floating(value)]
 
 
 def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
@@ -71,7 +78,7 @@ def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
     result: list[Rule] = []
     for i, call in enumerate(found):
         seen[call.source] = seen.get(call.source, 0) + 1
-        if seen[call.source] > MOST_CALLS or not any(map(tree.is_floating, call.inputs)):
+        if seen[call.source] > MOST_CALLS or not call.places:
             continue
         own = _alone(call, call.inputs)
         copy = _alone(copies[i], call.inputs, wide=True) if is_alike else None
@@ -145,8 +152,8 @@ def _scalar(function: JaxFunction, us: Arrays) -> JaxFunction:
 
 
 def _alone(call: _Call, inputs: Sequence[Any], *, wide: bool = False) -> JaxFunction:
-    """A call as a function of its floating inputs; the others stay what they are."""
-    places = [i for i, value in enumerate(inputs) if tree.is_floating(value)]
+    """A call as a function of what its rule differentiates; the other inputs stay what they are."""
+    places = call.places
     leaves = [widened(inputs[i]) if wide else inputs[i] for i in places]
 
     def run(*moved: Any) -> Arrays:
@@ -155,8 +162,7 @@ def _alone(call: _Call, inputs: Sequence[Any], *, wide: bool = False) -> JaxFunc
             values[i] = value
         return tree.floating(call.run(*values))
 
-    names = [f"{call.name} argument {i}" for i in range(len(places))]
-    return JaxFunction(run, leaves, names, len(leaves), trusted=True)
+    return JaxFunction(run, leaves, [call.names[i] for i in places], len(leaves), trusted=True)
 
 
 def _calls(function: JaxFunction) -> Iterator[_Call]:
@@ -184,11 +190,28 @@ def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[
             alone = jaxpr.replace(constvars=(), invars=list(by_variable), outvars=one.outvars, eqns=[one])
             name, source = _named(one)
             run = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
-            yield _Call(name=name, source=source, run=run, inputs=list(by_variable.values()))
+            called = _argument_names(one, name)
+            names = [
+                " and ".join(called[k] for k, given in enumerate(one.invars) if given is variable and called[k])
+                for variable in by_variable
+            ]
+            yield _Call(name=name, source=source, run=run, inputs=list(by_variable.values()), names=names)
         else:
             inner = one.params["jaxpr"] if "jaxpr" in one.params else one.params["call_jaxpr"]
             is_closed = isinstance(inner, core.ClosedJaxpr)
             yield from _walk(inner.jaxpr if is_closed else inner, inner.consts if is_closed else (), received)
+
+
+def _argument_names(one: Any, name: str) -> list[str]:
+    """What a function with a rule calls its arguments; where JAX does not tell they are counted, constants too.
+
+    Arrays that it has from outside come first, without a name.
+    """
+    outside = int(one.params.get("num_consts", 0))
+    count = len(one.invars) - outside
+    known = list(getattr(one.params["call_jaxpr"].jaxpr.debug_info, "arg_names", None) or ())[-count:]
+    known = known if len(known) == count else [""] * count
+    return [""] * outside + [str(known[i] or f"{name} argument {i}") for i in range(count)]
 
 
 def _named(one: Any) -> tuple[str, str]:

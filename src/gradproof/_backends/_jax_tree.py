@@ -35,6 +35,49 @@ def flatten(positional: tuple[Any, ...], roots: Sequence[str]) -> tuple[list[Nam
     return leaves, structure
 
 
+def require_values(leaves: Sequence[Named]) -> None:
+    """See that every array has numbers, which those of a function that JAX is tracing have not, nor deleted ones.
+
+    Raises
+    ------
+    UsageError
+        Naming an array that has none, or because JAX traces whatever is computed here.
+    """
+    for leaf in leaves:
+        if isinstance(leaf.value, jax.Array):
+            require_value(leaf.value, leaf.path)
+    if is_tracer(jnp.asarray(np.zeros(()))):
+        raise UsageError(
+            "nothing can be checked inside a function that JAX traces (`jax.jit`, `jax.vmap`, `jax.lax.scan`): no "
+            "value is computed there. Check it outside."
+        )
+
+
+def require_value(value: Any, path: str) -> None:
+    """See that an array has numbers.
+
+    Raises
+    ------
+    UsageError
+        If it has none.
+    """
+    if is_tracer(value):
+        raise UsageError(
+            f"`{path}` has no value, because JAX is tracing the function that the check is called in (`jax.jit`, "
+            "`jax.grad`, `jax.vmap`, `jax.lax.scan`). Check it outside, at a point that has values."
+        )
+    if value.is_deleted():
+        raise UsageError(
+            f"`{path}` was deleted: a function jitted with `donate_argnums` took its memory, or `.delete()` did. Pass "
+            "an array that still exists."
+        )
+
+
+def is_tracer(value: object) -> bool:
+    """Whether `value` stands for an array in a function that JAX is tracing."""
+    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def chosen(leaves: Sequence[Named], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:
     """Indices of the leaves that are differentiated: floating arrays, and a number that `wrt` names.
 
@@ -73,7 +116,8 @@ def is_floating(value: object) -> bool:
 def floating(outputs: Any) -> tuple[jax.Array, ...]:
     """All floating arrays and numbers in a tree, as arrays."""
     leaves = jax.tree_util.tree_leaves(outputs)
-    return tuple(jnp.asarray(leaf) for leaf in leaves if is_floating(leaf) or isinstance(leaf, (float, complex)))
+    found = (leaf for leaf in leaves if is_floating(leaf) or isinstance(leaf, (float, complex)))
+    return tuple(leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for leaf in found)
 
 
 def has_arrays(args: Any) -> bool:

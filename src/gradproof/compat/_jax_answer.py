@@ -71,27 +71,53 @@ class Answer:
 
     def of_order(self, order: int, modes: tuple[str, ...]) -> Iterator[Report]:
         """Prove or refute the modes and their compositions, up to any order."""
+        if self._is_empty(modes):
+            return
         named = tuple(mode for mode in ("rev", "fwd") if mode in modes)
         if named:
             yield self._report(min(max(order, 1), 2), named)
         if "lin" in modes:
-            yield self.of_claim("fwd", pushed_by(lambda primals, tangents: _linearized(self._f, primals, tangents)))
+            linear = self.of_claim("fwd", pushed_by(lambda primals, tangents: _linearized(self._f, primals, tangents)))
+            assert linear is not None
+            yield linear
         if order > 2 or (order == 2 and "lin" in modes):
             for mode in modes:
                 f, args = self._derived(mode)
                 yield from Answer(f, args, self._tolerance).of_order(order - 1, modes)
 
-    def of_claim(self, mode: str, kind: Callable[[Packed], Callable[..., JaxFunction]]) -> Report:
-        """Prove or refute a derivative that someone else computes."""
+    def of_claim(self, mode: str, kind: Callable[[Packed], Callable[..., JaxFunction]]) -> Report | None:
+        """Prove or refute a derivative that someone else computes; None where there is no number to compare."""
         with passed_on():
             packed = Packed(self._f, self._args, None)
-            autodiff = Jax.of(packed, packed.made(kind(packed)))
+            function = packed.made(kind(packed))
+            if _has_no_numbers(function):
+                _differentiate(function, mode)
+                return None
+            autodiff = Jax.of(packed, function)
         return self._proved(autodiff, 1, (mode,))
 
     def _report(self, order: int, modes: tuple[str, ...]) -> Report:
         with passed_on():
-            autodiff = Jax.of(Packed(self._f, self._args, None))
+            autodiff = Jax.of(*self._own)
         return self._proved(autodiff, order, modes)
+
+    @ft.cached_property
+    def _own(self) -> tuple[Packed, JaxFunction]:
+        packed = Packed(self._f, self._args, None)
+        return packed, packed.function()
+
+    def _is_empty(self, modes: tuple[str, ...]) -> bool:
+        """Whether no number can be compared: every differentiated array, or every output, is empty.
+
+        f is differentiated once all the same: what that raises is passed on.
+        """
+        with passed_on():
+            _, function = self._own
+            if not _has_no_numbers(function):
+                return False
+            for mode in modes:
+                _differentiate(function, "rev" if mode == "rev" else "fwd")
+            return True
 
     def _proved(self, autodiff: Jax, order: int, modes: tuple[str, ...]) -> Report:
         started = time.perf_counter()
@@ -167,6 +193,20 @@ class Answer:
         if mode == "fwd":
             return ft.partial(jax.jvp, run), (leaves, leaves)
         return lambda primals, tangents: _linearized(run, primals, tangents), (leaves, leaves)
+
+
+def _has_no_numbers(function: JaxFunction) -> bool:
+    inputs = function.arguments[: function.count]
+    return not sum(one.size for one in inputs) or not sum(one.size for one in function.outputs)
+
+
+def _differentiate(function: JaxFunction, mode: str) -> None:
+    """Call a derivative at the point, with zeros."""
+    if mode == "rev":
+        zeros = tuple(jnp.zeros(one.shape, one.dtype) for one in function.outputs)
+        function.vjp(zeros[0] if len(zeros) == 1 else zeros, *function.arguments)
+    else:
+        function.jvp(tuple(map(jnp.zeros_like, function.arguments[: function.count])), *function.arguments)
 
 
 def pushed_by(f_jvp: Callable[..., Any]) -> Callable[[Packed], Callable[..., JaxFunction]]:
