@@ -19,7 +19,7 @@ import numpy as np
 
 from gradproof import _backends
 from gradproof._errors import GradproofWarning, UsageError
-from gradproof._names import function_name
+from gradproof._names import function_name, printable
 from gradproof._progress import Setting, watching
 from gradproof._report import (
     Cost,
@@ -344,7 +344,7 @@ def require_right(report: Report, *, stacklevel: int) -> None:
     if report.verdict is Verdict.NOT_DIFFERENTIABLE:
         kinked = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.NOT_DIFFERENTIABLE]
         warnings.warn(
-            f"`{report.name}` is not differentiable at this point in {', '.join(kinked)}; "
+            f"`{printable(report.name)}` is not differentiable at this point in {printable(', '.join(kinked))}; "
             "the claim is a valid subgradient there.",
             GradproofWarning,
             stacklevel=stacklevel,
