@@ -353,6 +353,7 @@ class Recorder:
         if not wanted or session.config.option.collectonly:
             return
         from gradproof import Report
+        from gradproof._files import write_text
         from gradproof._report_file import ReportFile
 
         # By test, as the workers of pytest-xdist end in any order.
@@ -365,7 +366,7 @@ class Recorder:
         for kind, path in wanted.items():
             text = file.to_json() if kind == "json" else _page(file)
             try:
-                pathlib.Path(path).write_text(text, encoding="utf-8")
+                write_text(path, text)
                 count = f"{len(ordered)} {'report' if len(ordered) == 1 else 'reports'}"
                 self._written.append(f"{count} written to {path}")
             except OSError as error:

@@ -371,8 +371,10 @@ def test_domain():
         with pytest.raises(UsageError, match=r"`p\['w'\]` is complex"):
             check(layer, TREE, grad=layer_grad, domain=domain, rng=0)
     assert check(layer, TREE, grad=layer_grad, domain=(lower, None), rng=0).correct
+    free = {"w": None, "scale": None, "b": None}
+    assert check(layer, TREE, grad=layer_grad, domain=(free, None), rng=0).correct
     with pytest.raises(UsageError, match="structure"):
-        check(layer, TREE, grad=layer_grad, domain=({"w": None, "scale": None, "b": None}, None), rng=0)
+        check(layer, TREE, grad=layer_grad, domain=({"w": None, "b": None}, None), rng=0)
 
 
 def test_level_reference_and_suggestion():

@@ -654,6 +654,22 @@ def a_variable_that_bounds_hold(is_odd):
     return gradproof.scipy.check_minimize(optimize.rosen, x0, jac=optimize.rosen_der, bounds=bounds, rng=0)
 
 
+@example("GP422", "")
+def a_start_outside_its_bounds(is_odd):
+    """One inside is left where it is."""
+    optimize = pytest.importorskip("scipy.optimize")
+    x0 = [5.0 if is_odd else 2.0, 1.0, 1.5]
+    return gradproof.scipy.check_minimize(optimize.rosen, x0, jac=optimize.rosen_der, bounds=[(0, 2)] * 3, rng=0)
+
+
+@example("GP423", "")
+def a_derivative_that_scipy_approximates(is_odd):
+    """One that is claimed is checked."""
+    optimize = pytest.importorskip("scipy.optimize")
+    hess = "2-point" if is_odd else optimize.rosen_hess
+    return gradproof.scipy.check_minimize(optimize.rosen, [0.5, 1.0, 1.5], jac=optimize.rosen_der, hess=hess, rng=0)
+
+
 @example("GP213", "x")
 def a_gradient_that_remembers(is_odd):
     """A buffer that is not zeroed, or is."""

@@ -485,3 +485,120 @@ def test_another_point_is_suggested_where_this_one_proves_nothing():
 
 def moved_away():
     return {"x": np.linspace(0.2, 1, 7)}, 2
+
+
+# ------------------------------------------------------------------------------------- a framework's own autodiff
+
+
+def within(lower, upper):
+    """The sum of sin over two arguments, a dict and a tensor, and where it was called."""
+    torch = pytest.importorskip("torch")
+    seen = []
+
+    def f(p, y):
+        if all(type(one) is torch.Tensor for one in (p["w"], y)):
+            seen.append((p["w"].detach().clone(), p["b"].detach().clone(), y.detach().clone()))
+        return torch.sin(p["w"]).sum() * torch.sin(p["b"]) + (y**2).sum()
+
+    return f, seen
+
+
+@pytest.mark.parametrize(
+    ("wrt", "lower"),
+    [
+        (None, ({"w": 0.5, "b": None}, None)),
+        (None, ({"w": np.full(3, 0.5), "b": None}, np.full(2, -9.0))),
+        (0, {"w": 0.5, "b": None}),
+        ((1, 0), (None, {"w": 0.5, "b": None})),
+        ((0,), ({"w": 0.5, "b": None},)),
+    ],
+)
+def test_a_domain_takes_the_form_of_what_is_differentiated(wrt, lower):
+    """For torch's autodiff, too: by argument, by name, with None where there is no bound."""
+    torch = pytest.importorskip("torch")
+    f, seen = within(0.5, None)
+    point = {"w": torch.tensor([0.5, 0.7, 0.9]).double(), "b": torch.tensor(0.4).double()}, torch.ones(2).double()
+
+    report = gradproof.check(f, point, wrt=wrt, domain=(lower, None), modes=("rev",), rng=0)
+
+    assert report.correct
+    assert min(float(w.min()) for w, _, _ in seen) == 0.5
+    assert min(float(b) for _, b, _ in seen) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("wrt", "lower", "message"),
+    [
+        (None, {"w": 0.5, "b": None}, "a tuple of 2, for `p, y`"),
+        (None, ({"w": 0.5}, None), "structure of `p, y`"),
+        (None, ({"w": 0.5, "b": None, "c": 1.0}, None), r"`p\['c'\]` is none of its arrays"),
+        (0, {"w": np.zeros(5), "b": None}, r"`p\['w'\]` does not broadcast to shape \(3,\)"),
+        (0, 0.6, r"`p\['w'\]\[0\]` is 0.5"),
+    ],
+)
+def test_domains_that_do_not_fit_an_autodiff(wrt, lower, message):
+    """Each is refused, with what is wrong."""
+    torch = pytest.importorskip("torch")
+    point = {"w": torch.tensor([0.5, 0.7, 0.9]).double(), "b": torch.tensor(0.8).double()}, torch.ones(2).double()
+    with pytest.raises(gradproof.UsageError, match=message):
+        gradproof.check(within(0.5, None)[0], point, wrt=wrt, domain=(lower, None), modes=("rev",), rng=0)
+
+
+def test_a_variable_of_an_autodiff_that_equal_bounds_hold():
+    """It is noted, as it is for a claim."""
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([0.5, 1.0]).double()
+
+    report = gradproof.check(torch.sin, x, domain=(np.array([0.5, 0.0]), np.array([0.5, 2.0])), modes=("rev",), rng=0)
+
+    assert [(one.id, one.severity.value) for one in report.findings] == [("GP420", "note")]
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_a_reference_of_an_autodiff_makes_nothing_wrong_correct(framework):
+    """What differences of f exclude stays WRONG; a reference of another function is a disagreement."""
+    numbers = pytest.importorskip("torch" if framework == "torch" else "jax.numpy")
+    point = (np.linspace(-1, 1, 20) + 0.003).astype(np.float32)
+    x = numbers.asarray(point)
+    flat = (lambda x: x.float()) if framework == "torch" else (lambda x: x.astype(np.float32))
+
+    def f(x):
+        return numbers.sum(numbers.sin(flat(x)) * 3) + 100_000.0
+
+    usual = {"modes": ("rev",), "rng": 0}
+    another = gradproof.check(f, x, reference=lambda x: 2 * double(np.asarray(x)), **usual)
+    wrong = gradproof.check(
+        lambda x: f(wrongly_negative(framework)(x)), x, reference=lambda x: double(np.asarray(x)), **usual
+    )
+
+    assert gradproof.check(f, x, reference=lambda x: double(np.asarray(x)), **usual).correct
+    assert another.verdict is Verdict.INCONCLUSIVE
+    assert another.reason is Reason.WITNESSES
+    assert wrong.verdict is Verdict.WRONG
+    with pytest.raises(gradproof.FunctionError, match="must return one real number"):
+        gradproof.check(f, x, reference=lambda x: np.asarray(x), **usual)
+
+
+def wrongly_negative(framework):
+    """The identity, with a derivative of -1."""
+    if framework == "torch":
+        import torch
+
+        class Negative(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx, g):
+                return -g  # wrong on purpose
+
+        return Negative.apply
+    import jax
+
+    @jax.custom_vjp
+    def negative(x):
+        return x * 1
+
+    negative.defvjp(lambda x: (x * 1, None), lambda _, g: (-g,))  # wrong on purpose
+    return negative

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools as ft
+import inspect
+import re
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import (
     BFGS,
+    SR1,
     Bounds,
     LinearConstraint,
     NonlinearConstraint,
@@ -210,19 +213,21 @@ def test_variables_that_equal_bounds_hold_are_noted():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"jac": "2-point"}, "`jac='2-point'` asks SciPy for finite differences"),
-        ({"jac": rosen_der, "hess": "cs"}, "`hess='cs'` asks SciPy"),
-        ({"jac": rosen_der, "hess": BFGS()}, "got BFGS: there is no claim"),
-        ({}, "a claim is missing"),
+        ({"jac": "2-point"}, "`jac` is none, since '2-point' asks SciPy to approximate it"),
+        ({"hess": "cs"}, "`hess` is none, since 'cs' asks SciPy"),
+        ({"hess": BFGS()}, "`hess` is none, since BFGS asks SciPy"),
+        ({"jac": rosen_der(X0)}, "`jac` must be a callable that returns the derivative, got ndarray"),
+        ({}, "a claim is missing: pass one of `jac`, `hess` and `hessp`"),
         ({"jac": False}, "a claim is missing"),
-        ({"jac": rosen_der, "hess": rosen_hess, "hessp": rosen_hess_prod}, "claim the same"),
+        ({"constraints": LinearConstraint(np.eye(5))}, "a claim is missing"),
+        ({"constraints": [lambda x: x]}, r"`constraints[0]` must be a scipy.optimize.NonlinearConstraint or a dict"),
+        ({"jac": rosen_der, "bounds": [(1, 0)] * 5}, "the upper bound of `x0[0]`, 0.0, is below the lower one, 1.0"),
         ({"jac": rosen_der, "bounds": [(0, 1)]}, "5 pairs"),
         ({"jac": rosen_der, "bounds": Bounds([0, 0], [3, 3])}, "do not fit 5 variables"),
-        ({"jac": rosen_der, "bounds": [(0, 1)] * 5}, "the point must lie in the domain"),
     ],
 )
 def test_what_is_no_claim_is_an_error(options, message):
-    with pytest.raises(gradproof.UsageError, match=message.replace("(", "\\(")):
+    with pytest.raises(gradproof.UsageError, match=re.escape(message)):
         check_minimize(rosen, X0, **options, rng=0)
 
 
@@ -483,22 +488,269 @@ def test_ivp(form):
         return form(jac)
 
     assert solve_ivp(robertson, (0, 1), y, method="BDF", jac=jac, args=(0.04,)).success
-    report = check_ivp(robertson, 0.0, y, jac, args=(0.04,), rng=0)
+    report = check_ivp(robertson, (0.0, 40.0), y, "Radau", jac=jac, args=(0.04,), rng=0)
     assert (report.verdict, report.name, report.leaves[0].path) == (Verdict.CORRECT, "robertson", "y")
-    report = check_ivp(robertson, 0.0, y, wrong, args=(0.04,), rng=5)
+    report = check_ivp(robertson, (0.0, 40.0), y, jac=wrong, args=(0.04,), rng=5)
     assert [one.path for one in report.findings] == ["jac[2, 1]"]
-    assert report.findings[0].reproducer == ("gradproof.scipy.check_ivp(robertson, t, y, jac=wrong, args=args, rng=5)")
+    assert report.findings[0].reproducer == (
+        "gradproof.scipy.check_ivp(robertson, t_span, y0, args=args, jac=wrong, rng=5)"
+    )
 
 
 def test_ivp_with_a_constant_matrix_a_complex_state_and_columns():
     A = np.array([[0.0, 1.0], [-4.0, -0.1]])
     y = [1.0, 0.5]
     for jac in (A, A.tolist(), csr_array(A)):
-        assert check_ivp(lambda t, y: A @ y, 0.0, y, jac, rng=0).correct
-        assert check_ivp(lambda t, y: A @ y, 0.0, y, jac, vectorized=True, rng=0).correct
-    assert check_ivp(lambda t, y: A @ y, 0.0, y, A.T, rng=0).verdict is Verdict.WRONG  # wrong on purpose
-    assert check_ivp(lambda t, y: 1j * A @ y, 0.0, [1 + 1j, 2], lambda t, y: 1j * A, rng=0).correct
-    wrong = check_ivp(lambda t, y: 1j * A @ y, 0.0, [1 + 1j, 2], lambda t, y: A, rng=0)  # wrong on purpose
+        assert check_ivp(lambda t, y: A @ y, 0.0, y, jac=jac, rng=0).correct
+        assert check_ivp(lambda t, y: A @ y, 0.0, y, jac=jac, vectorized=True, rng=0).correct
+    assert check_ivp(lambda t, y: A @ y, 0.0, y, jac=A.T, rng=0).verdict is Verdict.WRONG  # wrong on purpose
+    assert check_ivp(lambda t, y: 1j * A @ y, 0.0, [1 + 1j, 2], jac=lambda t, y: 1j * A, rng=0).correct
+    wrong = check_ivp(lambda t, y: 1j * A @ y, 0.0, [1 + 1j, 2], jac=lambda t, y: A, rng=0)  # wrong on purpose
     assert wrong.verdict is Verdict.WRONG
     with pytest.raises(gradproof.UsageError, match="no claim to check"):
-        check_ivp(lambda t, y: A @ y, 0.0, y, None, rng=0)
+        check_ivp(lambda t, y: A @ y, 0.0, y, jac=None, rng=0)
+
+
+# ----------------------------------------------------------------------------------------------- replacing the name
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (check_minimize, minimize),
+        (check_least_squares, least_squares),
+        (check_root, root),
+        (check_ivp, solve_ivp),
+    ],
+)
+def test_every_parameter_of_the_solver_is_taken(ours, theirs):
+    """In the same order, by position or by name, with the same defaults; ours come after them, by name."""
+    own, original = (inspect.signature(one).parameters for one in (ours, theirs))
+    named = [one for one in original.values() if one.kind is not one.VAR_KEYWORD]
+    assert [(one.name, one.kind, one.default) for one in list(own.values())[: len(named)]] == [
+        (one.name, one.kind, one.default) for one in named
+    ]
+    more = list(own.values())[len(named) :]
+    assert {one.kind for one in more} <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    takes_more = original.keys() - {one.name for one in named}  # **options
+    assert {one.name for one in more if one.kind is one.VAR_KEYWORD} == takes_more
+
+
+def cons_f(x):
+    return [x[0] ** 2 + x[1], x[0] ** 2 - x[1]]
+
+
+def cons_jac(x):
+    return [[2 * x[0], 1], [2 * x[0], -1]]
+
+
+def cons_jac_wrong(x):
+    return [[2 * x[0], 1], [2 * x[0], 1]]  # wrong on purpose
+
+
+def cons_hess(x, v):
+    return v[0] * np.array([[2, 0], [0, 0]]) + v[1] * np.array([[2, 0], [0, 0]])
+
+
+def product(x, p):
+    return rosen_hess_prod(x, p)
+
+
+LINEAR = LinearConstraint([[1, 2], [2, 1]], [-np.inf, 1], [1, 1])
+BOX = Bounds([0, -0.5], [1.0, 2.0])
+DICTS = (
+    {"type": "ineq", "fun": lambda x: np.array([1 - x[0] - 2 * x[1]]), "jac": lambda x: np.array([[-1.0, -2.0]])},
+    {"type": "eq", "fun": lambda x, c: np.array([c * x[0] + x[1] - 1]), "jac": lambda x, c: [c, 1.0], "args": (2.0,)},
+)
+
+
+def nonlinear(jac=cons_jac, hess=cons_hess):
+    return NonlinearConstraint(cons_f, -np.inf, 1, jac=jac, hess=hess)
+
+
+# Calls of SciPy's tutorial of optimization and of its reference pages, with what is checked in each.
+TUTORIAL = [
+    (check_minimize, (rosen, X0), {"method": "BFGS", "jac": rosen_der, "options": {"disp": True}}, "jac"),
+    (
+        check_minimize,
+        (rosen, X0),
+        {"method": "Newton-CG", "jac": rosen_der, "hess": rosen_hess, "options": {"xtol": 1e-8, "disp": True}},
+        "jac+hess",
+    ),
+    (
+        check_minimize,
+        (rosen, X0, (), "trust-ncg", rosen_der),
+        {"hessp": product, "options": {"gtol": 1e-8}},
+        "jac+hessp",
+    ),
+    (check_minimize, (scaled, X0, (2.0,), None, scaled_der, None, None, [(0, 2)] * 5, (), 1e-6, print), {}, "jac"),
+    (
+        check_minimize,
+        (rosen, np.array([0.5, 0])),
+        {
+            "method": "trust-constr",
+            "jac": rosen_der,
+            "hess": rosen_hess,
+            "constraints": [LINEAR, nonlinear()],
+            "options": {"verbose": 1},
+            "bounds": BOX,
+        },
+        "jac+hess+constraints",
+    ),
+    (
+        check_minimize,
+        (rosen, np.array([0.5, 0])),
+        {
+            "method": "trust-constr",
+            "jac": "2-point",
+            "hess": SR1(),
+            "constraints": [LINEAR, nonlinear(hess=BFGS())],
+            "bounds": BOX,
+        },
+        "constraints",
+    ),
+    (
+        check_minimize,
+        (rosen, np.array([0.5, 0])),
+        {
+            "method": "SLSQP",
+            "jac": rosen_der,
+            "constraints": DICTS,
+            "options": {"ftol": 1e-9, "disp": True},
+            "bounds": BOX,
+        },
+        "jac+constraints",
+    ),
+    (check_minimize, (rosen, X0[:2]), {"jac": rosen_der, "constraints": DICTS[0]}, "jac+constraints"),
+    (check_minimize, (rosen, X0[:2]), {"jac": rosen_der, "constraints": LINEAR}, "jac"),
+    (check_minimize, (rosen, X0[:2]), {"jac": rosen_der, "constraints": None}, "jac"),
+    (
+        check_least_squares,
+        (lambda x, u, y: x[0] * u - y, [2.5], lambda x, u, y: u[:, None]),
+        {"bounds": (0, 100), "args": (np.arange(1.0, 5), np.ones(4)), "verbose": 1, "loss": "cauchy", "f_scale": 0.1},
+        "jac",
+    ),
+    (check_root, (lambda x: x + 2 * np.cos(x), 0.3), {"jac": lambda x: np.diag(1 - 2 * np.sin(x)), "tol": 1e-9}, "jac"),
+    (
+        check_root,
+        (lambda x: [np.array([x[0] * np.cos(x[1]) - 4, x[1] * x[0] - x[1] - 5]), both_jac(x)], [1, 1]),
+        {"jac": True, "method": "lm"},
+        "jac",
+    ),
+]
+
+
+def both_jac(x):
+    return np.array([[np.cos(x[1]), -x[0] * np.sin(x[1])], [x[1], x[0] - 1]])
+
+
+@pytest.mark.parametrize(("check", "args", "keywords", "claim"), TUTORIAL)
+def test_calls_of_the_tutorial_with_the_name_replaced(check, args, keywords, claim):
+    """They run, and are CORRECT; whatever is claimed is checked."""
+    report = check(*args, **keywords, rng=0)
+    assert (report.verdict, report.claim) == (Verdict.CORRECT, claim)
+    assert all(one.severity is gradproof.Severity.NOTE for one in report.findings)
+
+
+def test_constraints_are_checked_one_by_one():
+    """A wrong one is named, and the right ones beside it are not; what SciPy approximates is noted."""
+    limits = [LINEAR, nonlinear(), nonlinear(jac=cons_jac_wrong), nonlinear(jac="cs", hess=BFGS())]
+    report = check_minimize(rosen, [0.5, 0.1], jac=rosen_der, constraints=limits, rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    wrong = [one for one in report.findings if one.severity is gradproof.Severity.ERROR]
+    assert {(one.path, one.kind.partition(",")[0].partition(":")[0]) for one in wrong} >= {
+        ("jac[1, 1]", "constraints[2]")
+    }
+    assert not any("constraints[1]" in one.kind for one in wrong)
+    assert finding(report, "GP423").kind == "`constraints[3].jac` is not checked: 'cs' asks SciPy to approximate it"
+    verdicts = {one.path: one.verdict for one in report.leaves}
+    assert verdicts["x"] is verdicts["x (constraints[1])"] is Verdict.CORRECT
+    assert verdicts["x (constraints[2])"] is Verdict.WRONG
+    assert "constraints=constraints" in report.findings[0].reproducer
+
+
+def test_arguments_of_a_constraint():
+    """They are the dict's own."""
+    wrong = {**DICTS[1], "jac": lambda x, c: [c, 1.5]}  # wrong on purpose
+    report = check_minimize(lambda x, a: a * rosen(x), [0.5, 0.1], (3.0,), constraints=[wrong], rng=0)
+    assert [(one.path, one.severity.value) for one in report.findings] == [("jac[0, 1]", "error")]
+
+
+def only_inside_the_bounds(x):
+    assert (x >= 0.5).all(), x
+    assert (x <= 1).all(), x
+    return (x**3).sum()
+
+
+def test_a_start_outside_the_bounds_is_moved_into_them():
+    """As `minimize` does; the note says so, and right and wrong are told apart at the point inside."""
+    usual = {"bounds": [(0.5, 1)] * 2, "method": "L-BFGS-B", "options": {"maxiter": 3}, "rng": 0}
+    right = check_minimize(only_inside_the_bounds, [5.0, 0.7], jac=lambda x: 3 * x**2, **usual)
+    wrong = check_minimize(only_inside_the_bounds, [5.0, 0.7], jac=lambda x: 2 * x**2, **usual)  # wrong on purpose
+    inside = check_minimize(only_inside_the_bounds, [1.0, 0.7], jac=lambda x: 3 * x**2, **usual)
+
+    assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG)
+    assert finding(right, "GP422").kind == "x0 was moved into its bounds: x0[0] from 5.0 to 1.0"
+    assert ids(inside) == []
+    with pytest.raises(gradproof.UsageError, match="the point must lie in the domain"):  # as least_squares
+        check_least_squares(np.sin, [5.0], lambda x: np.diag(np.cos(x)), bounds=(0, 1), rng=0)
+
+
+def test_what_is_approximated_beside_a_claim_is_noted():
+    """The claim is checked all the same, and the note says what was not."""
+    report = check_minimize(rosen, X0, jac=rosen_der, hess=BFGS(), rng=0)
+    assert (report.verdict, report.claim, ids(report)) == (Verdict.CORRECT, "jac", ["GP423"])
+    beside = check_minimize(rosen, X0, jac=rosen_der, hess=rosen_hess, hessp=lambda x, p: p, rng=0)
+    assert finding(beside, "GP423").kind == "`hessp` is not checked: `minimize` ignores it beside `hess`"
+    loss = lambda z: np.array([np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2])  # noqa: E731
+    alone = check_least_squares(np.sin, [0.5, 1.0], "3-point", loss=loss, rng=0)
+    assert (alone.verdict, alone.claim, ids(alone)) == (Verdict.CORRECT, "loss", ["GP423"])
+
+
+@pytest.mark.parametrize("method", ["hybr", "lm"])
+def test_columns_of_a_jacobian_of_root(method):
+    """`col_deriv` says that rows are variables; elsewhere it says nothing."""
+
+    def fun(x):
+        return [x[0] * x[1] - 1, x[1] ** 3]
+
+    def jac(x):
+        return np.array([[x[1], x[0]], [0, 3 * x[1] ** 2]])
+
+    def columns(x):
+        return jac(x).T
+
+    usual = {"method": method, "rng": 0}
+    assert check_root(fun, [1.0, 2.0], jac=columns, options={"col_deriv": 1, "xtol": 1e-8}, **usual).correct
+    wrong = check_root(fun, [1.0, 2.0], jac=jac, options={"col_deriv": 1}, **usual)  # wrong on purpose
+    assert wrong.verdict is Verdict.WRONG
+    assert "options=options" in wrong.findings[0].reproducer
+    assert check_root(fun, [1.0, 2.0], jac=jac, options={"col_deriv": 0}, **usual).correct
+
+
+def test_bands_of_a_jacobian_of_solve_ivp():
+    """`jac` returns its bands where `lband` or `uband` are passed, as LSODA takes them; the rest is claimed to be 0."""
+
+    def fun(t, y):
+        return np.array([-y[0], y[0] ** 2 - y[1], y[1] * y[2], y[2] - y[3] ** 2])
+
+    def bands(t, y):  # uband 0, lband 1: the diagonal, then what is below it
+        return np.array([[-1, -1, y[1], -2 * y[3]], [2 * y[0], y[2], 1, 0]])
+
+    y0 = [1.0, 2.0, 0.5, 0.7]
+    usual = {"method": "LSODA", "lband": 1, "uband": 0, "rtol": 1e-3, "atol": 1e-9, "max_step": 0.1, "rng": 0}
+    assert solve_ivp(fun, (0, 0.1), y0, "LSODA", jac=bands, lband=1, uband=0).success
+    assert check_ivp(fun, (0, 0.1), y0, jac=bands, **usual).correct
+    wrong = check_ivp(fun, (0, 0.1), y0, jac=lambda t, y: bands(t, y) * [[1], [1.001]], **usual)  # wrong on purpose
+    assert wrong.verdict is Verdict.WRONG
+    assert {one.path for one in wrong.findings} <= {"jac", "jac[1, 0]", "jac[2, 1]", "jac[3, 2]"}
+    with pytest.raises((gradproof.UsageError, gradproof.ClaimError), match="must return 2 bands"):
+        check_ivp(fun, (0, 0.1), y0, jac=lambda t, y: np.eye(4), **usual)
+
+
+def test_tolerances_of_solve_ivp_are_the_solvers():
+    """A wide `rtol` of the solver hides no mistake of its Jacobian."""
+    A = np.array([[-1.0, 2.0], [0.5, -3.0]])
+    report = check_ivp(lambda t, y: A @ y, (0, 1), [1.0, 2.0], "BDF", jac=1.01 * A, rtol=0.1, atol=1.0, rng=0)
+    assert report.verdict is Verdict.WRONG  # wrong on purpose

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _tree
+from gradproof import _backends, _tree
 from gradproof._errors import UsageError
 from gradproof._primal import Primal
 from gradproof._report import Finding, Severity
 
 Floats = NDArray[np.float64]
+
+SIDES = ("lower", "upper")
 
 
 def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
@@ -22,19 +25,16 @@ def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
     ----------
     domain : tuple (lower, upper)
         Each None (no bound), a number, or the structure of the differentiated argument with arrays that broadcast to
-        its leaves.
+        its leaves, or None for leaves without a bound.
 
     Raises
     ------
     UsageError
         If the form does not fit, or the point lies outside.
     """
-    sides = cast("tuple[Any, ...]", domain)
-    if not isinstance(domain, tuple) or len(sides) != 2:
-        raise UsageError("`domain` must be a tuple (lower, upper), each None, a number or arrays like the argument.")
     lower, upper = (
         _one_side(primal, side, name, missing)
-        for side, name, missing in zip(sides, ("lower", "upper"), (-np.inf, np.inf), strict=True)
+        for side, name, missing in zip(two_sides(domain), SIDES, (-np.inf, np.inf), strict=True)
     )
     for k, entries in primal.layout.left_out.items():
         lower[primal.leaves[k].start + entries], upper[primal.leaves[k].start + entries] = -np.inf, np.inf
@@ -44,6 +44,121 @@ def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
             f"bounds [{lower[i]}, {upper[i]}]."
         )
     return lower, upper
+
+
+def two_sides(domain: Any) -> tuple[Any, Any]:
+    """The lower and the upper bounds of a `domain`.
+
+    Raises
+    ------
+    UsageError
+        If it is no pair.
+    """
+    sides = cast("tuple[Any, ...]", domain)
+    if not isinstance(domain, tuple) or len(sides) != 2:
+        raise UsageError("`domain` must be a tuple (lower, upper), each None, a number or arrays like the argument.")
+    return sides[0], sides[1]
+
+
+def is_number(value: Any) -> bool:
+    """Whether one bound is for all entries."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+class Named(Protocol):
+    """What names the arrays of a framework's function: see `gradproof._claims._modes.Autodiff`."""
+
+    function: Any
+
+    def roots(self) -> Sequence[str]:
+        """The names of all arguments, as Python source."""
+        ...
+
+    def pairs(self, tree: Any, root: str) -> Sequence[tuple[str, Any]]:
+        """The leaves of a tree with their paths, `root` being that of the whole; None is a leaf."""
+        ...
+
+
+def array_by_array(
+    autodiff: Named, domain: Any, args: Any, wrt: int | tuple[int, ...] | None
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """A domain in the form of `args` as bounds for every differentiated array of a framework's function.
+
+    Each side is None, a number, or has the structure of the differentiated argument: a tuple of such where `wrt` is
+    one, and where it is None and `args` holds several. A number or None stands for all arrays below its place.
+
+    Raises
+    ------
+    UsageError
+        If the form does not fit.
+    """
+    roots = list(autodiff.roots())
+    paths = autodiff.function.names[: autodiff.function.count]
+    if wrt is None:
+        positions = list(range(len(roots)))
+    else:
+        positions = [i % len(roots) for i in (wrt if isinstance(wrt, tuple) else (wrt,))]
+    with_arrays = [i for i in positions if any(_is_below(path, roots[i]) for path in paths)]
+    is_tuple = isinstance(wrt, tuple) or (wrt is None and type(args) is tuple)
+
+    def spread(side: Any, name: str) -> tuple[Any, ...]:
+        if side is None or is_number(side):
+            return (side,) * len(paths)
+        if is_tuple and isinstance(side, tuple) and len(cast("tuple[Any, ...]", side)) == len(positions):
+            trees: dict[int, Any] = dict(zip(positions, cast("tuple[Any, ...]", side), strict=True))
+        elif len(with_arrays) == 1 and not isinstance(wrt, tuple):
+            trees = {with_arrays[0]: side}
+        else:
+            names = ", ".join(roots[i] for i in positions)
+            raise UsageError(f"the {name} bounds of `domain` must be a tuple of {len(positions)}, for `{names}`.")
+        bounds: dict[str, Any] = {}
+        for i, tree in trees.items():
+            bounds.update(autodiff.pairs(tree, roots[i]))
+        found: dict[str, str] = {}
+        for path in paths:
+            for given in bounds:
+                if _is_array(path, given) or (_is_below(path, given) and _is_for_all(bounds[given])):
+                    found[path] = given
+        needless = [given for given in bounds if given not in found.values() and bounds[given] is not None]
+        if len(found) < len(paths) or needless:
+            names = ", ".join(roots[i] for i in with_arrays)
+            more = f"; `{needless[0]}` is none of its arrays" if needless else ""
+            raise UsageError(f"the {name} bounds of `domain` must have the structure of `{names}`{more}.")
+        shapes = [tuple(np.shape(array)) for array in autodiff.function.arguments[: len(paths)]]
+        return tuple(_shaped(bounds[found[path]], shape, name, path) for path, shape in zip(paths, shapes, strict=True))
+
+    lower, upper = (spread(side, name) for side, name in zip(two_sides(domain), SIDES, strict=True))
+    return lower, upper
+
+
+def _shaped(bound: Any, shape: tuple[int, ...], name: str, path: str) -> Any:
+    """A bound of one array: None as it is, else an array of its shape."""
+    if bound is None:
+        return None
+    try:
+        bound = _backends.of(bound).as_numpy(bound) if _backends.is_array(bound) else bound
+        return np.broadcast_to(np.asarray(bound, dtype=np.float64), shape)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the {name} bound of `{path}` does not broadcast to shape {shape}.") from error
+
+
+def _is_for_all(bound: Any) -> bool:
+    return bound is None or is_number(bound)
+
+
+def _is_array(path: str, given: str) -> bool:
+    """Whether a bound is for this array: a sparse tensor is differentiated by the values that it stores."""
+    return path in (given, f"{given}.values()")
+
+
+def _is_below(path: str, above: str) -> bool:
+    """Whether an array lies at a place or below it."""
+    return path == above or (path.startswith(above) and path[len(above)] in "[.")
+
+
+def extended(domain: Any, count: int) -> Any:
+    """A domain array by array, for a function of more arrays, which have no bounds."""
+    return None if domain is None else tuple((*side, *(None,) * (count - len(side))) for side in domain)
 
 
 def held(primal: Primal, domain: Any) -> tuple[Finding, ...]:
@@ -87,29 +202,29 @@ def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
     flat = np.full(primal.point.size, missing)
     if side is None:
         return flat
-    is_number = isinstance(side, (int, float, np.integer, np.floating))
-    given = cast("tuple[Any, ...]", side if primal.is_tuple and not is_number else (side,))
+    given = cast("tuple[Any, ...]", side if primal.is_tuple and not is_number(side) else (side,))
     by_path: dict[str, Any] = {}
-    if not is_number:
+    if not is_number(side):
+        if primal.is_tuple and not (isinstance(side, tuple) and len(given) == len(primal.roots)):
+            raise UsageError(f"the {name} bounds of `domain` must be a tuple of {len(primal.roots)}, like `wrt`.")
         by_path = {leaf.path: leaf.value for leaf in _tree.flatten(given, primal.roots, none_is_leaf=True).leaves}
     for origin in primal.origins:
-        if origin.is_complex and (is_number or by_path.get(origin.path) is not None):
+        if origin.is_complex and (is_number(side) or by_path.get(origin.path) is not None):
             raise UsageError(
                 f"`{origin.path}` is complex, and complex numbers have no order: its bounds in `domain` must be None."
             )
-    if is_number:
+    if is_number(side):
         flat[:] = float(cast("float", side))
         return flat
     bounded = [leaf for leaf, owner in zip(primal.leaves, primal.layout.owners, strict=True) if not owner.is_complex]
-    by_path = {path: value for path, value in by_path.items() if value is not None}
-    if set(by_path) != {leaf.path for leaf in bounded}:
+    complex_ones = {origin.path for origin in primal.origins if origin.is_complex}
+    if set(by_path) - complex_ones != {leaf.path for leaf in bounded}:
         raise UsageError(f"the {name} bounds of `domain` must have the structure of `{', '.join(primal.roots)}`.")
     for leaf in bounded:
-        try:
-            value = np.broadcast_to(np.asarray(by_path[leaf.path], dtype=np.float64), leaf.shape)
-        except ValueError as error:
-            raise UsageError(f"the {name} bound of `{leaf.path}` does not broadcast to shape {leaf.shape}.") from error
-        flat[leaf.start : leaf.stop] = value.reshape(-1)
+        bound = by_path[leaf.path]
+        if bound is None:
+            continue
+        flat[leaf.start : leaf.stop] = np.ravel(_shaped(bound, leaf.shape, name, leaf.path))
     if np.isnan(flat).any():
         raise UsageError(f"the {name} bounds of `domain` must not be nan; use infinity for none.")
     return flat

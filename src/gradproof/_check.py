@@ -19,7 +19,7 @@ import numpy as np
 
 from gradproof import _backends
 from gradproof._errors import GradproofWarning, UsageError
-from gradproof._names import function_name
+from gradproof._names import function_name, printable
 from gradproof._progress import Setting, watching
 from gradproof._report import (
     Cost,
@@ -159,12 +159,15 @@ def check(
         (Without a claim, of Jacobians with up to 10,000,000 entries.)
     domain : tuple (lower, upper), optional
         Bounds that no evaluation may leave; each side None, a number, or arrays in the structure of the differentiated
-        argument that broadcast to its leaves (None for complex ones). At a bound the slope is measured from the
-        inside.
+        argument that broadcast to its leaves (None where there is no bound, as for complex ones). At a bound the slope
+        is measured from the inside. Without a claim, and with several arguments, a side is a tuple with a member for
+        each argument, or for each that `wrt` names; a number or None there is for all arrays of the argument.
     reference : callable, optional
         ``reference(*args)``: the same function, computed more precisely (differentiated arrays come in float64). Where
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
-        on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim: these rest on the latter.
+        on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim, nor of second-order modes: these
+        rest on the first order. Without a claim all floating arrays come in float64, and what it returns may be
+        tensors, arrays or numbers.
     vectorized : bool
         With a claim: whether f takes many points in one call. Then every array and number of the differentiated
         arguments comes with a leading axis of k points, and whatever f returns must have the same leading axis: shape
@@ -173,7 +176,7 @@ def check(
     contracts : {"default", "none"}
         By default a callable claim is called twice, right after f at the point, and both answers are compared: a claim
         that remembers earlier calls, or is random, is found so. "none" leaves the second call out, as for an adjoint
-        that takes minutes.
+        that takes minutes; a claim that is a value is not called at all, and there "none" is an error.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -342,7 +345,7 @@ def require_right(report: Report, *, stacklevel: int) -> None:
     if report.verdict is Verdict.NOT_DIFFERENTIABLE:
         kinked = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.NOT_DIFFERENTIABLE]
         warnings.warn(
-            f"`{report.name}` is not differentiable at this point in {', '.join(kinked)}; "
+            f"`{printable(report.name)}` is not differentiable at this point in {printable(', '.join(kinked))}; "
             "the claim is a valid subgradient there.",
             GradproofWarning,
             stacklevel=stacklevel,
@@ -483,6 +486,15 @@ class Options:
                 "`order` and `modes` are for a framework's own autodiff: pass no claim, or leave them out."
             )
 
+    def require_calls(self, is_value: Mapping[str, bool]) -> None:
+        """Raise UsageError where a second call is to be left out, and there is not even a first one."""
+        if self.contracts == "none" and all(is_value.values()):
+            words = " and ".join(f"`{keyword}`" for keyword in is_value)
+            raise UsageError(
+                f'`contracts="none"` leaves out the second call of a callable claim, but {words} is passed as a value: '
+                "leave `contracts` out."
+            )
+
     def require_not_vectorized(self) -> None:
         """Raise UsageError where f is said to take many points although the framework is to see to that."""
         if self.vectorized:
@@ -534,9 +546,16 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         f_name = str(getattr(f, "__name__", type(f).__name__))
         keeper = _backends.keeper(f, args)
         with keeper, keeper:
+            autodiff = _backends.autodiff(f, args, options.wrt, keeper)
+            domain = None
+            if options.domain is not None:
+                from gradproof._bounds import array_by_array
+
+                domain = array_by_array(autodiff, options.domain, args, options.wrt)
             return check_autodiff(
-                _backends.autodiff(f, args, options.wrt, keeper),
+                autodiff,
                 options,
+                domain=domain,
                 name=name or f_name,
                 called=f"gradproof.check({_identifier(f_name, 'f')}, args",
                 started=started,
@@ -578,6 +597,7 @@ def check_claims(
     seed = draw_seed(options.rng)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
+        options.require_calls(is_value)
         if called is not None:
             return f"{called}{dataclasses.replace(options, wrt=None, domain=None).written()}, rng={seed})"
         claim_names = {
@@ -614,6 +634,7 @@ def check_autodiff(
     called: str,
     started: float,
     modes: tuple[str, ...] | None = None,
+    domain: tuple[Any, Any] | None = None,
 ) -> Report:
     """Check what a framework's own autodiff claims.
 
@@ -629,8 +650,10 @@ def check_autodiff(
         When it began, by `time.perf_counter`.
     modes : tuple of str or None
         The entry point's default, which need not be written.
+    domain : tuple (lower, upper), optional
+        That of `options` array by array.
     """
-    from gradproof._bounds import left_out
+    from gradproof._bounds import extended, held, left_out
     from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
 
@@ -642,10 +665,12 @@ def check_autodiff(
             modes=options.modes,
             order=options.order,
             options=options.engine(seed),
-            surroundings=Surroundings(),
+            surroundings=Surroundings(domain=domain, reference=options.reference),
             reproducer=f"{called}{options.written(modes)}, rng={seed})",
         )
-    result = dataclasses.replace(proved.result, beside=(*proved.result.beside, *left_out(proved.result.primal)))
+    primal = proved.result.primal
+    beside = (*proved.result.beside, *held(primal, extended(domain, len(primal.wrt))), *left_out(primal))
+    result = dataclasses.replace(proved.result, beside=beside)
     return _report(result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
 
 

@@ -17,7 +17,9 @@ import gradproof
 from gradproof._compare import DEFAULT_FACTOR
 from gradproof._compare import compare as compare_files
 from gradproof._errors import GradproofError, MissingExtraError, UsageError, users_traceback
-from gradproof._find_cases import Found, TargetError, distinct_cases, find_cases
+from gradproof._files import write_text
+from gradproof._find_cases import Found, TargetError, distinct_cases, find_cases, in_words
+from gradproof._names import printable
 from gradproof._progress import current, watching
 from gradproof._render import (
     NamedReport,
@@ -32,9 +34,12 @@ from gradproof._render import (
 )
 from gradproof._report import Report, Verdict
 from gradproof._report_file import ReportFile
+from gradproof._supervised import EndedError, supervised
 from gradproof._terminal import console_on, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.text import Text
 
@@ -44,7 +49,7 @@ ALL_CORRECT, WRONG, COULD_NOT_RUN, NOT_PROVED, INTERRUPTED = 0, 1, 2, 3, 130
 def _writable(path: str | None, option: str) -> str | None:
     """The path, if a file can be there; noticed before anything runs."""
     if path is not None and not pathlib.Path(path).parent.is_dir():
-        raise click.BadParameter(f"no such folder: {pathlib.Path(path).parent}", param_hint=option)
+        raise click.BadParameter(f"no such folder: {printable(str(pathlib.Path(path).parent))}", param_hint=option)
     return path
 
 
@@ -120,11 +125,30 @@ def check(
     \b
     Exit codes, the first that applies:
       1  something is wrong
-      2  something could not run: no such file, an error in it, no Case found, a case that raised
+      2  something could not run: no such file, an error in it, no Case found, a case that raised, or that ended the
+         interpreter
       3  something is inconclusive or not differentiable
       0  all correct
     """  # noqa: D301 (click wants the backspace itself)
     _writable(json_path, "--json")
+    try:
+        code = supervised(lambda tell: _check(targets, json_path, html_path, quiet, seed, tell))
+    except EndedError as error:
+        subject = error.last or ", ".join(targets)
+        write(console_on(sys.stderr), _could_not_run(subject, f"{error}."))
+        code = COULD_NOT_RUN
+    sys.exit(code)
+
+
+def _check(
+    targets: tuple[str, ...],
+    json_path: str | None,
+    html_path: str | None,
+    quiet: bool,
+    seed: int | None,
+    tell: Callable[[str], None],
+) -> int:
+    """What `check` does, and its exit code; `tell` is told what it is at."""
     # With --json -, whatever the user's code prints must not get between the lines of the document.
     out = sys.stderr if json_path == "-" else sys.stdout
     console, errors = console_on(out), console_on(sys.stderr)
@@ -134,6 +158,7 @@ def check(
     with contextlib.redirect_stdout(out):
         cases: list[Found] = []
         for target in targets:
+            tell(target)
             try:
                 cases += find_cases(target)
             except TargetError as error:
@@ -143,6 +168,7 @@ def check(
         named = distinct_cases(cases, prefixed=len(targets) > 1)
         with watching(None, "", started=time.perf_counter()):
             for number, case in enumerate(named, 1):
+                tell(case.shown)
                 current().look(name=case.shown, number=number, count=len(named))
                 report = _run(case, seed, errors, failures)
                 results.append(NamedReport(name=case.shown, report=report))
@@ -165,7 +191,7 @@ def check(
         if len(results) > 1 and not quiet:
             write(console, summary_view(results), "")
         write(console, tally(results))
-    sys.exit(_exit_code(results, could_not_run))
+    return _exit_code(results, could_not_run)
 
 
 @main.command()
@@ -256,7 +282,7 @@ def _read(path: str) -> ReportFile | None:
 def _write_html(path: str, results: list[NamedReport], failures: list[dict[str, str]], errors: Console) -> bool:
     """Write the page; False, and a line on stderr, if it cannot be written."""
     try:
-        pathlib.Path(path).write_text(run_html(results, failures), encoding="utf-8")
+        write_text(path, run_html(results, failures))
     except OSError as error:
         _complain(errors, path, TargetError(f"cannot be written: {error.strerror or error}"))
         return False
@@ -279,10 +305,12 @@ def _run(case: Found, seed: int | None, errors: Console, failures: list[dict[str
     except GradproofError as error:
         trace = "" if error.__cause__ is None else users_traceback(error.__cause__)
         problem = TargetError(f"{type(error).__name__}: {error}", kind=type(error).__name__, trace=trace)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         # Not one of ours: most likely a fault of gradproof, so that here all frames are of interest.
         trace = "".join(traceback.format_exception(error))
-        problem = TargetError(f"{type(error).__name__}: {error}", kind=type(error).__name__, trace=trace)
+        problem = TargetError(f"{type(error).__name__}: {in_words(error)}", kind=type(error).__name__, trace=trace)
     else:
         return report if case.case.name else dataclasses.replace(report, name=case.shown)
     failures.append({"case": case.shown, "error": problem.kind, "message": str(problem)})
@@ -292,7 +320,9 @@ def _run(case: Found, seed: int | None, errors: Console, failures: list[dict[str
 
 def _complain(errors: Console, subject: str, error: TargetError) -> None:
     write(errors, _could_not_run(subject, str(error)))
-    errors.file.write(f"{error.trace}\n")
+    # The texts of exceptions are the user's: no escape code in them reaches the terminal.
+    trace = "\n".join(map(printable, error.trace.split("\n")))
+    errors.file.write(f"{trace}\n")
 
 
 def _could_not_run(subject: str, message: str) -> Text:

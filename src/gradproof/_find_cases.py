@@ -117,10 +117,18 @@ def _load(where: str) -> ModuleType:
         if error.name is not None and (where == error.name or where.startswith(f"{error.name}.")):
             raise TargetError(f"no module named {error.name!r} here or installed.", kind=type(error).__name__) from None
         raise _import_failed(where, error) from None
-    except TargetError:
+    except (TargetError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # the user's code may raise anything
         raise _import_failed(where, error) from None
+
+
+def in_words(error: BaseException) -> str:
+    """What an exception says, where it can be asked."""
+    try:
+        return str(error)
+    except Exception as another:
+        return f"<its text cannot be shown: {type(another).__name__}>"
 
 
 def _import_failed(where: str, error: BaseException) -> TargetError:

@@ -1,9 +1,12 @@
-"""What a function is called, and what it calls its arguments."""
+"""What a function is called, what it calls its arguments, and how any name may be shown."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
+
+# A blank that is no place to break a line; views make it a plain one.
+TIE = "\u00a0"
 
 
 def argument_names(f: Any, count: int, *, skip: int = 0) -> list[str]:
@@ -24,3 +27,9 @@ def function_name(f: Any, attribute: str = "__name__") -> str:
     """What f goes by; with ``"__qualname__"`` the classes and functions that it stands in, too."""
     f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
     return str(getattr(f, attribute, None) or type(f).__name__)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with characters that would move the cursor or change colours written as escapes."""
+    flat = " ".join(text.split("\n"))
+    return flat if flat.isprintable() else "".join(c if c.isprintable() or c == TIE else repr(c)[1:-1] for c in flat)

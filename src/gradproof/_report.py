@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
-import math
 import os
-import re
-import types
-import typing
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from gradproof._errors import GradproofError, UsageError
 from gradproof._evidence import Evidence
+from gradproof._files import write_text
+from gradproof._report_json import decode, encode, json_text, loads
 
 SCHEMA_VERSION = 1
 
@@ -252,7 +249,7 @@ class Report:
     name: str
     claim: str
     level: str
-    seed: int
+    seed: int = dataclasses.field(metadata={"unlimited": True})
     rtol: float
     max_bound: float
     confidence: float
@@ -289,7 +286,7 @@ class Report:
         Parameters
         ----------
         path : str or PathLike, optional
-            File to write (UTF-8, replaced if it exists).
+            File to write (UTF-8). It is replaced once the new one is complete: a failure leaves the old one.
         run : bool
             Whether to include the run section (seconds, versions, machine, time). Without it the text depends on
             the question and the seed alone.
@@ -298,14 +295,13 @@ class Report:
         -------
         str
         """
-        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_encode(self)}
+        document = document_of(self)
         if not run:
             del document["run"]
             del document["cost"]["seconds"]
         text = json_text(document)
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
+            write_text(path, text + "\n")
         return text
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -317,7 +313,7 @@ class Report:
         Parameters
         ----------
         path : str or PathLike, optional
-            File to write (UTF-8, replaced if it exists).
+            File to write (UTF-8). It is replaced once the new one is complete: a failure leaves the old one.
 
         Returns
         -------
@@ -337,8 +333,7 @@ class Report:
         """
         text = _views["html"](self)
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            write_text(path, text)
         return text
 
     def _repr_html_(self) -> str:
@@ -361,29 +356,76 @@ class Report:
         Raises
         ------
         UsageError
-            If the text is no report, or of a schema version that this gradproof does not read.
+            If there is no such file, or it cannot be read; if the text is no report, or damaged (a key twice, a number
+            that is none, a verdict that its findings contradict), or of a schema version that this gradproof does not
+            read.
         """
-        is_text = isinstance(source, str) and source.lstrip().startswith("{")
-        text = str(source)
-        if not is_text:
+        if isinstance(source, str) and source.lstrip().startswith("{"):
+            return report_of(loads(source))
+        if not isinstance(cast("object", source), (str, os.PathLike)):
+            raise UsageError(f"`source` must be JSON text or a path, got {type(source).__name__}.")
+        try:
             with open(source, encoding="utf-8") as file:
                 text = file.read()
-        try:
-            parsed: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"this is not JSON: {error}") from error
-        document = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
-        version = document.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
-            raise UsageError(
-                f"this is not a gradproof report of schema version {SCHEMA_VERSION}: schema_version is {version!r}."
-            )
-        document.setdefault("run", {"started": "", "python": "", "numpy": "", "gradproof": "", "platform": ""})
-        try:
-            document["cost"].setdefault("seconds", math.nan)
-            return _decode(cls, document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"this gradproof report is damaged: {type(error).__name__}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"this is not JSON: the file is no UTF-8 ({error.reason}).") from error
+        except (OSError, ValueError) as error:  # of a path that cannot be one
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise UsageError(f"the report cannot be read from {str(source)[:200]!r}: {reason}.") from error
+        return report_of(loads(text))
+
+
+def document_of(report: Report) -> dict[str, Any]:
+    """A report as what `json.loads` makes of its JSON form."""
+    return {"schema_version": SCHEMA_VERSION, **encode(report)}
+
+
+def report_of(parsed: Any) -> Report:
+    """The report back from that, or from anything else.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    document = dict(cast("dict[str, Any]", parsed)) if isinstance(parsed, dict) else {}
+    version = document.pop("schema_version", None)
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise UsageError(
+            f"this is not a gradproof report of schema version {SCHEMA_VERSION}: "
+            f"schema_version is {repr(cast('object', version))[:60]}."
+        )
+    document.setdefault("run", {"started": "", "python": "", "numpy": "", "gradproof": "", "platform": ""})
+    try:
+        document["cost"] = {"seconds": "nan", **document["cost"]}
+        report = decode(Report, document)
+        _require_sense(report)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"this gradproof report is damaged: {type(error).__name__}: {error}") from error
+    return report
+
+
+def _require_sense(report: Report) -> None:
+    """Raise ValueError where a verdict contradicts what it rests on, or numbers do not belong together."""
+    for ladder in report.evidence.ladders:
+        count = len(ladder.steps)
+        if len(ladder.differences) != count or not {len(ladder.left), len(ladder.right)} <= {0, count}:
+            raise ValueError("a ladder has not as many differences as steps")
+    for one in report.evidence.maps:
+        maps = [cells for cells in (one.claimed, one.deviation, one.wrong) if cells]
+        widths = {len(row) for cells in maps for row in cells}
+        if not one.claimed or not one.wrong or len({len(cells) for cells in maps}) != 1 or len(widths | {0}) != 2:
+            raise ValueError("the cells of a map are no matrix")
+        if min(one.rows, one.columns) < 1 or min(one.shape, default=1) < 0:
+            raise ValueError("a map has no rows or columns")
+    if any(min(leaf.shape, default=1) < 0 for leaf in report.leaves):
+        raise ValueError("a leaf has a negative length")
+    if report.verdict is not Verdict.CORRECT:
+        return
+    if any(one.severity is Severity.ERROR for one in report.findings):
+        raise ValueError("the verdict is CORRECT, and a finding is an error")
+    if any(one.verdict is Verdict.WRONG for one in (*report.leaves, *report.modes)):
+        raise ValueError("the verdict is CORRECT, and a part of it WRONG")
 
 
 class GradientError(GradproofError, AssertionError):
@@ -403,45 +445,3 @@ _views: dict[str, Callable[[Report], str]] = {}
 def install_view(name: str, view: Callable[[Report], str]) -> None:
     """Give reports a view. The rendering room lies above this one, so it puts its views in from there."""
     _views[name] = view
-
-
-# (No string of JSON text holds a line break, so no part of one looks like this.)
-_NUMBERS = re.compile(r"\[\n\s+([-+.eE\d]+(?:,\n\s+[-+.eE\d]+)*)\n\s*\]")
-
-
-def json_text(document: Any, *, ascii_only: bool = False) -> str:
-    """The text of a JSON document, indented, with every list of numbers on one line."""
-    text = json.dumps(document, indent=2, ensure_ascii=ascii_only, allow_nan=False)
-    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
-
-
-def _encode(value: Any) -> Any:
-    """Give dataclasses, tuples, enums and floats as JSON values; non-finite floats, which JSON lacks, as strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (field.name for field in dataclasses.fields(value) if field.metadata.get("json", True))
-        return {name: _encode(getattr(value, name)) for name in fields}
-    if isinstance(value, tuple):
-        return [_encode(item) for item in cast("tuple[Any, ...]", value)]
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _decode(hint: Any, value: Any) -> Any:
-    """Turn a JSON value into what the annotation `hint` says; TypeError or ValueError if it does not fit."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        return None if value is None else _decode(members[0], value)
-    if typing.get_origin(hint) is tuple:
-        return tuple(_decode(typing.get_args(hint)[0], item) for item in value)
-    assert isinstance(hint, type)
-    if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        return hint(**{name: _decode(hints[name], item) for name, item in value.items()})
-    if issubclass(hint, (enum.Enum, float)):
-        return hint(value)
-    if not isinstance(value, hint):
-        raise TypeError(f"expected {hint}, got {value!r}")
-    return value

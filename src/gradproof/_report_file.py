@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import pathlib
 from collections import Counter
 from typing import IO, Any, cast
 
 from gradproof._errors import UsageError
-from gradproof._report import SCHEMA_VERSION, Report, json_text
+from gradproof._files import write_text
+from gradproof._report import SCHEMA_VERSION, Report, document_of, report_of
+from gradproof._report_json import json_text, loads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class ReportFile:
         """Return the file's text."""
         document: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
-            "reports": [json.loads(report.to_json()) for report in self.reports],
+            "reports": [document_of(report) for report in self.reports],
             "errors": list(self.errors),
         }
         if self.tests:
@@ -63,29 +63,43 @@ class ReportFile:
         """
         try:
             text = file.read()
-            parsed: Any = json.loads(text)
-        except ValueError as error:  # of the encoding, or of JSON
+        except ValueError as error:  # of the encoding
             raise UsageError(f"this is not JSON: {error}") from error
+        parsed = loads(text)
         if not isinstance(parsed, dict) or "reports" not in parsed:
-            return cls(reports=(Report.from_json(text if isinstance(parsed, dict) else "{}"),))
+            return cls(reports=(report_of(parsed),))
         document = cast("dict[str, Any]", parsed)
-        if document.get("schema_version") != SCHEMA_VERSION:
+        version = document.pop("schema_version", None)
+        if type(version) is not int or version != SCHEMA_VERSION:
             raise UsageError(
                 f"this is no file of gradproof reports of schema version {SCHEMA_VERSION}: "
-                f"schema_version is {document.get('schema_version')!r}."
+                f"schema_version is {repr(version)[:60]}."
             )
         try:
-            reports = tuple(Report.from_json(json.dumps(dict(entry))) for entry in document["reports"])
-            tests = tuple(str(test) for test in document.get("tests", ()))
-            errors = tuple(
-                {key: str(error[key]) for key in ("case", "error", "message")} for error in document["errors"]
+            more = document.keys() - {"reports", "errors", "tests"}
+            if more:
+                raise TypeError(f"it has no {repr(min(more))[:60]}")
+            reports, errors, tests = (
+                _items(document.get(key, [] if key == "tests" else None), kind, key)
+                for key, kind in (("reports", dict), ("errors", dict), ("tests", str))
             )
-        except (KeyError, TypeError, ValueError) as error:
+            read = tuple(report_of(entry) for entry in reports)
+            failed = tuple(
+                {key: _items([error[key]], str, key)[0] for key in ("case", "error", "message")} for error in errors
+            )
+        except (KeyError, TypeError) as error:
             raise UsageError(f"this file of gradproof reports is damaged: {type(error).__name__}: {error}") from error
-        if tests and len(tests) != len(reports):
-            raise UsageError(f"this file of gradproof reports is damaged: {len(tests)} tests, {len(reports)} reports")
-        return cls(reports=reports, tests=tests, errors=errors)
+        if tests and len(tests) != len(read):
+            raise UsageError(f"this file of gradproof reports is damaged: {len(tests)} tests, {len(read)} reports")
+        return cls(reports=read, tests=tuple(tests), errors=failed)
 
     def write(self, path: str) -> None:
-        """Write it to the file at `path`, replaced if it exists."""
-        pathlib.Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write it to the file at `path`, replaced once the new one is complete."""
+        write_text(path, self.to_json())
+
+
+def _items(given: Any, kind: type, key: str) -> list[Any]:
+    """A list of members of one kind; TypeError if it is none."""
+    if not isinstance(given, list) or not all(isinstance(one, kind) for one in cast("list[Any]", given)):
+        raise TypeError(f"{key!r} must hold {kind.__name__}")
+    return cast("list[Any]", given)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._check import Options, check_claims
 from gradproof._errors import ClaimError, UsageError
-from gradproof._report import Cost, Reason, Report, Severity, Verdict, worst
+from gradproof._report import Cost, Finding, Reason, Report, Severity, Verdict, worst
 
 Function: TypeAlias = Callable[..., Any]
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -66,6 +66,58 @@ class Call:
         return text
 
 
+class LeftOut:
+    """What was passed and is not checked."""
+
+    def __init__(self) -> None:
+        self._reasons: list[tuple[str, str]] = []
+
+    def add(self, name: str, reason: str) -> None:
+        """Something is not checked."""
+        self._reasons.append((name, reason))
+
+    def is_claim(self, given: Any, name: str) -> bool:
+        """Whether a derivative is claimed; where SciPy approximates it, that is remembered."""
+        if given is None or callable(given):
+            return given is not None
+        is_strategy = hasattr(given, "initialize") and hasattr(given, "update")  # BFGS, SR1
+        if not isinstance(given, str) and not is_strategy:
+            require_claim(given, name)
+        shown = repr(given) if isinstance(given, str) else type(given).__name__
+        self.add(name, f"{shown} asks SciPy to approximate it")
+        return False
+
+    def nothing(self, names: str) -> UsageError:
+        """The error where nothing is left to check."""
+        if not self._reasons:
+            words = [f"`{name}`" for name in names.replace(" and ", ", ").split(", ")]
+            listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+            return UsageError(f"a claim is missing: pass {'one of ' if len(words) > 1 else ''}{listed}.")
+        name, reason = self._reasons[0]
+        return UsageError(f"there is no claim to check: `{name}` is none, since {reason}. Pass a callable.")
+
+    def noted(self, report: Report, moved: str = "") -> Report:
+        """The report with notes on what is not checked (GP423), and on a point that was `moved` (GP422)."""
+        notes: list[Finding] = []
+        if moved:
+            advice = "The point in the report is the one inside, where `minimize` starts as well."
+            notes.append(
+                Finding(
+                    id="GP422", severity=Severity.NOTE, kind=f"x0 was moved into its bounds: {moved}", advice=advice
+                )
+            )
+        notes += [
+            Finding(
+                id="GP423",
+                severity=Severity.NOTE,
+                kind=f"`{name}` is not checked: {reason}",
+                advice="Nothing is said of it.",
+            )
+            for name, reason in self._reasons
+        ]
+        return dataclasses.replace(report, findings=(*report.findings, *notes))
+
+
 # ------------------------------------------------------------------------------------------------------- points
 
 
@@ -85,6 +137,27 @@ def variables(x0: Any, name: str = "x0", *, is_complex_allowed: bool = False) ->
     if point.dtype.kind not in ("fc" if is_complex_allowed else "f"):
         raise UsageError(f"`{name}` must hold real numbers, got dtype {point.dtype}.")
     return point
+
+
+def start(x0: Any, bounds: Any) -> tuple[NDArray[Any], Bounds | None, str]:
+    """The point of `minimize` within its bounds, these, and which variables were moved into them, in words.
+
+    Raises
+    ------
+    UsageError
+        If bounds contradict each other, or do not fit.
+    """
+    point = variables(x0)
+    sides = bounds_of_pairs(bounds, point.size)
+    if sides is None:
+        return point, None, ""
+    lower, upper = sides
+    for i in np.flatnonzero(~(lower <= upper))[:1].tolist():
+        raise UsageError(f"the upper bound of `x0[{i}]`, {upper[i]}, is below the lower one, {lower[i]}.")
+    inside = np.clip(point.astype(np.float64), lower, upper)
+    moved = np.flatnonzero(inside != point).tolist()
+    words = [f"x0[{i}] from {point[i]} to {inside[i]}" for i in moved[:3]] + (["..."] if len(moved) > 3 else [])
+    return (inside if moved else point), sides, ", ".join(words)
 
 
 def positional(args: Any) -> tuple[Any, ...]:
@@ -170,7 +243,7 @@ def adapted(function: Function, convert: Callable[[Any], Any], **keywords: Any) 
     return adapted
 
 
-def vector_first(hessp: Function) -> Function:
+def vector_first(hessp: Any) -> Function:
     """``hessp(x, p, *args)`` with the vector first, as ours."""
 
     @ft.wraps(hessp)
@@ -207,6 +280,28 @@ def matrix(returned: Any) -> Any:
     if returned is None or hasattr(returned, "toarray") or hasattr(returned, "matvec"):
         return returned
     return np.atleast_2d(np.asarray(returned))
+
+
+def by_columns(returned: Any) -> Any:
+    """A Jacobian whose rows are variables (`col_deriv`)."""
+    read = matrix(returned)
+    return None if read is None else read.T
+
+
+def unpacked(returned: Any, *, lower: int, upper: int) -> Any:
+    """A Jacobian (n, n) from its bands, ``bands[upper + i - j, j]``, as LSODA takes them."""
+    bands = np.atleast_2d(np.asarray(returned))
+    n = bands.shape[1]
+    if bands.shape[0] != lower + upper + 1:
+        count = lower + upper + 1
+        raise UsageError(
+            f"with `lband={lower}` and `uband={upper}` `jac` must return {count} bands, got shape {bands.shape}."
+        )
+    found = np.zeros((n, n), dtype=bands.dtype)
+    for offset in range(-upper, lower + 1):
+        columns: NDArray[np.intp] = np.arange(max(0, -offset), min(n, n - offset))
+        found[columns + offset, columns] = bands[upper + offset, columns]
+    return found
 
 
 def symmetric(returned: Any) -> Any:

@@ -12,7 +12,7 @@ from gradproof import _scipy
 from gradproof._check import draw_seed
 from gradproof._errors import UsageError
 from gradproof._report import Report, Verdict
-from gradproof._scipy import Call
+from gradproof._scipy import Call, LeftOut
 
 # Values of a constraint up to which each one's own Hessian is looked at where the Hessian is wrong.
 CONSTRAINTS_ALONE = 20
@@ -39,24 +39,70 @@ def check_loss(call: Call, loss: Callable[..., Any], z: NDArray[Any]) -> Report:
     return call.check(sums, (z,), {"jac": derivatives}, domain=(0.0, None))
 
 
-def parts_of(constraint: Any) -> tuple[Any, Any, Any, tuple[Any, ...]]:
-    """Function, its derivatives where they are callable, and further arguments."""
-    further: Any = ()
-    if isinstance(constraint, dict):
-        given = cast("dict[str, Any]", constraint)
-        fun, jac, hess, further = given.get("fun"), given.get("jac"), None, given.get("args", ())
-    else:
-        fun, jac, hess = (getattr(constraint, key, None) for key in ("fun", "jac", "hess"))
+def constraints_of(given: Any) -> list[Any]:
+    """The constraints of `minimize` one by one, from all forms that it takes."""
+    if isinstance(given, dict) or hasattr(given, "fun") or hasattr(given, "A"):
+        return [given]
+    try:
+        constraints = [] if given is None else list(given)
+    except TypeError:
+        constraints = [given]
+    for i, one in enumerate(constraints):
+        if not hasattr(one, "A"):
+            function_of(one, f"constraints[{i}]")
+    return constraints
+
+
+def function_of(constraint: Any, name: str = "constraint") -> Callable[..., Any]:
+    """The function of a constraint.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    fun = _of(constraint, "fun")
     if fun is None:
         raise UsageError(
-            '`constraint` must be a scipy.optimize.NonlinearConstraint or a dict with a "fun", got '
+            f'`{name}` must be a scipy.optimize.NonlinearConstraint or a dict with a "fun", got '
             f"{type(cast('object', constraint)).__name__}, which has no derivative to check."
         )
     _scipy.require_function(fun)
+    return fun
+
+
+def is_claimed(constraint: Any, name: str, left_out: LeftOut) -> bool:
+    """Whether there is a derivative of a constraint to check; a linear one has none, and others are noted."""
+    if hasattr(constraint, "A"):
+        return False
+    claims = [key for key in ("jac", "hess") if callable(_of(constraint, key))]
+    if not claims:
+        jac = _of(constraint, "jac")
+        left_out.is_claim(jac if isinstance(jac, str) else "2-point", f"{name}.jac")
+    return bool(claims)
+
+
+def check_parts(call: Call, constraint: Any, point: NDArray[Any]) -> list[tuple[str, Report]]:
+    """Check the derivatives of a constraint, first and second order, each with a label."""
+    fun, jac, hess = function_of(constraint), _of(constraint, "jac"), _of(constraint, "hess")
+    further = _scipy.positional(_of(constraint, "args") or ())
     if not callable(jac) and not callable(hess):
         _scipy.require_claim(jac, "jac")
-    jac, hess = (claim if callable(claim) else None for claim in (jac, hess))
-    return fun, jac, hess, _scipy.positional(further)
+    value = _scipy.adapted(fun, _scipy.vector)
+    jacobian = _scipy.adapted(jac, _scipy.matrix) if callable(jac) else None
+    reports: list[tuple[str, Report]] = []
+    if jacobian is not None:
+        reports.append(("", call.check(value, (point, *further), {"jac": jacobian})))
+    if callable(hess):
+        reports += check_lagrangian(call, value, jacobian, hess, point)
+    return reports
+
+
+def _of(constraint: Any, key: str) -> Any:
+    """What a constraint says, whether it is a dict or an object; dicts have no second order."""
+    if isinstance(constraint, dict):
+        return None if key == "hess" else cast("dict[str, Any]", constraint).get(key)
+    return getattr(constraint, key, None)
 
 
 def check_lagrangian(

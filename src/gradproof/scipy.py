@@ -5,6 +5,8 @@ SciPy itself is not imported: what its solvers accept is recognised by its attri
 
 from __future__ import annotations
 
+import dataclasses
+import functools as ft
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +15,6 @@ import numpy as np
 
 from gradproof import _scipy, _scipy_parts
 from gradproof._check import Options, Seed, draw_seed
-from gradproof._errors import UsageError
 from gradproof._names import function_name
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
@@ -25,11 +26,16 @@ def check_minimize(
     fun: Callable[..., Any],
     x0: Any,
     args: Any = (),
-    *,
-    jac: Callable[..., Any] | bool | None = None,
-    hess: Callable[..., Any] | None = None,
-    hessp: Callable[..., Any] | None = None,
+    method: Any = None,
+    jac: Any = None,
+    hess: Any = None,
+    hessp: Any = None,
     bounds: Any = None,
+    constraints: Any = (),
+    tol: Any = None,
+    callback: Any = None,
+    options: Any = None,
+    *,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -39,36 +45,44 @@ def check_minimize(
 ) -> Report:
     """Check the derivatives that are passed to `scipy.optimize.minimize`.
 
+    It takes what `minimize` takes: replace the name.
+
     Parameters
     ----------
     fun : callable
         ``fun(x, *args) -> float``, x of shape (n,); with ``jac=True`` ``fun(x, *args) -> (float, gradient)``.
     x0 : array_like, shape (n,)
-        The point.
+        The point. As most methods of `minimize` do, it is moved into the bounds where it lies outside, with a note.
     args : tuple or any object
-        Further arguments of all callables.
+        Further arguments of `fun`, `jac`, `hess` and `hessp`.
+    method, tol, callback, options
+        Accepted and ignored: they say nothing about derivatives.
     jac : callable or True
-        ``jac(x, *args) -> array_like, shape (n,)``, the gradient.
+        ``jac(x, *args) -> array_like, shape (n,)``, the gradient. Where SciPy is asked to approximate a derivative
+        (None, a string, an update strategy such as `BFGS`), there is none to check; what is left out is noted.
     hess : callable, optional
         ``hess(x, *args)`` -> array, sparse matrix or `LinearOperator`, shape (n, n).
     hessp : callable, optional
-        ``hessp(x, p, *args) -> ndarray, shape (n,)``, the product of the Hessian with p.
+        ``hessp(x, p, *args) -> ndarray, shape (n,)``, the product of the Hessian with p. As by `minimize`, it is
+        ignored beside `hess`.
     bounds : scipy.optimize.Bounds or sequence of pairs, optional
         No evaluation leaves them: at a bound the slope is measured from the inside. A variable that equal bounds hold
         cannot be checked, and is noted.
+    constraints : dict, LinearConstraint, NonlinearConstraint, or a list of them
+        Checked one by one, as by `check_constraint`; a linear one has no derivative to check.
     rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
     -------
     Report
-        Of both derivatives, where two are passed: the Hessian is held against differences of the gradient.
+        Of all derivatives that are passed: the Hessian is held against differences of the gradient. What is about the
+        first constraint has the label "constraints[0]".
 
     Raises
     ------
     UsageError
-        If no derivative is passed, or a string or an update strategy, with which SciPy approximates it; if both `hess`
-        and `hessp` are; if an argument does not fit.
+        If no derivative is passed that is not approximated by SciPy, or an argument does not fit.
     FunctionError, ClaimError
         As `gradproof.check`.
 
@@ -86,62 +100,88 @@ def check_minimize(
     >>> report.verdict
     <Verdict.CORRECT: 'CORRECT'>
     """
+    del method, tol, callback, options
     _scipy.require_function(fun)
-    point, further = _scipy.variables(x0), _scipy.positional(args)
+    further = _scipy.positional(args)
+    point, domain, moved = _scipy.start(x0, bounds)
+    limits = _scipy_parts.constraints_of(constraints)
     call = _scipy.Call(
         written=_scipy.written(
             "check_minimize",
             fun,
             "x0",
             args=further or None,
-            jac=jac or None,
+            jac=None if jac is False else jac,
             hess=hess,
             hessp=hessp,
             bounds=bounds,
+            constraints=limits or None,
         ),
         options=Options(
             rtol=rtol,
             max_bound=max_bound,
             confidence=confidence,
             level=level,
-            domain=_scipy.bounds_of_pairs(bounds, point.size),
-            rng=rng,
+            domain=domain,
+            rng=draw_seed(rng),
             progress=progress,
         ),
         started=time.perf_counter(),
         words={"grad": "jac", "hvp": "hessp"},
     )
-    if hess is not None and hessp is not None:
-        raise UsageError("`hess` and `hessp` claim the same, and `minimize` ignores the latter: check one at a time.")
+    left_out = _scipy.LeftOut()
     claims: dict[str, Any] = {}
     value = _scipy.adapted(fun, _scipy.number)
     if jac is True:
         value = _scipy.adapted(fun, lambda pair: _scipy.number(_scipy.part(pair, 0)))
         claims["grad"] = _scipy.adapted(fun, lambda pair: _scipy.vector(_scipy.part(pair, 1)))
-    elif jac is not None and jac is not False:
-        _scipy.require_claim(jac, "jac")
+    elif left_out.is_claim(None if jac is False else jac, "jac"):
         claims["grad"] = _scipy.adapted(jac, _scipy.vector)
-    if hess is not None:
-        _scipy.require_claim(hess, "hess")
+    if left_out.is_claim(hess, "hess"):
         claims["hess"] = _scipy.adapted(hess, _scipy.symmetric)
-    if hessp is not None:
-        _scipy.require_claim(hessp, "hessp")
+    if hessp is not None and "hess" in claims:
+        left_out.add("hessp", "`minimize` ignores it beside `hess`")
+    elif left_out.is_claim(hessp, "hessp"):
         claims["hvp"] = _scipy.vector_first(hessp)
-    if not claims:
-        raise UsageError("a claim is missing: pass one of `jac`, `hess` and `hessp`.")
-    return call.check(value, (point, *further), claims)
+    claimed = [i for i, one in enumerate(limits) if _scipy_parts.is_claimed(one, f"constraints[{i}]", left_out)]
+    if not claims and not claimed:
+        raise left_out.nothing("jac, hess and hessp")
+    reports: list[tuple[str, Report]] = []
+    with watching(progress, function_name(fun), started=call.started):
+        if claims:
+            reports.append(("", call.check(value, (point, *further), claims)))
+        for i, one in enumerate(limits):
+            if i in claimed:
+                parts = _scipy_parts.check_parts(dataclasses.replace(call, words={}), one, point)
+                reports += [(f"constraints[{i}]{label and ', ' + label}", report) for label, report in parts]
+    words = [*(call.words.get(keyword, keyword) for keyword in claims), *(["constraints"] if claimed else [])]
+    report = dataclasses.replace(_scipy.merged(reports, "+".join(words)), name=function_name(fun, "__qualname__"))
+    return left_out.noted(report, moved)
 
 
 def check_least_squares(
     fun: Callable[..., Any],
     x0: Any,
-    jac: Callable[..., Any],
-    *,
+    jac: Any = "2-point",
     bounds: Any = (-np.inf, np.inf),
+    method: Any = "trf",
+    ftol: Any = 1e-8,
+    xtol: Any = 1e-8,
+    gtol: Any = 1e-8,
+    x_scale: Any = None,
     loss: str | Callable[..., Any] = "linear",
     f_scale: float = 1.0,
+    diff_step: Any = None,
+    tr_solver: Any = None,
+    tr_options: Any = None,
+    jac_sparsity: Any = None,
+    max_nfev: Any = None,
+    verbose: Any = 0,
     args: Any = (),
     kwargs: dict[str, Any] | None = None,
+    callback: Any = None,
+    workers: Any = None,
+    *,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -150,6 +190,8 @@ def check_least_squares(
     progress: Setting = None,
 ) -> Report:
     """Check the Jacobian, and a loss function, that are passed to `scipy.optimize.least_squares`.
+
+    It takes what `least_squares` takes: replace the name.
 
     Parameters
     ----------
@@ -168,6 +210,10 @@ def check_least_squares(
     f_scale : float
     args, kwargs
         Further arguments of `fun` and `jac`.
+    method, ftol, xtol, gtol, x_scale, diff_step, tr_solver, tr_options, jac_sparsity, max_nfev, verbose
+        Accepted and ignored: they say nothing about a derivative that is passed.
+    callback, workers
+        Accepted and ignored.
     rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
@@ -180,7 +226,7 @@ def check_least_squares(
     Raises
     ------
     UsageError
-        If `jac` is a string, with which SciPy approximates it, or an argument does not fit.
+        If `jac` is a string, with which SciPy approximates it, and `loss` is no callable; if an argument does not fit.
     FunctionError, ClaimError
         As `gradproof.check`.
 
@@ -199,11 +245,16 @@ def check_least_squares(
     >>> [(finding.path, finding.kind) for finding in report.findings]
     [('jac[2, 2]', 'missing from the declared sparsity pattern')]
     """
+    del method, ftol, xtol, gtol, x_scale, diff_step, tr_solver, tr_options, jac_sparsity, max_nfev, verbose
+    del callback, workers
     _scipy.require_function(fun)
-    _scipy.require_claim(jac, "jac")
+    left_out = _scipy.LeftOut()
+    is_claimed = left_out.is_claim(jac, "jac")
     point = _scipy.variables(x0).astype(np.float64)
     further, keywords = _scipy.positional(args), kwargs or {}
     robust = loss if callable(loss) else None
+    if not is_claimed and robust is None:
+        raise left_out.nothing("jac")
     options = Options(
         rtol=rtol,
         max_bound=max_bound,
@@ -218,7 +269,7 @@ def check_least_squares(
             "check_least_squares",
             fun,
             "x0",
-            jac=jac,
+            jac=jac if is_claimed else None,
             bounds=None if options.domain is None else bounds,
             loss=robust,
             f_scale=None if robust is None or f_scale == 1 else f_scale,
@@ -229,22 +280,28 @@ def check_least_squares(
         started=time.perf_counter(),
     )
     residuals = _scipy.adapted(fun, _scipy.vector, **keywords)
-    claims = {"jac": _scipy.adapted(jac, _scipy.matrix, **keywords)}
+    reports: list[tuple[str, Report]] = []
     with watching(progress, function_name(fun), started=call.started):
-        reports = [("", call.check(residuals, (point, *further), claims))]
+        if is_claimed:
+            claims = {"jac": _scipy.adapted(jac, _scipy.matrix, **keywords)}
+            reports.append(("", call.check(residuals, (point, *further), claims)))
         if robust is not None:
             z = (np.asarray(residuals(point.copy(), *further), dtype=np.float64) / f_scale) ** 2
-            if np.isfinite(z).all():
+            if np.isfinite(z).all() or not reports:
                 reports.append(("loss", _scipy_parts.check_loss(call, robust, z)))
-    return _scipy.merged(reports, "jac+loss")
+    return left_out.noted(_scipy.merged(reports, "jac+loss" if is_claimed else "loss"))
 
 
 def check_root(
     fun: Callable[..., Any],
     x0: Any,
     args: Any = (),
+    method: Any = "hybr",
+    jac: Any = None,
+    tol: Any = None,
+    callback: Any = None,
+    options: Any = None,
     *,
-    jac: Callable[..., Any] | bool,
     rtol: float | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
@@ -253,6 +310,8 @@ def check_root(
     progress: Setting = None,
 ) -> Report:
     """Check the Jacobian that is passed to `scipy.optimize.root` or `fsolve`.
+
+    It takes what `root` takes: replace the name.
 
     Parameters
     ----------
@@ -264,6 +323,11 @@ def check_root(
         Further arguments of both callables.
     jac : callable or True
         ``jac(x, *args) -> array_like, shape (n, n)``: rows are functions, columns variables.
+    method, tol, callback
+        Accepted and ignored.
+    options : dict, optional
+        ``{"col_deriv": True}`` says that rows of `jac` are variables, as for the methods "hybr" and "lm"; all others
+        are ignored.
     rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
@@ -274,7 +338,7 @@ def check_root(
     Raises
     ------
     UsageError
-        If an argument does not fit.
+        If `jac` is neither callable nor True, or an argument does not fit.
     FunctionError, ClaimError
         As `gradproof.check`.
 
@@ -291,16 +355,21 @@ def check_root(
     >>> [(finding.path, finding.factor) for finding in report.findings]
     [('jac[1, 0]', -1.0)]
     """
+    del tol, callback
     _scipy.require_function(fun)
     point, further = _scipy.variables(np.ravel(x0)), _scipy.positional(args)
+    by_columns = str(method).lower() in ("hybr", "lm") and bool(dict(options or {}).get("col_deriv"))
+    read = _scipy.by_columns if by_columns else _scipy.matrix
     if jac is True:
         value = _scipy.adapted(fun, lambda pair: _scipy.vector(_scipy.part(pair, 0)))
-        claim = _scipy.adapted(fun, lambda pair: _scipy.matrix(_scipy.part(pair, 1)))
+        claim = _scipy.adapted(fun, lambda pair: read(_scipy.part(pair, 1)))
     else:
         _scipy.require_claim(jac, "jac")
-        value, claim = _scipy.adapted(fun, _scipy.vector), _scipy.adapted(jac, _scipy.matrix)  # pyright: ignore[reportArgumentType]
+        value, claim = _scipy.adapted(fun, _scipy.vector), _scipy.adapted(jac, read)
     call = _scipy.Call(
-        written=_scipy.written("check_root", fun, "x0", args=further or None, jac=jac),
+        written=_scipy.written(
+            "check_root", fun, "x0", args=further or None, jac=jac, options=options if by_columns else None
+        ),
         options=Options(rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress),
         started=time.perf_counter(),
     )
@@ -364,7 +433,7 @@ def check_constraint(
     >>> [(finding.path, finding.kind) for finding in report.findings]
     [('hess[1, 1]', 'fun[1]: second order: claimed with the wrong sign')]
     """
-    fun, jac, hess, further = _scipy_parts.parts_of(constraint)
+    fun = _scipy_parts.function_of(constraint)
     point = _scipy.variables(x0)
     options = Options(
         rtol=rtol,
@@ -380,42 +449,46 @@ def check_constraint(
         options=options,
         started=time.perf_counter(),
     )
-    value = _scipy.adapted(fun, _scipy.vector)
-    reports: list[tuple[str, Report]] = []
-    jacobian = _scipy.adapted(jac, _scipy.matrix) if jac is not None else None
     with watching(progress, function_name(fun), started=call.started):
-        if jacobian is not None:
-            reports.append(("", call.check(value, (point, *further), {"jac": jacobian})))
-        if hess is not None:
-            reports += _scipy_parts.check_lagrangian(call, value, jacobian, hess, point)
-    return _scipy.merged(reports, "hess" if jacobian is None else "jac+hess")
+        reports = _scipy_parts.check_parts(call, constraint, point)
+    return _scipy.merged(reports, "jac+hess" if not reports[0][0] else "hess")
 
 
 def check_ivp(
     fun: Callable[..., Any],
-    t: float,
-    y: Any,
-    jac: Any,
-    *,
-    args: Sequence[Any] | None = None,
+    t_span: Any,
+    y0: Any,
+    method: Any = "RK45",
+    t_eval: Any = None,
+    dense_output: Any = False,
+    events: Any = None,
     vectorized: bool = False,
-    rtol: float | None = None,
+    args: Sequence[Any] | None = None,
+    *,
+    jac: Any = None,
+    lband: int | None = None,
+    uband: int | None = None,
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
     progress: Setting = None,
+    **options: Any,
 ) -> Report:
     """Check the Jacobian that is passed to `scipy.integrate.solve_ivp` with the methods Radau, BDF and LSODA.
+
+    It takes what `solve_ivp` takes: replace the name.
 
     Parameters
     ----------
     fun : callable
         ``fun(t, y, *args) -> array_like, shape (n,)``, the right-hand side.
-    t : float
-        Where it is checked, such as ``t_span[0]``.
-    y : array_like, shape (n,)
-        The state, real or complex.
+    t_span : pair of floats or float
+        The Jacobian is checked at the start, ``t_span[0]``, or at the time that is given alone.
+    y0 : array_like, shape (n,)
+        The state there, real or complex.
+    method, t_eval, dense_output, events
+        Accepted and ignored.
     jac : callable, array_like or sparse matrix
         ``jac(t, y, *args)`` -> array_like or sparse matrix, shape (n, n): element (i, j) is the derivative of f_i by
         y_j. A matrix by itself is a constant Jacobian.
@@ -423,7 +496,12 @@ def check_ivp(
         Further arguments of both callables.
     vectorized : bool
         As in `solve_ivp`: `fun` takes a state of shape (n, k).
-    rtol, max_bound, confidence, level, rng, progress
+    lband, uband : int, optional
+        As in `solve_ivp`: `jac` returns its bands, ``bands[uband + i - j, j] = jac[i, j]``, and all else is 0.
+    **options
+        All other options of the solvers, such as `rtol`, `atol` and `max_step`, are accepted and ignored. (`rtol` is
+        the solver's here; that of the check is derived.)
+    max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
 
     Returns
@@ -444,22 +522,32 @@ def check_ivp(
     ...     return [y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]]
     >>> def jac(t, y, mu):
     ...     return [[0, 1], [-2 * mu * y[0] * y[1] - 1, mu * (1 - y[0] ** 2)]]
-    >>> gradproof.scipy.check_ivp(fun, 0.0, [2.0, 0.5], jac, args=(10.0,)).verdict
+    >>> gradproof.scipy.check_ivp(fun, (0, 20), [2.0, 0.5], "BDF", jac=jac, args=(10.0,), rtol=1e-6).verdict
     <Verdict.CORRECT: 'CORRECT'>
     """
+    del method, t_eval, dense_output, events, options
     _scipy.require_function(fun)
     if jac is None or isinstance(jac, str):
         _scipy.require_claim(jac, "jac")
-    state, further = _scipy.variables(y, "y", is_complex_allowed=True), () if args is None else tuple(args)
-    claim = _scipy.adapted(jac, _scipy.matrix) if callable(jac) else _scipy.matrix(jac)
+    state, further = _scipy.variables(y0, "y0", is_complex_allowed=True), () if args is None else tuple(args)
+    read = _scipy.matrix
+    if lband is not None or uband is not None:
+        read = ft.partial(_scipy.unpacked, lower=lband or 0, upper=uband or 0)
+    claim = _scipy.adapted(jac, read) if callable(jac) else read(jac)
     value = _scipy.one_column(fun) if vectorized else _scipy.adapted(fun, _scipy.vector)
     call = _scipy.Call(
         written=_scipy.written(
-            "check_ivp", fun, "t, y", jac=jac, args=further or None, vectorized=True if vectorized else None
+            "check_ivp",
+            fun,
+            "t_span, y0",
+            vectorized=True if vectorized else None,
+            args=further or None,
+            jac=jac,
+            lband=lband,
+            uband=uband,
         ),
-        options=Options(
-            wrt=1, rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress
-        ),
+        options=Options(wrt=1, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress),
         started=time.perf_counter(),
     )
-    return call.check(value, (float(t), state, *further), {"jac": claim})
+    start = float(np.ravel(t_span)[0])
+    return call.check(value, (start, state, *further), {"jac": claim})

@@ -11,6 +11,7 @@ differentiates it as it does any other.
 from __future__ import annotations
 
 import contextlib
+import functools as ft
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -48,8 +49,6 @@ class Jax:
     function : JaxFunction or Upcast
     low, high : JaxFunction, JaxFunction or None
         As passed.
-    claim_eps : float
-        Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision.
     note : str
         What the reference is, where it is not f itself.
     """
@@ -67,14 +66,53 @@ class Jax:
         self.low, self.high = low, high
         self._name, self._argument = name, argument
         self.function = low if high is None else Upcast(low, high)
-        self.claim_eps = 0.0 if high is None else claim_precision(low, high)
+        # Lower and upper bounds of all differentiated arrays, where there are any (see `gradproof._bounds`).
+        self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
+        self._packed: Packed | None = None
         self.note = "" if high is None else NARROW_COPY if high.casts_down else COPY
 
     @classmethod
     def of(cls, packed: Packed, low: JaxFunction | None = None) -> Jax:
         """A function of trees; `low` stands for it where its derivative is that of someone else."""
         low = packed.function() if low is None else low
-        return cls(low, _copied(packed, low), name=packed.name, argument=packed.argument)
+        made = cls(low, _copied(packed, low), name=packed.name, argument=packed.argument)
+        made._packed = packed
+        return made
+
+    @ft.cached_property
+    def claim_eps(self) -> float:
+        """Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision."""
+        return 0.0 if self.high is None else claim_precision(self.low, self.high, self.bounds)
+
+    def roots(self) -> list[str]:
+        """The names of all arguments, as Python source."""
+        assert self._packed is not None
+        return self._packed.roots
+
+    def pairs(self, given: Any, root: str) -> list[tuple[str, Any]]:
+        """The leaves of a tree with their paths."""
+        return tree.pairs(given, root)
+
+    def trusted(self, reference: Callable[..., Any]) -> Callable[..., Any]:
+        """The user's own function of higher precision as one of the arguments of `function`, with its outputs.
+
+        It gets `args` with every floating array in float64, those that are not differentiated too, and runs with 64-bit
+        numbers.
+        """
+        assert self._packed is not None
+        packed = self._packed
+        others = tuple(map(_widened_other, packed.arguments[packed.count :]))
+
+        @ft.wraps(reference)
+        def trusted(*arguments: Any) -> Any:
+            with jax.enable_x64(True):
+                args = packed.argument([*arguments[: packed.count], *others])
+                found = tree.floating(packed.applied(reference, args))
+            if self.low.is_scalar and len(found) == 1 and found[0].size == 1:
+                return found[0].reshape(())
+            return found[0] if len(found) == 1 else found
+
+        return trusted
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
@@ -136,7 +174,7 @@ class Packed:
         self.name = str(getattr(f, "__name__", type(f).__name__))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self._is_tuple = type(args) is tuple
-        roots = argument_names(f, len(positional))
+        self.roots = roots = argument_names(f, len(positional))
         leaves, self._structure = tree.flatten(positional, roots)
         tree.require_values(leaves)
         chosen = tree.chosen(leaves, wrt, len(positional))
@@ -190,14 +228,16 @@ class Packed:
 
     def run(self, *arguments: Any) -> Arrays:
         """The floating arrays that f returns, and numbers."""
-        f, _, _ = self._given
-        argument = self.argument(arguments)
-        found = tree.floating(f(*argument) if self._is_tuple else f(argument))
+        found = tree.floating(self.applied(self._given[0], self.argument(arguments)))
         if not found:
             raise FunctionError(
                 "f must return a floating array, or a tree with some in it: there is nothing to differentiate."
             )
         return found
+
+    def applied(self, f: Callable[..., Any], args: Any) -> Any:
+        """What a function returns for `args`, a tuple of which holds positional arguments."""
+        return f(*args) if self._is_tuple else f(args)
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all of `arguments` back into the form of `args`."""

@@ -78,6 +78,12 @@ def is_tracer(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def pairs(given: Any, root: str) -> list[tuple[str, Any]]:
+    """The leaves of a tree with their paths, `root` being that of the whole; None is a leaf."""
+    found, _ = jax.tree_util.tree_flatten_with_path(given, is_leaf=lambda value: value is None)
+    return [(root + jax.tree_util.keystr(keys), value) for keys, value in found]
+
+
 def chosen(leaves: Sequence[Named], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:
     """Indices of the leaves that are differentiated: floating arrays, and a number that `wrt` names.
 

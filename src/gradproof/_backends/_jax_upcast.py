@@ -105,19 +105,22 @@ def is_copy(low: JaxFunction, high: JaxFunction) -> bool:
     return True
 
 
-def claim_precision(low: JaxFunction, high: JaxFunction) -> float:
+def claim_precision(
+    low: JaxFunction, high: JaxFunction, bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
+) -> float:
     """How precise a claim in low precision can be: its eps, or what rounding of the point does to the gradient.
 
-    One rounding of the point at random, both gradients in float64, shows how well conditioned the gradient is (backward
-    error analysis: a stable algorithm returns the exact result for slightly perturbed data).
+    One rounding of the point at random, but within `bounds`, both gradients in float64, shows how well conditioned the
+    gradient is (backward error analysis: a stable algorithm returns the exact result for slightly perturbed data).
     """
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in low.arguments[: low.count])
     leaves, others = high.arguments[: high.count], high.arguments[high.count :]
     generator = np.random.default_rng(0)
+    moved = [np.asarray(leaf) * (1 + eps * (generator.random(leaf.shape) - 0.5)) for leaf in leaves]
+    for i, (lower, upper) in enumerate(zip(*bounds, strict=True) if bounds is not None else ()):
+        moved[i] = moved[i] if lower is upper is None else np.clip(moved[i], lower, upper)
     with high.precision():
-        rounded = [
-            cast(np.asarray(leaf) * (1 + eps * (generator.random(leaf.shape) - 0.5)), leaf.dtype) for leaf in leaves
-        ]
+        rounded = [cast(array, leaf.dtype) for array, leaf in zip(moved, leaves, strict=True)]
         ones = tuple(jnp.ones(output.shape, output.dtype) for output in high.outputs)
         u = ones[0] if len(ones) == 1 else ones
     worst = eps

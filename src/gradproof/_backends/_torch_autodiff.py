@@ -72,6 +72,8 @@ class TorchAutodiff:
         sparse tensor is differentiated by the values that it stores.
     names : tuple of str
         The same as Python source.
+    roots : list of str
+        The names of the members of `args`.
     count : int
         How many are differentiated.
     is_scalar : bool
@@ -102,7 +104,7 @@ class TorchAutodiff:
         state: State | None = None,
     ) -> None:
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
-        roots = names_of(f, len(positional))
+        self.roots = roots = names_of(f, len(positional))
         self._f: Callable[..., Any] = f.apply if _is_rule(f) else f
         flat = _tree.flatten(positional, roots, none_is_leaf=True)
         chosen = _chosen([(int(leaf.keys[0]), leaf.value) for leaf in flat.leaves], wrt, len(positional))  # pyright: ignore[reportArgumentType]
@@ -456,6 +458,13 @@ class TorchAutodiff:
         found = [value for value in values if is_floating(value)]
         found = [tensor if tensor.layout is torch.strided else tensor.to_dense() for tensor in found]
         return found if self._kept is None else [found[i] for i in self._kept]
+
+    def read(self, returned: Any) -> Any:
+        """What `value` makes of a tree that f, or another function in its place, returned."""
+        found = self._floating(returned)
+        if len(found) != 1:
+            return tuple(found)
+        return found[0].reshape(()) if self.is_scalar and found[0].numel() == 1 else found[0]
 
     def _pick(self, returned: Any, part: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Any:
         """The floating outputs, or a part of each."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools as ft
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import optree
 import torch
 
-from gradproof import _tree
+from gradproof import _backends, _tree
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_batched import find_rules_apart
 from gradproof._backends._torch_findings import findings
@@ -40,8 +43,6 @@ class Torch:
     Attributes
     ----------
     function : TorchAutodiff or Upcast
-    claim_eps : float
-        Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision.
     note : str
         What the reference is, where it is not f itself.
     """
@@ -59,10 +60,41 @@ class Torch:
         self._low, self._high = low, high
         self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
-        self.claim_eps = 0.0 if high is None else claim_precision(low, high)
         self.note = "" if high is None else COPY
+        # Lower and upper bounds of all differentiated tensors, where there are any (see `gradproof._bounds`).
+        self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
         if high is not None and casts_down(high):
             self.note = NARROW_COPY
+
+    @ft.cached_property
+    def claim_eps(self) -> float:
+        """Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision."""
+        return 0.0 if self._high is None else claim_precision(self._low, self._high, self.bounds)
+
+    def roots(self) -> list[str]:
+        """The names of all arguments, as Python source."""
+        return self._low.roots
+
+    def pairs(self, tree: Any, root: str) -> list[tuple[str, Any]]:
+        """The leaves of a tree with their paths."""
+        return [(leaf.path, leaf.value) for leaf in _tree.flatten((tree,), (root,), none_is_leaf=True).leaves]
+
+    def trusted(self, reference: Callable[..., Any]) -> Callable[..., Any]:
+        """The user's own function of higher precision as one of the arguments of `function`, with its outputs.
+
+        It gets `args` with every floating tensor in float64, those that are not differentiated too.
+        """
+        low = self._low
+        others = doubled(tuple(low.arguments[low.count :]))
+
+        @ft.wraps(reference)
+        def trusted(*arguments: Any) -> Any:
+            args = low.argument([*arguments[: low.count], *_backends.copied(others)])
+            low.state.rewind()
+            returned = reference(*args) if type(args) is tuple else reference(args)
+            return low.read(optree.tree_map(_as_tensor, returned, none_is_leaf=True, namespace=_tree.NAMESPACE))
+
+        return trusted
 
     def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
@@ -219,15 +251,25 @@ def _doubled(value: Any) -> Any:
     return wide.requires_grad_(value.requires_grad)
 
 
+def _as_tensor(value: Any) -> Any:
+    """What a reference returned, as a tensor where it is numbers: it need not be computed by torch."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    is_number = isinstance(value, (float, complex, np.floating, np.complexfloating, np.ndarray))
+    return torch.as_tensor(np.asarray(value)) if is_number else value
+
+
 def _dtype_like(tensor: Tensor, own: Tensor) -> torch.dtype:
     return own.dtype if tensor.is_complex() == own.is_complex() else tensor.dtype
 
 
-def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
+def claim_precision(
+    low: TorchAutodiff, high: TorchAutodiff, bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
+) -> float:
     """How precise a claim in low precision can be: its eps, or what rounding of the point does to the gradient.
 
-    One rounding of the point at random, both gradients in float64, shows how well conditioned the gradient is (backward
-    error analysis: a stable algorithm returns the exact result for slightly perturbed data).
+    One rounding of the point at random, but within `bounds`, both gradients in float64, shows how well conditioned the
+    gradient is (backward error analysis: a stable algorithm returns the exact result for slightly perturbed data).
     """
     arguments = high.arguments
     eps = max(torch.finfo(tensor.dtype).eps for tensor in low.arguments[: low.count])
@@ -243,6 +285,8 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
         leaf * (1 + eps * (torch.rand(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device) - 0.5))
         for leaf in leaves
     ]
+    if bounds is not None:
+        rounded = [_clipped(*one) for one in zip(rounded, *bounds, strict=True)]
     worst = eps
     for exact, shifted in zip(gradient([leaf.clone() for leaf in leaves]), gradient(rounded), strict=True):
         size = float(exact.abs().square().sum().sqrt())
@@ -250,6 +294,12 @@ def claim_precision(low: TorchAutodiff, high: TorchAutodiff) -> float:
         if 0 < size < math.inf and change < 0.03 * size:
             worst = max(worst, change / size)
     return worst
+
+
+def _clipped(tensor: Tensor, lower: Any, upper: Any) -> Tensor:
+    """A tensor within bounds, each None, a number or an array of its shape."""
+    sides = [None if side is None else torch.as_tensor(side, device=tensor.device) for side in (lower, upper)]
+    return tensor if sides == [None, None] else tensor.clamp(*sides)
 
 
 def casts_down(high: TorchAutodiff) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._away import BudgetSpent
+from gradproof._claims._around import Around, reach
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._naming import Convention, words
 from gradproof._claims._proved import Proved
@@ -63,6 +64,8 @@ class Suspect:
         Natural size of the slope of each output.
     names : tuple of str
         Where each output lies within a claim that has entries; empty for a claim that has none.
+    around : Around
+        Of the primal.
     """
 
     keyword: str
@@ -76,6 +79,7 @@ class Suspect:
     eps: float
     seed: int
     reproducer: str
+    around: Around
 
 
 def name_conventions(proved: Proved, suspect: Suspect) -> Proved:
@@ -117,7 +121,8 @@ class _Search:
         zeros = {i: np.zeros(suspect.primal.leaves[i].size) for i in suspect.measured}
         self.problem = Problem(suspect.primal, zeros, eps=suspect.eps)
         self.spans = dict(zip(suspect.measured, self.problem.leaves, strict=True))
-        self.directions = Directions(self.problem.leaves, self.problem.point, np.zeros_like(self.problem.point), 0)
+        point, sides = self.problem.point, suspect.around.sides(suspect.primal, suspect.measured)
+        self.directions = Directions(self.problem.leaves, point, np.zeros_like(point), 0, *sides)
         self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((suspect.seed, 6))))
         self.m = len(suspect.rows)
         self.cotangents = self._draw_cotangents()
@@ -197,6 +202,9 @@ class _Search:
         return _Line(v=v, value=found.value, bar=bar)
 
     def _values(self, v: Vector, step: float) -> Vector:
+        first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
+        if not first <= step <= last:
+            return np.full(self.m, math.nan)
         values, _ = self.problem.outputs(v, step)
         return values if len(values) == self.m else np.full(self.m, math.nan)
 

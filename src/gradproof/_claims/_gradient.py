@@ -102,7 +102,7 @@ def prove_gradient(
         )
         findings = list(proved.findings)
     if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
-        proved = _as_complex(primal, judged.gradients, keyword, options, proved, reproducer)
+        proved = _as_complex(primal, judged.gradients, keyword, options, around, proved, reproducer)
     if asks(findings):
         return dataclasses.replace(proved, suggestion=another_point(primal, options.seed, around.bounds))
     return proved
@@ -203,7 +203,13 @@ def _beside_kinks(
 
 
 def _as_complex(
-    primal: Primal, gradients: Mapping[int, Any], keyword: str, options: _prove.Options, proved: Proved, reproducer: str
+    primal: Primal,
+    gradients: Mapping[int, Any],
+    keyword: str,
+    options: _prove.Options,
+    around: Around,
+    proved: Proved,
+    reproducer: str,
 ) -> Proved:
     """Look at complex arrays as a whole."""
     from gradproof._claims._conventions import Suspect, name_conventions
@@ -225,6 +231,7 @@ def _as_complex(
             eps=coarsest_eps(primal.leaves),
             seed=options.seed,
             reproducer=reproducer,
+            around=around,
         ),
     )
 

@@ -617,6 +617,7 @@ def _as_complex(task: Task, proof: LinearProof, proved: Proved) -> Proved:
             eps=proof.probe.eps,
             seed=task.options.seed,
             reproducer=task.reproducer,
+            around=proof.around,
         ),
     )
 

@@ -37,6 +37,7 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
 from gradproof._prove._collect import MIX
+from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -48,7 +49,7 @@ COUNT, COUNT_LOW = 3, 12
 SHOWN = 3
 
 
-def prove_many(primal: Primal, vjp: Function, options: _prove.Options, reproducer: str) -> Proved:
+def prove_many(primal: Primal, vjp: Function, options: _prove.Options, around: Around, reproducer: str) -> Proved:
     """Prove or refute a vjp by a few random cotangents, and that it is linear.
 
     Parameters
@@ -58,23 +59,25 @@ def prove_many(primal: Primal, vjp: Function, options: _prove.Options, reproduce
     vjp : callable
         ``vjp(cotangent, *args)``.
     options : Options
+    around : Around
     reproducer : str
     """
-    return _Proof(primal, vjp, options, reproducer).run()
+    return _Proof(primal, vjp, options, around, reproducer).run()
 
 
 class _Proof:
-    def __init__(self, primal: Primal, vjp: Function, options: _prove.Options, reproducer: str) -> None:
+    def __init__(self, primal: Primal, vjp: Function, options: _prove.Options, around: Around, reproducer: str) -> None:
         self.primal = primal
         self.options = options
+        self.around = around
         self.reproducer = reproducer
         everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
-        probe = Probe(primal, everything, options.seed, around=Around())
+        probe = Probe(primal, everything, options.seed, around=around)
         self.eps = probe.eps
         weights = _weights(np.abs(primal.output_values()), probe.rows())
         self.weights = held(weights, primal.outputs.leaves)
         self._draw(COUNT if probe.eps < 1e-12 else COUNT_LOW)
-        repeats = Repeats(keyword="vjp", options=options, around=Around()) if options.repeats else None
+        repeats = Repeats(keyword="vjp", options=options, around=around) if options.repeats else None
         self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)
         self.reduced = self._reduce()
 
@@ -109,7 +112,7 @@ class _Proof:
 
     def run(self) -> Proved:
         claimed, primal = self.claimed, self.primal
-        excuse_undefined(primal, claimed.judged, Around())
+        excuse_undefined(primal, claimed.judged, self.around)
         results = unmeasured(primal, claimed.judged)
         findings: list[Finding] = []
         outcomes: list[Outcome] = []
@@ -188,7 +191,7 @@ class _Proof:
         options = dataclasses.replace(
             self.options, confidence=1 - (1 - self.options.confidence) / 2, max_bound=self._largest() / wider
         )
-        rows = Rows(claimed, options, eps=self.eps, around=Around())
+        rows = Rows(claimed, options, eps=self.eps, around=self.around.without_witnesses())
         try:
             found = rows.run()
         except BudgetSpent:
@@ -234,8 +237,14 @@ class _Proof:
                 eps=self.eps,
                 samples=samples,
             )
-            directions = Directions(problem.leaves, problem.point, problem.claim, self.options.seed)
-            outcomes.append(_run.answer(_prove.prove(problem, options, directions), problem, directions))
+            lower, upper = self.around.sides(self.primal, self.claimed.measured)
+            directions = Directions(problem.leaves, problem.point, problem.claim, self.options.seed, lower, upper)
+            asked, witnesses = options, {}
+            if self.around.reference is not None:
+                pieces = self.claimed.pieces(problem.claim)
+                witnesses = {"reference": Trusted(self.primal, self.around.reference, pieces, u)}
+                asked = dataclasses.replace(options, witnesses=tuple(witnesses))
+            outcomes.append(_run.answer(_prove.prove(problem, asked, directions), problem, directions, witnesses))
             options.collector.draw(outcomes[-1].regions, directions)
             spans = {
                 i: slice(leaf.start, leaf.stop) for i, leaf in zip(self.claimed.measured, problem.leaves, strict=True)
@@ -310,6 +319,8 @@ class _Proof:
         for step in (1e-3, -1e-3):
             moved = primal.point.copy()
             moved[j] += step * max(abs(moved[j]), 1e-3)
+            if self.around.bounds is not None:
+                moved = np.clip(moved, *self.around.bounds)
             primal.count()
             found = primal.elsewhere(primal.make(moved), "beside the point")
             if found is None:

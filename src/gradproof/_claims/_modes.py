@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradproof import _progress, _prove
+from gradproof._bounds import extended
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
@@ -75,8 +76,17 @@ class Autodiff(Protocol):
 
     function: Function
     not_available: type[Exception]
-    claim_eps: float
     note: str
+    bounds: tuple[Sequence[Any], Sequence[Any]] | None
+
+    @property
+    def claim_eps(self) -> float:
+        """Relative precision that the claim can be expected to have."""
+        ...
+
+    def trusted(self, reference: Callable[..., Any]) -> Callable[..., Any]:
+        """The user's function of higher precision as one of the arguments of `function`."""
+        ...
 
     def derivative(self, inner: str, seed: int) -> Function:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
@@ -139,6 +149,8 @@ def prove_modes(
 ) -> ModesResult:
     """Prove or refute what a framework says about a function in several modes.
 
+    The domain in `surroundings` is one array by array.
+
     Raises
     ------
     UsageError
@@ -147,6 +159,14 @@ def prove_modes(
         If a mode that the user has named fails, or no mode is available.
     """
     wanted, is_named = asked_modes(modes, order)
+    if surroundings.reference is not None:
+        if not any(mode in FIRST for mode in wanted):
+            raise UsageError(
+                "`reference` does nothing for second-order modes, whose references are differences of first-order "
+                "ones: leave it out, or name a first-order mode as well."
+            )
+        surroundings = dataclasses.replace(surroundings, reference=autodiff.trusted(surroundings.reference))
+    autodiff.bounds = surroundings.domain
     options = dataclasses.replace(options, claim_eps=autodiff.claim_eps)
     proofs: list[Proved] = []
     primals: list[Primal] = []
@@ -169,7 +189,12 @@ def prove_modes(
                 known = None
             # Beyond an edge that the function has shown, its derivative is not defined either.
             edged = next((one for one in firsts if one.has_edge), None) if inner else None
-            asked = _Asked(function, outer, name, options, surroundings, reproducer, edged)
+            around = Surroundings(
+                domain=extended(surroundings.domain, function.count),
+                # It knows f, not its derivative.
+                reference=None if inner else surroundings.reference,
+            )
+            asked = _Asked(function, outer, name, options, around, reproducer, edged)
             primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
         except (autodiff.not_available, ClaimError, FunctionError) as error:
             refusal = error if isinstance(error, autodiff.not_available) or error.__cause__ is None else error.__cause__
@@ -308,7 +333,7 @@ class _Asked:
         m, n = primal.outputs.size if is_vector else 1, len(primal.point)
         by_entry = self.options.level == "entries" and m * n <= EVERYTHING
         if m > MANY and not by_entry and np.isfinite(primal.output_values()).all():
-            return primal, prove_many(primal, vjp, self.options, self.reproducer)
+            return primal, prove_many(primal, vjp, self.options, around, self.reproducer)
         if is_vector:
             return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)
         gradient: Callable[..., Any] = lambda *arguments: vjp(1.0, *arguments)  # noqa: E731

@@ -111,10 +111,16 @@ class Allowance:
         if min(self._pictures, self._here, self._picture_bytes) <= 0:
             self.left_out += 1
             return None
+        try:
+            drawn = draw()
+        except ArithmeticError:
+            # Axes do not go to the largest numbers that a double holds.
+            self.left_out += 1
+            return None
         self._pictures -= 1
         self._here -= 1
         # Equal pictures have equal ids, which a page must not have twice.
-        svg = re.sub(r'(id="|#)gp[0-9a-f]{8}-', rf"\1picture-{self._pictures}-", draw())
+        svg = re.sub(r'(id="|#)gp[0-9a-f]{8}-', rf"\1picture-{self._pictures}-", drawn)
         self._picture_bytes -= len(svg)
         caption = (what + ("" if how in self._explained else how)).rstrip()
         self._explained.add(how)

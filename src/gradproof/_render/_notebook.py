@@ -59,10 +59,11 @@ def _finding(finding: Finding) -> Iterator[str]:
     where = words.place(finding)
     title = f"<code>{_text(where)}</code> " if where else ""
     weight = "font-weight:600" if finding.severity is not Severity.NOTE else ""
-    yield f'<div style="margin-top:0.5em">{title}<span style="{weight}">{finding.severity.value} {finding.id}</span>'
+    name = _text(f"{finding.severity.value} {finding.id}")
+    yield f'<div style="margin-top:0.5em">{title}<span style="{weight}">{name}</span>'
     for label, value in words.rows(finding):
         shown = f"<code>{_text(value)}</code>" if label == "reproduce" else prose(value)
-        yield f'<div style="margin-left:1.2em"><span style="{_FAINT}">{label}</span> '
+        yield f'<div style="margin-left:1.2em"><span style="{_FAINT}">{_text(label)}</span> '
         yield f"{shown}</div>"
     yield "</div>"
 

@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
-# A blank that is no place to break a line; `fold` makes it a plain one.
-TIE = "\u00a0"
+from gradproof._names import TIE as TIE
+from gradproof._names import printable as printable
 
 
 def significant(value: float | None, digits: int = 2, *, zeros: bool = False) -> str:
@@ -95,12 +95,6 @@ def confidence(value: float) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 leaf``, ``1,200 leaves``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with characters that would move the cursor or change colours written as escapes."""
-    flat = " ".join(text.split("\n"))
-    return "".join(c if c.isprintable() or c == TIE else repr(c)[1:-1] for c in flat)
 
 
 def _exponent(value: float) -> int:

@@ -54,7 +54,7 @@ def tests_text(
 
 def headline(report: Report) -> str:
     """The verdict and the first error or doubt: what there is room for in a list of failures."""
-    return "  ".join(part for part in (report.verdict.value, _told(report)) if part)
+    return "  ".join(part for part in (report.verdict.value, numbers.printable(_told(report))) if part)
 
 
 def _told(report: Report) -> str:

@@ -135,6 +135,8 @@ def fields(rows: Sequence[tuple[str, Text]], width: int) -> Iterator[Text]:
     """Labels, indented by two, and what belongs to them beside them."""
     from rich.text import Text
 
+    # (Labels are ours, but those of a report that was read back may be anyone's.)
+    rows = [(numbers.printable(label), value) for label, value in rows]
     size = max([len("reproduce"), *(len(label) for label, _ in rows)]) + 4
     for label, value in rows:
         for number, line in enumerate(fold(value, max(width - size, 8)).split("\n")):
