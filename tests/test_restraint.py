@@ -337,9 +337,13 @@ def spoilt_after(f, count):
     return lambda x: f(x) if next(calls) < count else np.nan
 
 
-def lone_jump(x):
-    """A jump of 1e-4 one hundredth of x above the point: a slope of 7e-3 across it."""
-    return float(np.sin(x) + 1e-4 * (x > 0.7 * 1.01))
+def lone_jump(x, size=1e-4):
+    """A jump one hundredth of x above the point: a slope of 7e-3 across it."""
+    return float(np.sin(x) + size * (x > 0.7 * 1.01))
+
+
+def large_jump(x):
+    return lone_jump(x, 1e-3)
 
 
 def rounded_part(x):
@@ -352,6 +356,15 @@ def case(name, factor):
     return lambda: f, point, (factor * gradient(point)).astype(point.dtype)
 
 
+def lower_edge(x):
+    """From the point upwards."""
+    return float(np.log1p(x - 0.7)) if x > 0.7 - 1e-9 else np.nan
+
+
+def rounded32(x):
+    return np.float32(np.round(single(x), 3))
+
+
 SLOPE, PART_SLOPE = float(np.cos(0.7)), float(1.4 + np.cos(0.7))
 # A claim; the seeds, what each second look says of it, and how many values all of them take at most. The jump: one that
 # was closed in on is blamed.
@@ -362,6 +375,8 @@ EXITS = {
     "jumps, but not so large": (*case("a solver stopped at 1e-6", 1.0001), (0, 1, 2), "EXCLUDED", False, 295),
     "smooth at coarse steps": (*case("a solver stopped at 1e-8", 1.0001), (0, 1, 2), "EXCLUDED", False, 230),
     "a jump beside": (lambda: lone_jump, 0.7, SLOPE + 4.3e-3, (0, 1), "IRREGULAR", True, 0),
+    "more than a jump beside makes": (lambda: lone_jump, 0.7, SLOPE + 1.4e-2, (0, 1, 2), "EXCLUDED", False, 6),
+    "more than any jump excuses": (lambda: large_jump, 0.7, SLOPE + 4.3e-2, (0, 1, 2), "EXCLUDED", False, 6),
     "beyond a jump beside": (lambda: lone_jump, 0.7, SLOPE + 6e-2, (0, 1, 2), "EXCLUDED", False, 6),
     "an edge in float32": (*case("an edge far below float32's steps", 1.0), (0, 1, 2), "UNSURE", False, 95),
     "agrees twice": (*case("kinks near the point", 1.0), (0,), "AGREES", False, 130),
@@ -375,6 +390,16 @@ EXITS = {
     "stairs that stand still": (*case("inputs rounded to 4 digits", 1.01), (1, 2), "UNSURE", False, 115),
     "on the tread": (lambda: rounded_part, 0.7, 1.4, (0, 1, 2), "UNSURE", False, 155),
     "on neither slope": (lambda: rounded_part, 0.7, 1.01 * PART_SLOPE, (0, 1, 2), "EXCLUDED", False, 155),
+    "from one side": (lambda: lower_edge, 0.7, 1.0001, (0, 1, 2), "EXCLUDED", False, 130),
+    "rounded in float32": (
+        lambda: rounded32,
+        POINT.astype(np.float32),
+        (1.2 * smooth_grad(POINT)).astype(np.float32),
+        (1,),
+        "EXCLUDED",
+        False,
+        45,
+    ),
     "no second slope": (
         lambda: spoilt_after(hinges(3e-6)[0], 43),
         *case("kinks near the point", 1.01)[1:],
