@@ -438,7 +438,7 @@ def test_each_exit_of_the_second_look(name, monkeypatch):
 
 
 def test_an_entry_that_cannot_be_told_bounds_nothing():
-    """A quarter of a percent off, on the tread of a rounded part: neither WRONG nor in the bound; right it is CORRECT."""
+    """A quarter of a percent off, on the tread of a rounded part: neither WRONG nor CORRECT with a bound."""
 
     def f(x):
         return float(x[0] ** 2 + 5e-3 * float(np.float32(np.sin(x[0]))) + np.sin(x[1]))
