@@ -11,6 +11,7 @@ from gradproof._problem import Leaf
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._prove._diagnose import factor_words, simplest
+from gradproof._prove._directions import natural_size
 
 RNG = np.random.default_rng(7)
 POINT = RNG.normal(size=(40, 30))
@@ -603,3 +604,18 @@ def test_most_of_a_gradient_wrong_beyond_what_any_jump_excuses():
         report = gradproof.check(lambda x: np.sum(np.sin(x)), x, grad=claim, rng=seed)
         assert report.verdict is Verdict.WRONG
         assert report.findings[0].kind == "is not the gradient of f"
+
+
+@pytest.mark.parametrize(
+    ("x", "size"),
+    [
+        ([3.0, -4.0], math.sqrt(12.5)),
+        ([0.0, 0.0], 1.0),
+        ([], 1.0),
+        ([2.0, 0.0, -1e5, 1.0, 0.0], [2.0, 2.0, 1e5, 1.0, 2.0]),
+        ([3e200, 4e200], math.sqrt(12.5) * 1e200),
+    ],
+)
+def test_natural_sizes(x, size):
+    """The root mean square; each entry's own where they span decades, and the median for one that is zero."""
+    np.testing.assert_allclose(natural_size(np.array(x)), size, rtol=1e-12)
