@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradproof import Case, ClaimError, FunctionError, Reason, UsageError, Verdict, assert_grad, check
-from gradproof._claims._cotangents import spread, spread_apart
+from gradproof._claims._cotangents import FIRST, MOST, apart_confidence, spread, spread_apart
 from helpers import finding, ids, snapshot
 
 SEEDS = range(4)
@@ -935,3 +935,12 @@ def test_entries_are_the_same_whatever_memory_held():
     reports = [check(f, point, jac=jac.astype(np.float32), level="entries", rng=9) for _ in range(3)]
     assert len({report.cost.evaluations for report in reports}) == 1
     assert reports[0] == reports[1] == reports[2]
+
+
+def test_proofs_that_share_no_directions_share_what_may_go_wrong():
+    """K of them miss an error with the chance of one to the power of K, less what the first look has spent."""
+    for count in (FIRST, 2 * FIRST, MOST):
+        left = 1e-6 ** (1 / count) - 1e-6 ** (1 / FIRST) / 2
+        assert spread_apart(count, 2, 1 - 1e-6) == pytest.approx(math.sqrt(3) * 2 / (math.pi * left), rel=1e-6)
+    assert (1 - apart_confidence(1 - 2e-6)) ** FIRST == pytest.approx(1e-6 / 2**FIRST, rel=1e-6)
+    assert math.isinf(spread_apart(FIRST // 2, 2, 1 - 1e-6))

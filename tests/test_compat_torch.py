@@ -19,6 +19,7 @@ from torch.autograd import gradcheck as torch_gradcheck  # noqa: E402
 from torch.autograd import gradgradcheck as torch_gradgradcheck  # noqa: E402
 from torch.autograd.gradcheck import GradcheckError as TorchGradcheckError  # noqa: E402
 
+from gradproof.compat import _torch_contracts as contracts  # noqa: E402
 from gradproof.compat.torch import GradcheckError, gradcheck, gradgradcheck  # noqa: E402
 
 DOUBLE = torch.float64
@@ -117,6 +118,34 @@ class AddsOne(torch.autograd.Function):
     @staticmethod
     def backward(ctx, cotangent):
         return 2 * ctx.saved_tensors[0] * cotangent + 1.0  # wrong on purpose
+
+
+class BeyondAbs(torch.autograd.Function):
+    """abs with a slope of 3 everywhere."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.abs()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return 3 * cotangent  # wrong on purpose
+
+
+class TangentLeavesTorch(torch.autograd.Function):
+    """The identity, its forward mode through NumPy."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return torch.from_numpy(tangent.detach().numpy().copy())
 
 
 class RefusesNone(torch.autograd.Function):
@@ -411,6 +440,13 @@ def test_tolerances_widen_entry_by_entry_where_they_are_passed(options, passes, 
     assert gradcheck(f, tensor(4), raise_exception=False, fast_mode=fast_mode, **options) is passes
 
 
+def test_tolerances_excuse_a_claim_beyond_the_slopes_of_a_kink():
+    """The claim is 3, the slopes are -1 and 1."""
+    assert ids(refused(BeyondAbs.apply, at(0.0))) == ["GP103"]
+    assert gradcheck(BeyondAbs.apply, at(0.0), atol=5.0)
+    assert not gradcheck(BeyondAbs.apply, at(0.0), atol=0.5, raise_exception=False)
+
+
 def test_tolerances_count_in_the_second_order_too():
     x = at(1.0, 2.0)
 
@@ -442,6 +478,34 @@ def test_vmap_must_agree_with_the_loop_where_it_is_asked():
     assert ids(refused(LeavesTorch.apply, tensor(3), check_batched_grad=True)) == ["GP223"]
     options = {"check_forward_ad": True, "check_batched_grad": True, "check_batched_forward_grad": True}
     assert gradcheck(lambda x, y: (x @ y, y.exp()), (tensor(2, 3), tensor(3)), **options)
+
+
+def test_vmap_of_forward_mode_must_agree_where_it_is_asked():
+    options = {"check_forward_ad": True, "check_batched_forward_grad": True, "check_batched_grad": True}
+
+    assert gradcheck(TangentLeavesTorch.apply, tensor(3), check_forward_ad=True)
+    assert ids(refused(TangentLeavesTorch.apply, tensor(3), **options)) == ["GP223"]
+
+
+def test_vmap_with_other_numbers_is_wrong(monkeypatch):
+    """As if vmap had another rule for an operator than the loop, in reverse and in forward mode."""
+    pull, vmap = contracts.Recorded.pull, contracts._vmap
+    options = {"check_forward_ad": True, "check_batched_forward_grad": True, "check_batched_grad": True}
+    inputs = tensor(3), tensor(3)
+    assert gradcheck(torch.mul, inputs, **options)
+
+    def doubled(*args, **options):
+        factor = 2 if options.get("is_grads_batched") else 1
+        return [one if one is None else factor * one for one in pull(*args, **options)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(contracts.Recorded, "pull", doubled)
+        (found,) = refused(torch.mul, inputs, **options).findings
+        assert (found.id, found.path) == ("GP223", "inputs[0]")
+    with monkeypatch.context() as patch:
+        patch.setattr(contracts, "_vmap", lambda push: lambda v: tuple(2 * one for one in vmap(push)(v)))
+        (found,) = refused(torch.mul, inputs, **options).findings
+        assert (found.id, found.path) == ("GP223", "inputs[0]")
 
 
 def test_a_gradient_of_another_layout_is_wrong():

@@ -456,3 +456,20 @@ def test_lists_of_numbers_stand_on_one_line_and_text_is_left_alone():
     assert "        [2, 3]" in text
     assert Report.from_json(text) == report
     assert Report.from_json(text).name == report.name
+
+
+def test_curvatures_are_those_of_the_array_that_moves():
+    """One array by its path, several by none."""
+    x = np.array([0.5, 1.0, 2.0])
+
+    alone = gradproof.check(lambda x: np.sum(x**3), x, hess=np.diag(6 * x), rng=0)
+    both = gradproof.check(
+        lambda a, b: np.sum(a**3 + np.sin(b) * a),
+        (x, x + 1),
+        wrt=(0, 1),
+        hvp=lambda v, a, b: (6 * a * v[0] + np.cos(b) * v[1], np.cos(b) * v[0] - np.sin(b) * a * v[1]),
+        rng=0,
+    )
+
+    assert {(one.path, one.output) for one in alone.evidence.comparisons} == {("x", "v^T H v")}
+    assert ("", "v^T H v") in {(one.path, one.output) for one in both.evidence.comparisons}

@@ -401,6 +401,84 @@ def test_kinks_are_no_jumps():
     assert shape.kind is not ShapeKind.JUMPS
 
 
+def edged(low, high, phi):
+    """Defined between two edges only."""
+    return lambda t: phi(t) if low <= t <= high else math.nan
+
+
+# phi, the deviation, what is said of it, where the jump is, and how many values that takes at most: looked for far out.
+WALKS = {
+    "smooth": (math.sin, 1e-6, "smooth", None, 31),
+    "a jump far out": (lambda t: math.exp(t) + 1e-5 * (t > 1.3), 1e-5, "jumps", 1.3, 40),
+    "a jump behind": (lambda t: math.exp(t) + 2e-6 * (t < -0.33), 1e-5, "jumps", 0.33, 32),
+    "a jump close by": (lambda t: math.exp(t) + 2e-8 * (t > 1e-3), 1e-5, "jumps", 1e-3, 73),
+    "a jump that is too small": (lambda t: math.exp(t) + 2e-8 * (t > 0.2), 1e-5, "smooth", None, 44),
+    "a branch of f": (lambda t: math.exp(t) + (t > 0.2), 1e-6, "smooth", None, 47),
+    "a jump seen through noise": (
+        lambda t: math.exp(t) + scattered(t, 1e-10) + 2e-6 * (t > 0.4),
+        1e-5,
+        "jumps",
+        0.4,
+        35,
+    ),
+    "noise that hides all": (lambda t: math.exp(t) + scattered(t, 1e-6), 1e-5, "unclear", None, 54),
+    "noise that may hide all": (math.exp, 1e-5, "unclear", None, 54),
+    "noise that nobody knows of": (lambda t: math.exp(t) + scattered(t, 1e-3), 1e-6, "unclear", None, 54),
+    "an edge, and a jump behind": (
+        edged(-9, 0.1, lambda t: math.exp(t) + 2e-6 * (t < -0.5)),
+        1e-5,
+        "jumps",
+        0.5,
+        48,
+    ),
+    "a kink, and a jump behind": (
+        lambda t: math.exp(t) + abs(t - 0.1) + 4e-6 * (t < -0.6),
+        1e-5,
+        "jumps",
+        0.6,
+        71,
+    ),
+    "a pole, and a jump behind": (lambda t: 1 / (0.15 - t) + 4e-6 * (t < -0.6), 1e-5, "jumps", 0.6, 232),
+    "a hole, and a jump behind": (
+        lambda t: math.nan if 0.26 < t < 0.34 else math.exp(t) + 1e-5 * (t > 0.3) + 4e-6 * (t < -0.6),
+        1e-5,
+        "jumps",
+        0.6,
+        34,
+    ),
+    "a pulse": (lambda t: math.exp(t) + 2e-6 * (0.4 < t < 0.6), 1e-5, "jumps", 0.4, 35),
+    "nothing": (lambda t: 0.0, 1e-5, "smooth", None, 21),
+    "two edges": (edged(-0.3, 0.2, lambda t: math.sqrt(0.2 - t) + math.sqrt(0.3 + t)), 1e-5, "smooth", None, 142),
+    "bends that take short steps": (lambda t: math.sin(60 * t), 1e-4, "smooth", None, 327),
+    "bends that no walk gets through": (lambda t: math.sin(3000 * t), 1e-4, "smooth", None, 154),
+}
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_walk_finds_what_there_is(name):
+    """A jump that explains the deviation and nothing else, wherever it lies, at a bounded cost."""
+    phi, deviation, kind, at, most = WALKS[name]
+    noise = {"a jump seen through noise": 3e-11, "noise that hides all": 3e-7, "noise that may hide all": 3e-7}
+
+    shape, count = run(shape_near(deviation, phi(0.0), noise.get(name, 1e-16), far=True), phi)
+
+    assert shape.kind is ShapeKind(kind)
+    assert count <= most
+    assert (shape.jump is None) is (at is None)
+    if at is not None:
+        assert shape.jump.at == pytest.approx(at, rel=1e-3)
+
+
+def test_a_large_deviation_is_not_blamed_on_a_jump_far_away():
+    """The look-alike: what lies beyond a third of the natural size is not walked to, unless asked for."""
+    shape, count = run(shape_near(1e-5, 1.0, 1e-16), WALKS["a jump far out"][0])
+    _, slow = run(shape_near(1e-4, 0.0, 1e-16), lambda t: math.sin(200 * t))
+
+    assert shape.kind is ShapeKind.SMOOTH
+    assert count <= 12
+    assert slow <= 96
+
+
 def test_every_look_knows_how_far_rounding_moves_f():
     """A leaf that is moved a millionth of its size still rounds like a whole one: in second looks, too."""
     leaves = tuple(Leaf(path=p, shape=(3,), dtype="float64", start=i, stop=i + 3) for p, i in (("a", 0), ("b", 3)))

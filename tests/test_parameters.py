@@ -496,6 +496,42 @@ def test_check_undefined_grad_of_gradgradcheck():
     assert gradgradcheck(Product.apply, inputs, check_undefined_grad=False)
 
 
+def test_masked_of_gradgradcheck():
+    """As torch, a masked check takes what is nearly zero for zero where the cotangent is zero."""
+    torch = pytest.importorskip("torch")
+    from torch.autograd import gradgradcheck as original
+
+    from gradproof.compat.torch import gradgradcheck
+
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, u):
+            ctx.save_for_backward(x, u)
+            return 3 * x**2 * u
+
+        @staticmethod
+        def backward(ctx, w):
+            x, u = ctx.saved_tensors
+            return 6 * x * u * w + 1e-9, 3 * x**2 * w  # wrong on purpose
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, u):
+            return Slope.apply(*ctx.saved_tensors, u)
+
+    x = torch_point(torch, 3)
+    for check in (gradgradcheck, original):
+        options = {"check_undefined_grad": False, "raise_exception": False}
+        assert check(Cube.apply, x, masked=True, **options)
+        assert not check(Cube.apply, x, masked=False, **options)
+        assert not check(Cube.apply, x, **options)
+
+
 @pytest.mark.parametrize("name", ["check_jvp", "check_vjp"])
 def test_options_of_jax_claims(name):
     """`atol` and `rtol` tolerate an error in each entry, `eps` changes nothing, `err_msg` is added."""

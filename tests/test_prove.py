@@ -11,6 +11,7 @@ from gradproof._problem import Leaf
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._prove._diagnose import factor_words, simplest
+from gradproof._prove._directions import natural_size
 
 RNG = np.random.default_rng(7)
 POINT = RNG.normal(size=(40, 30))
@@ -564,3 +565,57 @@ def test_the_wrong_entry_of_a_badly_scaled_pair(entry):
     wrong[entry] = 0
     assert gradproof.check(f, point, grad=grad, rng=0).correct
     assert [one.path for one in gradproof.check(f, point, grad=wrong, rng=0).findings] == [f"x[{entry}]"]
+
+
+def wrong_in_one_entry(x):
+    claim = np.cos(x)
+    claim[700] *= 1.3  # wrong on purpose
+    return claim
+
+
+def wrong_in_five_entries(x):
+    claim = np.cos(x)
+    claim[[3, 170, 500, 501, 900]] += 0.2  # wrong on purpose
+    return claim
+
+
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**40])
+@pytest.mark.parametrize("claim", [np.cos, wrong_in_one_entry, wrong_in_five_entries, np.sin])
+def test_the_unit_of_f_changes_nothing(claim, size):
+    """In units a power of two smaller or larger f has the same verdict, place, bound and cost: nothing is absolute."""
+    x = np.random.default_rng(0).normal(size=1000)
+
+    one = gradproof.check(lambda x: np.sum(np.sin(x)), x, grad=claim, rng=0)
+    other = gradproof.check(lambda x: size * np.sum(np.sin(x)), x, grad=lambda x: size * claim(x), rng=0)
+
+    assert other.verdict is one.verdict
+    assert other.cost.evaluations == one.cost.evaluations
+    assert [(a.id, a.path, a.entries, a.factor) for a in other.findings] == [
+        (a.id, a.path, a.entries, a.factor) for a in one.findings
+    ]
+    assert (other.leaves[0].bound, other.leaves[0].deviation) == (one.leaves[0].bound, one.leaves[0].deviation)
+
+
+def test_most_of_a_gradient_wrong_beyond_what_any_jump_excuses():
+    """A third off, without a cause that explains it: WRONG, though f jumps beside the point."""
+    x = np.random.default_rng(0).normal(size=12)
+    claim = np.cos(x) + 0.5 * np.random.default_rng(1).normal(size=12)  # wrong on purpose
+    for seed in range(3):
+        report = gradproof.check(lambda x: np.sum(np.sin(x)), x, grad=claim, rng=seed)
+        assert report.verdict is Verdict.WRONG
+        assert report.findings[0].kind == "is not the gradient of f"
+
+
+@pytest.mark.parametrize(
+    ("x", "size"),
+    [
+        ([3.0, -4.0], math.sqrt(12.5)),
+        ([0.0, 0.0], 1.0),
+        ([], 1.0),
+        ([2.0, 0.0, -1e5, 1.0, 0.0], [2.0, 2.0, 1e5, 1.0, 2.0]),
+        ([3e200, 4e200], math.sqrt(12.5) * 1e200),
+    ],
+)
+def test_natural_sizes(x, size):
+    """The root mean square; each entry's own where they span decades, and the median for one that is zero."""
+    np.testing.assert_allclose(natural_size(np.array(x)), size, rtol=1e-12)

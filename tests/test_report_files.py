@@ -245,3 +245,29 @@ def test_show_and_compare_from_outside(tmp_path):
     assert missing.returncode == 2
     assert "none.json  cannot be read" in missing.stderr
     assert command("compare", old, new, "--factor", "0.5").returncode == 2
+
+
+def test_quiet_leaves_what_is_correct_out(tmp_path):
+    """All but the last line."""
+    path = tmp_path / "both.json"
+    ReportFile(reports=(RIGHT, WRONG), tests=("t.py::a", "t.py::b")).write(str(path))
+
+    for option in ("-q", "--quiet"):
+        shown = command("show", option, path).stdout
+        assert "t.py::a" not in shown
+        assert shown.startswith("t.py::b\nWRONG")
+        assert shown.endswith("\n1 correct, 1 wrong, 0 inconclusive, 0 not differentiable\n")
+    assert "t.py::a" in command("show", path).stdout
+
+
+def test_the_factor_says_how_much_wider_a_bound_may_become(tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    (leaf,) = RIGHT.leaves
+    wider = dataclasses.replace(RIGHT, leaves=(dataclasses.replace(leaf, bound=20 * leaf.bound),))
+    ReportFile(reports=(RIGHT,)).write(str(old))
+    ReportFile(reports=(wider,)).write(str(new))
+
+    assert command("compare", old, new).returncode == 1
+    assert command("compare", old, new, "--factor", "19").returncode == 1
+    assert command("compare", old, new, "--factor", "21").returncode == 0
+    assert command("compare", old, old, "--factor", "1").returncode == 0

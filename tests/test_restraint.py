@@ -4,11 +4,14 @@ Each f is exact but for one thing: it stops early, rounds, jumps, bends, or ends
 become sharper; what is asserted here is what no engine may say, and where f shows enough, what it must say.
 """
 
+import itertools as it
+
 import numpy as np
 import pytest
 
 import gradproof
 from gradproof import Verdict
+from gradproof._prove import _judge
 
 RIGHT, TOLD = "CORRECT", "WRONG"
 # What cannot be told may be declined, whichever of the two it is.
@@ -326,3 +329,123 @@ def test_a_smooth_float32_function_is_not_forgiven_as_much():
     claim = (smooth_grad(POINT) + error).astype(np.float32)  # wrong on purpose
     for seed in range(5, 15):
         assert gradproof.check(single, point, grad=claim, rng=seed).verdict is Verdict.WRONG
+
+
+def spoilt_after(f, count):
+    """An f that answers so many times and then no more."""
+    calls = it.count()
+    return lambda x: f(x) if next(calls) < count else np.nan
+
+
+def lone_jump(x, size=1e-4):
+    """A jump one hundredth of x above the point: a slope of 7e-3 across it."""
+    return float(np.sin(x) + size * (x > 0.7 * 1.01))
+
+
+def large_jump(x):
+    return lone_jump(x, 1e-3)
+
+
+def rounded_part(x):
+    """Between jumps its slope is 2 x."""
+    return float(x * x + float(np.float32(np.sin(x))))
+
+
+def case(name, factor):
+    f, point, gradient, *_ = CASES[name]
+    return lambda: f, point, (factor * gradient(point)).astype(point.dtype)
+
+
+def lower_edge(x):
+    """From the point upwards."""
+    return float(np.log1p(x - 0.7)) if x > 0.7 - 1e-9 else np.nan
+
+
+def rounded32(x):
+    return np.float32(np.round(single(x), 3))
+
+
+SLOPE, PART_SLOPE = float(np.cos(0.7)), float(1.4 + np.cos(0.7))
+# A claim; the seeds, what each second look says of it, and how many values all of them take at most. The jump: one that
+# was closed in on is blamed.
+EXITS = {
+    "obvious": (*case("an edge in float64", 1.01), (0, 1, 2), "EXCLUDED", False, 6),
+    "obvious in float32": (*case("float32 inside", 1.01), (0, 1, 2), "EXCLUDED", False, 18),
+    "jumps, small": (*case("a solver stopped at 1e-6", 1.0), (0, 1, 2), "IRREGULAR", True, 170),
+    "jumps, but not so large": (*case("a solver stopped at 1e-6", 1.0001), (0, 1, 2), "EXCLUDED", False, 295),
+    "smooth at coarse steps": (*case("a solver stopped at 1e-8", 1.0001), (0, 1, 2), "EXCLUDED", False, 230),
+    "a jump beside": (lambda: lone_jump, 0.7, SLOPE + 4.3e-3, (0, 1), "IRREGULAR", True, 0),
+    "more than a jump beside makes": (lambda: lone_jump, 0.7, SLOPE + 1.4e-2, (0, 1, 2), "EXCLUDED", False, 6),
+    "more than any jump excuses": (lambda: large_jump, 0.7, SLOPE + 4.3e-2, (0, 1, 2), "EXCLUDED", False, 6),
+    "beyond a jump beside": (lambda: lone_jump, 0.7, SLOPE + 6e-2, (0, 1, 2), "EXCLUDED", False, 6),
+    "an edge in float32": (*case("an edge far below float32's steps", 1.0), (0, 1, 2), "UNSURE", False, 95),
+    "agrees twice": (*case("kinks near the point", 1.0), (0,), "AGREES", False, 130),
+    "agrees once": (*case("an edge at float32's steps", 1.0), (0,), "UNSURE", False, 64),
+    "kinks aside": (*case("kinks near the point", 1.01), (0, 1, 2), "EXCLUDED", False, 145),
+    "a part of it a kink": (*case("two small kinks at the point", 1.0), (0, 2), "UNSURE", False, 195),
+    "rounded": (*case("values rounded to 6 digits", 1.01), (0, 1, 2), "UNSURE", False, 140),
+    "rough": (*case("a texture of kinks", 1.0), (0, 1, 2), "IRREGULAR", False, 430),
+    "rough, but not so much": (*case("a texture of kinks", 1.0001), (0, 1, 2), "EXCLUDED", False, 250),
+    "stairs that agree": (*case("inputs rounded to 4 digits", 1.01), (0,), "AGREES", False, 60),
+    "stairs that stand still": (*case("inputs rounded to 4 digits", 1.01), (1, 2), "UNSURE", False, 115),
+    "on the tread": (lambda: rounded_part, 0.7, 1.4, (0, 1, 2), "UNSURE", False, 155),
+    "on neither slope": (lambda: rounded_part, 0.7, 1.01 * PART_SLOPE, (0, 1, 2), "EXCLUDED", False, 155),
+    "from one side": (lambda: lower_edge, 0.7, 1.0001, (0, 1, 2), "EXCLUDED", False, 130),
+    "rounded in float32": (
+        lambda: rounded32,
+        POINT.astype(np.float32),
+        (1.2 * smooth_grad(POINT)).astype(np.float32),
+        (1,),
+        "EXCLUDED",
+        False,
+        45,
+    ),
+    "no second slope": (
+        lambda: spoilt_after(hinges(3e-6)[0], 43),
+        *case("kinks near the point", 1.01)[1:],
+        (0, 1, 2),
+        "UNSURE",
+        False,
+        130,
+    ),
+    "no second slope of stairs": (lambda: spoilt_after(rounded_part, 57), 0.7, 1.4, (0, 1, 2), "UNSURE", False, 130),
+    "one side of stairs": (lambda: spoilt_after(rounded_part, 64), 0.7, 1.4, (0, 1, 2), "UNSURE", False, 130),
+}
+
+
+@pytest.mark.parametrize("name", EXITS)
+def test_each_exit_of_the_second_look(name, monkeypatch):
+    """What it says, whether it blames a jump, and what it costs; a claim that is not measured twice is another's."""
+    build, point, claim, seeds, said, blames, most = EXITS[name]
+    looks, values = [], 0
+
+    def seen(meter, measured, tolerance):
+        nonlocal values
+        before = meter.evaluations
+        again = yield from confirm(meter, measured, tolerance)
+        values += meter.evaluations - before
+        looks.append((again.look.name, again.jump is not None))
+        return again
+
+    confirm = _judge.confirm
+    monkeypatch.setattr(_judge, "confirm", seen)
+    for seed in seeds:
+        with np.errstate(all="ignore"):
+            gradproof.check(build(), point, grad=claim, rng=seed)
+
+    assert looks == [(said, blames)] * len(seeds)
+    assert values <= most
+
+
+def test_an_entry_that_cannot_be_told_bounds_nothing():
+    """A quarter of a percent off, on the tread of a rounded part: neither WRONG nor CORRECT with a bound."""
+
+    def f(x):
+        return float(x[0] ** 2 + 5e-3 * float(np.float32(np.sin(x[0]))) + np.sin(x[1]))
+
+    point = np.array([0.7, 1.1])
+    for seed in range(3):
+        right = np.array([1.4 + 5e-3 * np.cos(0.7), np.cos(1.1)])
+        assert gradproof.check(f, point, grad=right, level="entries", rng=seed).verdict is Verdict.CORRECT
+        right[0] = 1.4  # wrong on purpose
+        assert gradproof.check(f, point, grad=right, level="entries", rng=seed).verdict is Verdict.INCONCLUSIVE

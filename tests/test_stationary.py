@@ -221,3 +221,18 @@ def test_a_dead_zone_of_all_entries_and_of_one_output():
 
 
 CLAIMED = np.array([[1, 1, np.cos(1.0)], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("bend", [lambda b: np.sum(b * b), lambda b: 1e-3 * np.sum(b**4)])
+def test_a_stationary_array_beside_one_that_is_not(bend):
+    """It moves f at second order: stationary, neither flat nor untested. A slope that is claimed there is WRONG."""
+    a, b = np.array([0.5, 1.0, 2.0]), np.zeros(3)
+    for claimed, verdict in ((0.0, Verdict.CORRECT), (1e-3, Verdict.WRONG)):  # wrong on purpose: 1e-3
+        report = gradproof.check(
+            lambda a, b: np.sum(np.sin(a)) + bend(b),
+            (a, b),
+            wrt=(0, 1),
+            grad=lambda a, b, c=claimed: (np.cos(a), np.full(3, c)),
+            rng=0,
+        )
+        assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT, verdict]

@@ -135,7 +135,7 @@ class _Side:
         return abs(float(self.t[-1]))
 
     def miss(self, at: float, value: float, allowed: _Allowed) -> float:
-        """|value - foretold| at a place, as a multiple of what is allowed there; inf where noise hides that."""
+        """|value - foretold| at a place, as a multiple of what is allowed there; not finite where noise hides that."""
         limit = allowed.steepness * abs(at)
         for points in range(len(self.t), LEAST - 1, -1):
             t = self.t[-points:]
@@ -145,7 +145,7 @@ class _Side:
             np.fill_diagonal(ahead, 1.0)
             weights = np.prod(ahead / gaps, axis=1)
             if 5 * allowed.noise * math.sqrt(float(weights @ weights) + 1) <= limit / 2:
-                return abs(value - float(weights @ self.values[-points:])) / limit if math.isfinite(value) else math.inf
+                return abs(value - float(weights @ self.values[-points:])) / limit
         return math.inf
 
     def take(self, at: float, value: float) -> None:
@@ -213,7 +213,7 @@ def _close_in(
                 return _Break(halving + 1, ends=halving > 5)
         if halving == 2:
             early = miss
-    is_jump = math.isfinite(miss) and KEEPS * early < miss < GROWS * early
+    is_jump = KEEPS * early < miss < GROWS * early
     return _Break(HALVINGS, jump=value - float(side.values[-1]) if is_jump else 0.0, at=bad, ends=True)
 
 

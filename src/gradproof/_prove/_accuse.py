@@ -89,7 +89,7 @@ def _stands_alone(meter: Meter, tier: Tier, suspect: Suspect, rtol: float) -> As
     measured = yield from meter.slope(suspect.alone, share)
     if not measured.finite or measured.deviation <= measured.bar + REACH * rtol * share:
         return False
-    return measured.slope.tread is None or not on_tread(measured)
+    return not on_tread(measured)
 
 
 def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) -> Asking[float | None]:

@@ -455,7 +455,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
         return SecondLook(Look.IRREGULAR, measured, beside)
     if (yield from plain(meter, measured, OBVIOUS * scale)):
         return SecondLook(Look.EXCLUDED, measured)
-    if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None and not _staircase(sharp):
+    if (sharp := (yield from sharp_again(meter, measured, tolerance))) is not None:
         return SecondLook(Look.EXCLUDED, sharp)
     small = two_sided and measured.direction.floor == 0 and deviation <= OBVIOUS * scale
     shape = Shape(ShapeKind.UNCLEAR)
