@@ -89,6 +89,47 @@ def test_fine_slope_counts_where_nothing_jumps_but_once(name):
         assert found.tread is None
 
 
+def read_from_text(x):
+    """Four numbers written with nine digits on one path, exact on another."""
+    written = np.array([float(f"{one:.8e}") for one in x])
+    return float(np.sin(3 * written).sum() + (x * x).sum())
+
+
+def test_slope_across_jumps_of_many_sizes_counts():
+    """Several rounded numbers jump at places of their own: smooth for a while beyond one jump is not smooth."""
+    x = np.array([0.31, -0.74, 1.13, 0.52])
+    gradient = 3 * np.cos(3 * x) + 2 * x
+    for seed in (2, 5, 23):
+        v = np.random.default_rng(seed).standard_normal(4)
+        found, _ = measure(lambda t, v=v: read_from_text(x + t * v), seed, scale=float(np.linalg.norm(gradient)))
+        assert abs(found.value[0] - gradient @ v) <= found.bar[0] < 0.1 * np.linalg.norm(gradient), seed
+
+
+@pytest.mark.parametrize(("points", "seeds"), [(30, range(6)), (60, (29, 31))])
+def test_few_wide_treads_are_no_lone_jump(points, seeds):
+    """The next jump lies on the other side, or farther out than the first levels: the slope of a tread is no slope."""
+    for seed in seeds:
+        found, _ = measure(lambda t: np.round((0.2 + 0.7 * t) * points) / points * (2 + t), seed, scale=1.6)
+        assert abs(found.value[0] - (0.7 * 2 + 0.2)) <= found.bar[0], seed
+
+
+def test_jump_next_to_the_far_end_is_told_from_a_kink_there():
+    """A kink just before the end of the interval changes phi at that end alone, as a jump would."""
+    bend = Bend(0.0, 0.0, 0.0, 1e-16)
+
+    def kind_of(phi):
+        asking = close_in(0.1, 1.0, (phi(0.1), phi(1.0)), bend)
+        try:
+            step = next(asking)
+            while True:
+                step = asking.send(np.array([phi(float(step[0]))]))
+        except StopIteration as stop:
+            return stop.value.kind
+
+    assert kind_of(lambda t: 1e-3 * max(t - 0.998, 0.0)) is StepKind.SMOOTH
+    assert kind_of(lambda t: 1e-3 * (t > 0.998)) is StepKind.JUMP
+
+
 @pytest.mark.parametrize("f", [math.sin, math.exp, lambda x: 1 / (1 + x * x)])
 def test_smooth_functions_are_not_closed_in_on(f):
     """A smooth function takes no value more than before: ten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Generator, Sequence
 
@@ -13,11 +14,12 @@ from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
 from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Jump, Known, Slope, Tread, levels_between
-from gradproof._line._stairs import Bend, StepKind, close_in, off_level
+from gradproof._line._stairs import Bend, Step, StepKind, close_in, off_level
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
 _AskingBool = Generator[Floats, Floats, bool]
+_AskingBeyond = Generator[Floats, Floats, "Beyond"]
 
 EPS64 = 2.0**-52
 EPS32 = 2.0**-23
@@ -32,6 +34,8 @@ FARTHEST = 0.01
 # Where beyond a jump phi is looked at, in treads (at no even distances, which a staircase could hide behind), and how
 # smooth it has to be there, in jumps: small jumps of other parts of f show, too.
 BEYOND, SMOOTH = np.array([0.0, 0.37, 1.13, 2.41, 3.29, 4.83]), 1e-3
+# The same over treads so many times as wide; and what a smooth phi may leave, in jumps, where that tells nothing more.
+WIDER, UNTOLD = (1.0, 6.0, 36.0), 0.05
 # A bar of coarse steps, relative to the slope, from which more of them are worth their cost.
 WIDE = 3e-3
 # One output of so many may be left with the bar it has.
@@ -148,8 +152,8 @@ def slope(
     Notes
     -----
     Stages: 0, four levels (two for later directions); 1, two more, chosen by what is wrong; 2, the whole ladder;
-    3, three finer levels where a kink may sit close to 0. At most about 45 values, and 40 where two ranges of steps
-    give two slopes (see `_stairs`).
+    3, three finer levels where a kink may sit close to 0. At most about 45 values, and up to 50 more where two
+    ranges of steps give two slopes (see `_stairs`).
     """
     first = known is None
     hidden = 0.0 if known is None else known.structure
@@ -249,18 +253,67 @@ class _Ladder:
         return _solve(line, eps, floor, self.scale, self.first, stage, self.repeats_differ, self.continuous, None)
 
 
-def _is_smooth_beyond(at: float, width: float, jump: float, jitter: np.random.Generator) -> _AskingBool:
+class Beyond(enum.Enum):
+    """What lies beyond a jump: more jumps, something smooth, or what cannot be told."""
+
+    JUMPS = "jumps"
+    SMOOTH = "smooth"
+    UNKNOWN = "unknown"
+
+
+def _beyond(step: Step, width: float, third: float, jitter: np.random.Generator) -> _AskingBeyond:
     """Whether phi goes on smoothly beyond a jump, where a staircase with treads of this width would jump again.
 
-    A parabola through six values, over some treads, leaves a small part of the jump: those of a staircase are scattered
-    by all of it, and those of several at once by the jumps of each.
+    A cubic through six values, over some treads, leaves a small part of the jump: those of a staircase are scattered by
+    all of it, and those of several at once by the jumps of each. Those of other parts of f may be larger and rarer, so
+    that a few widths are tried. What a smooth phi leaves grows like t**4, and is of the order of its t**3 term there,
+    as steps are relative to the size of x.
     """
-    t = math.copysign(1.0, at) * (1.1 * abs(at) + width * BEYOND * jitter.uniform(0.9, 1.1, len(BEYOND)))
-    values = _columns((yield t))[:, 0]
-    if not np.isfinite(values).all():
+    jump, found = abs(step.jump), Beyond.UNKNOWN
+    for wider in WIDER:
+        t = 1.1 * abs(step.at) + wider * width * BEYOND * jitter.uniform(0.9, 1.1, len(BEYOND))
+        left = SMOOTH * jump + third * float(t.max()) ** 4
+        if left > UNTOLD * jump:
+            break
+        values = _columns((yield math.copysign(1.0, step.at) * t))[:, 0]
+        if not np.isfinite(values).all():
+            break
+        fitted = np.polynomial.Polynomial.fit(t, values - values[0], 3)
+        if np.max(np.abs(values - values[0] - np.asarray(fitted(t)))) > left:
+            return Beyond.JUMPS
+        found = Beyond.SMOOTH
+    return found
+
+
+def _is_alone(coarse: Slope, bend: Bend, step: Step) -> bool:
+    """Whether no level, up to the coarsest, is off by so much that phi may have jumped a second time."""
+    levels, limit = coarse.h[coarse.h > abs(step.at)].tolist(), abs(step.jump) / 2
+    for h, plus, minus in zip(levels, coarse.plus, coarse.minus, strict=False):
+        here, there = (plus, minus) if step.at > 0 else (minus, plus)
+        ahead = bend.beyond(math.copysign(h, step.at), here) - step.jump
+        if abs(ahead) > limit or abs(bend.beyond(-math.copysign(h, step.at), there)) > limit:
+            return False
+    return True
+
+
+def _jumps_again(ladder: _Ladder, fine: Slope, coarse: Slope, bend: Bend, step: Step, size: Floats) -> _AskingBool:
+    """Whether phi jumps again at the finest level that this one jump, taken away, leaves off the slope."""
+    half = math.copysign(step.jump / 2, step.jump * step.at)
+    without = coarse.odd - np.where(coarse.h > abs(step.at), half, 0.0)[:, None]
+    level = np.array([np.count_nonzero(coarse.h > fine.h[fine.level[0]])])
+    another = int(off_level(coarse.h, without, fine.value, fine.bar, fine.noise, level, size)[0])
+    if another < 0:
         return False
-    fitted = np.polynomial.Polynomial.fit(t, values - values[0], 2)
-    return bool(np.max(np.abs(values - values[0] - np.asarray(fitted(t)))) <= SMOOTH * jump)
+    h = float(coarse.h[another])
+    same, opposite = math.copysign(h, step.at), -math.copysign(h, step.at)
+    sides = {h: coarse.plus[another], -h: coarse.minus[another]}
+    here, there = bend.beyond(same, sides[same]), bend.beyond(opposite, sides[opposite])
+    if abs(here - step.jump) >= abs(there):
+        second = yield from close_in(step.at, same, (step.jump, here), bend)
+    else:
+        near = math.copysign(float(fine.h[fine.level[0]]), opposite)
+        second = yield from close_in(near, opposite, (0.0, there), bend)
+    return second.kind is not StepKind.SMOOTH
 
 
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
@@ -309,24 +362,21 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
         coarse = ladder.solve(scatter, 2)
     if coarse is None or not math.isfinite(float(coarse.bar[0])):
         return either
-    # Without the jump, is all as smooth as a lone one leaves it? Then the fine slope counts.
-    half = math.copysign(step.jump / 2, step.jump * step.at)
-    without = coarse.odd - np.where(coarse.h > abs(step.at), half, 0.0)[:, None]
-    level = np.array([np.count_nonzero(coarse.h > fine.h[fine.level[0]])])
-    another = int(off_level(coarse.h, without, fine.value, fine.bar, fine.noise, level, size)[0])
-    if another < 0:
-        return lone
-    if abs(float(coarse.value[0] - fine.value[0])) <= float(coarse.central_bar[0] + fine.bar[0]):
-        # The coarse steps cannot tell: is there a second jump beyond the first, or a slope of its own?
-        further = math.copysign(float(coarse.h[another]), step.at)
-        value = (coarse.plus if step.at > 0 else coarse.minus)[another]
-        second = yield from close_in(step.at, further, (step.jump, bend.beyond(further, value)), bend)
-        return lone if second.kind is StepKind.SMOOTH else either
+    third = coarse.third()
+    apart = abs(float(coarse.value[0] - fine.value[0]))
+    if apart <= float(coarse.central_bar[0] + fine.bar[0]):
+        # A lone jump explains what coarse steps see, and so may a staircase: is there another jump?
+        again = yield from _jumps_again(ladder, fine, coarse, bend, step, size)
+        if again or _is_alone(coarse, bend, step):
+            return either if again else lone
+        width = max(abs(step.jump) / max(apart, 1e-300), abs(step.at))
+        beyond = yield from _beyond(step, width, third, jitter)
+        return lone if beyond is Beyond.SMOOTH else either
     # (As wide as this jump asks for, or as the way to it was: jumps of other parts of f may be larger, and rarer.)
-    width = max(abs(step.jump) / max(abs(float(coarse.value[0] - fine.value[0])), 1e-300), abs(step.at))
-    if (yield from _is_smooth_beyond(step.at, width, abs(step.jump), jitter)):
+    beyond = yield from _beyond(step, max(abs(step.jump) / max(apart, 1e-300), abs(step.at)), third, jitter)
+    if beyond is not Beyond.JUMPS:
         # A zone around 0, and another piece of f beyond: where that begins, no slope goes across.
-        return lone
+        return lone if beyond is Beyond.SMOOTH else either
     if (np.abs(coarse.jump) <= coarse.jump_bar).all() and (np.abs(fine.jump) <= fine.jump_bar).all():
         # No kink at 0 shows on the tread, whose finer steps would show a smaller one than the coarse steps can.
         coarse = dataclasses.replace(coarse, bar=coarse.central_bar + fine.bar - fine.central_bar)
