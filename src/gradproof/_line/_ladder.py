@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
+from gradproof._line._many_stairs import (
+    bars_for_both,
+    is_flat_further_out,
+    jump_sizes,
+    look_between,
+    merged,
+    with_treads,
+)
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
 from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Jump, Known, Slope, Tread, levels_between
 from gradproof._line._stairs import Bend, Step, StepKind, close_in, off_level
@@ -236,8 +244,8 @@ class _Ladder:
     repeats_differ: bool
     continuous: bool
 
-    def scatter(self, jump: float, step: float) -> Floats:
-        """The noise of a value (1,) where f jumps: a jump, or what many of them, of many parts of f, add up to.
+    def scatter(self, jump: float | Floats, step: float) -> Floats:
+        """The noise of a value (m,) where f jumps: a jump, or what many of them, of many parts of f, add up to.
 
         `step` met the first jump; some levels further out slower parts have met theirs.
         """
@@ -319,18 +327,12 @@ def _jumps_again(ladder: _Ladder, fine: Slope, coarse: Slope, bend: Bend, step: 
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
     """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps."""
     off = off_level(fine.h, fine.odd, fine.value, fine.bar, fine.noise, fine.level, size)
+    if len(off) > 1:
+        return (yield from _many_on_stairs(ladder, fine, off, size, jitter))
     if not (off >= 0).any():
         return fine
     unknown = np.where(off >= 0, np.inf, fine.bar)
     either = dataclasses.replace(fine, bar=unknown, central_bar=np.maximum(unknown, fine.central_bar))
-    if len(off) > 1:
-        # Of many outputs, one that cannot be told from a staircase gets a bar that holds both slopes: where the next
-        # coarser level shows another plateau, and nothing that grows like h**2 or faster, as beside a saturation.
-        rows, each = np.maximum(off, 1), np.arange(len(off))
-        away = np.abs(fine.odd - fine.value * fine.h[:, None])
-        steeper = (fine.h[rows - 1] / fine.h[rows]) ** 2
-        flat = (off > 0) & (away[rows - 1, each] < away[rows, each] * steeper)
-        return dataclasses.replace(fine, bar=np.where(flat, fine.bar + 2 * away[rows, each] / fine.h[rows], fine.bar))
     j = int(off[0])
     near, far = float(fine.h[j + 1]), float(fine.h[j])
     even = float(fine.even[j + 1, 0])
@@ -381,6 +383,26 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
         # No kink at 0 shows on the tread, whose finer steps would show a smaller one than the coarse steps can.
         coarse = dataclasses.replace(coarse, bar=coarse.central_bar + fine.bar - fine.central_bar)
     return dataclasses.replace(coarse, step=jump, tread=Tread(float(fine.value[0]), float(fine.bar[0])))
+
+
+def _many_on_stairs(
+    ladder: _Ladder, fine: Slope, off: NDArray[np.intp], size: Floats, jitter: np.random.Generator
+) -> Asking:
+    """The same for many outputs at once."""
+    treads, off = with_treads(fine, np.where(is_flat_further_out(fine, off), off, -1), size)
+    if not (off >= 0).any():
+        return fine
+    far = float(np.median(fine.h[off[off >= 0]]))
+    if fine.stage < 2:
+        levels = jittered(full_levels(ladder.eps), jitter)
+        added = ladder.line.far_from(levels[levels > far], 1.5)
+        if len(added):
+            yield from ladder.line.ask(added)
+    coarse = ladder.solve(ladder.scatter(jump_sizes(treads, off), far), 2)
+    if coarse is None or len(coarse.h) < len(fine.h):
+        return bars_for_both(fine, off)
+    like, unlike = yield from look_between(treads, off, coarse.value - treads.value, jitter)
+    return merged(fine, treads, coarse, like, unlike, off)
 
 
 def _looks_float32(values: Floats) -> bool:
