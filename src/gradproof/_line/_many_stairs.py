@@ -29,6 +29,8 @@ PLACES = np.array([0.31, -0.43, 0.67, -0.83, 1.21, -1.57, 2.3, -2.9, 4.3, -5.1])
 MISSES, ALIKE = 3, 0.1
 # A bar, and a difference from it, relative to the slope, from which the finest levels may be a tread's.
 WIDE = 1e-3
+# How much coarser the level is that shows another plateau.
+FARTHER = 3.0
 # Ordinary rounding, in half-ulps.
 ROUNDING = 4.0
 # Levels of different outputs, in factors of a step, that are looked at together.
@@ -46,7 +48,7 @@ def jump_sizes(fine: Slope, off: NDArray[np.intp]) -> Floats:
 
 
 def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.random.Generator) -> AskingPlaces:
-    """Say of which outputs the slopes between the jumps are those at the point, and of which they are not (m,) each.
+    """Say of which outputs slopes all over are those at the point, and of which those of the coarse steps, (m,) each.
 
     Parameters
     ----------
@@ -73,8 +75,9 @@ def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.r
         told = some & (room < np.abs(apart) / 2)
         with np.errstate(invalid="ignore"):
             alike = (away <= room).sum(axis=0)
+            coarse = (np.abs(slopes - fine.value - apart) <= room).sum(axis=0)
         like |= told & (alike >= len(at) - MISSES)
-        unlike |= told & (alike <= len(at) / 2)
+        unlike |= told & (coarse >= len(at) - MISSES)
     return like, unlike
 
 
@@ -145,14 +148,17 @@ def merged(fine: Slope, treads: Slope, coarse: Slope, like: Mask, unlike: Mask, 
 
 
 def is_flat_further_out(fine: Slope, off: NDArray[np.intp]) -> Mask:
-    """Whether the next coarser level shows another plateau (m,), and nothing that grows like h**2 or faster.
+    """Whether a coarser level shows another plateau (m,), and nothing that grows like h**2 or faster.
 
     (As it does beside a saturation.)
     """
     rows, each = np.maximum(off, 1), np.arange(len(off))
     away = np.abs(fine.odd - fine.value * fine.h[:, None])
-    steeper = (fine.h[rows - 1] / fine.h[rows]) ** 2
-    return np.asarray((off > 0) & (away[rows - 1, each] < away[rows, each] * steeper))
+    # (A level next to it may meet two jumps where that meets one.)
+    there = np.searchsorted(-fine.h, -FARTHER * fine.h[rows], side="right") - 1
+    there = np.clip(there, 0, rows - 1)
+    steeper = (fine.h[there] / fine.h[rows]) ** 2
+    return np.asarray((off > 0) & (away[there, each] < away[rows, each] * steeper))
 
 
 def bars_for_both(fine: Slope, off: NDArray[np.intp]) -> Slope:
