@@ -2170,6 +2170,321 @@ def double_exponential(draw: Draw) -> Made:
     return Made(lambda x: exp(exp(3 * x)).sum(), x)
 
 
+# ----------------------------------------------------------- later additions: parts that stop, are rounded or saturate
+
+
+def near(
+    target: Generic, root: Generic, value: Callable[[Generic], Generic], slope: Callable[[Generic], Generic]
+) -> Generic:
+    """The root z of value(z) = target, from a number close to it, with its exact slope."""
+    for _ in range(6):
+        root = root - (value(root) - target) / slope(root)
+    return root
+
+
+@family("solver staircase", "float64")
+def golden_section(draw: Draw) -> Made:
+    """The minimum of exp(z - s(x)) - z by golden sections, to an interval of 1e-3 to 1e-6, times a smooth factor."""
+    n, tolerance = draw.integer(1, 5), 10.0 ** -draw.integer(3, 7)
+    ratio = (math.sqrt(5) - 1) / 2
+
+    def searched(x: np.ndarray, c: np.ndarray) -> float:
+        s, low, high = float((np.tanh(x) * c).sum()), -4.0, 4.0
+
+        def cost(z: float) -> float:
+            return math.exp(z - s) - z
+
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        at_left, at_right = cost(left), cost(right)
+        while high - low > tolerance:
+            if at_left < at_right:
+                high, right, at_right = right, left, at_left
+                left = high - ratio * (high - low)
+                at_left = cost(left)
+            else:
+                low, left, at_left = left, right, at_right
+                right = low + ratio * (high - low)
+                at_right = cost(right)
+        return float((low + high) / 2 * (2 + (x * x).sum()))
+
+    c = draw.normal(n)
+    return Made(
+        lambda x, c: (tanh(x) * c).sum() * (2 + (x * x).sum()),
+        draw.normal(n),
+        (c / max(1.0, float(np.abs(c).sum()) / 3),),
+        searched,
+    )
+
+
+@family("solver staircase", "float64")
+def grid_search_then_a_factor(draw: Draw) -> Made:
+    """The best of 4,096 points of a grid, times a smooth factor."""
+    n = draw.integer(1, 4)
+    grid = np.linspace(-2, 2, 4096)
+
+    def best(x: np.ndarray, c: np.ndarray) -> float:
+        costs = (grid - float((np.sin(x) * c).sum())) ** 2
+        return float(grid[int(np.argmin(costs))] * (1 + np.exp(x / 2).sum()))
+
+    c = draw.normal(n)
+    return Made(
+        lambda x, c: (sin(x) * c).sum() * (1 + exp(x * 0.5).sum()),
+        draw.normal(n),
+        (c / max(1.0, float(np.abs(c).sum()) / 1.8),),
+        best,
+    )
+
+
+@family("solver staircase", "float64")
+def slow_relaxation_that_stops(draw: Draw) -> Made:
+    """z + z**3 / 10 = s(x), relaxed by a twentieth of the residual until a step is below 1e-14 or 1e-13.
+
+    (What is left is twenty times that on average, and f's own: it changes slopes by less than any bar.)
+    """
+    n, tolerance = draw.integer(1, 4), 10.0 ** -draw.integer(13, 15)
+
+    def exactly(x: Generic, c: Generic) -> Generic:
+        s = (sin(x) * c).sum()
+        z = near(s, ex.value_of(s) * 0.9, lambda z: z + z**3 * 0.1, lambda z: 1 + z * z * 0.3)
+        return near(s, z, lambda z: z + z * z * z * 0.1, lambda z: 1 + z * z * 0.3) * (2 + (x * x).sum())
+
+    def relaxed(x: np.ndarray, c: np.ndarray) -> float:
+        s, z = float((np.sin(x) * c).sum()), 0.0
+        for _ in range(2000):
+            change = 0.05 * (s - z - z**3 / 10)
+            z += change
+            if abs(change) < tolerance:
+                break
+        return float(z * (2 + (x * x).sum()))
+
+    return Made(exactly, draw.normal(n), (draw.normal(n),), relaxed)
+
+
+@family("float32_inside staircase", "float64")
+def float16_gate(draw: Draw) -> Made:
+    """A gate in float16 before values in float64."""
+    n = draw.integer(2, 10)
+
+    def gated(x: np.ndarray, w: np.ndarray, c: np.ndarray) -> float:
+        gate = (1 / (1 + np.exp(-(w @ x)))).astype(np.float16).astype(float)
+        return float((gate * c * x).sum())
+
+    return Made(
+        lambda x, w, c: (sigmoid(w @ x) * c * x).sum(), draw.normal(n), (dense(draw, n, n), draw.normal(n)), gated
+    )
+
+
+@family("float32_inside staircase", "float64")
+def statistics_in_float32(draw: Draw) -> Made:
+    """Mean and variance of a layer norm in float32, the rest in float64."""
+    n = draw.integer(3, 16)
+
+    def mixed(x: np.ndarray, c: np.ndarray) -> float:
+        low = x.astype(np.float32)
+        mean = low.mean(dtype=np.float32)
+        spread = ((low - mean) ** 2).mean(dtype=np.float32)
+        return float((np.tanh((x - float(mean)) / np.sqrt(float(spread) + 1e-5)) * c).sum())
+
+    def exactly(x: Generic, c: Generic) -> Generic:
+        away = x - x.sum() / n
+        return (tanh(away / sqrt((away * away).sum() / n + 1e-5)) * c).sum()
+
+    return Made(exactly, draw.normal(n), (draw.normal(n),), mixed)
+
+
+@family("float32_inside staircase", "float64")
+def clipped_by_a_float16_norm(draw: Draw) -> Made:
+    """A vector scaled by its norm, which is stored in float16, beside a smooth path."""
+    n = draw.integer(2, 8)
+
+    def mixed(x: np.ndarray, c: np.ndarray) -> float:
+        return float((x * c).sum() / float(np.float16(np.sqrt((x * x).sum() + 0.1))) + (x * x).sum())
+
+    return Made(
+        lambda x, c: (x * c).sum() / sqrt((x * x).sum() + 0.1) + (x * x).sum(), draw.normal(n), (draw.normal(n),), mixed
+    )
+
+
+@family("quantised staircase", "float64")
+def nearest_in_a_table(draw: Draw) -> Made:
+    """The nearest entry of a table of exp(-x) with 2**10 to 2**18 entries per unit, times a sine."""
+    n, count = draw.integer(1, 5), 2.0 ** draw.integer(10, 19)
+    return Made(
+        lambda x: (exp(-x) * sin(x)).sum(),
+        draw.uniform(0.2, 3, n),
+        (),
+        lambda x: float((np.exp(-np.round(x * count) / count) * np.sin(x)).sum()),
+    )
+
+
+@family("near_kink", "float64")
+def chords_of_a_float32_table(draw: Draw) -> Made:
+    """Chords between entries that are stored in float32, 2**6 to 2**10 per unit: the slope is that of the chord."""
+    c, count = float(draw.normal()), 2.0 ** draw.integer(6, 11)
+
+    def f(x: Generic) -> Generic:
+        place = np.floor(np.asarray(ex.value_of(x), dtype=float) * count) / count
+        low, high = cast(np.sin(place + c)), cast(np.sin(place + 1 / count + c))
+        return (low + (high - low) * (x - place) * count).sum()
+
+    return Made(f, draw.normal(draw.integer(1, 5)))
+
+
+@family("quantised staircase", "float64")
+def angle_rounded_in_degrees(draw: Draw) -> Made:
+    """Angles rounded to 2 to 5 decimals of a degree turn vectors that depend on them, too."""
+    n, decimals, unit = draw.integer(1, 5), draw.integer(2, 6), math.pi / 180
+    return Made(
+        lambda x: (cos(x * unit) * x).sum() / 50,
+        draw.uniform(10, 80, n),
+        (),
+        lambda x: float((np.cos(np.round(x, decimals) * unit) * x).sum() / 50),
+    )
+
+
+@family("quantised staircase", "float64")
+def inputs_through_text(draw: Draw) -> Made:
+    """x is written with 7 to 10 digits and read again on the way to one of two paths."""
+    n, digits = draw.integer(2, 8), draw.integer(7, 11)
+    f, data = piece(draw, n)
+
+    def written(x: np.ndarray, *d: np.ndarray) -> float:
+        return float(f(np.array([float(f"{one:.{digits - 1}e}") for one in x.tolist()]), *d) + (x * x).sum())
+
+    return Made(lambda x, *d: f(x, *d) + (x * x).sum(), draw.normal(n), data, written)
+
+
+@family("quantised staircase", "float64")
+def cancelling_exponents(draw: Draw) -> Made:
+    """exp(m log(1 + s(x) / m)) with m of 1e6 to 1e9: the digits that the sum loses come back m times as large."""
+    n, m = draw.integer(1, 6), 10.0 ** draw.integer(6, 10)
+    return Made(
+        lambda x, c: exp(m * log1p((sin(x) * c).sum() / m)) * (1 + (x * x).sum()),
+        draw.normal(n),
+        (draw.normal(n) / 2,),
+        lambda x, c: float(np.exp(m * np.log(1 + (np.sin(x) * c).sum() / m)) * (1 + (x * x).sum())),
+    )
+
+
+@family("near_kink solver", "float64")
+def event_between_two_steps(draw: Draw) -> Made:
+    """A falling ball with drag in steps of 1/64: time and speed of impact by interpolation within the last step."""
+
+    def f(x: Generic) -> Generic:
+        height, speed, time, h = x[0], x[1] * 0.1, 0.0, 1 / 64
+        for _ in range(400):
+            push = -1 - x[2] * speed
+            middle = speed + push * (h / 2)
+            new, faster = height + middle * h, speed + (-1 - x[2] * middle) * h
+            if float(ex.value_of(new)) < 0:
+                part = height / (height - new)
+                return time + part * h + (speed + (faster - speed) * part) * 0.3
+            height, speed, time = new, faster, time + h
+        return time + speed
+
+    return Made(f, draw.uniform(0.5, 2, 3))
+
+
+@family("near_kink solver", "float64")
+def quadrature_up_to_a_limit(draw: Draw) -> Made:
+    """Trapezoids of width 1/32 up to a limit that is a parameter, and a narrower one at the end."""
+
+    def f(x: Generic) -> Generic:
+        cells = int(float(ex.value_of(x[1])) * 32)
+        values = [exp(-x[0] * (i / 32)) * cos(x[2] * (i / 32)) for i in range(cells + 1)]
+        total = sum(values[1:cells], (values[0] + values[cells]) * 0.5) / 32
+        last = exp(-x[0] * x[1]) * cos(x[2] * x[1])
+        return total + (values[cells] + last) * 0.5 * (x[1] - cells / 32)
+
+    return Made(f, draw.uniform(0.6, 2, 3))
+
+
+@family("solver near_kink", "float64")
+def adaptive_simpson_1e_minus_6(draw: Draw) -> Made:
+    """Adaptive Simpson to 1e-6: another subdivision gives another value, and in between f is smooth."""
+
+    def f(x: Generic) -> Generic:
+        def g(s: float) -> Generic:
+            return exp(-x[0] * s) / (1 + x[1] * (s * s) * 20) + x[2] * s
+
+        def simpson(a: float, b: float, fa: Generic, fm: Generic, fb: Generic, tolerance: float, depth: int) -> Generic:
+            m = (a + b) / 2
+            fl, fr = g((a + m) / 2), g((m + b) / 2)
+            whole = (fa + fm * 4 + fb) * ((b - a) / 6)
+            left, right = (fa + fl * 4 + fm) * ((m - a) / 6), (fm + fr * 4 + fb) * ((b - m) / 6)
+            if depth == 0 or abs(float(ex.value_of(left + right - whole))) < 15 * tolerance:
+                return left + right + (left + right - whole) / 15
+            return simpson(a, m, fa, fl, fm, tolerance / 2, depth - 1) + simpson(
+                m, b, fm, fr, fb, tolerance / 2, depth - 1
+            )
+
+        return simpson(0.0, 2.0, g(0.0), g(1.0), g(2.0), 1e-6, 12)
+
+    return Made(f, draw.uniform(0.5, 2, 3))
+
+
+@family("saturating quantised", "float64")
+def gate_that_has_closed(draw: Draw) -> Made:
+    """x (1 - tanh(x)) far out, where the difference has few digits left."""
+    n = draw.integer(1, 4)
+    return Made(
+        lambda x: (x * 2 / (1 + exp(x * 2))).sum(),
+        draw.uniform(3, 12, n),
+        (),
+        lambda x: float((x * (1 - np.tanh(x))).sum()),
+    )
+
+
+@family("huge one_sided", UPPER)
+def softplus_next_to_overflow(draw: Draw) -> Made:
+    """log(1 + exp(x)) as it is written, infinite a part of a natural size away."""
+    n = draw.integer(1, 5)
+    x = draw.uniform(500, 705, n) if draw.dtype == "float64" else draw.uniform(60, 87, n)
+    return Made(
+        lambda x, c: (c * softplus(x)).sum() + sin(x * 0.01).sum(),
+        x,
+        (draw.uniform(0.3, 1, n),),
+        lambda x, c: (c * np.log(1 + np.exp(x))).sum() + np.sin(x * x.dtype.type(0.01)).sum(),
+    )
+
+
+@family("huge", UPPER)
+def power_of_twenty(draw: Draw) -> Made:
+    """Values a hundred times as large within a quarter of a natural size."""
+    n = draw.integer(1, 6)
+    return Made(lambda x, c: (c * x**20).sum(), draw.uniform(1, 3, n), (draw.uniform(0.3, 1, n),))
+
+
+@family("saturating quantised", "float64")
+def loss_of_a_sure_softmax(draw: Draw) -> Made:
+    """Cross entropy where the right class leads by 10 to 20: the loss has the digits of 1."""
+    n = draw.integer(2, 6)
+    x = draw.normal(n)
+    x[0] = float(draw.stored(x[1:].max() + draw.uniform(10, 20)))
+    return Made(
+        lambda x: log1p(exp(x[1:] - x[0]).sum()),
+        x,
+        (),
+        lambda x: float(np.log(np.exp(x - x.max()).sum()) - (x[0] - x.max())),
+    )
+
+
+@family("float32_inside staircase", "float64")
+def running_sum_in_float32(draw: Draw) -> Made:
+    """Sums of the first 1, 2, 3 ... terms in float32, weighted in float64 by something that depends on x."""
+    n = draw.integer(2, 8)
+
+    def summed(x: np.ndarray, w: np.ndarray, u: np.ndarray) -> float:
+        sums = np.cumsum(np.tanh(w @ x), dtype=np.float32).astype(float)
+        return float((sums * u).sum() * (1 + (x * x).sum()))
+
+    def exactly(x: Generic, w: Generic, u: Generic) -> Generic:
+        terms, later = tanh(w @ x), np.cumsum(u[::-1])[::-1]
+        return (terms * later).sum() * (1 + (x * x).sum())
+
+    return Made(exactly, draw.normal(n), (dense(draw, 20, n), draw.normal(20) / 5), summed)
+
+
 def verify_truths(seeds: int = 2) -> dict[str, float]:
     """Worst difference between the chain rule and 80-digit differences, relative to the scale, family by family.
 

@@ -351,3 +351,13 @@ def test_a_vjp_that_is_off_is_wrong_where_lines_are_wide(seed):
         return one, two * F32(1.03), three  # wrong on purpose
 
     assert gradproof.check(attention, arrays, vjp=off, wrt=(0, 1, 2), rng=seed).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(("smallest", "verdict"), [(1e-3, Verdict.INCONCLUSIVE), (2e-3, Verdict.CORRECT)])
+def test_declining_costs_little_where_one_entry_cannot_be_told(smallest, verdict):
+    """An entry that leaves all of its array too wide by itself is among the first that are measured."""
+    x = np.linspace(0.5, 2, 200).astype(np.float32)
+    x[17] = smallest
+    report = gradproof.check(lambda x: (1 / x).sum(), x, grad=lambda x: -1 / (x * x), rng=3)
+    assert report.verdict is verdict
+    assert report.verdict is Verdict.CORRECT or report.cost.evaluations <= 250

@@ -89,6 +89,47 @@ def test_fine_slope_counts_where_nothing_jumps_but_once(name):
         assert found.tread is None
 
 
+def read_from_text(x):
+    """Four numbers written with nine digits on one path, exact on another."""
+    written = np.array([float(f"{one:.8e}") for one in x])
+    return float(np.sin(3 * written).sum() + (x * x).sum())
+
+
+def test_slope_across_jumps_of_many_sizes_counts():
+    """Several rounded numbers jump at places of their own: smooth for a while beyond one jump is not smooth."""
+    x = np.array([0.31, -0.74, 1.13, 0.52])
+    gradient = 3 * np.cos(3 * x) + 2 * x
+    for seed in (2, 5, 23):
+        v = np.random.default_rng(seed).standard_normal(4)
+        found, _ = measure(lambda t, v=v: read_from_text(x + t * v), seed, scale=float(np.linalg.norm(gradient)))
+        assert abs(found.value[0] - gradient @ v) <= found.bar[0] < 0.1 * np.linalg.norm(gradient), seed
+
+
+@pytest.mark.parametrize(("points", "seeds"), [(30, range(6)), (60, (29, 31))])
+def test_few_wide_treads_are_no_lone_jump(points, seeds):
+    """The next jump lies on the other side, or farther out than the first levels: the slope of a tread is no slope."""
+    for seed in seeds:
+        found, _ = measure(lambda t: np.round((0.2 + 0.7 * t) * points) / points * (2 + t), seed, scale=1.6)
+        assert abs(found.value[0] - (0.7 * 2 + 0.2)) <= found.bar[0], seed
+
+
+def test_jump_next_to_the_far_end_is_told_from_a_kink_there():
+    """A kink just before the end of the interval changes phi at that end alone, as a jump would."""
+    bend = Bend(0.0, 0.0, 0.0, 1e-16)
+
+    def kind_of(phi):
+        asking = close_in(0.1, 1.0, (phi(0.1), phi(1.0)), bend)
+        try:
+            step = next(asking)
+            while True:
+                step = asking.send(np.array([phi(float(step[0]))]))
+        except StopIteration as stop:
+            return stop.value.kind
+
+    assert kind_of(lambda t: 1e-3 * max(t - 0.998, 0.0)) is StepKind.SMOOTH
+    assert kind_of(lambda t: 1e-3 * (t > 0.998)) is StepKind.JUMP
+
+
 @pytest.mark.parametrize("f", [math.sin, math.exp, lambda x: 1 / (1 + x * x)])
 def test_smooth_functions_are_not_closed_in_on(f):
     """A smooth function takes no value more than before: ten."""
@@ -208,3 +249,65 @@ def test_copy_that_casts_down_is_not_called_a_float64_copy():
     notes = [gradproof.check(f, (a, v), modes=("rev",), rng=0).modes[0].note for f in (narrow, plain)]
     assert "casts down inside" in notes[0]
     assert notes[1] == "against differences of a float64 copy of f"
+
+
+WEIGHTS = np.array([[0.4, -0.7, 0.2], [-0.3, 0.5, 0.6], [0.8, 0.1, -0.4], [0.2, 0.3, 0.9], [-0.6, 0.4, 0.1]])
+VALUES = np.array([[1.1, 0.3, -0.5], [0.2, -0.9, 0.7], [-0.4, 0.8, 0.6], [0.9, -0.2, 0.3], [0.5, 0.7, -1.2]])
+START = np.array([0.7, -0.4, 1.1])
+
+
+def mixed_attention(x):
+    """Weights in float32, mixed with values in float64 that depend on x: five outputs."""
+    e = np.exp(WEIGHTS @ x)
+    return cast(e / e.sum()) * (VALUES @ x)
+
+
+def jacobian_of_mixed_attention(x):
+    e = np.exp(WEIGHTS @ x)
+    p = e / e.sum()
+    return (np.diag(p) - np.outer(p, p)) @ WEIGHTS * (VALUES @ x)[:, None] + p[:, None] * VALUES
+
+
+def test_slopes_across_the_jumps_of_many_outputs():
+    """Pairs of values at places shared by all outputs say which of them are staircases."""
+    true = jacobian_of_mixed_attention(START)
+    told = 0
+    for seed in range(8):
+        v = np.random.default_rng(seed).standard_normal(3)
+        scale = np.linalg.norm(true, axis=1)
+        found, count = measure(lambda t, v=v: mixed_attention(START + t * v), seed, scale=scale)
+        assert (np.abs(found.value - true @ v) <= found.bar).all(), seed
+        assert count <= 110
+        told += int(np.count_nonzero(found.bar < 1e-3 * scale))
+    assert told >= 36
+
+
+def test_fine_slopes_count_for_outputs_that_look_alike():
+    """A ripple, a kink nearby, a steep tanh and a branch beside a staircase: each output has a slope of its own."""
+
+    def f(x):
+        return np.array(
+            [
+                x * cast(np.sin(x)),
+                x + 1e-6 * math.sin(1e6 * x),
+                abs(x - 0.7 - 1e-7) + x * x,
+                x * x + 1e-7 * math.tanh((x - 0.7) / 1e-7),
+                x + (x > 0.7001),
+            ]
+        )
+
+    true = np.array([math.sin(0.7) + 0.7 * math.cos(0.7), 1 + math.cos(7e5), 0.4, 2.4, 1.0])
+    for seed in range(12):
+        found, _ = measure(lambda t: f(0.7 + 0.7 * t), seed, scale=0.7 * np.abs(true))
+        assert (np.abs(found.value - 0.7 * true) <= found.bar).all(), seed
+
+
+@pytest.mark.parametrize("level", ["certificate", "entries"])
+@pytest.mark.parametrize("kind", ["jac", "vjp", "jvp"])
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_many_outputs_with_float32_inside(factor, kind, level):
+    """Right claims of every kind are CORRECT, and the same off by 1 % are not."""
+    matrix = factor * jacobian_of_mixed_attention(START)  # wrong on purpose where factor is not 1
+    claims = {"jac": lambda x: matrix, "vjp": lambda u, x: matrix.T @ u, "jvp": lambda t, x: matrix @ t}
+    report = gradproof.check(mixed_attention, START, **{kind: claims[kind]}, level=level, rng=4)
+    assert report.verdict is (Verdict.CORRECT if factor == 1 else Verdict.WRONG)

@@ -26,6 +26,7 @@ from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Question
 from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._judge import REACH, Look, confirm, kinked
+from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
 from gradproof._report import LeafResult, Reason, Verdict, worst
@@ -320,7 +321,10 @@ class Entries:
             if not measured.finite or kinked(measured, tolerance) or measured.deviation <= measured.bar + tolerance:
                 return False
             again = yield from confirm(meter, measured, tolerance)
-            return again.look is Look.EXCLUDED
+            if again.look is not Look.EXCLUDED:
+                return False
+            # (As before a whole leaf is accused: a solver that stops early makes a sawtooth of f.)
+            return not (yield from jumps_nearby(meter, again.measured))
 
         def scaled() -> Generator[Question, Vector, bool]:
             asking = ask()

@@ -298,14 +298,17 @@ def _levels(first: Slope, size: Vector) -> list[int]:
     h = first.h
     if first.stage == 0 and len(h) >= 3:
         return [len(h) - 3, len(h) - 2]
-    level, column = int(np.median(first.level)), int(np.median(first.column))
+    # Jumps ask for wide steps, which the others can do with.
+    stairs = first.stairs.any()
+    counted = first.stairs if stairs else np.ones(len(size), dtype=bool)
+    level, column = int(np.median(first.level[counted])), int(np.median(first.column[counted]))
     sigmas = np.tile(np.maximum(first.noise, first.unit), (2, 1))
     odd, even = first.odd, first.even
     safe = np.where(size > 0, size, np.inf)
     best: list[int] | None = None
     own = np.where(np.isfinite(first.bar), first.bar, 0.0) / safe
     wide = float(np.sqrt(np.mean(np.maximum(1.5 * own, 1e-7) ** 2)))
-    for fine in range(max(1, level - 1), min(len(h), level + 3)):
+    for fine in range(1 if stairs else max(1, level - 1), min(len(h), level + 3)):
         for coarse in range(fine):
             if h[coarse] < 20 * h[fine]:
                 continue
@@ -320,4 +323,5 @@ def _levels(first: Slope, size: Vector) -> list[int]:
     if best is not None:
         return best
     used = list(range(max(0, level - max(column, 1)), level + 1))[-3:]
-    return used + [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]
+    # (Far finer steps, which would show fast structure, lie within a tread.)
+    return used if stairs else used + [i for i in range(level + 1, len(h)) if h[i] < h[level] / 20][:1]

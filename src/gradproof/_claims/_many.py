@@ -80,6 +80,8 @@ class _Proof:
         repeats = Repeats(keyword="vjp", options=options, around=around) if options.repeats else None
         self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)
         self.reduced = self._reduce()
+        # Whether products with the cotangents have shown themselves to be staircases.
+        self.on_stairs = False
 
     def _draw(self, count: int) -> None:
         """Draw the cotangents."""
@@ -119,6 +121,11 @@ class _Proof:
         verdict: Verdict | None = None
         if claimed.measured and self._is_linear():
             merged = self._at_once()
+            if merged is None and self.on_stairs and self.count < COUNT_LOW:
+                # Jumps leave bars as wide as low precision does.
+                self._draw(COUNT_LOW)
+                self.reduced = self._reduce()
+                merged = self._at_once()
             if merged is None:
                 outcomes, norms = self._prove()
                 if self.count < COUNT_LOW and self._needs_more(outcomes):
@@ -196,6 +203,7 @@ class _Proof:
             found = rows.run()
         except BudgetSpent:
             return None
+        self.on_stairs = rows.on_stairs
         if isinstance(found, Doubt) or found.findings or found.eps > self.eps:
             return None
         results: dict[int, LeafResult] = {}

@@ -140,6 +140,8 @@ class Rows:
         self.again = 0
         # Whether f gave different values at the same point.
         self.random = False
+        # Whether outputs are staircases: bars are as wide as in low precision, then.
+        self.on_stairs = False
 
     def _weigh(self, terms: Vector | None = None) -> None:
         """Find the natural sizes of rows and leaves."""
@@ -235,6 +237,7 @@ class Rows:
             return Doubt()
         found = line.slope
         self.eps = max(self.eps, found.eps)
+        self.on_stairs |= bool(found.stairs.any())
         tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
         share = np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)
         tolerance += self.scale.rounding * np.where(vanished(self.scale.rows), 1.0, share)
@@ -319,7 +322,7 @@ class Rows:
         return found * self._spread(count) * self.wider.get(self.claimed.measured[k], 1.0)
 
     def _most(self) -> int:
-        return MOST if self.eps < 1e-12 else MOST_LOW
+        return MOST if self.eps < 1e-12 and not self.on_stairs else MOST_LOW
 
     def _worth_more(self) -> bool:
         """Whether more lines can bring a leaf to where it may be called CORRECT, or exclude a typical wrong entry."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Generator, Sequence
 
@@ -11,13 +12,22 @@ from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
 from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
+from gradproof._line._many_stairs import (
+    bars_for_both,
+    is_flat_further_out,
+    jump_sizes,
+    look_between,
+    merged,
+    with_treads,
+)
 from gradproof._line._noise import Noise, noise, one_sided_noise, unseen_change
 from gradproof._line._slope import LATER, SHARP, TARGET64, TARGET_LOW, Jump, Known, Slope, Tread, levels_between
-from gradproof._line._stairs import Bend, StepKind, close_in, off_level
+from gradproof._line._stairs import Bend, Step, StepKind, close_in, off_level
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
 _AskingBool = Generator[Floats, Floats, bool]
+_AskingBeyond = Generator[Floats, Floats, "Beyond"]
 
 EPS64 = 2.0**-52
 EPS32 = 2.0**-23
@@ -32,6 +42,8 @@ FARTHEST = 0.01
 # Where beyond a jump phi is looked at, in treads (at no even distances, which a staircase could hide behind), and how
 # smooth it has to be there, in jumps: small jumps of other parts of f show, too.
 BEYOND, SMOOTH = np.array([0.0, 0.37, 1.13, 2.41, 3.29, 4.83]), 1e-3
+# The same over treads so many times as wide; and what a smooth phi may leave, in jumps, where that tells nothing more.
+WIDER, UNTOLD = (1.0, 6.0, 36.0), 0.05
 # A bar of coarse steps, relative to the slope, from which more of them are worth their cost.
 WIDE = 3e-3
 # One output of so many may be left with the bar it has.
@@ -148,8 +160,8 @@ def slope(
     Notes
     -----
     Stages: 0, four levels (two for later directions); 1, two more, chosen by what is wrong; 2, the whole ladder;
-    3, three finer levels where a kink may sit close to 0. At most about 45 values, and 40 where two ranges of steps
-    give two slopes (see `_stairs`).
+    3, three finer levels where a kink may sit close to 0. At most about 45 values, and up to 50 more where two
+    ranges of steps give two slopes (see `_stairs`).
     """
     first = known is None
     hidden = 0.0 if known is None else known.structure
@@ -232,8 +244,8 @@ class _Ladder:
     repeats_differ: bool
     continuous: bool
 
-    def scatter(self, jump: float, step: float) -> Floats:
-        """The noise of a value (1,) where f jumps: a jump, or what many of them, of many parts of f, add up to.
+    def scatter(self, jump: float | Floats, step: float) -> Floats:
+        """The noise of a value (m,) where f jumps: a jump, or what many of them, of many parts of f, add up to.
 
         `step` met the first jump; some levels further out slower parts have met theirs.
         """
@@ -249,35 +261,78 @@ class _Ladder:
         return _solve(line, eps, floor, self.scale, self.first, stage, self.repeats_differ, self.continuous, None)
 
 
-def _is_smooth_beyond(at: float, width: float, jump: float, jitter: np.random.Generator) -> _AskingBool:
+class Beyond(enum.Enum):
+    """What lies beyond a jump: more jumps, something smooth, or what cannot be told."""
+
+    JUMPS = "jumps"
+    SMOOTH = "smooth"
+    UNKNOWN = "unknown"
+
+
+def _beyond(step: Step, width: float, third: float, jitter: np.random.Generator) -> _AskingBeyond:
     """Whether phi goes on smoothly beyond a jump, where a staircase with treads of this width would jump again.
 
-    A parabola through six values, over some treads, leaves a small part of the jump: those of a staircase are scattered
-    by all of it, and those of several at once by the jumps of each.
+    A cubic through six values, over some treads, leaves a small part of the jump: those of a staircase are scattered by
+    all of it, and those of several at once by the jumps of each. Those of other parts of f may be larger and rarer, so
+    that a few widths are tried. What a smooth phi leaves grows like t**4, and is of the order of its t**3 term there,
+    as steps are relative to the size of x.
     """
-    t = math.copysign(1.0, at) * (1.1 * abs(at) + width * BEYOND * jitter.uniform(0.9, 1.1, len(BEYOND)))
-    values = _columns((yield t))[:, 0]
-    if not np.isfinite(values).all():
+    jump, found = abs(step.jump), Beyond.UNKNOWN
+    for wider in WIDER:
+        t = 1.1 * abs(step.at) + wider * width * BEYOND * jitter.uniform(0.9, 1.1, len(BEYOND))
+        left = SMOOTH * jump + third * float(t.max()) ** 4
+        if left > UNTOLD * jump:
+            break
+        values = _columns((yield math.copysign(1.0, step.at) * t))[:, 0]
+        if not np.isfinite(values).all():
+            break
+        fitted = np.polynomial.Polynomial.fit(t, values - values[0], 3)
+        if np.max(np.abs(values - values[0] - np.asarray(fitted(t)))) > left:
+            return Beyond.JUMPS
+        found = Beyond.SMOOTH
+    return found
+
+
+def _is_alone(coarse: Slope, bend: Bend, step: Step) -> bool:
+    """Whether no level, up to the coarsest, is off by so much that phi may have jumped a second time."""
+    levels, limit = coarse.h[coarse.h > abs(step.at)].tolist(), abs(step.jump) / 2
+    for h, plus, minus in zip(levels, coarse.plus, coarse.minus, strict=False):
+        here, there = (plus, minus) if step.at > 0 else (minus, plus)
+        ahead = bend.beyond(math.copysign(h, step.at), here) - step.jump
+        if abs(ahead) > limit or abs(bend.beyond(-math.copysign(h, step.at), there)) > limit:
+            return False
+    return True
+
+
+def _jumps_again(ladder: _Ladder, fine: Slope, coarse: Slope, bend: Bend, step: Step, size: Floats) -> _AskingBool:
+    """Whether phi jumps again at the finest level that this one jump, taken away, leaves off the slope."""
+    half = math.copysign(step.jump / 2, step.jump * step.at)
+    without = coarse.odd - np.where(coarse.h > abs(step.at), half, 0.0)[:, None]
+    level = np.array([np.count_nonzero(coarse.h > fine.h[fine.level[0]])])
+    another = int(off_level(coarse.h, without, fine.value, fine.bar, fine.noise, level, size)[0])
+    if another < 0:
         return False
-    fitted = np.polynomial.Polynomial.fit(t, values - values[0], 2)
-    return bool(np.max(np.abs(values - values[0] - np.asarray(fitted(t)))) <= SMOOTH * jump)
+    h = float(coarse.h[another])
+    same, opposite = math.copysign(h, step.at), -math.copysign(h, step.at)
+    sides = {h: coarse.plus[another], -h: coarse.minus[another]}
+    here, there = bend.beyond(same, sides[same]), bend.beyond(opposite, sides[opposite])
+    if abs(here - step.jump) >= abs(there):
+        second = yield from close_in(step.at, same, (step.jump, here), bend)
+    else:
+        near = math.copysign(float(fine.h[fine.level[0]]), opposite)
+        second = yield from close_in(near, opposite, (0.0, there), bend)
+    return second.kind is not StepKind.SMOOTH
 
 
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
     """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps."""
     off = off_level(fine.h, fine.odd, fine.value, fine.bar, fine.noise, fine.level, size)
+    if len(off) > 1:
+        return (yield from _many_on_stairs(ladder, fine, off, size, jitter))
     if not (off >= 0).any():
         return fine
     unknown = np.where(off >= 0, np.inf, fine.bar)
     either = dataclasses.replace(fine, bar=unknown, central_bar=np.maximum(unknown, fine.central_bar))
-    if len(off) > 1:
-        # Of many outputs, one that cannot be told from a staircase gets a bar that holds both slopes: where the next
-        # coarser level shows another plateau, and nothing that grows like h**2 or faster, as beside a saturation.
-        rows, each = np.maximum(off, 1), np.arange(len(off))
-        away = np.abs(fine.odd - fine.value * fine.h[:, None])
-        steeper = (fine.h[rows - 1] / fine.h[rows]) ** 2
-        flat = (off > 0) & (away[rows - 1, each] < away[rows, each] * steeper)
-        return dataclasses.replace(fine, bar=np.where(flat, fine.bar + 2 * away[rows, each] / fine.h[rows], fine.bar))
     j = int(off[0])
     near, far = float(fine.h[j + 1]), float(fine.h[j])
     even = float(fine.even[j + 1, 0])
@@ -309,28 +364,45 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
         coarse = ladder.solve(scatter, 2)
     if coarse is None or not math.isfinite(float(coarse.bar[0])):
         return either
-    # Without the jump, is all as smooth as a lone one leaves it? Then the fine slope counts.
-    half = math.copysign(step.jump / 2, step.jump * step.at)
-    without = coarse.odd - np.where(coarse.h > abs(step.at), half, 0.0)[:, None]
-    level = np.array([np.count_nonzero(coarse.h > fine.h[fine.level[0]])])
-    another = int(off_level(coarse.h, without, fine.value, fine.bar, fine.noise, level, size)[0])
-    if another < 0:
-        return lone
-    if abs(float(coarse.value[0] - fine.value[0])) <= float(coarse.central_bar[0] + fine.bar[0]):
-        # The coarse steps cannot tell: is there a second jump beyond the first, or a slope of its own?
-        further = math.copysign(float(coarse.h[another]), step.at)
-        value = (coarse.plus if step.at > 0 else coarse.minus)[another]
-        second = yield from close_in(step.at, further, (step.jump, bend.beyond(further, value)), bend)
-        return lone if second.kind is StepKind.SMOOTH else either
+    third = coarse.third()
+    apart = abs(float(coarse.value[0] - fine.value[0]))
+    if apart <= float(coarse.central_bar[0] + fine.bar[0]):
+        # A lone jump explains what coarse steps see, and so may a staircase: is there another jump?
+        again = yield from _jumps_again(ladder, fine, coarse, bend, step, size)
+        if again or _is_alone(coarse, bend, step):
+            return either if again else lone
+        width = max(abs(step.jump) / max(apart, 1e-300), abs(step.at))
+        beyond = yield from _beyond(step, width, third, jitter)
+        return lone if beyond is Beyond.SMOOTH else either
     # (As wide as this jump asks for, or as the way to it was: jumps of other parts of f may be larger, and rarer.)
-    width = max(abs(step.jump) / max(abs(float(coarse.value[0] - fine.value[0])), 1e-300), abs(step.at))
-    if (yield from _is_smooth_beyond(step.at, width, abs(step.jump), jitter)):
+    beyond = yield from _beyond(step, max(abs(step.jump) / max(apart, 1e-300), abs(step.at)), third, jitter)
+    if beyond is not Beyond.JUMPS:
         # A zone around 0, and another piece of f beyond: where that begins, no slope goes across.
-        return lone
+        return lone if beyond is Beyond.SMOOTH else either
     if (np.abs(coarse.jump) <= coarse.jump_bar).all() and (np.abs(fine.jump) <= fine.jump_bar).all():
         # No kink at 0 shows on the tread, whose finer steps would show a smaller one than the coarse steps can.
         coarse = dataclasses.replace(coarse, bar=coarse.central_bar + fine.bar - fine.central_bar)
     return dataclasses.replace(coarse, step=jump, tread=Tread(float(fine.value[0]), float(fine.bar[0])))
+
+
+def _many_on_stairs(
+    ladder: _Ladder, fine: Slope, off: NDArray[np.intp], size: Floats, jitter: np.random.Generator
+) -> Asking:
+    """The same for many outputs at once."""
+    treads, off = with_treads(fine, np.where(is_flat_further_out(fine, off), off, -1), size)
+    if not (off >= 0).any():
+        return fine
+    far = float(np.median(fine.h[off[off >= 0]]))
+    if fine.stage < 2:
+        levels = jittered(full_levels(ladder.eps), jitter)
+        added = ladder.line.far_from(levels[levels > far], 1.5)
+        if len(added):
+            yield from ladder.line.ask(added)
+    coarse = ladder.solve(ladder.scatter(jump_sizes(treads, off), far), 2)
+    if coarse is None or len(coarse.h) < len(fine.h):
+        return bars_for_both(fine, off)
+    like, unlike = yield from look_between(treads, off, coarse.value - treads.value, jitter)
+    return merged(fine, treads, coarse, like, unlike, off)
 
 
 def _looks_float32(values: Floats) -> bool:

@@ -81,6 +81,7 @@ class Slope:
     jumping : whether phi jumps at 0 itself, so that its slope is unknown; empty where no output does.
     step : a jump that was closed in on because fine and coarse steps give two slopes (see `_stairs`), or None.
     tread : the other slope where phi is a staircase: that of all steps finer than a tread; None where it is none.
+    stairs : which of many outputs are staircases (see `_many_stairs`); empty where none was looked at.
     """
 
     value: Floats
@@ -106,6 +107,7 @@ class Slope:
     jumping: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=bool))
     step: Jump | None = None
     tread: Tread | None = None
+    stairs: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     @property
     def odd(self) -> Floats:

@@ -27,6 +27,10 @@ LEAST = 1e-6
 HIDDEN = 0.1
 # Levels of a whole ladder, at least, and how many times more than noise and bar explain a clear deviation is there.
 LONG, CLEAR = 12, 10.0
+# A plateau of coarse steps: so many levels, whose steps span such a range, agree to this share of what they are off.
+AGREE, RANGE, ALIKE = 4, 30.0, 0.1
+# It is looked for where the fine slope has a bar wider than this share of it: treads of one width leave a narrow one.
+ROUGH = 1e-5
 # Jump or not shows while an interval is halved eight times: a jump keeps half of its size. A kink loses 63/64 of it in
 # six, and so does all that is smooth, or more.
 # What still grows is no jump yet: a pole, or several jumps that cancel in a longer interval.
@@ -88,7 +92,21 @@ def off_level(
             if levels - j > 2 and is_hidden and (is_clear or foretold[0] > floor[j + 1, k]):
                 found[k] = j
                 break
+        rough = found[k] < 0 and bar[k] > ROUGH * size[k] and off[:, k].any()
+        if rough and _is_plateau(h, odd[:, k] / h, float(value[k]), float(bar[k])):
+            # Treads of many widths, as those of several rounded inputs, show at all finer levels.
+            found[k] = np.flatnonzero(off[:, k])[-1]
     return found
+
+
+def _is_plateau(h: Floats, quotients: Floats, value: float, bar: float) -> bool:
+    """Whether levels over a wide range of steps agree on another slope, to a small part of what it is away."""
+    for last in range(AGREE - 1, len(h)):
+        here = quotients[last + 1 - AGREE : last + 1]
+        away = float(np.min(np.abs(here - value)))
+        if away > bar and float(np.ptp(here)) < ALIKE * away and h[last + 1 - AGREE] > RANGE * h[last]:
+            return True
+    return False
 
 
 def close_in(near: float, far: float, beyond: tuple[float, float], bend: Bend) -> Generator[Floats, Floats, Step]:
@@ -117,6 +135,9 @@ def close_in(near: float, far: float, beyond: tuple[float, float], bend: Bend) -
             a, at_a = middle, at_middle
         changes.append(abs(at_b - at_a))
         kind = kind_of(changes, GONE * bend.noise, crowded)
+        # (What changes at the far end alone may be a kink just before it, of which that end shows the beginning.)
+        if kind is StepKind.JUMP and b == far and len(changes) <= 2 * HALVINGS:
+            continue
         if kind is not None:
             return Step(kind, at_b - at_a, b)
     return Step(StepKind.UNRESOLVED, at_b - at_a, b)

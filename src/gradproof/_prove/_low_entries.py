@@ -31,6 +31,8 @@ MOST, FOR_EACH, UP_TO = 1000, 4, 1000
 WHOLE = 100
 # Entries that are measured first, and by how much they may be wider than what is needed of all on average.
 PILOT, HOPEFUL = 8, 2.0
+# Entries with the largest claims that are measured with them.
+STEEPEST = 2
 # Rounds of finer levels for entries that bend more than was expected.
 ROUNDS = 3
 # Part of what is needed that each bar may take, so that deviations have room.
@@ -63,11 +65,23 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
     all_entries: NDArray[np.intp] = np.arange(leaf.start, leaf.stop, dtype=np.intp)
     pilot = all_entries
     if leaf.size > 2 * PILOT:
-        pilot = np.unique(np.linspace(leaf.start, leaf.stop - 1, PILOT).astype(int))
+        # (Those with the largest claims, which bend most as a rule, beside some from all over.)
+        steepest = leaf.start + np.argsort(meter.claimed_steps(index))[-STEEPEST:]
+        spread = np.linspace(leaf.start, leaf.stop - 1, PILOT).astype(int)
+        pilot = np.unique(np.concatenate([spread, steepest]))
     search = _Search(meter=meter, leaf=index, noise=noise, f0=float(look.slope.f0[0]), rms=rms, share=share)
     found = yield from search.measure(pilot, fine)
-    if _norm(found) > HOPEFUL * share * math.sqrt(len(pilot)):
+    # (The steepest are not like the others, and count below.)
+    typical = float(np.median(np.abs(found.value) + found.bar)) * math.sqrt(len(pilot))
+    if min(typical, _norm(found)) > HOPEFUL * share * math.sqrt(len(pilot)):
         return False
+    widest = int(np.argmax(found.bar))
+    if len(pilot) < leaf.size and found.bar[widest] > share * math.sqrt(leaf.size):
+        # One entry that by itself leaves the whole too wide: a ladder of its own says whether that is all to be had.
+        pair = dataclasses.replace(found.residual(widest), bar=math.inf)
+        entry = yield from judge_entry(meter, index, int(pilot[widest]), pair, rms, limits)
+        if not entry.wrong and entry.residual.bar > share * math.sqrt(leaf.size):
+            return False
     if len(pilot) < leaf.size:
         rest = np.setdiff1d(all_entries, pilot)
         found = found.joined((yield from search.measure(rest, fine)), np.argsort(np.concatenate([pilot, rest])))

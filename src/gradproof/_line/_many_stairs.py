@@ -1,0 +1,168 @@
+"""Which of two slopes counts, for many outputs at once that share their steps.
+
+To close in on a jump of each output would take ten values for each. Pairs of values at places all over the interval
+where coarse and fine steps part say as much for all outputs together: where an output is a staircase its slope at
+almost all of them is that at the point, and yet it rises otherwise across them, so that the rest of the change is made
+by what lies between: jumps. Beyond a kink, or where a zone around the point ends, the slopes are those of the coarse
+steps, and those of a ripple are scattered between both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradproof._line._slope import Slope
+from gradproof._line._stairs import GONE
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+AskingPlaces = Generator[Floats, Floats, tuple[Mask, Mask]]
+
+# Places on both sides, relative to the step that is off, and how many pairs of them must agree: a pair meets a jump in
+# one of some ten cases. Slopes of a ripple agree as well as ALIKE (of what fine and coarse steps differ by) in one of
+# seven cases at most, in PLACES - MISSES of them in one of 1e5.
+PLACES = np.array([0.31, -0.43, 0.67, -0.83, 1.21, -1.57, 2.3, -2.9, 4.3, -5.1])
+MISSES, ALIKE = 3, 0.1
+# A bar, and a difference from it, relative to the slope, from which the finest levels may be a tread's.
+WIDE = 1e-3
+# How much coarser the level is that shows another plateau.
+FARTHER = 3.0
+# Ordinary rounding, in half-ulps.
+ROUNDING = 4.0
+# Levels of different outputs, in factors of a step, that are looked at together.
+TOGETHER = 6.0
+
+
+def jump_sizes(fine: Slope, off: NDArray[np.intp]) -> Floats:
+    """How high each output that is off may jump (m,), 0 for the others: what the first level that meets jumps shows."""
+    floor = GONE * fine.noise + fine.bar * fine.h[:, None]
+    straight = fine.value * fine.h[:, None]
+    sides = np.maximum(np.abs(fine.plus - fine.f0 - straight), np.abs(fine.minus - fine.f0 + straight))
+    coarser = np.arange(len(fine.h))[:, None] < fine.level
+    met = np.where((sides > floor) & coarser, sides, np.inf).min(axis=0)
+    return np.where((off >= 0) & np.isfinite(met), met, 0.0)
+
+
+def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.random.Generator) -> AskingPlaces:
+    """Say of which outputs slopes all over are those at the point, and of which those of the coarse steps, (m,) each.
+
+    Parameters
+    ----------
+    fine : the slopes that the finest steps give.
+    off : (m,), the finest level that leaves each slope; -1 where there is none.
+    apart : (m,), what coarse steps differ by from that slope.
+    jitter : where places are drawn from.
+    """
+    like, unlike = np.zeros(len(off), dtype=bool), np.zeros(len(off), dtype=bool)
+    todo = off >= 0
+    while todo.any():
+        far = float(fine.h[int(off[todo].max())])
+        some = todo & (fine.h[np.maximum(off, 0)] <= TOGETHER * far)
+        todo &= ~some
+        step = float(np.min(fine.h[fine.level[some]]))
+        at = far * PLACES * jitter.uniform(0.9, 1.1, len(PLACES))
+        values = np.asarray((yield np.concatenate([at + step, at - step])), dtype=np.float64)
+        values = values.reshape(len(values), -1)
+        slopes = (values[: len(at)] - values[len(at) :]) / (2 * step)
+        # (Between jumps a slope bends, as everywhere.)
+        bend = np.where(np.abs(fine.even[-1]) > GONE * fine.noise, 2 * fine.even[-1] / fine.h[-1] ** 2, 0.0)
+        away = np.abs(slopes - fine.value - bend * at[:, None])
+        room = ALIKE * np.abs(apart) + fine.bar + GONE * fine.noise / step
+        told = some & (room < np.abs(apart) / 2)
+        with np.errstate(invalid="ignore"):
+            alike = (away <= room).sum(axis=0)
+            coarse = (np.abs(slopes - fine.value - apart) <= room).sum(axis=0)
+        like |= told & (alike >= len(at) - MISSES)
+        unlike |= told & (coarse >= len(at) - MISSES)
+    return like, unlike
+
+
+def with_treads(fine: Slope, off: NDArray[np.intp], size: Floats) -> tuple[Slope, NDArray[np.intp]]:
+    """Take the finest levels for a tread where finer levels than the chosen one depart from it and leave a wide bar.
+
+    size : (m,), natural size of each slope.
+    """
+    last = len(fine.h) - 1
+    if last < 4:
+        return fine, off
+    finest, other = fine.odd[last] / fine.h[last], fine.odd[last - 1] / fine.h[last - 1]
+    # (What passes for noise there are jumps; on a tread nothing but rounding is left.)
+    noise = ROUNDING * fine.unit
+    apart, scatter = np.abs(other - fine.value), GONE * noise / fine.h[last]
+    agree = np.abs(finest - other) + scatter < ALIKE * apart
+    found = (off < 0) & (fine.bar > WIDE * size) & (apart > WIDE * size) & agree
+    if not found.any():
+        return fine, off
+    return dataclasses.replace(
+        fine,
+        value=np.where(found, other, fine.value),
+        bar=np.where(found, np.abs(finest - other) + scatter, fine.bar),
+        noise=np.where(found, noise, fine.noise),
+        level=np.where(found, last, fine.level),
+    ), np.where(found, last - 2, off)
+
+
+def merged(fine: Slope, treads: Slope, coarse: Slope, like: Mask, unlike: Mask, off: NDArray[np.intp]) -> Slope:
+    """The coarse slope for outputs with jumps, the fine one for the others; a bar for both where nothing tells.
+
+    Where the coarse slope does not exclude that of the tread, a lone jump may have made the difference: the bar holds
+    both.
+    """
+    apart = np.abs(coarse.value - treads.value)
+    central = coarse.central_bar + np.where(apart > coarse.central_bar + treads.bar, 0.0, treads.bar)
+    straight = (np.abs(coarse.jump) <= coarse.jump_bar) & (np.abs(fine.jump) <= fine.jump_bar)
+    kink = np.where(straight, 0.0, 0.5 * (np.abs(coarse.jump) + coarse.jump_bar))
+    stairs = like & np.isfinite(coarse.bar)
+    rows, each = np.maximum(off, 0), np.arange(len(off))
+    both = np.abs(fine.odd - fine.value * fine.h[:, None])[rows, each] * 2 / fine.h[rows]
+    open_ = (off >= 0) & ~stairs & ~unlike
+    bar = fine.bar + np.where(open_, both, 0.0)
+    place = np.searchsorted(-coarse.h, -fine.h)
+    structure = np.zeros_like(coarse.plus)
+    structure[place] = fine.structure
+    return Slope(
+        value=np.where(stairs, coarse.value, fine.value),
+        bar=np.where(stairs, central + kink, bar),
+        central_bar=np.where(stairs, central, np.maximum(fine.central_bar, np.where(open_, bar, 0.0))),
+        jump=np.where(stairs, coarse.jump, fine.jump),
+        jump_bar=np.where(stairs, coarse.jump_bar, fine.jump_bar),
+        noise=np.where(stairs, coarse.noise, fine.noise),
+        structure=np.where(stairs, 0.0, structure),
+        quantum=fine.quantum,
+        unit=fine.unit,
+        f0=fine.f0,
+        h=coarse.h,
+        plus=coarse.plus,
+        minus=coarse.minus,
+        level=np.where(stairs, coarse.level, place[fine.level]),
+        column=np.where(stairs, coarse.column, fine.column),
+        stage=max(fine.stage, 2),
+        eps=fine.eps,
+        repeats_differ=fine.repeats_differ,
+        stairs=stairs,
+    )
+
+
+def is_flat_further_out(fine: Slope, off: NDArray[np.intp]) -> Mask:
+    """Whether a coarser level shows another plateau (m,), and nothing that grows like h**2 or faster.
+
+    (As it does beside a saturation.)
+    """
+    rows, each = np.maximum(off, 1), np.arange(len(off))
+    away = np.abs(fine.odd - fine.value * fine.h[:, None])
+    # (A level next to it may meet two jumps where that meets one.)
+    there = np.searchsorted(-fine.h, -FARTHER * fine.h[rows], side="right") - 1
+    there = np.clip(there, 0, rows - 1)
+    steeper = (fine.h[there] / fine.h[rows]) ** 2
+    return np.asarray((off > 0) & (away[there, each] < away[rows, each] * steeper))
+
+
+def bars_for_both(fine: Slope, off: NDArray[np.intp]) -> Slope:
+    """Bars that hold fine and coarse slopes where nothing more is known."""
+    rows, each = np.maximum(off, 1), np.arange(len(off))
+    away = np.abs(fine.odd - fine.value * fine.h[:, None])[rows, each]
+    return dataclasses.replace(fine, bar=np.where(off > 0, fine.bar + 2 * away / fine.h[rows], fine.bar))
