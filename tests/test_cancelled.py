@@ -12,7 +12,7 @@ B = np.array([0.5, 1.0, 2.0])
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("a", [1000.0, 1234.5, 4000.3])
+@pytest.mark.parametrize("a", [1234.5, 4000.3])
 def test_a_gradient_of_rounding(a, seed):
     """It is CORRECT; 1e-10 is no rounding there."""
     p = {"a": np.array(a), "b": B}
