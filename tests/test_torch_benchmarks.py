@@ -40,6 +40,20 @@ def test_operators_are_not_accused():
     assert not re.search(r"WRONG +passes", shown), shown
 
 
+def test_torch_s_own_gradient_tests_pass():
+    """Of some operators and modules of torch none raises or is WRONG."""
+    pytest.importorskip("expecttest")
+    for options in (
+        ("--only", "^(sin|sgn|cat|ceil|addmm)$", "--samples", "1"),
+        ("--modules", "--only", "Norm1d|Tanh$"),
+    ):
+        shown = run("torch_gradients.py", *options)
+
+        assert int(re.search(r"^(\d+) checks", shown)[1]) >= 20, shown
+        assert "exception" not in shown, shown
+        assert "WRONG" not in shown, shown
+
+
 def test_zeroed_gradients_are_named():
     """Wrong backward passes with n outputs are WRONG with place and cause, where torch's fast mode passes most."""
     shown = run("torch_zeroed.py", "--most", "5")
