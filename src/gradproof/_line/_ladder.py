@@ -373,7 +373,7 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
             return either if again else lone
         width = max(abs(step.jump) / max(apart, 1e-300), abs(step.at))
         beyond = yield from _beyond(step, width, third, jitter)
-        return lone if beyond is Beyond.SMOOTH else either
+        return either if beyond is Beyond.JUMPS else lone
     # (As wide as this jump asks for, or as the way to it was: jumps of other parts of f may be larger, and rarer.)
     beyond = yield from _beyond(step, max(abs(step.jump) / max(apart, 1e-300), abs(step.at)), third, jitter)
     if beyond is not Beyond.JUMPS:
