@@ -368,3 +368,21 @@ def test_an_f_that_is_random_says_so(keyword):
     report = gradproof.check(lambda x: np.sum(x**2), point(3), **claims, rng=0)
     assert report.verdict is Verdict.CORRECT
     assert ids(report) == []
+
+
+def test_an_array_that_bends_nothing_is_flat_beside_one_that_does():
+    """The other one has a bound of its own."""
+    x = np.array([0.5, 1.0, 2.0])
+
+    report = gradproof.check(
+        lambda a, b: np.sum(a**3) + np.sum(b),
+        (x, x + 1),
+        wrt=(0, 1),
+        hvp=lambda v, a, b: (6 * a * v[0], 0 * v[1]),
+        rng=0,
+    )
+
+    moving, flat = report.leaves
+    assert report.verdict is Verdict.CORRECT
+    assert moving.bound is not None
+    assert (flat.bound, flat.note) == (None, "flat: f does not change to second order")
