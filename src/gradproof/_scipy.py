@@ -231,7 +231,7 @@ def require_claim(claim: Any, name: str) -> None:
     )
 
 
-def adapted(function: Function, convert: Callable[[Any], Any], **keywords: Any) -> Function:
+def adapted(function: Any, convert: Callable[[Any], Any], **keywords: Any) -> Function:
     """The same function, under its own name, with what it returns as SciPy reads it."""
 
     @ft.wraps(function)
@@ -299,7 +299,7 @@ def unpacked(returned: Any, *, lower: int, upper: int) -> Any:
         )
     found = np.zeros((n, n), dtype=bands.dtype)
     for offset in range(-upper, lower + 1):
-        columns: NDArray[np.intp] = np.arange(max(0, -offset), min(n, n - offset))
+        columns = np.array(range(max(0, -offset), min(n, n - offset)), dtype=np.intp)
         found[columns + offset, columns] = bands[upper + offset, columns]
     return found
 
