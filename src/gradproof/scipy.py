@@ -135,7 +135,7 @@ def check_minimize(
     if jac is True:
         value = _scipy.adapted(fun, lambda pair: _scipy.number(_scipy.part(pair, 0)))
         claims["grad"] = _scipy.adapted(fun, lambda pair: _scipy.vector(_scipy.part(pair, 1)))
-    elif left_out.is_claim(None if jac is False else jac, "jac"):
+    elif jac is not False and left_out.is_claim(jac, "jac"):
         claims["grad"] = _scipy.adapted(jac, _scipy.vector)
     if left_out.is_claim(hess, "hess"):
         claims["hess"] = _scipy.adapted(hess, _scipy.symmetric)

@@ -78,9 +78,13 @@ def is_tracer(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 def pairs(given: Any, root: str) -> list[tuple[str, Any]]:
     """The leaves of a tree with their paths, `root` being that of the whole; None is a leaf."""
-    found, _ = jax.tree_util.tree_flatten_with_path(given, is_leaf=lambda value: value is None)
+    found, _ = jax.tree_util.tree_flatten_with_path(given, is_leaf=_is_none)
     return [(root + jax.tree_util.keystr(keys), value) for keys, value in found]
 
 
