@@ -383,7 +383,7 @@ EXITS = {
     "agrees once": (*case("an edge at float32's steps", 1.0), (0,), "UNSURE", False, 64),
     "kinks aside": (*case("kinks near the point", 1.01), (0, 1, 2), "EXCLUDED", False, 145),
     "a part of it a kink": (*case("two small kinks at the point", 1.0), (0, 2), "UNSURE", False, 195),
-    "rounded": (*case("values rounded to 6 digits", 1.01), (0, 1, 2), "UNSURE", False, 140),
+    "rounded": (*case("values rounded to 6 digits", 1.01), (0, 1, 2), "UNSURE", False, 155),
     "rough": (*case("a texture of kinks", 1.0), (0, 1, 2), "IRREGULAR", False, 430),
     "rough, but not so much": (*case("a texture of kinks", 1.0001), (0, 1, 2), "EXCLUDED", False, 250),
     "stairs that agree": (*case("inputs rounded to 4 digits", 1.01), (0,), "AGREES", False, 60),

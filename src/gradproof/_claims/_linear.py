@@ -224,7 +224,10 @@ class LinearProof:
         if not self.claimed.densify():
             return None
         rows = Rows(self.claimed, self.options, eps=self.probe.declared, around=self.around, wider=self.wider)
-        found = rows.run()
+        try:
+            found = rows.run()
+        except BudgetSpent:
+            return None
         return None if isinstance(found, Doubt) or found.verdict is not Verdict.CORRECT else found
 
     def _scene(self, samples: Samples, eps: float, rtol: float, rows: Vector | None = None) -> Scene:
@@ -661,10 +664,15 @@ class Probe:
         return Directions(problem.leaves, problem.point, problem.claim, self._seed, lower, upper)
 
     def _values(self, k: int, step: float) -> Vector:
-        """Values beside the point, or at it where the domain ends before."""
+        """Values beside the point, or at it where the domain ends before; nan where no evaluation is left."""
         v = self._vector(k)
         first, last = reach(self._problem.point, v, self._directions.lower, self._directions.upper)
-        return self._problem.outputs(v, step)[0] if first <= step <= last else self.at_point
+        if not first <= step <= last:
+            return self.at_point
+        try:
+            return self._problem.outputs(v, step)[0]
+        except BudgetSpent:
+            return np.full(len(self.at_point), math.nan)
 
     def _vector(self, k: int) -> Vector:
         group = tuple(range(len(self._problem.leaves)))
