@@ -403,7 +403,7 @@ EXITS = {
     "no second slope": (
         lambda: spoilt_after(hinges(3e-6)[0], 43),
         *case("kinks near the point", 1.01)[1:],
-        (0, 1, 2),
+        (0, 2),
         "UNSURE",
         False,
         130,
