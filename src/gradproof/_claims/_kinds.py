@@ -393,12 +393,13 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
 def _output_floor(probe: Probe, eps: float) -> Vector:
     """Up to where products, in natural sizes, are numerically zero, output by output (m,).
 
-    Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves.
+    Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves. Of a
+    derivative that has vanished itself it is the rounding of the function whose derivative it is.
     """
-    rows = probe.rows()
-    still = rows <= _contracts.vanishing(probe.eps, probe.at_point, roundings=_contracts.ROW_ROUNDINGS)
+    rows, values = probe.rows(), (probe.at_point, probe.primal.terms)
+    still = rows <= _contracts.vanishing(probe.eps, *values, roundings=_contracts.ROW_ROUNDINGS)
     beside = _contracts.vanishing(eps, rows)
-    return np.where(still, max(beside, _contracts.vanishing(eps, probe.at_point)), beside)
+    return np.where(still, max(beside, _contracts.vanishing(eps, *values)), beside)
 
 
 def _second_floor(task: Task, base: Primal | None, eps: float) -> float:

@@ -21,7 +21,7 @@ from gradproof.compat._torch_still import stands_still
 
 # Entries of the inputs up to which each is measured alone where a certificate cannot be given, and of the Jacobian.
 FEW, FEW_ENTRIES = 1000, 200_000
-STILL_NOTE = "f keeps its bits as this array moves, as its derivative of zero says"
+STILL_NOTE = "f keeps its value as this array moves, as its derivative of zero says"
 ENTRIES_NOTE = "every entry was measured alone"
 
 
@@ -34,7 +34,7 @@ class Closer:
     report : Report
         As it is now.
     still : tuple of str
-        Paths of the arrays around which f keeps its bits.
+        Paths of the arrays around which f keeps its value.
     is_still : bool
         Whether these are all.
     """
@@ -44,7 +44,9 @@ class Closer:
     is_still: bool = False
 
 
-def look_closer(report: Report, function: Function, *, seed: int, atol: float, rtol: float) -> Closer:
+def look_closer(
+    report: Report, function: Function, *, seed: int, atol: float, rtol: float, terms: float
+) -> Closer:
     """Look at the arrays that a report leaves open, in each of its modes; of a WRONG one, at all of them.
 
     Parameters
@@ -55,6 +57,8 @@ def look_closer(report: Report, function: Function, *, seed: int, atol: float, r
     seed : int
     atol, rtol : float
         A tolerance that the user has set, entry by entry; 0 where there is none.
+    terms : float
+        As for `stands_still`.
     """
     whose = [i for i, x in enumerate(function.arguments[: function.count]) for _ in range(2 if x.is_complex() else 1)]
     mended: dict[str, LeafResult] = {}
@@ -70,7 +74,7 @@ def look_closer(report: Report, function: Function, *, seed: int, atol: float, r
         open_ones = sorted({i for i, leaf in zip(whose, leaves, strict=True) if leaf.verdict is Verdict.INCONCLUSIVE})
         wanted = open_ones if mode.verdict is Verdict.INCONCLUSIVE and open_ones else list(range(function.count))
         outer = mode.mode.partition("-")[0]
-        quiet = [i for i in wanted if stands_still(function, outer, i, seed)]
+        quiet = [i for i in wanted if stands_still(function, outer, i, seed, terms)]
         is_still = is_still and len(quiet) == function.count
         rest = [i for i in wanted if i not in quiet]
         bounds = dict.fromkeys(range(len(whose)), 0.0)

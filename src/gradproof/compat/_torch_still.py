@@ -1,11 +1,12 @@
-"""Whether a function stands still as one of its arrays moves, as a derivative of exactly zero says."""
+"""Whether a function stands still as one of its arrays moves, as a derivative of zero says."""
 
 # torch's own annotations are partial:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,21 +14,29 @@ import torch
 from gradproof import _backends
 from gradproof._backends._torch_autodiff import normal_like
 from gradproof._claims._modes import Function
+from gradproof._contracts import vanishing
 from gradproof.compat._torch_question import as_tuple
 
 Tensor = torch.Tensor
 
 # torch's own step, from which on steps become finer by `FINER` a level; random directions, each on both sides.
 STEP, FINER, LEVELS, DIRECTIONS = 1e-6, 4.0, 6, 4
+# Steps, relative to the size of an array, within which a value that is rounding must stay rounding.
+WIDE = (1.0, 1e-3, 1e-6)
 # Entries up to which each is moved alone, as torch does, where one or the other of them is next to a jump.
 FEW = 1000
+EPS = 2.0**-52
 
 
-def stands_still(function: Function, mode: str, place: int, seed: int) -> bool:
-    """Whether f keeps its bits within torch's own step of one of its arrays, whose derivative is exactly zero.
+def stands_still(function: Function, mode: str, place: int, seed: int, terms: float = 0.0) -> bool:
+    """Whether f keeps its value as one of its arrays moves, as its derivative says: to the bit, or up to rounding.
 
-    Jumps further away leave a check without an answer, as they do for `torch.ceil` of many entries; nothing but zero
-    can be the derivative there, unless f is a staircase whose treads are wider than torch's step.
+    To the bit within torch's own step, where the derivative is exactly zero. Jumps further away leave a check without
+    an answer, as they do for `torch.ceil` of many entries; nothing but zero can be the derivative there, unless f is a
+    staircase whose treads are wider than torch's step.
+
+    Up to rounding (see `_contracts.vanishing`) as far as the array is large, where the derivative is no more than
+    rounding either: all terms of f cancel, as those of a softmax that is summed up.
 
     Parameters
     ----------
@@ -37,6 +46,8 @@ def stands_still(function: Function, mode: str, place: int, seed: int) -> bool:
     place : int
         Of the array among those that are differentiated.
     seed : int
+    terms : float
+        Size of what the values are the sum of, where these terms may cancel.
     """
     generator = np.random.default_rng((seed, 11))
     leaves: tuple[Tensor, ...] = function.arguments[: function.count]
@@ -47,29 +58,51 @@ def stands_still(function: Function, mode: str, place: int, seed: int) -> bool:
         claimed = as_tuple(function.vjp(tuple(us) if len(us) > 1 else us[0], *leaves, *others))[place : place + 1]
     else:
         tangents = [torch.zeros_like(leaf) for leaf in leaves]
-        tangents[place] = normal_like(leaves[place], generator)
+        tangents[place] = normal_like(leaves[place], generator) * _rms(leaves[place].detach())
         claimed = as_tuple(function.jvp(tuple(tangents), *leaves, *others))
-    if any(bool((one != 0).any()) for one in claimed):
-        return False
+    leaf = leaves[place].detach()
+    floor = _floor((*at_point, *leaves), at_point, terms)
+
+    def moved_to(moved: Tensor) -> tuple[Tensor, ...]:
+        return as_tuple(function.value(*leaves[:place], moved, *leaves[place + 1 :], *others))
+
+    def is_near(moved: Tensor) -> bool:
+        changes = zip(moved_to(moved), at_point, strict=True)
+        return all(one.shape == other.shape and bool(((one - other).abs() <= floor).all()) for one, other in changes)
 
     def is_still(moved: Tensor) -> bool:
-        values = function.value(*leaves[:place], moved, *leaves[place + 1 :], *others)
-        return all(map(_backends.same_bits, as_tuple(values), at_point))
+        return all(map(_backends.same_bits, moved_to(moved), at_point))
 
-    leaf = leaves[place].detach()
-    if all(map(is_still, _joint_moves(leaf, generator))):
+    # (A random cotangent has entries of about 1, and adds up the rounding of all outputs.)
+    scale = _rms(leaf) / math.sqrt(max(1, sum(one.numel() for one in at_point))) if mode == "rev" else 1.0
+    is_rounding = all(bool((one.abs() * scale <= floor).all()) for one in claimed)
+    if is_rounding and all(map(is_near, _joint_moves(leaf, generator, WIDE))):
+        return True
+    if any(bool((one != 0).any()) for one in claimed):
+        return False
+    if all(map(is_still, _joint_moves(leaf, generator, [STEP / FINER**level for level in range(LEVELS)]))):
         return True
     return leaf.numel() <= FEW and all(map(is_still, _single_moves(leaf)))
 
 
-def _joint_moves(leaf: Tensor, generator: np.random.Generator) -> Iterator[Tensor]:
+def _floor(tensors: Sequence[Tensor], values: Sequence[Tensor], terms: float) -> float:
+    """Up to where values are numerically zero; 0 in lower precision, where that would say little."""
+    if any(torch.finfo(one.dtype).eps > EPS for one in tensors):
+        return 0.0
+    return vanishing(EPS, terms, *[one.detach().abs().double().cpu().numpy() for one in values])
+
+
+def _rms(tensor: Tensor) -> float:
+    return float(tensor.abs().square().mean().sqrt()) or 1.0 if tensor.numel() else 1.0
+
+
+def _joint_moves(leaf: Tensor, generator: np.random.Generator, steps: Sequence[float]) -> Iterator[Tensor]:
     """All entries at once along random directions, relative to their size."""
-    size = float(leaf.abs().square().mean().sqrt()) or 1.0 if leaf.numel() else 1.0
     for _ in range(DIRECTIONS):
-        along = normal_like(leaf, generator) * size
-        for level in range(LEVELS):
-            for step in (STEP / FINER**level, -STEP / FINER**level):
-                yield leaf + step * along
+        along = normal_like(leaf, generator) * _rms(leaf)
+        for step in steps:
+            yield leaf + step * along
+            yield leaf - step * along
 
 
 def _single_moves(leaf: Tensor) -> Iterator[Tensor]:

@@ -18,6 +18,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
+from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
 from gradproof._check import Options, check, check_autodiff
 from gradproof._errors import GradproofWarning
@@ -27,7 +28,7 @@ from gradproof.compat import _torch_sparse as sparse
 from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, still_text, untested_text
 from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_closer import look_closer
-from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple
+from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -331,8 +332,17 @@ class _Answer:
             return
         with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
-            found = look_closer(self.report, function, seed=self.seed, atol=self.atol, rtol=self.rtol)
+            found = look_closer(self.report, function, seed=self.seed, atol=self.atol, rtol=self.rtol, terms=self._terms())
         self.report, self.still, self.is_still = found.report, found.still, found.is_still
+
+    def _terms(self) -> float:
+        """Size of what a gradient is the sum of, where its terms may cancel: <u, f> over the size of x."""
+        if self.cotangents is None:
+            return 0.0
+        outputs = [self.first.outputs[i] for i in self.first.differentiable]
+        sizes = [natural_size(x) for x in tensors_in(self.first.inputs)]
+        terms = sum(size_of_terms(u, one) for u, one in zip(self.cotangents, outputs, strict=True))
+        return terms / max(sizes, default=1.0)
 
     def _is_empty(self) -> bool:
         return self.whole.is_empty(masked=self.masked) or self.first.is_empty(masked=self.masked)
