@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradproof import _backends, _contracts, _progress, _prove
 from gradproof._away import OutsideError, is_from_handler
 from gradproof._claims._around import Around, reach
-from gradproof._claims._cancelled import cancelled, may_be_cancelled, settle, without_cancelled
+from gradproof._claims._cancelled import cancelled, may_be_cancelled, settle, suspects, without_cancelled
 from gradproof._claims._claimed import (
     COLUMNS,
     DENSE,
@@ -213,6 +213,7 @@ def _despite_cancelled(
     proved: Proved,
     base: Primal | None = None,
     again: Callable[[Claimed], Proved] | None = None,
+    leaf_sizes: Vector | None = None,
 ) -> Proved:
     """Prove a claim once more without entries that may be rounding of 0, where these may be what speaks against it.
 
@@ -222,9 +223,11 @@ def _despite_cancelled(
         What a Hessian is the second derivative of.
     again : callable, optional
         Proves a claim of this kind.
+    leaf_sizes : ndarray, optional
+        Of each column that is a tangent, how large the entries are that it moves.
     """
     primal = claimed.primal
-    if not (claimed.measured and claimed.whole and may_be_cancelled(proved)):
+    if not (claimed.measured and claimed.whole and (may_be_cancelled(proved) or suspects(proved))):
         return proved
     eps = max(coarsest_eps(claimed.leaves), primal.outputs.eps, task.options.claim_eps)
     if eps > 1e-12 or is_large(primal.point) or primal.layout.is_complex or not claimed.densify():
@@ -234,7 +237,9 @@ def _despite_cancelled(
     if base is None:
         inputs = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
         rest = float(np.linalg.norm(claimed.matrix * size, axis=1).max())
-        floor = cancelled(size, np.full(len(size), inputs.max())) * rest / size
+        # (A weight of tangents moves a whole array by its natural size.)
+        moved = size if leaf_sizes is None else leaf_sizes
+        floor = cancelled(moved, np.full(len(size), inputs.max())) * rest / size
     else:
         sized = claimed.matrix * size * size[:, None]
         rest = max(float(np.linalg.norm(sized, axis=1).max()), float(np.abs(primal.output_values() * size).max()))
@@ -465,7 +470,11 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     proved = _finish(task, claimed, probe, wider=wider)
     if claimed.matrix is not None:
         again = ft.partial(_finish, task, probe=None, wider=wider)
-        proved = _despite_cancelled(task, claimed, proved, again=again)
+        moved = None
+        if claimed.reduced:
+            sizes = np.where(tangents != 0, natural_sizes(primal, tuple(range(len(primal.leaves))))[:, None], 0.0)
+            moved = sizes.max(axis=0)
+        proved = _despite_cancelled(task, claimed, proved, again=again, leaf_sizes=moved)
     if not claimed.reduced:
         return proved
     return dataclasses.replace(
