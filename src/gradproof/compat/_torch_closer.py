@@ -44,9 +44,7 @@ class Closer:
     is_still: bool = False
 
 
-def look_closer(
-    report: Report, function: Function, *, seed: int, atol: float, rtol: float, terms: float
-) -> Closer:
+def look_closer(report: Report, function: Function, *, seed: int, atol: float, rtol: float, terms: float) -> Closer:
     """Look at the arrays that a report leaves open, in each of its modes; of a WRONG one, at all of them.
 
     Parameters

@@ -332,7 +332,9 @@ class _Answer:
             return
         with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
-            found = look_closer(self.report, function, seed=self.seed, atol=self.atol, rtol=self.rtol, terms=self._terms())
+            found = look_closer(
+                self.report, function, seed=self.seed, atol=self.atol, rtol=self.rtol, terms=self._terms()
+            )
         self.report, self.still, self.is_still = found.report, found.still, found.is_still
 
     def _terms(self) -> float:
