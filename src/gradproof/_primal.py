@@ -110,7 +110,7 @@ class Primal:
         What f raised away from the point, where it is not defined then: the first few, in words.
     evaluations, calls : int
     terms : float
-        Size of what the values are the sum of, where these terms may cancel: f of a derivative; 0 where nothing is known.
+        Size of what the values are the sum of, where these terms may cancel; 0 where nothing is known.
     watch : Silent
         Who is told of evaluations.
 

@@ -25,15 +25,18 @@ def passes_untested(report: Report) -> bool:
 
 def untested_text(name: str) -> str:
     """What the warning says."""
-    return f"`{name}` keeps its bits up to rounding around this point, as its derivative of zero says: nothing else was tested."
+    return (
+        f"`{name}` keeps its bits up to rounding around this point, as its derivative of zero says: "
+        "nothing else was tested."
+    )
 
 
 def still_text(name: str, paths: Sequence[str]) -> str:
     """What the warning says where other arrays were tested."""
     verb = "moves" if len(paths) == 1 else "move"
     return (
-        f"`{name}` keeps its bits up to rounding as {', '.join(paths)} {verb} around this point, as its derivative of zero says: "
-        "nothing else was tested there."
+        f"`{name}` keeps its bits up to rounding as {', '.join(paths)} {verb} around this point, "
+        "as its derivative of zero says: nothing else was tested there."
     )
 
 
