@@ -63,15 +63,22 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
     leaf = leaves[place].detach()
     floor = _floor((*at_point, *leaves), at_point, terms)
 
-    def moved_to(moved: Tensor) -> tuple[Tensor, ...]:
-        return as_tuple(function.value(*leaves[:place], moved, *leaves[place + 1 :], *others))
+    def moved_to(moved: Tensor) -> tuple[Tensor, ...] | None:
+        try:
+            return as_tuple(function.value(*leaves[:place], moved, *leaves[place + 1 :], *others))
+        except Exception:
+            return None  # f is not defined there
 
     def is_near(moved: Tensor) -> bool:
-        changes = zip(moved_to(moved), at_point, strict=True)
+        values = moved_to(moved)
+        if values is None:
+            return False
+        changes = zip(values, at_point, strict=True)
         return all(one.shape == other.shape and bool(((one - other).abs() <= floor).all()) for one, other in changes)
 
     def is_still(moved: Tensor) -> bool:
-        return all(map(_backends.same_bits, moved_to(moved), at_point))
+        values = moved_to(moved)
+        return values is not None and all(map(_backends.same_bits, values, at_point))
 
     # (A random cotangent has entries of about 1, and adds up the rounding of all outputs.)
     scale = _rms(leaf) / math.sqrt(max(1, sum(one.numel() for one in at_point))) if mode == "rev" else 1.0
