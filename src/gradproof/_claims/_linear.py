@@ -686,7 +686,7 @@ class Probe:
         return self._rows
 
     def moves(self, i: int) -> float:
-        """By how much an output changes while the inputs move by up to their natural sizes; inf where it cannot be told.
+        """By how much an output changes while the inputs move by up to their natural sizes; inf where nobody can tell.
 
         The steps are those at which a leaf that claims to be flat must leave f as it is.
         """
