@@ -148,3 +148,25 @@ def test_second_derivatives_in_torch(place, seed):
 
     wrong = gradproof.check(both, (x,), order=2, modes=("rev-rev",), rng=seed)
     assert wrong.verdict is Verdict.WRONG
+
+
+def still_and_sine(p):
+    """It moves with b only, however large a is."""
+    return np.array([np.sum(np.sin(p["b"])), np.sum(np.cos(p["b"]))])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("left", "verdict"), [(3e-13, Verdict.CORRECT), (1e-6, Verdict.WRONG)])
+def test_tangents_of_a_large_array(left, verdict, seed):
+    """Along random tangents, too, what is left of nothing is held against how large the array is."""
+    generator = np.random.default_rng(2)
+    p = {"a": np.full(60, 1e4), "b": generator.standard_normal(80)}
+
+    def push(tangents, p):
+        da, db = tangents["a"], tangents["b"]
+        # wrong on purpose where `left` is more than rounding
+        return np.array([np.sum(np.cos(p["b"]) * db) + left * np.sum(da), -np.sum(np.sin(p["b"]) * db)])
+
+    report = gradproof.check(still_and_sine, p, jvp=push, rng=seed)
+
+    assert report.verdict is verdict, str(report)

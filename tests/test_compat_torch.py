@@ -420,6 +420,85 @@ def test_nothing_tested_passes_with_a_warning():
         assert gradcheck(torch.floor, at(0.3, 1.4))
 
 
+class SlopeOfAbs(torch.autograd.Function):
+    """|x| + x**2 / 20, whose gradient counts as a constant in x where `is_kept` is 0."""
+
+    @staticmethod
+    def forward(ctx, x, is_kept):
+        ctx.save_for_backward(x)
+        ctx.is_kept = is_kept
+        return x.abs() + x**2 / 20
+
+    @staticmethod
+    def backward(ctx, u):
+        (x,) = ctx.saved_tensors
+        return u * (x.sign() + (x if ctx.is_kept else x.detach()) / 10), None  # wrong on purpose for 0
+
+
+def test_an_array_that_stands_still_beside_others_passes_with_a_warning():
+    """|x| bends nowhere, but some of 400 entries are next to its kink; its gradient moves with the cotangent."""
+    x = tensor(20, 20)
+
+    with pytest.warns(GradproofWarning, match=r"keeps its bits.*args\[0\] \(rev-rev\)"):
+        assert gradgradcheck(torch.abs, x)
+    assert gradgradcheck(lambda x: SlopeOfAbs.apply(x, True), x)
+    assert not gradgradcheck(lambda x: SlopeOfAbs.apply(x, False), x, raise_exception=False)
+
+
+def small(x, size):
+    """1, of terms that cancel, and a part that does not."""
+    return torch.corrcoef(x) + size * Sine.apply(x).sum()
+
+
+class Sine(torch.autograd.Function):
+    """sin(x), whose gradient counts as a constant."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, u):
+        (x,) = ctx.saved_tensors
+        return u * x.detach().cos()  # wrong on purpose
+
+
+@pytest.mark.parametrize("options", [{}, {"check_fwd_over_rev": True, "check_rev_over_rev": False}])
+def test_derivatives_that_are_rounding_of_nothing_pass_with_a_warning(options):
+    """The correlation of two numbers is 1 wherever they are; a small part that is no rounding is looked at."""
+    x = at(-4.8270, -7.5824)
+    options = options | {"check_undefined_grad": False}
+
+    with pytest.warns(GradproofWarning, match="up to rounding"):
+        assert gradgradcheck(torch.corrcoef, x, **options)
+    assert not gradgradcheck(lambda x: small(x, 1e-7), x, raise_exception=False)
+
+
+@pytest.mark.parametrize("claimed", [1e-14, 1e-11])
+def test_a_claim_beyond_rounding_does_not_pass_where_f_stands_still(claimed):
+    f = Biased.apply
+
+    if claimed < 1e-12:
+        with pytest.warns(GradproofWarning, match="up to rounding"):
+            assert gradcheck(lambda x: f(x, claimed), at(0.3, 1.4), check_undefined_grad=False)
+    else:
+        assert not gradcheck(lambda x: f(x, claimed), at(0.3, 1.4), raise_exception=False)
+
+
+class Biased(torch.autograd.Function):
+    """1, with a gradient that is nearly zero."""
+
+    @staticmethod
+    def forward(ctx, x, claimed):
+        ctx.claimed = claimed
+        return torch.ones_like(x).sum()
+
+    @staticmethod
+    def backward(ctx, u):
+        return u * torch.full((2,), ctx.claimed, dtype=u.dtype), None
+
+
 # ------------------------------------------------------------------------------------------------ options
 
 

@@ -109,6 +109,8 @@ class Primal:
     refusals : list of str
         What f raised away from the point, where it is not defined then: the first few, in words.
     evaluations, calls : int
+    terms : float
+        Size of what the values are the sum of, where these terms may cancel; 0 where nothing is known.
     watch : Silent
         Who is told of evaluations.
 
@@ -190,6 +192,7 @@ class Primal:
         # Whether f was called at the point last; whether a claim is called without that; of what this is the gradient.
         self.is_fresh = False
         self.stands_alone = self.deferred is not None
+        self.terms = 0.0
         self.parent: Primal | None = None
         # Whether f is being called away from the point.
         self.is_away = False

@@ -512,7 +512,7 @@ class Derivative:
         outputs = base.evaluate()
         base.state.rewind()
         drawn = tuple(normal_like(tensor, generator) for tensor in outputs)
-        tangents = tuple(normal_like(leaf, generator) * _size(leaf) for leaf in leaves)
+        tangents = tuple(normal_like(leaf, generator) * natural_size(leaf) for leaf in leaves)
         _load_forward_rules()
         second, name = (drawn if cotangents is None else tuple(cotangents), "cotangent")
         self._constants: list[Tensor | None] = [None] * len(second)
@@ -526,6 +526,9 @@ class Derivative:
         self._first = len(leaves)
         self.count = len(leaves) + len(second)
         self.arguments = (*leaves, *second, *base.arguments[base.count :])
+        # <u, f>, of which h is the derivative along tangents of natural size, is rounded by that much times eps.
+        us = drawn if inner == "fwd" or cotangents is None else tuple(cotangents)
+        self.terms = sum(size_of_terms(u, output) for u, output in zip(us, outputs, strict=True))
         suffixes = [f"[{i}]" if len(second) > 1 else "" for i in range(len(second))]
         self.names = (
             *base.names[: base.count],
@@ -715,7 +718,15 @@ def normal_like(tensor: Tensor, generator: np.random.Generator, *, count: int = 
     return torch.as_tensor(drawn).to(dtype=tensor.dtype, device=tensor.device)
 
 
-def _size(tensor: Tensor) -> float:
+def size_of_terms(u: Tensor, output: Tensor) -> float:
+    """Size of the terms of ``<u, output>``, those that are finite; 0 where they cannot be told."""
+    if u.layout is not torch.strided or output.layout is not torch.strided or u.shape != output.shape:
+        return 0.0
+    terms = (u.detach().abs() * output.detach().abs()).double()
+    return float(terms[terms.isfinite()].sum())
+
+
+def natural_size(tensor: Tensor) -> float:
     """Natural size of a leaf: its root mean square, or 1."""
     if tensor.numel() == 0:
         return 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +80,8 @@ class Entries:
         return found
 
 
-def measure_entries(function: Function, mode: str, seed: int) -> Entries | None:
-    """Move every entry of the point by itself and measure all outputs along it; None where that cannot be done.
+def measure_entries(function: Function, mode: str, seed: int, wanted: Collection[int]) -> Entries | None:
+    """Move every entry of some arrays by itself and measure all outputs along it; None where that cannot be done.
 
     Parameters
     ----------
@@ -88,6 +89,9 @@ def measure_entries(function: Function, mode: str, seed: int) -> Entries | None:
     mode : {"rev", "fwd"}
         In which the claim is asked for, entry by entry too.
     seed : int
+    wanted : collection of int
+        Places of the arrays that are moved, among those that are differentiated. What is claimed of the others stands
+        in for their slopes.
     """
     primal = Primal(
         function.value,
@@ -110,7 +114,12 @@ def measure_entries(function: Function, mode: str, seed: int) -> Entries | None:
         return None
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
     size = natural_sizes(primal, everything)
-    reference, bar = _measure(primal, everything, size, seed)
+    whose = {part: place for place, one in enumerate(primal.layout.origins) for part in one.parts}
+    moved = [i for i in everything if whose[i] in wanted]
+    reference, bar = _measure(primal, everything, moved, size, seed)
+    for i in set(everything) - set(moved):
+        part = slice(primal.leaves[i].start, primal.leaves[i].stop)
+        reference[:, part], bar[:, part] = matrix[:, part], 0.0
     bar = np.where(np.isfinite(reference) & np.isfinite(bar), bar, np.inf)
     reference = np.where(np.isfinite(reference), reference, 0.0)
     return Entries(primal=primal, claimed=matrix, reference=reference, bar=bar, size=size)
@@ -122,18 +131,21 @@ def _everywhere(claimed: Claimed, pulled: Vector) -> Vector:
     return np.concatenate([pieces.get(i, np.zeros(leaf.size)) for i, leaf in enumerate(claimed.primal.leaves)])
 
 
-def _measure(primal: Primal, everything: tuple[int, ...], sizes: Vector, seed: int) -> tuple[Matrix, Matrix]:
-    """The Jacobian (m, n) by differences, and the bar of every entry."""
+def _measure(
+    primal: Primal, everything: tuple[int, ...], moved: list[int], sizes: Vector, seed: int
+) -> tuple[Matrix, Matrix]:
+    """The Jacobian (m, n) by differences, and the bar of every entry: of the leaves that are moved."""
     probe = Probe(primal, everything, seed, around=Around())
     problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in everything}, eps=probe.eps)
     jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 6))))
-    values, bars = np.empty((2, primal.outputs.size, len(sizes)))
+    values, bars = np.zeros((2, primal.outputs.size, len(sizes)))
+    columns = np.concatenate([np.arange(primal.leaves[i].start, primal.leaves[i].stop) for i in moved])
 
     def evaluate(entries: NDArray[np.intp], moves: Vector) -> Matrix:
         return _run.outputs(problem, _run.Beside(entries, moves))[0]
 
-    lines = slopes(problem, evaluate, jitter, np.arange(len(sizes)), sizes, eps=probe.eps, scale=probe.rows())
-    for j, found in enumerate(lines):
+    lines = slopes(problem, evaluate, jitter, columns, sizes[columns], eps=probe.eps, scale=probe.rows())
+    for j, found in zip(columns, lines, strict=True):
         values[:, j] = found.value / sizes[j]
         still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
         bars[:, j] = np.where(still, 0.0, np.where(np.isfinite(found.bar), found.bar / sizes[j], np.inf))

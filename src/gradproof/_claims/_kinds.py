@@ -213,6 +213,7 @@ def _despite_cancelled(
     proved: Proved,
     base: Primal | None = None,
     again: Callable[[Claimed], Proved] | None = None,
+    leaf_sizes: Vector | None = None,
 ) -> Proved:
     """Prove a claim once more without entries that may be rounding of 0, where these may be what speaks against it.
 
@@ -222,6 +223,8 @@ def _despite_cancelled(
         What a Hessian is the second derivative of.
     again : callable, optional
         Proves a claim of this kind.
+    leaf_sizes : ndarray, optional
+        Of each column that is a tangent, how large the entries are that it moves.
     """
     primal = claimed.primal
     if not (claimed.measured and claimed.whole and may_be_cancelled(proved)):
@@ -234,7 +237,9 @@ def _despite_cancelled(
     if base is None:
         inputs = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
         rest = float(np.linalg.norm(claimed.matrix * size, axis=1).max())
-        floor = cancelled(size, np.full(len(size), inputs.max())) * rest / size
+        # (A weight of tangents moves a whole array by its natural size.)
+        moved = size if leaf_sizes is None else leaf_sizes
+        floor = cancelled(moved, np.full(len(size), inputs.max())) * rest / size
     else:
         sized = claimed.matrix * size * size[:, None]
         rest = max(float(np.linalg.norm(sized, axis=1).max()), float(np.abs(primal.output_values() * size).max()))
@@ -393,12 +398,13 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
 def _output_floor(probe: Probe, eps: float) -> Vector:
     """Up to where products, in natural sizes, are numerically zero, output by output (m,).
 
-    Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves.
+    Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves. Of a
+    derivative that has vanished itself it is the rounding of the function whose derivative it is.
     """
-    rows = probe.rows()
-    still = rows <= _contracts.vanishing(probe.eps, probe.at_point, roundings=_contracts.ROW_ROUNDINGS)
+    rows, values = probe.rows(), (probe.at_point, probe.primal.terms)
+    still = rows <= _contracts.vanishing(probe.eps, *values, roundings=_contracts.ROW_ROUNDINGS)
     beside = _contracts.vanishing(eps, rows)
-    return np.where(still, max(beside, _contracts.vanishing(eps, probe.at_point)), beside)
+    return np.where(still, max(beside, _contracts.vanishing(eps, *values)), beside)
 
 
 def _second_floor(task: Task, base: Primal | None, eps: float) -> float:
@@ -464,7 +470,11 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     proved = _finish(task, claimed, probe, wider=wider)
     if claimed.matrix is not None:
         again = ft.partial(_finish, task, probe=None, wider=wider)
-        proved = _despite_cancelled(task, claimed, proved, again=again)
+        moved = None
+        if claimed.reduced:
+            sizes = np.where(tangents != 0, natural_sizes(primal, tuple(range(len(primal.leaves))))[:, None], 0.0)
+            moved = sizes.max(axis=0)
+        proved = _despite_cancelled(task, claimed, proved, again=again, leaf_sizes=moved)
     if not claimed.reduced:
         return proved
     return dataclasses.replace(

@@ -694,12 +694,15 @@ class Probe:
         return self._rows
 
     def moves(self, i: int) -> float:
-        """By how much an output changes while the inputs move by up to their natural sizes; inf where it is undefined.
+        """By how much an output changes while the inputs move by up to their natural sizes; inf where nobody can tell.
 
         The steps are those at which a leaf that claims to be flat must leave f as it is.
         """
         steps = [side * step * math.sqrt(self._directions.size) for step in STEPS for side in (1, -1)]
-        moved = np.abs([self._values(0, step)[i] - self.at_point[i] for step in steps])
+        try:
+            moved = np.abs([self._values(0, step)[i] - self.at_point[i] for step in steps])
+        except BudgetSpent:
+            return math.inf  # it has not been seen to stand still
         return float(np.max(np.where(np.isfinite(moved), moved, np.inf)))
 
 

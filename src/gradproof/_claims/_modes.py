@@ -45,7 +45,7 @@ class Function(Protocol):
     """A function of arrays with derivatives of a framework's making: the first `count` arguments are differentiated.
 
     It may offer ``many(stacked)``: its values at many points at once, the differentiated arguments and the outputs with
-    a leading axis for them, or None where that cannot be done.
+    a leading axis for them, or None where that cannot be done; and ``terms``, as a `Primal` has them.
     """
 
     arguments: tuple[Any, ...]
@@ -370,6 +370,7 @@ class _Asked:
         primal.short_name = self.name
         primal.allow(self.options.allowance(len(primal.point)))
         primal.stands_alone = True  # the framework evaluates f itself
+        primal.terms = float(getattr(function, "terms", 0.0))
         return primal
 
     def _value_inside(self, *arguments: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 from gradproof._check import check
 from gradproof._report import Reason, Report, Severity, Verdict
@@ -24,7 +25,19 @@ def passes_untested(report: Report) -> bool:
 
 def untested_text(name: str) -> str:
     """What the warning says."""
-    return f"`{name}` keeps its bits around this point, as its derivative of zero says: nothing else was tested."
+    return (
+        f"`{name}` keeps its bits up to rounding around this point, as its derivative of zero says: "
+        "nothing else was tested."
+    )
+
+
+def still_text(name: str, paths: Sequence[str]) -> str:
+    """What the warning says where other arrays were tested."""
+    verb = "moves" if len(paths) == 1 else "move"
+    return (
+        f"`{name}` keeps its bits up to rounding as {', '.join(paths)} {verb} around this point, "
+        "as its derivative of zero says: nothing else was tested there."
+    )
 
 
 def nothing_to_check(name: str, *, seed: int, started: float) -> Report:

@@ -1,11 +1,12 @@
-"""Whether a function stands still around its point, as a derivative of exactly zero says."""
+"""Whether a function stands still as one of its arrays moves, as a derivative of zero says."""
 
 # torch's own annotations are partial:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,59 +14,109 @@ import torch
 from gradproof import _backends
 from gradproof._backends._torch_autodiff import normal_like
 from gradproof._claims._modes import Function
+from gradproof._contracts import vanishing
 from gradproof.compat._torch_question import as_tuple
 
 Tensor = torch.Tensor
 
 # torch's own step, from which on steps become finer by `FINER` a level; random directions, each on both sides.
 STEP, FINER, LEVELS, DIRECTIONS = 1e-6, 4.0, 6, 4
+# Steps, relative to the size of an array, within which a value that is rounding must stay rounding.
+WIDE = (1.0, 1e-3, 1e-6)
 # Entries up to which each is moved alone, as torch does, where one or the other of them is next to a jump.
 FEW = 1000
+EPS = 2.0**-52
 
 
-def stands_still(function: Function, modes: Iterable[str], seed: int) -> bool:
-    """Whether f keeps its bits within torch's own step of the point, while its derivative in each mode is exactly zero.
+def stands_still(function: Function, mode: str, place: int, seed: int, terms: float = 0.0) -> bool:
+    """Whether f keeps its value as one of its arrays moves, as its derivative says: to the bit, or up to rounding.
 
-    Jumps further away leave a check without an answer, as they do for `torch.ceil` of many entries; nothing but zero
-    can be the derivative there, unless f is a staircase whose treads are wider than torch's step.
+    To the bit within torch's own step, where the derivative is exactly zero. Jumps further away leave a check without
+    an answer, as they do for `torch.ceil` of many entries; nothing but zero can be the derivative there, unless f is a
+    staircase whose treads are wider than torch's step.
+
+    Up to rounding (see `_contracts.vanishing`) as far as the array is large, where the derivative is no more than
+    rounding either: all terms of f cancel, as those of a softmax that is summed up.
+
+    Parameters
+    ----------
+    function : Function
+    mode : {"rev", "fwd"}
+        In which the derivative is asked for.
+    place : int
+        Of the array among those that are differentiated.
+    seed : int
+    terms : float
+        Size of what the values are the sum of, where these terms may cancel.
     """
     generator = np.random.default_rng((seed, 11))
     leaves: tuple[Tensor, ...] = function.arguments[: function.count]
     others = function.arguments[function.count :]
     at_point = as_tuple(function.value(*leaves, *others))
-    for mode in modes:
-        if mode == "rev":
-            us = [normal_like(one, generator) for one in at_point]
-            claimed = function.vjp(tuple(us) if len(us) > 1 else us[0], *leaves, *others)
-        else:
-            claimed = function.jvp(tuple(normal_like(leaf, generator) for leaf in leaves), *leaves, *others)
-        if any(bool((one != 0).any()) for one in as_tuple(claimed)):
+    if mode == "rev":
+        us = [normal_like(one, generator) for one in at_point]
+        claimed = as_tuple(function.vjp(tuple(us) if len(us) > 1 else us[0], *leaves, *others))[place : place + 1]
+    else:
+        tangents = [torch.zeros_like(leaf) for leaf in leaves]
+        tangents[place] = normal_like(leaves[place], generator) * _rms(leaves[place].detach())
+        claimed = as_tuple(function.jvp(tuple(tangents), *leaves, *others))
+    leaf = leaves[place].detach()
+    floor = _floor((*at_point, *leaves), at_point, terms)
+
+    def moved_to(moved: Tensor) -> tuple[Tensor, ...] | None:
+        try:
+            return as_tuple(function.value(*leaves[:place], moved, *leaves[place + 1 :], *others))
+        except Exception:
+            return None  # f is not defined there
+
+    def is_near(moved: Tensor) -> bool:
+        values = moved_to(moved)
+        if values is None:
             return False
+        changes = zip(values, at_point, strict=True)
+        return all(one.shape == other.shape and bool(((one - other).abs() <= floor).all()) for one, other in changes)
 
-    def is_still(moved: Sequence[Tensor]) -> bool:
-        return all(map(_backends.same_bits, as_tuple(function.value(*moved, *others)), at_point))
+    def is_still(moved: Tensor) -> bool:
+        values = moved_to(moved)
+        return values is not None and all(map(_backends.same_bits, values, at_point))
 
-    if all(map(is_still, _joint_moves(leaves, generator))):
+    # (A random cotangent has entries of about 1, and adds up the rounding of all outputs.)
+    scale = _rms(leaf) / math.sqrt(max(1, sum(one.numel() for one in at_point))) if mode == "rev" else 1.0
+    is_rounding = all(bool((one.abs() * scale <= floor).all()) for one in claimed)
+    if is_rounding and all(map(is_near, _joint_moves(leaf, generator, WIDE))):
         return True
-    return sum(leaf.numel() for leaf in leaves) <= FEW and all(map(is_still, _single_moves(leaves)))
+    if any(bool((one != 0).any()) for one in claimed):
+        return False
+    if all(map(is_still, _joint_moves(leaf, generator, [STEP / FINER**level for level in range(LEVELS)]))):
+        return True
+    return leaf.numel() <= FEW and all(map(is_still, _single_moves(leaf)))
 
 
-def _joint_moves(leaves: Sequence[Tensor], generator: np.random.Generator) -> Iterator[list[Tensor]]:
-    """All entries at once along random directions, relative to the size of each tensor."""
-    sizes = [float(leaf.detach().abs().square().mean().sqrt()) or 1.0 if leaf.numel() else 1.0 for leaf in leaves]
+def _floor(tensors: Sequence[Tensor], values: Sequence[Tensor], terms: float) -> float:
+    """Up to where values are numerically zero; 0 in lower precision, where that would say little."""
+    if any(torch.finfo(one.dtype).eps > EPS for one in tensors):
+        return 0.0
+    return vanishing(EPS, terms, *[one.detach().abs().double().cpu().numpy() for one in values])
+
+
+def _rms(tensor: Tensor) -> float:
+    return float(tensor.abs().square().mean().sqrt()) or 1.0 if tensor.numel() else 1.0
+
+
+def _joint_moves(leaf: Tensor, generator: np.random.Generator, steps: Sequence[float]) -> Iterator[Tensor]:
+    """All entries at once along random directions, relative to their size."""
     for _ in range(DIRECTIONS):
-        along = [normal_like(leaf, generator) * size for leaf, size in zip(leaves, sizes, strict=True)]
-        for level in range(LEVELS):
-            for step in (STEP / FINER**level, -STEP / FINER**level):
-                yield [leaf.detach() + step * v for leaf, v in zip(leaves, along, strict=True)]
+        along = normal_like(leaf, generator) * _rms(leaf)
+        for step in steps:
+            yield leaf + step * along
+            yield leaf - step * along
 
 
-def _single_moves(leaves: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+def _single_moves(leaf: Tensor) -> Iterator[Tensor]:
     """One entry at a time, by torch's step and by a finer one."""
-    for k, leaf in enumerate(leaves):
-        for unit in (1.0, 1j) if leaf.is_complex() else (1.0,):
-            for step in (STEP, -STEP, STEP / FINER, -STEP / FINER):
-                for i in range(leaf.numel()):
-                    moved = leaf.detach().clone(memory_format=torch.contiguous_format)
-                    moved.view(-1)[i] += step * unit
-                    yield [*leaves[:k], moved, *leaves[k + 1 :]]
+    for unit in (1.0, 1j) if leaf.is_complex() else (1.0,):
+        for step in (STEP, -STEP, STEP / FINER, -STEP / FINER):
+            for i in range(leaf.numel()):
+                moved = leaf.clone(memory_format=torch.contiguous_format)
+                moved.view(-1)[i] += step * unit
+                yield moved

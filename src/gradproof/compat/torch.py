@@ -18,17 +18,17 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
+from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
 from gradproof._check import Options, check, check_autodiff
-from gradproof._claims._by_entry import measure_entries
 from gradproof._errors import GradproofWarning
 from gradproof._report import GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
-from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, untested_text
+from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, still_text, untested_text
 from gradproof.compat._passed_on import passed_on
+from gradproof.compat._torch_closer import look_closer
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
-from gradproof.compat._torch_still import stands_still
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -36,8 +36,6 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 _ATOL, _RTOL = 1e-5, 1e-3
 # Findings that a tolerance can excuse: those about numbers.
 _NUMBERS = ("GP101", "GP103", "GP311")
-# Entries of the inputs up to which each is measured alone where a certificate cannot be given, and of the Jacobian.
-FEW, FEW_ENTRIES = 1000, 200_000
 
 
 class GradcheckError(GradientError, _TorchGradcheckError):
@@ -267,6 +265,8 @@ class _Answer:
         self.is_gappy = is_gappy
         # Whether func keeps its bits around the point, as its derivative of zero says.
         self.is_still = False
+        # The arrays around which it does, where these are not all.
+        self.still: tuple[str, ...] = ()
         # What the contracts are about: func, or its gradient.
         self.whole = question
         if cotangents is not None:
@@ -323,56 +323,28 @@ class _Answer:
             )
 
     def _look_closer(self) -> None:
-        """Look whether func stands still, or measure every entry of the Jacobian where that can make it CORRECT.
+        """Look at what stands still and at every entry of the Jacobian, where that can make the report CORRECT.
 
         It can where the user has set a tolerance, which is about entries, and where random directions show too little
         of a small Jacobian: they add up the noise of all entries, and meet the jumps and kinks that are next to any.
         """
-        report, is_set = self.report, bool(self.atol or self.rtol)
-        if any(one.severity is Severity.ERROR and one.id not in _NUMBERS for one in report.findings):
+        if any(one.severity is Severity.ERROR and one.id not in _NUMBERS for one in self.report.findings):
             return
-        columns = sum(x.numel() for x in tensors_in(self.whole.inputs))
-        rows = sum(self.whole.outputs[i].numel() for i in self.whole.differentiable)
-        is_few = report.verdict is Verdict.INCONCLUSIVE and columns <= FEW and rows * columns <= FEW_ENTRIES
         with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
-            if stands_still(function, [one.mode.partition("-")[0] for one in report.modes], self.seed):
-                self.is_still = True
-                return
-            if is_set or is_few:
-                self._look_at_entries(function, is_set=is_set, is_few=is_few)
+            found = look_closer(
+                self.report, function, seed=self.seed, atol=self.atol, rtol=self.rtol, terms=self._terms()
+            )
+        self.report, self.still, self.is_still = found.report, found.still, found.is_still
 
-    def _look_at_entries(self, function: Any, *, is_set: bool, is_few: bool) -> None:
-        report = self.report
-        bounds: dict[str, float] = {}
-        for one in report.modes:
-            if one.verdict is Verdict.CORRECT:
-                continue
-            outer = one.mode.partition("-")[0]
-            entries = measure_entries(function, outer, self.seed)
-            if entries is None or not (
-                (is_set and entries.are_within(self.atol, self.rtol, outer))
-                or (is_few and entries.agree(report.rtol) and max(entries.bounds()) <= report.max_bound)
-            ):
-                return
-            label = "" if one.mode == "rev" else f" ({one.mode})"
-            leaves = zip(entries.primal.leaves, entries.bounds(), strict=True)
-            bounds.update({leaf.path + label: bound for leaf, bound in leaves})
-        self.report = dataclasses.replace(
-            report,
-            verdict=Verdict.CORRECT,
-            reason=None,
-            findings=tuple(one for one in report.findings if one.severity is Severity.NOTE),
-            modes=tuple(dataclasses.replace(one, verdict=Verdict.CORRECT) for one in report.modes),
-            leaves=tuple(
-                dataclasses.replace(
-                    leaf, verdict=Verdict.CORRECT, bound=bounds[leaf.path], note="every entry was measured alone"
-                )
-                if leaf.path in bounds
-                else leaf
-                for leaf in report.leaves
-            ),
-        )
+    def _terms(self) -> float:
+        """Size of what a gradient is the sum of, where its terms may cancel: <u, f> over the size of x."""
+        if self.cotangents is None:
+            return 0.0
+        outputs = [self.first.outputs[i] for i in self.first.differentiable]
+        sizes = [natural_size(x) for x in tensors_in(self.first.inputs)]
+        terms = sum(size_of_terms(u, one) for u, one in zip(self.cotangents, outputs, strict=True))
+        return terms / max(sizes, default=1.0)
 
     def _is_empty(self) -> bool:
         return self.whole.is_empty(masked=self.masked) or self.first.is_empty(masked=self.masked)
@@ -409,6 +381,8 @@ def _give(answer: _Answer, raise_exception: bool) -> bool:
         if raise_exception:
             raise GradcheckError(report)
         return False
+    if answer.still:
+        warnings.warn(still_text(report.name, answer.still), GradproofWarning, stacklevel=3)
     if report.verdict is Verdict.NOT_DIFFERENTIABLE:
         kinked = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.NOT_DIFFERENTIABLE]
         warnings.warn(
