@@ -356,6 +356,24 @@ def case(name, factor):
     return lambda: f, point, (factor * gradient(point)).astype(point.dtype)
 
 
+def edged_after(f, point, count):
+    """An f that answers so many times, and then ends at the point, as steep as a root."""
+    calls = it.count()
+
+    def values(x):
+        if next(calls) < count:
+            return f(x)
+        return f(x) + float(np.sqrt(point[0] - x[0])) if x[0] <= point[0] else np.nan
+
+    return values
+
+
+def noisy(x):
+    """Noise of the same x is the same; no polynomial through near values foretells the next ones."""
+    seed = int(np.float64(x @ np.cos(np.arange(SIZE))).view(np.uint64))
+    return smooth(x) + 1e-7 * float(np.random.default_rng(seed).uniform(-0.5, 0.5))
+
+
 def lower_edge(x):
     """From the point upwards."""
     return float(np.log1p(x - 0.7)) if x > 0.7 - 1e-9 else np.nan
@@ -390,6 +408,10 @@ EXITS = {
     "stairs that stand still": (*case("inputs rounded to 4 digits", 1.01), (1, 2), "UNSURE", False, 115),
     "on the tread": (lambda: rounded_part, 0.7, 1.4, (0, 1, 2), "UNSURE", False, 155),
     "on neither slope": (lambda: rounded_part, 0.7, 1.01 * PART_SLOPE, (0, 1, 2), "EXCLUDED", False, 155),
+    "near the tread": (lambda: rounded_part, 0.7, 1.0005 * 1.4, (0, 1, 2), "UNSURE", False, 155),
+    "slightly off, from one side": (lambda: lower_edge, 0.7, 1.000005, (0, 1, 2), "EXCLUDED", False, 110),
+    "far off, from one side": (lambda: lower_edge, 0.7, 1.01, (0, 1, 2), "EXCLUDED", False, 110),
+    "behind noise": (lambda: noisy, POINT, 1.0003 * smooth_grad(POINT), (0, 1, 2), "EXCLUDED", False, 290),
     "from one side": (lambda: lower_edge, 0.7, 1.0001, (0, 1, 2), "EXCLUDED", False, 130),
     "rounded in float32": (
         lambda: rounded32,
@@ -407,6 +429,14 @@ EXITS = {
         "UNSURE",
         False,
         150,
+    ),
+    "no third slope": (
+        lambda: edged_after(hinges(3e-6)[0], POINT, 180),
+        *case("kinks near the point", 1.0)[1:],
+        (0,),
+        "UNSURE",
+        False,
+        140,
     ),
     "no second slope of stairs": (lambda: spoilt_after(rounded_part, 57), 0.7, 1.4, (0, 1, 2), "UNSURE", False, 130),
     "one side of stairs": (lambda: spoilt_after(rounded_part, 64), 0.7, 1.4, (0, 1, 2), "UNSURE", False, 130),
