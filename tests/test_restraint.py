@@ -467,6 +467,15 @@ def test_each_exit_of_the_second_look(name, monkeypatch):
     assert values <= most
 
 
+def test_what_a_jump_is_blamed_for_counts_as_deviation_and_as_bar():
+    """What f may hide beside it is as large again."""
+    for seed in range(2):
+        report = gradproof.check(lone_jump, 0.7, grad=SLOPE + 4.3e-3, rng=seed)
+
+        assert [one.id for one in report.findings] == ["GP312"]
+        assert report.leaves[0].bound >= 1.99 * 4.3e-3 / (SLOPE + 4.3e-3)
+
+
 def test_an_entry_that_cannot_be_told_bounds_nothing():
     """A quarter of a percent off, on the tread of a rounded part: neither WRONG nor CORRECT with a bound."""
 
