@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from gradproof import Case, ClaimError, FunctionError, Reason, UsageError, Verdict, assert_grad, check
 from gradproof._claims._cotangents import FIRST, MOST, apart_confidence, spread, spread_apart
+from gradproof._claims._entrywise import _best_step
 from helpers import finding, ids, snapshot
 
 SEEDS = range(4)
@@ -944,3 +946,12 @@ def test_proofs_that_share_no_directions_share_what_may_go_wrong():
         assert spread_apart(count, 2, 1 - 1e-6) == pytest.approx(math.sqrt(3) * 2 / (math.pi * left), rel=1e-6)
     assert (1 - apart_confidence(1 - 2e-6)) ** FIRST == pytest.approx(1e-6 / 2**FIRST, rel=1e-6)
     assert math.isinf(spread_apart(FIRST // 2, 2, 1 - 1e-6))
+
+
+def test_the_step_of_all_pairs_has_the_smallest_bars():
+    """Noise over the step and truncation, where neither grows any more: noise / h = 2 cubic h**2 for one output."""
+    known = SimpleNamespace(levels=np.array([1e-3]), finest=1e-5)
+    for noise in (1e-13, 1e-12, 1e-11):
+        learned: Any = SimpleNamespace(known=known)
+        step = _best_step(np.array([noise]), np.array([1e-2]), learned)
+        assert step == pytest.approx((noise / 2e-2) ** (1 / 3), rel=0.1)

@@ -526,6 +526,47 @@ def test_tolerances_excuse_a_claim_beyond_the_slopes_of_a_kink():
     assert not gradcheck(BeyondAbs.apply, at(0.0), atol=0.5, raise_exception=False)
 
 
+class SquareInTwo(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.repeat(2)
+
+
+@pytest.mark.parametrize("options", [{}, {"check_batched_grad": True}, {"check_undefined_grad": False}])
+def test_a_gradient_of_another_shape_is_all_that_is_said(options):
+    """What torch refuses to run is not run again for its other contracts."""
+    assert ids(refused(SquareInTwo.apply, at(1.0, 2.0, 3.0), **options)) == ["GP201"]
+
+
+def cut_off(x):
+    """The sum of all entries, without that of the first two within 1e-5 of the point."""
+    within = x[:2].detach().norm() <= 1e-5
+    return x[:2].sum() * torch.where(within, 0.0, 1.0) + x[2]
+
+
+class ClaimsBeyond(torch.autograd.Function):
+    """Claims the slope that f has outside of the zone in which it stands still."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return cut_off(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * torch.ones(3, dtype=DOUBLE)
+
+
+def test_tolerances_excuse_a_claim_beyond_a_zone_around_the_point():
+    """The slopes are 0 within it and 1 beyond, as claimed."""
+    assert "GP311" in ids(refused(ClaimsBeyond.apply, at(0.0, 0.0, 1.0)))
+    assert gradcheck(ClaimsBeyond.apply, at(0.0, 0.0, 1.0), atol=5.0)
+    assert not gradcheck(ClaimsBeyond.apply, at(0.0, 0.0, 1.0), atol=0.1, raise_exception=False)
+
+
 def test_tolerances_count_in_the_second_order_too():
     x = at(1.0, 2.0)
 

@@ -12,6 +12,8 @@ from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._prove._diagnose import factor_words, simplest
 from gradproof._prove._directions import natural_size
+from gradproof._prove._locate import _shares
+from gradproof._prove._measure import Meter
 
 RNG = np.random.default_rng(7)
 POINT = RNG.normal(size=(40, 30))
@@ -619,3 +621,16 @@ def test_most_of_a_gradient_wrong_beyond_what_any_jump_excuses():
 def test_natural_sizes(x, size):
     """The root mean square; each entry's own where they span decades, and the median for one that is zero."""
     np.testing.assert_allclose(natural_size(np.array(x)), size, rtol=1e-12)
+
+
+def test_what_leaves_share_of_a_balanced_slope_adds_up_to_it():
+    """Of leaves that are scaled down, too, and of those whose claims lie above and below the floor."""
+    leaves = tuple(Leaf(path=p, shape=(3,), dtype="float64", start=i, stop=i + 3) for p, i in (("a", 0), ("b", 3)))
+    claim = np.array([1e6, 2e6, 3e6, 1.0, 0.1, 2.0])
+    meter = Meter(Directions(leaves, np.full(6, 1.5), claim, 0), 2.0**-52)
+    tier = meter.tier((0, 1))
+    shares = _shares(meter, tier, 1.0)
+
+    assert min(tier.scales) < 1e-4
+    assert math.hypot(*shares.values()) == pytest.approx(meter.balanced_scale(tier, 1.0), rel=1e-12)
+    assert shares[1] == pytest.approx(math.hypot(*np.minimum(1.5 * claim[3:] * meter.directions.unit, 1.0)), rel=1e-12)

@@ -356,6 +356,24 @@ def case(name, factor):
     return lambda: f, point, (factor * gradient(point)).astype(point.dtype)
 
 
+def edged_after(f, point, count):
+    """An f that answers so many times, and then ends at the point, as steep as a root."""
+    calls = it.count()
+
+    def values(x):
+        if next(calls) < count:
+            return f(x)
+        return f(x) + float(np.sqrt(point[0] - x[0])) if x[0] <= point[0] else np.nan
+
+    return values
+
+
+def noisy(x):
+    """Noise of the same x is the same; no polynomial through near values foretells the next ones."""
+    seed = int(np.float64(x @ np.cos(np.arange(SIZE))).view(np.uint64))
+    return smooth(x) + 1e-7 * float(np.random.default_rng(seed).uniform(-0.5, 0.5))
+
+
 def lower_edge(x):
     """From the point upwards."""
     return float(np.log1p(x - 0.7)) if x > 0.7 - 1e-9 else np.nan
@@ -390,6 +408,10 @@ EXITS = {
     "stairs that stand still": (*case("inputs rounded to 4 digits", 1.01), (1, 2), "UNSURE", False, 115),
     "on the tread": (lambda: rounded_part, 0.7, 1.4, (0, 1, 2), "UNSURE", False, 155),
     "on neither slope": (lambda: rounded_part, 0.7, 1.01 * PART_SLOPE, (0, 1, 2), "EXCLUDED", False, 155),
+    "near the tread": (lambda: rounded_part, 0.7, 1.0005 * 1.4, (0, 1, 2), "UNSURE", False, 155),
+    "slightly off, from one side": (lambda: lower_edge, 0.7, 1.000005, (0, 1, 2), "EXCLUDED", False, 110),
+    "far off, from one side": (lambda: lower_edge, 0.7, 1.01, (0, 1, 2), "EXCLUDED", False, 110),
+    "behind noise": (lambda: noisy, POINT, 1.0003 * smooth_grad(POINT), (0, 1, 2), "EXCLUDED", False, 290),
     "from one side": (lambda: lower_edge, 0.7, 1.0001, (0, 1, 2), "EXCLUDED", False, 130),
     "rounded in float32": (
         lambda: rounded32,
@@ -401,12 +423,20 @@ EXITS = {
         45,
     ),
     "no second slope": (
-        lambda: spoilt_after(hinges(3e-6)[0], 43),
+        lambda: spoilt_after(hinges(3e-6)[0], 52),
         *case("kinks near the point", 1.01)[1:],
         (0, 2),
         "UNSURE",
         False,
-        130,
+        150,
+    ),
+    "no third slope": (
+        lambda: edged_after(hinges(3e-6)[0], POINT, 180),
+        *case("kinks near the point", 1.0)[1:],
+        (0,),
+        "UNSURE",
+        False,
+        140,
     ),
     "no second slope of stairs": (lambda: spoilt_after(rounded_part, 57), 0.7, 1.4, (0, 1, 2), "UNSURE", False, 130),
     "one side of stairs": (lambda: spoilt_after(rounded_part, 64), 0.7, 1.4, (0, 1, 2), "UNSURE", False, 130),
@@ -435,6 +465,15 @@ def test_each_exit_of_the_second_look(name, monkeypatch):
 
     assert looks == [(said, blames)] * len(seeds)
     assert values <= most
+
+
+def test_what_a_jump_is_blamed_for_counts_as_deviation_and_as_bar():
+    """What f may hide beside it is as large again."""
+    for seed in range(2):
+        report = gradproof.check(lone_jump, 0.7, grad=SLOPE + 4.3e-3, rng=seed)
+
+        assert [one.id for one in report.findings] == ["GP312"]
+        assert report.leaves[0].bound >= 1.99 * 4.3e-3 / (SLOPE + 4.3e-3)
 
 
 def test_an_entry_that_cannot_be_told_bounds_nothing():

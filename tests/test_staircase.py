@@ -1,6 +1,7 @@
 """Where a part of f is rounded, fine steps and coarse ones give two slopes: the right one counts, on both sides."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import gradproof
 from gradproof import Verdict
 from gradproof._line import slope
+from gradproof._line._slope import Tread
 from gradproof._line._stairs import Bend, StepKind, close_in
+from gradproof._prove._judge import on_tread
 
 
 def measure(phi, seed=0, **options):
@@ -311,3 +314,10 @@ def test_many_outputs_with_float32_inside(factor, kind, level):
     claims = {"jac": lambda x: matrix, "vjp": lambda u, x: matrix.T @ u, "jvp": lambda t, x: matrix @ t}
     report = gradproof.check(mixed_attention, START, **{kind: claims[kind]}, level=level, rng=5)
     assert report.verdict is (Verdict.CORRECT if factor == 1 else Verdict.WRONG)
+
+
+def test_what_has_no_tread_lies_on_none():
+    """A lone jump shows beside the point, and no second slope: a claim is not off the hook by that."""
+    for tread, lies in ((None, False), (Tread(1.0, 1e-9), True), (Tread(1.05, 1e-2), True), (Tread(0.8, 1e-2), False)):
+        slope = SimpleNamespace(tread=tread)
+        assert on_tread(SimpleNamespace(slope=slope, claimed=1.0005)) is lies

@@ -236,3 +236,18 @@ def test_a_stationary_array_beside_one_that_is_not(bend):
             rng=0,
         )
         assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT, verdict]
+
+
+@pytest.mark.parametrize("claimed", [0.0, 1e-17])
+def test_an_array_that_f_feels_only_far_from_the_point_is_no_flat_one(claimed):
+    """At the steps of a first look f stands still; at a third of the natural size it does not."""
+
+    def f(a, b):
+        return np.sum(np.sin(a)) + np.sum(np.maximum(np.abs(b) - 0.3, 0))
+
+    a, b = np.array([0.5, 1.0, 2.0]), np.zeros(3)
+    report = gradproof.check(f, (a, b), wrt=(0, 1), grad=(np.cos(a), np.full(3, claimed)), rng=0)
+
+    assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT] * 2
+    assert report.leaves[1].note.startswith("stationary")
+    assert [one.id for one in report.findings] == ["GP302"]

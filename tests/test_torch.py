@@ -661,3 +661,21 @@ def test_a_backward_that_is_shifted_or_transposed_is_named():
 
     kinds = [check(rule.apply, tensor(20), modes=("rev",), rng=0).findings[0].kind for rule in (Shifted, Transposed)]
     assert kinds == ["columns shifted by one", "transposed"]
+
+
+def test_all_rows_are_taken_from_one_graph():
+    """Twenty outputs, and few calls of backward: unit cotangents are asked for at once."""
+    calls = []
+
+    class Counted(Sine):
+        @staticmethod
+        def backward(ctx, grad):
+            calls.append(grad.shape)
+            return Sine.backward(ctx, grad)
+
+    x = torch.linspace(0.1, 1, 20, dtype=DOUBLE, requires_grad=True)
+    report = check(Counted.apply, (x,), modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.CORRECT
+    assert len(calls) <= 4
+    assert report.cost.evaluations <= 20

@@ -465,7 +465,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
             return SecondLook(Look.IRREGULAR, measured, shape.jump)
         if abs(shape.slope - measured.value) <= 0.1 * deviation:
             return SecondLook(Look.EXCLUDED, measured)
-    again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar or not two_sided)
+    again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar)
     if not again.finite:
         return SecondLook(Look.UNSURE, again)
     if again.slope.side != 0 and meter.precision > 1e-12:
@@ -475,7 +475,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
         third = yield from meter.slope(measured.direction, scale, full=True)
         agrees = third.finite and third.deviation <= third.bar + tolerance
         return SecondLook(Look.AGREES if agrees else Look.UNSURE, third)
-    if again.slope.side == 0 and abs(float(again.slope.jump[0])) > BENT * again.deviation:
+    if abs(float(again.slope.jump[0])) > BENT * again.deviation:
         # Partly a kink, and not clearly so: neither accuse nor excuse.
         return SecondLook(Look.UNSURE, again)
     if _staircase(again):
@@ -492,9 +492,9 @@ def _on_stairs(meter: Meter, measured: Measured, tolerance: float) -> Asking[Sec
         return SecondLook(Look.UNSURE, again)
     if again.deviation <= again.bar + tolerance:
         return SecondLook(Look.AGREES, again)
-    tread, jump = again.slope.tread, again.slope.step
-    if tread is not None and jump is not None and on_tread(again):
-        meter.excuses.append(Excuse(measured=again, jump=jump, tread=tread, on_tread=True))
+    jump = again.slope.step
+    if jump is not None and on_tread(again):
+        meter.excuses.append(Excuse(measured=again, jump=jump, tread=again.slope.tread, on_tread=True))
         return SecondLook(Look.UNSURE, again)
     if _staircase(again):
         return SecondLook(Look.UNSURE, again)
