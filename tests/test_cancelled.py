@@ -87,7 +87,7 @@ def hessian(x, factor=1.0):
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("keyword", ["hess", "hvp"])
 @pytest.mark.parametrize("size", [1e4, 4e4])
 def test_second_derivatives_of_rounding(size, keyword, seed):

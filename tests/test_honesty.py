@@ -13,6 +13,7 @@ import pytest
 import gradproof
 from gradproof import LeafResult, Verdict
 from gradproof._claims import _many
+from gradproof._claims._around import Around
 from gradproof._claims._cotangents import spread
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._proved import Proved
@@ -519,7 +520,7 @@ def proved_of_many(f, point, vjp):
         return vjp(u, x)
 
     options = Options(rtol=None, max_bound=None, confidence=1 - 1e-6, seed=1)
-    proved = _many.prove_many(Primal(f, point, is_vector=True), watched, options, "")
+    proved = _many.prove_many(Primal(f, point, is_vector=True), watched, options, Around(), "")
     return proved, np.unique(np.array([u for u in asked if np.any(u)]), axis=0)
 
 

@@ -20,7 +20,7 @@ from jax.scipy.special import i0, logsumexp  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
 import gradproof.jax  # noqa: E402
-from gradproof._backends import autodiff  # noqa: E402
+from gradproof._backends._jax_autodiff import autodiff  # noqa: E402
 from gradproof._backends._jax_batch import SIZES  # noqa: E402
 
 FIRST = ("rev", "fwd", "vmap")

@@ -11,7 +11,8 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 
-from gradproof._backends import _jax_compile, autodiff  # noqa: E402
+from gradproof._backends import _jax_compile  # noqa: E402
+from gradproof._backends._jax_autodiff import autodiff  # noqa: E402
 from gradproof._backends._jax_batch import SIZES  # noqa: E402
 
 _compiled = [0]

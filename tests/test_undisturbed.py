@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
 import threading
@@ -136,7 +138,26 @@ def broken_off_at(line, work, lent):
 
 
 def left_taken(work):
-    """Lines at which an exception leaves something taken, and how many lines there are."""
+    """Lines at which an exception leaves something taken, and how many lines there are.
+
+    In a child process: an exception that `sys.settrace` raises within an `except` stays what CPython 3.11 calls the
+    exception being handled, and would be shown as the cause of every later one.
+    """
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(sending, json.dumps(_left_taken(work)).encode())
+        finally:
+            os._exit(0)
+    os.close(sending)
+    with os.fdopen(receiving) as answer:
+        found = json.loads(answer.read())
+    os.waitpid(child, 0)
+    return found
+
+
+def _left_taken(work):
     found, line = [], 1
     while True:
         lent = Lent()
