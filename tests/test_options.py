@@ -575,7 +575,7 @@ def test_a_reference_of_an_autodiff_makes_nothing_wrong_correct(framework):
     assert another.verdict is Verdict.INCONCLUSIVE
     assert another.reason is Reason.WITNESSES
     assert wrong.verdict is Verdict.WRONG
-    with pytest.raises(gradproof.FunctionError, match="must return one (real )?number"):
+    with pytest.raises(gradproof.FunctionError, match=r"must return one (real )?number"):
         gradproof.check(f, x, reference=lambda x: np.asarray(x), **usual)
 
 

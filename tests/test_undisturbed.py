@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -140,21 +140,11 @@ def broken_off_at(line, work, lent):
 def left_taken(work):
     """Lines at which an exception leaves something taken, and how many lines there are.
 
-    In a child process: an exception that `sys.settrace` raises within an `except` stays what CPython 3.11 calls the
+    In another process: an exception that `sys.settrace` raises within an `except` stays what CPython 3.11 calls the
     exception being handled, and would be shown as the cause of every later one.
     """
-    receiving, sending = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(sending, json.dumps(_left_taken(work)).encode())
-        finally:
-            os._exit(0)
-    os.close(sending)
-    with os.fdopen(receiving) as answer:
-        found = json.loads(answer.read())
-    os.waitpid(child, 0)
-    return found
+    shown = subprocess.run([sys.executable, __file__, work.__name__], capture_output=True, text=True, check=True)
+    return json.loads(shown.stdout)
 
 
 def _left_taken(work):
@@ -188,3 +178,8 @@ def test_what_is_given_back_is_so_once():
     lent = use(Lent())
     assert lent.steps == ["within", "begin", "end"]
     assert signal.getsignal(signal.SIGINT) is not None
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    print(json.dumps(_left_taken(globals()[sys.argv[1]])))

@@ -154,7 +154,7 @@ class Answer:
                 continue
             outer, _, inner = one.mode.partition("-")
             function = autodiff.derivative(inner, report.seed) if inner else autodiff.function
-            entries = measure_entries(function, outer, report.seed)
+            entries = measure_entries(function, outer, report.seed, range(function.count))
             if entries is None or not (
                 (self._tolerance.is_set and entries.are_within(atol, rtol, outer))
                 or (is_noisy and _is_proved(entries, report))
