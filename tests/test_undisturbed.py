@@ -182,4 +182,4 @@ def test_what_is_given_back_is_so_once():
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    print(json.dumps(_left_taken(globals()[sys.argv[1]])))
+    sys.stdout.write(json.dumps(_left_taken(globals()[sys.argv[1]])))
