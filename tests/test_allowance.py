@@ -10,6 +10,7 @@ from gradproof._prove import _prove
 A = np.random.default_rng(0).standard_normal((7, 12))
 X = {"a": np.linspace(0.3, 1.1, 5), "b": np.linspace(-0.9, 0.8, 7)}
 ALLOWED = (10, 25, 45, 90, 180, 400)
+FAST = (25, 180)
 # Evaluations that do not serve the search for a verdict: looks at f(x), identities, another point to suggest.
 BESIDES = 24
 KINDS = ("grad", "jac", "vjp", "jvp", "hess", "hvp", "grad and hess")
@@ -88,7 +89,7 @@ def limit(monkeypatch, allowed):
     monkeypatch.setattr(_prove, "PER_ENTRY", 0)
 
 
-@pytest.mark.parametrize("allowed", ALLOWED)
+@pytest.mark.parametrize("allowed", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in ALLOWED])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_limit_takes_no_verdict_its_truth(monkeypatch, kind, allowed):
     """Where evaluations end, a right claim is never WRONG, and a wrong one never CORRECT."""

@@ -365,7 +365,9 @@ MISSING = {
 INSTEAD = {("wrt", "module"): of_wrt_of_a_module}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if kind.framework else ()) for name, kind in KINDS.items()]
+)
 @pytest.mark.parametrize("option", EFFECTS)
 def test_every_option_works_or_is_refused(option, name):
     """Whatever is passed has its effect, or a UsageError says that it has none."""

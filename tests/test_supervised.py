@@ -26,6 +26,8 @@ one = gradproof.Case(square, 3.0, grad=double, rng=0)
 """
 LEAVES = "def leaves(x):\n    {}\n\ntwo = gradproof.Case(leaves, 3.0, grad=double, rng=0)\n"
 
+pytestmark = pytest.mark.slow
+
 forks = pytest.mark.skipif(not CAN_FORK, reason="the system has no safe fork")
 
 
