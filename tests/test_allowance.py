@@ -129,3 +129,19 @@ def test_a_verdict_that_stands_keeps_the_place_that_is_known(monkeypatch):
             assert [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG] == ["p['a']"]
             seen.add(tuple(sorted(one.path for one in report.findings)))
     assert ("p['a']",) in seen
+
+
+@pytest.mark.parametrize("allowed", range(8, 32, 3))
+def test_a_crooked_hessian_is_wrong_where_the_gradient_has_taken_all(monkeypatch, allowed):
+    """The second order has evaluations of its own; a symmetric one is not accused."""
+    limit(monkeypatch, allowed)
+    f, point, claim = claims("grad and hess", wrong=False)
+
+    def crooked(z):
+        h = hessian(z)
+        h[1, 5] *= 1.5  # wrong on purpose
+        return h
+
+    report = gradproof.check(f, point, **(claim | {"hess": crooked}), rng=1)
+    assert "GP207" in [one.id for one in report.findings]
+    assert gradproof.check(f, point, **claim, rng=1).verdict is not Verdict.WRONG

@@ -9,8 +9,9 @@ import pytest
 import gradproof
 from gradproof import Verdict
 from gradproof._line import slope
+from gradproof._line._ladder import Beyond, _beyond
 from gradproof._line._slope import Tread
-from gradproof._line._stairs import Bend, StepKind, close_in
+from gradproof._line._stairs import Bend, Step, StepKind, close_in
 from gradproof._prove._judge import on_tread
 
 
@@ -321,3 +322,22 @@ def test_what_has_no_tread_lies_on_none():
     for tread, lies in ((None, False), (Tread(1.0, 1e-9), True), (Tread(1.05, 1e-2), True), (Tread(0.8, 1e-2), False)):
         slope = SimpleNamespace(tread=tread)
         assert on_tread(SimpleNamespace(slope=slope, claimed=1.0005)) is lies
+
+
+def looked_beyond(f, width, third):
+    asking = _beyond(Step(StepKind.JUMP, 1e-7, 1e-6), width, third, np.random.default_rng(0))
+    values = None
+    while True:
+        try:
+            values = f(asking.send(values))
+        except StopIteration as told:
+            return told.value
+
+
+@pytest.mark.parametrize("third", [0.0, 1e-3])
+def test_beyond_a_jump_no_tread_is_too_wide_to_count(third):
+    """Where coarse and fine steps agree to the bit, a tread seems endless: nothing can be told, and nothing is raised."""
+    with np.errstate(all="ignore"):
+        assert looked_beyond(lambda t: np.full_like(t, np.nan), 1e293, third) is Beyond.UNKNOWN
+    assert looked_beyond(lambda t: 1e-7 * np.floor(t / 1e-3), 1e-3, 0.0) is Beyond.JUMPS
+    assert looked_beyond(lambda t: 2 * t, 1e-3, third) is Beyond.SMOOTH

@@ -79,6 +79,8 @@ def prove_others(
             base = Primal(f, args, wrt, name=name, vectorized=vectorized)
             base.refusals = primal.refusals
             others.append(base)
+        # The first order may have taken all that it was allowed.
+        base.allow(options.allowance(len(base.point)))
         gradient = _first_derivative(claims, first, values)
         by_differences: Proved | None = None
         if gradient is not None and (not proofs or _shows_the_second(proofs[0])):

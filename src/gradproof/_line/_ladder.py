@@ -280,9 +280,10 @@ def _beyond(step: Step, width: float, third: float, jitter: np.random.Generator)
     jump, found = abs(step.jump), Beyond.UNKNOWN
     for wider in WIDER:
         t = 1.1 * abs(step.at) + wider * width * BEYOND * jitter.uniform(0.9, 1.1, len(BEYOND))
-        left = SMOOTH * jump + third * float(t.max()) ** 4
-        if left > UNTOLD * jump:
-            break
+        with np.errstate(over="ignore", invalid="ignore"):
+            left = float(SMOOTH * jump + third * np.max(t) ** 4)
+        if not left <= UNTOLD * jump:
+            break  # too far out to tell, or to count
         values = _columns((yield math.copysign(1.0, step.at) * t))[:, 0]
         if not np.isfinite(values).all():
             break
