@@ -30,8 +30,8 @@ def test_error_bars_are_honest(tmp_path):
 
     assert len(records) > 10_000
     assert len({r["family"] for r in records}) > 160
-    # Families with parts in low precision miss 0.3 % (benchmarks/README.md), 15 of the 21 misses here; the others missed
-    # 0.026 % in the full run. Misses come in threes and fours, the slopes of one line.
+    # Families with parts in low precision miss 0.3 % (benchmarks/README.md), 15 of the 21 misses here; the others
+    # missed 0.026 % in the full run. Misses come in threes and fours, the slopes of one line.
     assert len(violated) <= 0.0025 * len(records), violated[:20]
 
 

@@ -336,7 +336,7 @@ def looked_beyond(f, width, third):
 
 @pytest.mark.parametrize("third", [0.0, 1e-3])
 def test_beyond_a_jump_no_tread_is_too_wide_to_count(third):
-    """Where coarse and fine steps agree to the bit, a tread seems endless: nothing can be told, and nothing is raised."""
+    """Where coarse and fine steps agree to the bit, a tread seems endless: nothing is told, nor raised."""
     with np.errstate(all="ignore"):
         assert looked_beyond(lambda t: np.full_like(t, np.nan), 1e293, third) is Beyond.UNKNOWN
     assert looked_beyond(lambda t: 1e-7 * np.floor(t / 1e-3), 1e-3, 0.0) is Beyond.JUMPS
