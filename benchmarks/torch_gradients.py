@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import itertools as it
 import json
 import os
 import random
 import re
-import signal
 import time
 import traceback
 import warnings
@@ -38,6 +36,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import torch
 from torch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from torch_operators import TooLongError, time_limit
 
 import gradproof
 import gradproof.torch
@@ -106,26 +105,6 @@ def function_of(op: Any, sample: Any) -> tuple[Callable[..., Any], tuple[torch.T
     return function, tensors
 
 
-class TooLongError(Exception):
-    """A check has run into the limit."""
-
-
-@contextlib.contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise `TooLongError` after some seconds of processor time, whatever else the machine does."""
-
-    def stop(*_: Any) -> None:
-        raise TooLongError
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
 def seeded() -> None:
     """Set the random states that samples and operators draw from."""
     torch.manual_seed(0)
@@ -139,7 +118,7 @@ def asked(call: Callable[[], Any], limit: float) -> Record:
     start = time.process_time()
     answer: Record = {"said": "True"}
     try:
-        with limited(limit), warnings.catch_warnings(record=True) as caught:
+        with time_limit(limit, of_processor=True), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             call()
         if any(issubclass(one.category, gradproof.GradproofWarning) for one in caught):

@@ -60,11 +60,6 @@ def two_sides(domain: Any) -> tuple[Any, Any]:
     return sides[0], sides[1]
 
 
-def is_number(value: Any) -> bool:
-    """Whether one bound is for all entries."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
 class Named(Protocol):
     """What names the arrays of a framework's function: see `gradproof._claims._modes.Autodiff`."""
 
@@ -102,7 +97,7 @@ def array_by_array(
     is_tuple = isinstance(wrt, tuple) or (wrt is None and type(args) is tuple)
 
     def spread(side: Any, name: str) -> tuple[Any, ...]:
-        if side is None or is_number(side):
+        if side is None or _tree.is_number(side):
             return (side,) * len(paths)
         if is_tuple and isinstance(side, tuple) and len(cast("tuple[Any, ...]", side)) == len(positions):
             trees: dict[int, Any] = dict(zip(positions, cast("tuple[Any, ...]", side), strict=True))
@@ -143,7 +138,7 @@ def _shaped(bound: Any, shape: tuple[int, ...], name: str, path: str) -> Any:
 
 
 def _is_for_all(bound: Any) -> bool:
-    return bound is None or is_number(bound)
+    return bound is None or _tree.is_number(bound)
 
 
 def _is_array(path: str, given: str) -> bool:
@@ -202,18 +197,18 @@ def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
     flat = np.full(primal.point.size, missing)
     if side is None:
         return flat
-    given = cast("tuple[Any, ...]", side if primal.is_tuple and not is_number(side) else (side,))
+    given = cast("tuple[Any, ...]", side if primal.is_tuple and not _tree.is_number(side) else (side,))
     by_path: dict[str, Any] = {}
-    if not is_number(side):
+    if not _tree.is_number(side):
         if primal.is_tuple and not (isinstance(side, tuple) and len(given) == len(primal.roots)):
             raise UsageError(f"the {name} bounds of `domain` must be a tuple of {len(primal.roots)}, like `wrt`.")
         by_path = {leaf.path: leaf.value for leaf in _tree.flatten(given, primal.roots, none_is_leaf=True).leaves}
     for origin in primal.origins:
-        if origin.is_complex and (is_number(side) or by_path.get(origin.path) is not None):
+        if origin.is_complex and (_tree.is_number(side) or by_path.get(origin.path) is not None):
             raise UsageError(
                 f"`{origin.path}` is complex, and complex numbers have no order: its bounds in `domain` must be None."
             )
-    if is_number(side):
+    if _tree.is_number(side):
         flat[:] = float(cast("float", side))
         return flat
     bounded = [leaf for leaf, owner in zip(primal.leaves, primal.layout.owners, strict=True) if not owner.is_complex]

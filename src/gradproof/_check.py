@@ -31,6 +31,7 @@ from gradproof._report import (
     Verdict,
     install_view,
 )
+from gradproof._tree import is_number
 
 if TYPE_CHECKING:
     # At run time they come with the first check: most of our import time.
@@ -464,9 +465,9 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("rtol", "max_bound"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            if value is not None and not (is_number(value) and 0 < value < math.inf):
                 raise UsageError(f"`{name}` must be a positive number or None, got {value!r}.")
-        if not (_is_number(self.confidence) and 0 < self.confidence < 1):
+        if not (is_number(self.confidence) and 0 < self.confidence < 1):
             raise UsageError(f"`confidence` must lie between 0 and 1, got {self.confidence!r}.")
         if self.level not in ("certificate", "entries"):
             raise UsageError(f'`level` must be "certificate" or "entries", got {self.level!r}.')
@@ -524,10 +525,6 @@ class Options:
         return "".join(written + named)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
 def draw_seed(rng: Any) -> int:
     """Return the seed that `rng` stands for; None takes 32 bits from the system, short enough to read."""
     if rng is None:
@@ -541,28 +538,26 @@ def draw_seed(rng: Any) -> int:
 
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
-    if not claims and _backends.has_autodiff(args):
-        options.require_not_vectorized()
-        f_name = str(getattr(f, "__name__", type(f).__name__))
-        keeper = _backends.keeper(f, args)
-        with keeper, keeper:
-            autodiff = _backends.autodiff(f, args, options.wrt, keeper)
-            domain = None
-            if options.domain is not None:
-                from gradproof._bounds import array_by_array
-
-                domain = array_by_array(autodiff, options.domain, args, options.wrt)
-            return check_autodiff(
-                autodiff,
-                options,
-                domain=domain,
-                name=name or f_name,
-                called=f"gradproof.check({_identifier(f_name, 'f')}, args",
-                started=started,
-            )
     keeper = _backends.keeper(f, args)
     with keeper, keeper:
-        return check_claims(f, args, claims, options, name=name, called=None, started=started)
+        if claims or not _backends.has_autodiff(args):
+            return check_claims(f, args, claims, options, name=name, called=None, started=started)
+        options.require_not_vectorized()
+        autodiff = _backends.autodiff(f, args, options.wrt, keeper)
+        domain = None
+        if options.domain is not None:
+            from gradproof._bounds import array_by_array
+
+            domain = array_by_array(autodiff, options.domain, args, options.wrt)
+        f_name = str(getattr(f, "__name__", type(f).__name__))
+        return check_autodiff(
+            autodiff,
+            options,
+            domain=domain,
+            name=name or f_name,
+            called=f"gradproof.check({_identifier(f_name, 'f')}, args",
+            started=started,
+        )
 
 
 def check_claims(

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import optree
 
 from gradproof._errors import UsageError
@@ -17,6 +18,11 @@ Tree = Any  # whatever nesting of containers the user passes
 NAMESPACE = "gradproof"
 
 _UNSORTED = (optree.PyTreeKind.DICT, optree.PyTreeKind.DEFAULTDICT)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is one real number, of Python or of NumPy; truth values are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._claims._proved import Proved
+from gradproof._pieces import is_large
+from gradproof._primal import Primal
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -33,6 +35,11 @@ UNTOLD = (Reason.NO_CONVERGENCE, Reason.UNSTABLE)
 def cancelled(sizes: Vector, others: Vector, eps: float = 2.0**-52) -> Vector:
     """What may be left of entries that are 0, relative to the rest of the claim, given how large two inputs are."""
     return np.minimum(ROUNDINGS * eps * np.maximum(1.0, np.abs(sizes)) * np.maximum(1.0, np.abs(others)), LARGEST)
+
+
+def is_told(primal: Primal, eps: float) -> bool:
+    """Whether such rounding is looked for: among numbers of `eps` that are few, and real."""
+    return eps <= 1e-12 and not is_large(primal.point) and not primal.layout.is_complex
 
 
 def may_be_cancelled(proved: Proved) -> bool:

@@ -11,12 +11,7 @@ import numpy as np
 
 from gradproof import _contracts, _prove, _run
 from gradproof._claims._around import Around, as_runners
-from gradproof._claims._cancelled import (
-    cancelled,
-    settle,
-    suspects,
-    without_cancelled,
-)
+from gradproof._claims._cancelled import cancelled, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
@@ -144,11 +139,7 @@ def _despite_cancelled(
     chosen = suspects(proved)
     if not chosen or len(gradients) < len(primal.leaves):
         return proved
-    if (
-        is_large(primal.point)
-        or max(coarsest_eps(primal.leaves), options.claim_eps) > 1e-12
-        or primal.layout.is_complex
-    ):
+    if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
         return proved
     claim = np.concatenate([np.ravel(gradients[i]) for i in sorted(gradients)])[None]
     size = np.concatenate([np.broadcast_to(_prove.leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradproof import _backends, _contracts, _progress, _prove
 from gradproof._away import OutsideError, is_from_handler
 from gradproof._claims._around import Around, reach
-from gradproof._claims._cancelled import cancelled, may_be_cancelled, settle, without_cancelled
+from gradproof._claims._cancelled import cancelled, is_told, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._claimed import (
     COLUMNS,
     DENSE,
@@ -230,7 +230,7 @@ def _despite_cancelled(
     if not (claimed.measured and claimed.whole and may_be_cancelled(proved)):
         return proved
     eps = max(coarsest_eps(claimed.leaves), primal.outputs.eps, task.options.claim_eps)
-    if eps > 1e-12 or is_large(primal.point) or primal.layout.is_complex or not claimed.densify():
+    if not is_told(primal, eps) or not claimed.densify():
         return proved
     assert claimed.matrix is not None
     size = natural_sizes(primal, claimed.measured)

@@ -117,10 +117,8 @@ def merged(fine: Slope, treads: Slope, coarse: Slope, like: Mask, unlike: Mask, 
     straight = (np.abs(coarse.jump) <= coarse.jump_bar) & (np.abs(fine.jump) <= fine.jump_bar)
     kink = np.where(straight, 0.0, 0.5 * (np.abs(coarse.jump) + coarse.jump_bar))
     stairs = like & np.isfinite(coarse.bar)
-    rows, each = np.maximum(off, 0), np.arange(len(off))
-    both = np.abs(fine.odd - fine.value * fine.h[:, None])[rows, each] * 2 / fine.h[rows]
     open_ = (off >= 0) & ~stairs & ~unlike
-    bar = fine.bar + np.where(open_, both, 0.0)
+    bar = fine.bar + np.where(open_, _between(fine, off), 0.0)
     place = np.searchsorted(-coarse.h, -fine.h)
     structure = np.zeros_like(coarse.plus)
     structure[place] = fine.structure
@@ -163,6 +161,10 @@ def is_flat_further_out(fine: Slope, off: NDArray[np.intp]) -> Mask:
 
 def bars_for_both(fine: Slope, off: NDArray[np.intp]) -> Slope:
     """Bars that hold fine and coarse slopes where nothing more is known."""
-    rows, each = np.maximum(off, 1), np.arange(len(off))
-    away = np.abs(fine.odd - fine.value * fine.h[:, None])[rows, each]
-    return dataclasses.replace(fine, bar=np.where(off > 0, fine.bar + 2 * away / fine.h[rows], fine.bar))
+    return dataclasses.replace(fine, bar=np.where(off > 0, fine.bar + _between(fine, off), fine.bar))
+
+
+def _between(fine: Slope, off: NDArray[np.intp]) -> Floats:
+    """Twice what fine and coarse slopes differ by (m,), at the level that is off; where none is, it says nothing."""
+    rows, each = np.maximum(off, 0), np.arange(len(off))
+    return np.abs(fine.odd[rows, each] - fine.value * fine.h[rows]) * 2 / fine.h[rows]
