@@ -43,8 +43,6 @@ _NOT_THERE = re.compile(
 _ASKS = re.compile(r"require(s|s_)? ?grad|not have been used in the graph")
 # What torch says where f writes into a leaf of the graph, which it may do where nothing is recorded.
 _WRITES = re.compile(r"a (view of a )?leaf Variable that requires grad is being used in an in-place operation")
-
-
 # What torch says where a backward returns a gradient that does not fit the input it is for.
 _MISSHAPEN = re.compile(r"returned an invalid gradient at index \d+ - got \[([\d, ]*)\] but expected shape")
 

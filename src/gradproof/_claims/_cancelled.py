@@ -112,7 +112,7 @@ def settle(
                 severity=Severity.NOTE,
                 path=leaves[i].path,
                 kind=f"{int(nothing.sum()):,} of {nothing.size:,} claimed derivatives are rounding, and count as 0",
-                advice="Nothing to do: x is so large here that terms which cancel leave as much.",
+                advice="Nothing to do: x is so large here that rounding of cancelling terms reaches this size.",
                 reproducer=reproducer,
             )
         )
