@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from gradproof._bounds import flat_bounds
 from gradproof._leaf import Leaf
 from gradproof._pieces import is_large
 from gradproof._primal import Primal
+from gradproof._prove._directions import leaf_size
 from gradproof._reference import ComplexStep, Trusted
 
 Vector = NDArray[np.float64]
@@ -105,3 +106,11 @@ def reach(point: Vector, v: Vector, lower: Vector | None, upper: Vector | None) 
         to_lower, to_upper = ((lower - point) / v)[moving], ((upper - point) / v)[moving]
     first, second = np.minimum(to_lower, to_upper), np.maximum(to_lower, to_upper)
     return float(np.max(first, initial=-np.inf)), float(np.min(second, initial=np.inf))
+
+
+def natural_sizes(primal: Primal, measured: Iterable[int]) -> Vector:
+    """How far each entry of some leaves may reasonably move, whatever the domain."""
+    pieces = [
+        np.broadcast_to(leaf_size(leaf, primal.point), (leaf.size,)) for leaf in (primal.leaves[i] for i in measured)
+    ]
+    return np.concatenate(pieces) if pieces else np.zeros(0)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _run
-from gradproof._claims._around import Around
+from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
 from gradproof._claims._columns import slopes
-from gradproof._claims._linear import Probe, natural_sizes
+from gradproof._claims._linear import Probe
 from gradproof._claims._modes import Function, together
 from gradproof._layout import Layout
 from gradproof._primal import Primal

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove, _run
-from gradproof._claims._around import Around, as_runners
+from gradproof._claims._around import Around, as_runners, natural_sizes
 from gradproof._claims._cancelled import cancelled, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
@@ -89,15 +90,20 @@ def prove_gradient(
         level=None if outcome is None else outcome.level,
     )
     if outcome is not None:
-        proved = _despite_cancelled(primal, judged.gradients, keyword, options, around, proved, reproducer)
-        findings = list(proved.findings)
-    if outcome is not None and is_about_numbers(proved) and not is_large(primal.point):
-        proved = _beside_kinks(
-            primal, None if is_value else function, judged.gradients, keyword, options, around, proved
+        scene = _Scene(
+            primal=primal,
+            gradients=judged.gradients,
+            keyword=keyword,
+            options=options,
+            around=around,
+            reproducer=reproducer,
         )
+        proved = scene.despite_cancelled(proved)
+        if is_about_numbers(proved) and not is_large(primal.point):
+            proved = scene.beside_kinks(proved, None if is_value else function)
         findings = list(proved.findings)
-    if outcome is not None and proved.verdict is Verdict.WRONG and primal.layout.is_complex:
-        proved = _as_complex(primal, judged.gradients, keyword, options, around, proved, reproducer)
+        if proved.verdict is Verdict.WRONG and primal.layout.is_complex:
+            proved = scene.as_complex(proved)
     if asks(findings):
         return dataclasses.replace(proved, suggestion=another_point(primal, options.seed, around.bounds))
     return proved
@@ -126,105 +132,105 @@ def _asked(
     return judged, list(changed), calls
 
 
-def _despite_cancelled(
-    primal: Primal,
-    gradients: Mapping[int, Any],
-    keyword: str,
-    options: _prove.Options,
-    around: Around,
-    proved: Proved,
-    reproducer: str,
-) -> Proved:
-    """Prove a gradient once more without what may be rounding of 0, where that may be what speaks against it."""
-    chosen = suspects(proved)
-    if not chosen or len(gradients) < len(primal.leaves):
-        return proved
-    if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
-        return proved
-    claim = np.concatenate([np.ravel(gradients[i]) for i in sorted(gradients)])[None]
-    size = np.concatenate([np.broadcast_to(_prove.leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])
-    floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size))
-    spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
-    suspected = np.zeros(len(size), dtype=bool)
-    for i in chosen:
-        suspected[spans[i]] = True
-    left = without_cancelled(claim, np.where(suspected, floor / size, 0.0))
-    # (Of an array that is not accused, single entries that f's noise hides are untested, whatever their size.)
-    if left is None or (proved.verdict is Verdict.INCONCLUSIVE and left[:, suspected].any()):
-        return proved
-    again = prove_gradient(
-        primal,
-        primal.tangent(left[0]),
-        is_value=True,
-        keyword=keyword,
-        options=dataclasses.replace(options, collector=Collector(), witnesses=(), lost=float(floor.max())),
-        around=around,
-        reproducer=reproducer,
-    )
-    return settle(proved, again, claim * size, left * size, spans, reproducer)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """A gradient that was proved or refuted, and what was used for that: a verdict is looked at in other lights.
+
+    gradients : the claim, leaf by leaf, as far as it could be measured.
+    """
+
+    primal: Primal
+    gradients: Mapping[int, Any]
+    keyword: str
+    options: _prove.Options
+    around: Around
+    reproducer: str
+
+    def despite_cancelled(self, proved: Proved) -> Proved:
+        """Prove it once more without what may be rounding of 0, where that may be what speaks against it."""
+        primal, options = self.primal, self.options
+        chosen = suspects(proved)
+        if not chosen or not self._is_whole:
+            return proved
+        if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
+            return proved
+        claim, size = self._claim[None], natural_sizes(primal, range(len(primal.leaves)))
+        floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size))
+        spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
+        suspected = np.zeros(len(size), dtype=bool)
+        for i in chosen:
+            suspected[spans[i]] = True
+        left = without_cancelled(claim, np.where(suspected, floor / size, 0.0))
+        # (Of an array that is not accused, single entries that f's noise hides are untested, whatever their size.)
+        if left is None or (proved.verdict is Verdict.INCONCLUSIVE and left[:, suspected].any()):
+            return proved
+        again = prove_gradient(
+            primal,
+            primal.tangent(left[0]),
+            is_value=True,
+            keyword=self.keyword,
+            options=dataclasses.replace(options, collector=Collector(), witnesses=(), lost=float(floor.max())),
+            around=self.around,
+            reproducer=self.reproducer,
+        )
+        return settle(proved, again, claim * size, left * size, spans, self.reproducer)
+
+    def beside_kinks(self, proved: Proved, function: Callable[..., Any] | None) -> Proved:
+        """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""
+        primal, options = self.primal, self.options
+        if self.around.bounds is not None or not self._is_whole:
+            return proved
+        at_kink = any(one.id == "GP103" for one in proved.findings)
+        if function is None and not (at_kink and options.level == "entries" and len(primal.point) <= MEASURED):
+            return proved
+        calls = 0
+
+        def elsewhere(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            assert function is not None
+            judged = _contracts.judge_claim(primal, function(*args), self.keyword)
+            return None if judged.set_aside else _joined(judged.gradients, self.gradients)
+
+        nearby = None if function is None else elsewhere
+        where = beside_kinks(primal, self.gradients, nearby, eps=options.claim_eps, seed=options.seed)
+        return dataclasses.replace(excused(proved, where), claim_calls=proved.claim_calls + calls)
+
+    def as_complex(self, proved: Proved) -> Proved:
+        """Look at complex arrays as a whole."""
+        from gradproof._claims._conventions import Suspect, name_conventions
+
+        measured, claim = tuple(sorted(self.gradients)), self._claim
+        return name_conventions(
+            proved,
+            Suspect(
+                keyword=self.keyword,
+                primal=self.primal,
+                layout=self.primal.layout,
+                outputs=None,
+                measured=measured,
+                pull=lambda u: u[0] * claim,
+                rows=np.array([float(np.linalg.norm(claim * natural_sizes(self.primal, measured)))]),
+                names=(),
+                eps=coarsest_eps(self.primal.leaves),
+                seed=self.options.seed,
+                reproducer=self.reproducer,
+                around=self.around,
+            ),
+        )
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self.gradients) == len(self.primal.leaves)
+
+    @property
+    def _claim(self) -> NDArray[np.float64]:
+        return _joined(self.gradients, self.gradients)
 
 
-def _beside_kinks(
-    primal: Primal,
-    function: Callable[..., Any] | None,
-    gradients: Mapping[int, Any],
-    keyword: str,
-    options: _prove.Options,
-    around: Around,
-    proved: Proved,
-) -> Proved:
-    """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""
-    if around.bounds is not None or len(gradients) < len(primal.leaves):
-        return proved
-    at_kink = any(one.id == "GP103" for one in proved.findings)
-    if function is None and not (at_kink and options.level == "entries" and len(primal.point) <= MEASURED):
-        return proved
-    calls = 0
-
-    def elsewhere(*args: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        assert function is not None
-        judged = _contracts.judge_claim(primal, function(*args), keyword)
-        return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in sorted(gradients)])
-
-    nearby = None if function is None else elsewhere
-    where = beside_kinks(primal, gradients, nearby, eps=options.claim_eps, seed=options.seed)
-    return dataclasses.replace(excused(proved, where), claim_calls=proved.claim_calls + calls)
-
-
-def _as_complex(
-    primal: Primal,
-    gradients: Mapping[int, Any],
-    keyword: str,
-    options: _prove.Options,
-    around: Around,
-    proved: Proved,
-    reproducer: str,
-) -> Proved:
-    """Look at complex arrays as a whole."""
-    from gradproof._claims._conventions import Suspect, name_conventions
-
-    measured = tuple(sorted(gradients))
-    claim = np.concatenate([np.ravel(gradients[i]) for i in measured])
-    natural = [np.broadcast_to(_prove.leaf_size(primal.leaves[i], primal.point), gradients[i].size) for i in measured]
-    return name_conventions(
-        proved,
-        Suspect(
-            keyword=keyword,
-            primal=primal,
-            layout=primal.layout,
-            outputs=None,
-            measured=measured,
-            pull=lambda u: u[0] * claim,
-            rows=np.array([float(np.linalg.norm(claim * np.concatenate(natural)))]),
-            names=(),
-            eps=coarsest_eps(primal.leaves),
-            seed=options.seed,
-            reproducer=reproducer,
-            around=around,
-        ),
-    )
+def _joined(gradients: Mapping[int, Any], leaves: Iterable[int]) -> NDArray[np.float64]:
+    """Gradients of some leaves as one vector."""
+    return np.concatenate([np.ravel(gradients[i]) for i in sorted(leaves)])
 
 
 def asks(findings: Sequence[Finding]) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradproof import _backends, _contracts, _progress, _prove
 from gradproof._away import OutsideError, is_from_handler
-from gradproof._claims._around import Around, reach
+from gradproof._claims._around import Around, natural_sizes, reach
 from gradproof._claims._cancelled import cancelled, is_told, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._claimed import (
     COLUMNS,
@@ -32,7 +32,7 @@ from gradproof._claims._cotangents import ALONE, STREAM, Cotangents, rounding, s
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
-from gradproof._claims._linear import LinearProof, Probe, natural_sizes, sizes_and_sides
+from gradproof._claims._linear import LinearProof, Probe, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._claims._rows import scale_of

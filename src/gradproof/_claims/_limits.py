@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._claims._around import natural_sizes
 from gradproof._claims._proved import Proved
 from gradproof._primal import Primal
 from gradproof._problem import Problem
-from gradproof._prove._directions import leaf_size, steady_norm
+from gradproof._prove._directions import steady_norm
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 Vector = NDArray[np.float64]
@@ -329,7 +330,7 @@ def beside_kinks(
         along all entries, one by one, stand for what it would be there.
     """
     problem = Problem(primal, claims, cotangent=cotangent)
-    size = np.concatenate([np.broadcast_to(leaf_size(leaf, primal.point), leaf.size) for leaf in primal.leaves])
+    size = natural_sizes(primal, range(len(primal.leaves)))
     eps = max(problem.eps, eps)
 
     def value(point: Vector) -> float:

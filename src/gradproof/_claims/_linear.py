@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from gradproof import _prove, _run
 from gradproof._away import BudgetSpent
-from gradproof._claims._around import Around, as_runners, reach
+from gradproof._claims._around import Around, as_runners, natural_sizes, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import (
     ALONE,
@@ -59,7 +59,6 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._collect import MIX
-from gradproof._prove._directions import leaf_size
 from gradproof._prove._flat import STATIONARY_NOTE, STEPS
 from gradproof._prove._prove import FEW
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -593,14 +592,6 @@ def _own_seed(seed: int, number: int) -> int:
 def _identity(finding: Finding) -> tuple[str, ...]:
     """What makes a finding another one; what f does at the point along different u is all the same to the user."""
     return (finding.id, finding.path, *(() if finding.id in AT_THE_POINT else (finding.kind, finding.place)))
-
-
-def natural_sizes(primal: Primal, measured: tuple[int, ...]) -> Vector:
-    """How far each entry of some leaves may reasonably move, whatever the domain."""
-    pieces = [
-        np.broadcast_to(leaf_size(leaf, primal.point), (leaf.size,)) for leaf in (primal.leaves[i] for i in measured)
-    ]
-    return np.concatenate(pieces) if pieces else np.zeros(0)
 
 
 def sizes_and_sides(primal: Primal, measured: tuple[int, ...], around: Around) -> tuple[Vector, NDArray[np.int8]]:

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress, _prove, _run
 from gradproof._away import BudgetSpent
-from gradproof._claims._around import Around
+from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, held, spread
 from gradproof._claims._defined import excuse_undefined
-from gradproof._claims._linear import Probe, natural_sizes
+from gradproof._claims._linear import Probe
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress
 from gradproof._away import BudgetSpent
-from gradproof._claims._around import EPS64, reach
+from gradproof._claims._around import EPS64, natural_sizes, reach
 from gradproof._claims._cancelled import cancelled
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
-from gradproof._claims._linear import natural_sizes, sizes_and_sides
+from gradproof._claims._linear import sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _scipy
-from gradproof._claims._linear import natural_sizes
+from gradproof._claims._around import natural_sizes
 from gradproof._errors import FunctionError, UsageError
 from gradproof._line import slope
 from gradproof._primal import Primal
