@@ -471,7 +471,8 @@ def test_a_walk_finds_what_there_is(name):
     shape, count = run(shape_near(deviation, phi(0.0), noise.get(name, 1e-16), far=True), phi)
 
     assert shape.kind is ShapeKind(kind)
-    assert count <= most
+    # (The last bits of a fitted polynomial depend on the machine, and with them how a walk goes on.)
+    assert count <= most + 2
     assert (shape.jump is None) is (at is None)
     if at is not None:
         assert shape.jump.at == pytest.approx(at, rel=1e-3)
