@@ -163,6 +163,47 @@ def test_a_limit_that_is_passed_as_a_value(seed):
     assert wrong.verdict is Verdict.WRONG
 
 
+WIDE = np.random.default_rng(2).normal(size=(12, 20))
+WEIGHTS = np.random.default_rng(3).normal(size=12)
+
+
+def wide(x):
+    """Units through 0 that bend both ways, in too many entries for whole gradients to be measured nearby."""
+    return float(WEIGHTS @ np.maximum(WIDE @ x, 0))
+
+
+def wide_gradient(x):
+    return WIDE.T @ (WEIGHTS * (WIDE @ x > 0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("level", ["certificate", "entries"])
+def test_entries_of_a_value_beyond_the_slopes_of_several_kinks(level, seed):
+    """A limit of gradients may leave the slopes along an entry, and nothing but f can be asked nearby."""
+    way = np.random.default_rng(seed).normal(size=20)
+    limit = wide_gradient(way)
+
+    assert check(wide, np.zeros(20), grad=limit, level=level, rng=seed).verdict in (
+        Verdict.NOT_DIFFERENTIABLE,
+        Verdict.INCONCLUSIVE,
+    )
+    limit[4] += 100  # wrong on purpose
+    assert check(wide, np.zeros(20), grad=limit, level=level, rng=seed).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("excess", [0.5, 0.05])
+def test_an_entry_of_a_value_beyond_the_slopes_of_one_kink(excess, seed):
+    """Slopes nearby are the two of the kink, and the claim is neither."""
+    x = np.linspace(0.0, 1.0, 30)
+    claim = np.sign(x)
+    claim[0] = 1 + excess  # wrong on purpose
+
+    report = check(lambda x: np.abs(x).sum(), x, grad=claim, rng=seed)
+    assert report.verdict is Verdict.WRONG
+    assert [one.path for one in report.findings if one.id == "GP103"] == ["x[0]"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("size", [3, 8])
 def test_an_entry_of_a_jacobian_beyond_the_slopes_of_a_kink(size, seed):

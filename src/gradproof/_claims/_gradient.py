@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove, _run
+from gradproof._away import BudgetSpent
 from gradproof._claims._around import Around, as_runners, natural_sizes
 from gradproof._claims._cancelled import cancelled, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
-from gradproof._claims._limits import beside_kinks, excused, is_about_numbers
+from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._pieces import is_large
@@ -22,10 +23,12 @@ from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove._collect import Collector
 from gradproof._prove._measure import UNDERFLOWN
-from gradproof._report import Finding, Reason, Verdict
+from gradproof._report import Finding, Reason, Severity, Verdict
 
 # Entries up to which gradients close by are measured, where a claim at a kink is a value and all entries are asked for.
 MEASURED = 16
+# Largest arrays of which each entry is looked at where a claimed one lies outside the slopes of a kink.
+TRIED = 1000
 # Findings that say nothing was tested here, or that f has a kink or a jump.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")
 
@@ -180,8 +183,9 @@ class _Scene:
         primal, options = self.primal, self.options
         if self.around.bounds is not None or not self._is_whole:
             return proved
-        at_kink = any(one.id == "GP103" for one in proved.findings)
-        if function is None and not (at_kink and options.level == "entries" and len(primal.point) <= MEASURED):
+        if function is None and not (options.level == "entries" and len(primal.point) <= MEASURED):
+            return self._entries_beside_kinks(proved)
+        if function is None and not any(one.id == "GP103" for one in proved.findings):
             return proved
         calls = 0
 
@@ -195,6 +199,43 @@ class _Scene:
         nearby = None if function is None else elsewhere
         where = beside_kinks(primal, self.gradients, nearby, eps=options.claim_eps, seed=options.seed)
         return dataclasses.replace(excused(proved, where), claim_calls=proved.claim_calls + calls)
+
+    def _entries_beside_kinks(self, proved: Proved) -> Proved:
+        """Take the accusation of single entries at kinks back, where slopes nearby leave room for all of them."""
+        accused = [one for one in proved.findings if one.severity is Severity.ERROR]
+        by_path = {leaf.path: i for i, leaf in enumerate(self.primal.leaves)}
+        leaves = {by_path.get(one.path.removesuffix(one.place)) for one in accused}
+        if any(one.id != "GP103" or len(one.entries) != 1 for one in accused):
+            return proved
+        suspects = [i for i in leaves if i is not None]
+        if not suspects or sum(self.primal.leaves[i].size for i in suspects) > TRIED:
+            return proved
+        options = self.options
+        try:
+            told = entries_beside_kinks(self.primal, self.gradients, suspects, eps=options.claim_eps, seed=options.seed)
+        except BudgetSpent:
+            return excused(proved, Place.UNKNOWN)
+        if told is None or told.place is not Place.OUTSIDE:
+            return proved if told is None else excused(proved, told.place)
+        (leaf,) = [leaf for leaf in self.primal.leaves if leaf.start <= told.entry < leaf.stop]
+        index = tuple(int(k) for k in np.unravel_index(told.entry - leaf.start, leaf.shape))
+        place = str(list(index)) if index else ""
+        named = dataclasses.replace(
+            accused[0],
+            path=leaf.path + place,
+            place=place,
+            entries=(index,),
+            kind=f"outside the one-sided slopes {told.low:.6g} and {told.high:.6g} at a kink",
+            claimed=float(self._claim[told.entry]),
+            reference=(told.low + told.high) / 2,
+            error_bar=(told.high - told.low) / 2,
+            quantity="entry",
+        )
+        if any(one.path == named.path for one in accused):
+            return proved
+        return dataclasses.replace(
+            proved, findings=tuple(named if one is accused[0] else one for one in proved.findings)
+        )
 
     def as_complex(self, proved: Proved) -> Proved:
         """Look at complex arrays as a whole."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools as ft
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -29,6 +30,10 @@ Vector = NDArray[np.float64]
 # Points close by at which the claim is called: so many first, and then so many times some more, towards what the limits
 # lack. (Of 8 units through a point of 4 entries, with 110 pieces around it, this finds all that a mixture needs.)
 POINTS, ROUNDS, MORE = 24, 16, 12
+# The same for one entry of a claim that cannot be called: three values each.
+ENTRY_POINTS = 96
+# Entries that are looked at so.
+OUTSIDE = 8
 # Points at which the claim is held against f before it is believed to be wrong close by, too.
 HELD = 24
 # Roundings of f that a difference is allowed; how much of its size a gradient may change within the distance of the
@@ -158,6 +163,33 @@ class _Search:
                 way = self._draw() * 0.3 + self._scaled(self.claim) * (-1) ** k
             self._ask(self._scaled(way))
 
+    def place_of_entry(self, entry: int, count: int) -> Place:
+        """Say where one entry of the claim lies beside slopes along it, of which `gradient` gives one a call."""
+        if self.is_smooth():
+            return Place.SMOOTH
+        size, claimed = float(self.beside.size[entry]), float(self.claim[entry])
+        seen: list[float] = []
+        news = asked = 0
+        for _ in range(count):
+            way = self.distance * float(self.rng.uniform(0.5, 1.0)) * self._draw()
+            found = self.beside.gradient(self.beside.point + way * self.beside.size)
+            if found is None or not np.isfinite(found).all():
+                continue
+            asked += 1
+            slope, tolerance = float(found[0]) * size, self._tolerance()
+            if all(abs(slope - one) > tolerance for one in seen):
+                seen.append(slope)
+                news = asked
+            if min(seen) - tolerance <= claimed <= max(seen) + tolerance:
+                return Place.UNKNOWN
+            if asked >= POINTS and asked > 2 * news:
+                return Place.OUTSIDE
+        if not seen:
+            return Place.UNKNOWN
+        low, high = min(seen), max(seen)
+        is_far = max(low - claimed, claimed - high) > high - low + self._tolerance()
+        return Place.OUTSIDE if is_far else Place.UNKNOWN
+
     def contains(self) -> bool:
         """Whether the claim is a mixture of claims that are right close by."""
         while self._usable():
@@ -260,14 +292,24 @@ def _slopes(value: Callable[[Vector], float], point: Vector, size: Vector, eps: 
     middle = value(point)
     found = np.empty_like(point)
     for i in range(len(point)):
-        moved = np.zeros_like(point)
-        moved[i] = step * size[i]
-        right, left = value(point + moved) - middle, middle - value(point - moved)
-        noise = ROUNDINGS * eps * max(abs(middle), abs(right), abs(left))
-        if not abs(right - left) <= BENDING * eps ** (1 / 3) * max(abs(right), abs(left)) + noise:
+        slope = _slope(value, point, middle, i, step * size[i], eps)
+        if slope is None:
             return None
-        found[i] = (right + left) / (2 * moved[i])
+        found[i] = slope
     return found
+
+
+def _slope(
+    value: Callable[[Vector], float], point: Vector, middle: float, i: int, step: float, eps: float
+) -> float | None:
+    """The slope of f along one entry by differences; None where f has a kink within the step."""
+    moved = np.zeros_like(point)
+    moved[i] = step
+    right, left = value(point + moved) - middle, middle - value(point - moved)
+    noise = ROUNDINGS * eps * max(abs(middle), abs(right), abs(left))
+    if not abs(right - left) <= BENDING * eps ** (1 / 3) * max(abs(right), abs(left)) + noise:
+        return None
+    return (right + left) / (2 * step)
 
 
 def convex_weights(columns: Vector, target: Vector) -> Vector:
@@ -353,6 +395,71 @@ def beside_kinks(
     found = place(beside, seed)
     primal.look_again()
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """One entry at the point: where its claim lies, and the one-sided slopes, the smaller first."""
+
+    entry: int
+    place: Place
+    low: float
+    high: float
+
+
+def entries_beside_kinks(
+    primal: Primal, claims: Mapping[int, Any], leaves: Iterable[int], *, eps: float, seed: int
+) -> Sides | None:
+    """Say where claimed entries outside their one-sided slopes lie beside the slopes of f along them close by.
+
+    Of each leaf all entries are tried, and those that are furthest out held against slopes nearby: the first that lies
+    outside of these, too, is returned, else the last one. (An entry between them may still belong to no limit.) None
+    where no entry is outside of its one-sided slopes.
+
+    Raises
+    ------
+    BudgetSpent
+        If no evaluation is left.
+    """
+    problem = Problem(primal, claims)
+    size = natural_sizes(primal, range(len(primal.leaves)))
+    eps = max(problem.eps, eps)
+    step, base = math.sqrt(eps), problem.point
+
+    def value(point: Vector) -> float:
+        primal.require()
+        return problem.combined(*problem.visit(point.copy()))
+
+    def slope(point: Vector, entry: int) -> Vector | None:
+        found = _slope(value, point, value(point), entry, _step(eps) * size[entry], eps)
+        return None if found is None else np.array([found])
+
+    middle = value(base)
+    out: list[tuple[float, int, float, float]] = []
+    for entry in (entry for i in leaves for entry in range(primal.leaves[i].start, primal.leaves[i].stop)):
+        moved = np.zeros_like(base)
+        moved[entry] = step * size[entry]
+        sides = (value(base + moved) - middle) / moved[entry], (middle - value(base - moved)) / moved[entry]
+        low, high, claimed = min(sides), max(sides), float(problem.claim[entry])
+        excess = (max(low - claimed, claimed - high) * size[entry]) if math.isfinite(high - low) else 0.0
+        if excess > ROUNDINGS * eps * abs(middle) / step + 1e-4 * max(abs(low), abs(high)) * size[entry]:
+            out.append((excess, entry, low, high))
+    told: Sides | None = None
+    for _, entry, low, high in sorted(out, reverse=True)[:OUTSIDE]:
+        beside = Beside(
+            point=base,
+            size=size,
+            claim=problem.claim,
+            eps=eps,
+            value=value,
+            gradient=ft.partial(slope, entry=entry),
+        )
+        search = _Search(beside, np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 8)))))
+        told = Sides(entry, search.place_of_entry(entry, ENTRY_POINTS), low, high)
+        if told.place is Place.OUTSIDE:
+            break
+    primal.look_again()
+    return told
 
 
 def excused(proved: Proved, where: Place) -> Proved:
