@@ -54,6 +54,22 @@ def test_a_slope_beside_the_movement_is_wrong(name):
     assert report.verdict is Verdict.WRONG  # wrong on purpose: f has the slope 1e-3
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_f_does_far_away_is_no_movement(size, seed):
+    """An exponential that takes off at coarse steps makes no slope of 1e5 look small, and no zero slope untested."""
+    x = np.zeros(size)
+
+    def slope(x):
+        return 1e5 * x.sum() + np.exp(3000 * x).sum()
+
+    def bowl(x):
+        return np.exp(3000 * x**2).sum()
+
+    assert gradproof.check(slope, x, grad=np.zeros(size), rng=seed).verdict is Verdict.WRONG  # wrong on purpose
+    assert gradproof.check(bowl, x, grad=np.zeros(size), rng=seed).verdict is Verdict.CORRECT
+
+
 def test_a_claim_that_is_not_zero():
     """What is claimed at a stationary point must be zero."""
     report = gradproof.check(bowl, np.ones(4), grad=lambda x: np.full(4, 1e-6), rng=0)  # wrong on purpose

@@ -59,8 +59,12 @@ HALVINGS, CUTS = 64, 8
 # The bar of an extrapolation is an estimate: doubled, as it is for one-sided slopes.
 CAUTION = 2.0
 # Half-ulps up to which scatter is rounding (as in `_line`). More may be an oscillation that no level resolves: it is
-# gone, to this share, at the last of so many finer levels, and noise is not.
+# gone, to this share, at the two finest steps, and noise seldom is. So many finer levels are asked for, twice.
 ROUNDING, GONE, FINER = 16.0, 0.125, 10
+TINY = (1e-11, 1.7e-11)
+# An oscillation is resolved where even parts, as far as they are above so many roundings, go with the square of the
+# step, give or take this factor (the next term of a cosine changes them by a tenth). Jumps of f do not fall so.
+SHOWN_ROUNDINGS, SQUARE = 64.0, 1.4
 # Roundings of one value that a second difference may hold: two values and twice that at the point.
 VALUES = 4.0
 
@@ -552,6 +556,7 @@ class _Second:
 
         h, plus, minus = levels[:0], levels[:0], levels[:0]
         value, bar, tread = math.nan, math.inf, 0.0
+        variation: list[float] = []
         parts = [levels[1:7], np.concatenate([levels[:1], levels[7:]])]
         while parts:
             part = parts.pop(0)
@@ -563,16 +568,31 @@ class _Second:
             h, plus, minus = h[order], plus[order], minus[order]
             tread = _tread(plus, minus, f0)
             value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps, tread)
+            variation.append(self._movement(plus, minus, f0))
             if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
                 break
-            if not parts and len(h) == len(levels) and scatter > 0 and tread == 0 and eps < 1e-12:
-                finer = levels[-1] * ratio ** -np.arange(1.0, FINER + 1)
-                even = (inside(float(finer[-1])) + inside(-float(finer[-1]))) / 2 - float(f0.mean())
-                if abs(even) <= GONE * scatter:
-                    parts.append(finer)
+            if parts or scatter == 0 or tread > 0 or eps > 1e-12:
+                continue
+            even = (plus + minus) / 2 - f0.mean()
+            start = _resolved(h, even, eps * (abs(float(f0[0])) + float(np.abs(even).max())))
+            if start:
+                # What coarser levels say is chance.
+                kept = slice(start, None)
+                value, bar, _ = self._extrapolate(h[kept], plus[kept], minus[kept], f0, eps, tread)
+                if bar <= 1e-2 * self.rtol * abs(value):
+                    break
+            left = max(abs((inside(step) + inside(-step)) / 2 - float(f0.mean())) for step in TINY)
+            if left <= GONE * scatter and len(h) < len(levels) + 2 * FINER:
+                parts.append(h[-1] * ratio ** -np.arange(1.0, FINER + 1))
+            elif left <= GONE * scatter and start is None and np.abs(even[-3:]).max() > GONE * scatter:
+                value, bar = math.nan, math.inf  # it is an oscillation too fast for every level
+        return value, bar, float(np.max(variation)), tread
+
+    def _movement(self, plus: Vector, minus: Vector, f0: Vector) -> float:
+        """The most that f moves; not finite where it is undefined at one of the steps, but for those out of bounds."""
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
-        return value, bar, float(np.nanmax(moved) if outside else np.max(moved)), tread
+        return float(np.nanmax(moved) if outside else np.max(moved))
 
     def _one_sided(
         self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector
@@ -792,3 +812,19 @@ def _tread(plus: Vector, minus: Vector, f0: Vector) -> float:
     rises = np.abs(np.stack([plus, minus]) - f0.mean())
     moved = rises[np.isfinite(rises) & (rises > 0)]
     return float(moved.min()) if len(moved) and bool((rises == 0).all(axis=0).any()) else 0.0
+
+
+def _resolved(h: Vector, even: Vector, unit: float) -> int | None:
+    """The coarsest level from which on the even part of f, as far as rounding shows it, goes with the square of h.
+
+    None where fewer than four levels are left, or so many roundings of size `unit` hide the rest.
+    """
+    shown = np.abs(even) > SHOWN_ROUNDINGS * unit
+    last = int(np.flatnonzero(shown)[-1]) if shown.any() else -1
+    start = last
+    while start > 0 and shown[start - 1]:
+        share = float(even[start - 1] / even[start] * (h[start] / h[start - 1]) ** 2)
+        if not 1 / SQUARE <= share <= SQUARE:
+            break
+        start -= 1
+    return start if last - start >= 3 else None
