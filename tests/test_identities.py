@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradproof import Verdict, check
+from gradproof._contracts import check_symmetric
 
 X = np.array([-0.4, 1.3, 2.2])
 
@@ -192,3 +193,15 @@ def test_a_row_that_cancels(seed):
     assert check(f, 0.7, jac=lambda x: np.array([3e-17, np.cos(x)]), rng=seed).correct
     report = check(f, 0.7, jac=lambda x: np.array([1e-6, np.cos(x)]), rng=seed)  # wrong on purpose
     assert report.verdict is not Verdict.CORRECT
+
+
+@pytest.mark.parametrize(("apart", "told"), [(1e-9, False), (1e-7, True)])
+def test_what_second_differences_could_not_show_is_no_evidence_of_asymmetry(apart, told):
+    """Terms a thousand times as large as what is left may have cancelled in a row that is all rounding."""
+    matrix = np.array([[1.0, 0.0], [apart, 0.0]])  # wrong on purpose
+
+    found = check_symmetric("hess", matrix, np.ones(2), 2.0**-52, lambda i, j: f"hess[{i}, {j}]")
+    assert (found is not None) is told
+    if found is not None:
+        assert found.id == "GP207"
+        assert "hess[0, 1] is 0, hess[1, 0] is 1e-07" in found.kind

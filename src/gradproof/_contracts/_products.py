@@ -7,6 +7,7 @@ where the terms are rounding themselves, and what differs from one call of the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -114,8 +115,11 @@ def check_symmetric(
     least = max(1e-6, ROUNDING * eps) * np.sqrt(np.outer(norms, norms))
     if not np.any(apart > least):
         return None
-    # (Both are rounding, of the row and the column and of the whole: what is beyond the larger is evidence.)
-    off = apart - np.maximum(least, max(floor(), vanishing(eps, scaled)))
+    # (Both are rounding, of the row and the column and of the whole: what is beyond the larger is evidence. Terms that
+    # have cancelled within the claim may be larger than all that is left; of what second differences of f could not
+    # show beside the whole nobody can say whether it is their rounding.)
+    hidden = math.sqrt(eps) * float(norms.max(initial=0.0))
+    off = apart - np.maximum(least, max(floor(), vanishing(eps, scaled), hidden))
     if float(off.max()) <= 0:
         return None
     i, j = sorted(int(k) for k in np.unravel_index(np.argmax(off), off.shape))
