@@ -341,3 +341,19 @@ def test_beyond_a_jump_no_tread_is_too_wide_to_count(third):
         assert looked_beyond(lambda t: np.full_like(t, np.nan), 1e293, third) is Beyond.UNKNOWN
     assert looked_beyond(lambda t: 1e-7 * np.floor(t / 1e-3), 1e-3, 0.0) is Beyond.JUMPS
     assert looked_beyond(lambda t: 2 * t, 1e-3, third) is Beyond.SMOOTH
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_entry_that_stays_on_one_tread(seed):
+    """What it does is hidden by the treads that another entry shows: right, or off by less than they hide."""
+    x = np.array([0.7, 1.3])
+
+    def f(x):
+        return float(np.round(np.sin(x[0]) + 1e-4 * x[1], 3))
+
+    for claim in (1e-4, 1e-3):
+        report = gradproof.check(f, x, grad=np.array([np.cos(0.7), claim]), level="entries", rng=seed)
+        assert report.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
+    report = gradproof.check(f, x, grad=np.array([np.cos(0.7), 0.1]), level="entries", rng=seed)  # wrong on purpose
+    assert report.verdict is Verdict.WRONG
+    assert [one.path for one in report.findings if one.id == "GP101"] == ["x[1]"]

@@ -238,6 +238,8 @@ class Meter:
         # Jumps of f that excuse something, and whether f is a staircase along some direction.
         self.excuses: list[Excuse] = []
         self.on_stairs = False
+        # The smallest of their jumps, or the step of a lattice: how far f must move before it shows that it does.
+        self.tread = math.inf
         # Whether f gave different values at the same point.
         self.random = False
         # Whether any step has changed f by a single bit.
@@ -340,17 +342,22 @@ class Meter:
         self.continuous |= moved and not found.trouble and float(found.quantum[0]) == 0
         if self.known is not None and not found.trouble and direction.floor == 0:
             self.known = self.known.with_line(found, scale)
+        if moved and float(found.quantum[0]) > 0:
+            self.tread = min(self.tread, float(found.quantum[0]))
+        # (Where it moves by known steps it may stay on one.)
+        hidden = self.tread / float(found.h[0]) if math.isfinite(self.tread) and not moved and len(found.h) else 0.0
         measured = Measured(
             direction=direction,
             slope=found,
             claimed=claimed,
             value=float(found.value[0]),
             # Each of the n terms of the inner product is rounded; 8 half-ulps of their absolute sum cover it.
-            bar=float(found.bar[0]) + 8 * EPS64 * absolute,
+            bar=max(float(found.bar[0]), hidden) + 8 * EPS64 * absolute,
             scale=scale,
             rounding=self.rounding * scale,
         )
         if found.tread is not None and found.step is not None:
+            self.tread = min(self.tread, abs(found.step.size))
             if not self.on_stairs:
                 self.excuses.append(Excuse(measured=measured, jump=found.step, tread=found.tread))
             self.on_stairs = True
