@@ -60,9 +60,10 @@ def jumps(
     if len(h) < LEAST:
         return np.zeros(len(f0), dtype=bool)
     odd, even = (plus - minus) / 2, (plus + minus) / 2 - f0
-    apart = _stays(h, odd, least, LEAST, SPAN)
+    first = int(level.min())
+    apart = _stays(h, odd, least, LEAST, SPAN, first)
     at_zero = _foretold(h, even)
-    off = _stays(h[2:], at_zero, least, *(EARLY if early else (LEAST, SPAN)))
+    off = _stays(h[2:], at_zero, least, *(EARLY if early else (LEAST, SPAN)), first - 2)
     if not early:
         # (Beside the edge of a tread one side stays as it is: odd and even part are the same.)
         off[np.abs(_at(odd, off + 2)) > BESIDE * np.abs(_at(at_zero, off))] = -1
@@ -88,10 +89,10 @@ def _foretold(h: Floats, even: Floats) -> Floats:
     return np.asarray(weights[0] * even[:-2] + weights[1] * even[1:-1] + weights[2] * even[2:])
 
 
-def _stays(h: Floats, part: Floats, least: Floats, needed: int, span: float) -> NDArray[np.intp]:
-    """The finest level down to which a part keeps its size over a range of steps; -1 where it does not (m,)."""
+def _stays(h: Floats, part: Floats, least: Floats, needed: int, span: float, start: int) -> NDArray[np.intp]:
+    """The finest level, from `start` on, down to which a part keeps its size over a range of steps; else -1 (m,)."""
     found = np.full(part.shape[1], -1, dtype=np.intp)
-    for last in range(needed - 1, len(h)):
+    for last in range(max(needed - 1, start), len(h)):
         first = last + 1 - needed
         while first > 0 and h[first] < span * h[last]:
             first -= 1

@@ -390,7 +390,9 @@ def _many_on_stairs(
     ladder: _Ladder, fine: Slope, off: NDArray[np.intp], size: Floats, jitter: np.random.Generator
 ) -> Asking:
     """The same for many outputs at once."""
-    treads, off = with_treads(fine, np.where(is_flat_further_out(fine, off), off, -1), size)
+    if (off >= 0).any():
+        off = np.where(is_flat_further_out(fine, off), off, -1)
+    treads, off = with_treads(fine, off, size)
     if not (off >= 0).any():
         return fine
     far = float(np.median(fine.h[off[off >= 0]]))

@@ -80,7 +80,13 @@ def off_level(
         index: NDArray[np.intp] = np.arange(levels, dtype=np.intp).reshape(levels, 1)
         coarser = index < level
         off = np.asarray((away > floor) & (away > LEAST * size * step) & coarser, dtype=np.bool_)
-    for k in np.flatnonzero(off.any(axis=0)).tolist():
+        # (Most outputs are done with here: the next finer level shows what truncation foretells.)
+        less = HIDDEN * away[:-1] * (step[1:] / step[:-1]) ** 3
+        hidden = (off[:-1] & (away[1:] <= np.maximum(less, floor[1:]))).any(axis=0)
+        worth = hidden | (off.any(axis=0) & (bar > ROUGH * size))
+    if not worth.any():
+        return found
+    for k in np.flatnonzero(worth).tolist():
         # (Jumps on both sides may cancel in the finest such level. Where steps are few, two of them are far apart.)
         for j in np.flatnonzero(off[:, k])[: -3 if levels >= LONG else -2 : -1].tolist():
             foretold = HIDDEN * away[j, k] * (h[j + 1 :] / h[j]) ** 3
