@@ -328,7 +328,9 @@ def _places(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> 
         if path.is_relative_to(ours) or path == pathlib.Path(__file__) or {"_pytest", "pluggy"} & set(path.parts):
             continue
         shown = path.relative_to(start) if path.is_relative_to(start) else path
-        lines += [f"{shown}:{entry.lineno + 1}: in {entry.name}", f"    {str(entry.statement).strip()}"]
+        lines.append(f"{shown}:{entry.lineno + 1}: in {entry.name}")
+        if entry.frame.code.fullsource is not None:  # generated code has none
+            lines.append(f"    {str(entry.statement).strip()}")
     return [*lines, ""]
 
 

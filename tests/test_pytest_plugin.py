@@ -316,6 +316,20 @@ def test_without_the_plugin(run):
     result.stdout.fnmatch_lines(["*WRONG  loss  the claimed gradient is not the derivative (1 error)"])
 
 
+def test_code_without_a_source(run):
+    """Frames of generated code, such as those of a dataclass, have no lines to show; the failure is told all the same."""
+    result = run("""
+def test_generated():
+    space = {"check": gp.check, "loss": loss, "w": w}
+    exec("def generated(): check(loss, w, grad=1, level='certify')", space)
+    space["generated"]()
+""")
+    result.assert_outcomes(failed=1)
+    text = "\n".join(failure(result, "test_generated"))
+    assert "in generated" in text
+    assert 'UsageError: `level` must be "certificate" or "entries"' in text
+
+
 def test_expected_failures_and_other_manners(run):
     """xfail, pytest.raises and unittest see an AssertionError; --tb=native is left to pytest."""
     body = """
