@@ -317,7 +317,7 @@ def test_without_the_plugin(run):
 
 
 def test_code_without_a_source(run):
-    """Frames of generated code, such as those of a dataclass, have no lines to show; the failure is told all the same."""
+    """Frames of generated code, such as those of a dataclass, have no lines to show; the failure is told."""
     result = run("""
 def test_generated():
     space = {"check": gp.check, "loss": loss, "w": w}
