@@ -135,11 +135,7 @@ class JaxFunction:
     @property
     def _keeps_its_values(self) -> bool:
         """Whether its values may be taken from the record: the record's are the same, and two of its own are."""
-        if self._compiles or self._traced.run is None:
-            return False
-        if self._trusted:
-            return True
-        if not self.is_steady:
+        if self._compiles or self._traced.run is None or not self.is_steady:
             return False
         with self.precision():
             again = self.run(*self.arguments)

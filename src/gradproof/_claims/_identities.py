@@ -114,8 +114,7 @@ def _adopt_by_matrix(
     m, n = matrix.shape
     moving = [leaf for leaf in primal.leaves if leaf.size]
     eps = max(options.claim_eps, *(leaf.eps for leaf in primal.leaves))
-    nothing: Vector = np.zeros(n)
-    directions = Directions(moving, primal.point, nothing, options.seed)
+    directions = Directions(moving, primal.point, np.zeros_like(primal.point), options.seed)
     sized = matrix * directions.natural
     rows = np.linalg.norm(sized, axis=1)
     if not np.isfinite(rows).all() or not rows.any():
