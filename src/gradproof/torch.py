@@ -92,8 +92,10 @@ def check_module(
     Every evaluation starts from the same random states, buffers and modes, so dropout and batch normalisation can be
     checked in train mode. All of it is left as it was found, bit for bit, and so are parameters and their `.grad`,
     whatever `loss` does, raises, or Ctrl-C breaks off. What a module keeps in attributes that are no buffers is not put
-    back. Of models with 4,000,000 parameters and more no copy is made for that: a parameter is copied where the first
-    call of `loss` is about to write into it.
+    back. That takes a copy of parameters and their `.grad`, in their own dtypes. Of models with 4,000,000 parameters and
+    more none is made where it would take more than a quarter of the free memory: then a parameter is copied where the
+    first call of `loss` is about to write into it, a later write is an error at once, and what NumPy or a kernel has
+    written past torch is told at the end (`GP210`).
 
     Hooks that you registered on parameters and inputs by `register_hook`, and full backward hooks of modules, are part
     of the gradient that is checked; those of `register_post_accumulate_grad_hook` are not called. One check of PyTorch
