@@ -92,7 +92,7 @@ def check_module(
     Every evaluation starts from the same random states, buffers and modes, so dropout and batch normalisation can be
     checked in train mode. All of it is left as it was found, bit for bit, and so are parameters and their `.grad`,
     whatever `loss` does, raises, or Ctrl-C breaks off. What a module keeps in attributes that are no buffers is not put
-    back. That takes a copy of parameters and their `.grad`, in their own dtypes. Of models with 4,000,000 parameters and
+    back. It takes a copy of parameters and their `.grad`, in their own dtypes. Of models with 4,000,000 parameters and
     more none is made where it would take more than a quarter of the free memory: then a parameter is copied where the
     first call of `loss` is about to write into it, a later write is an error at once, and what NumPy or a kernel has
     written past torch is told at the end (`GP210`).
