@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import FunctionError, Verdict
+from gradproof import ClaimError, FunctionError, Verdict
 from helpers import ids
 
 torch = pytest.importorskip("torch")
 import gradproof.torch  # noqa: E402
-from gradproof._backends import _torch_tensors  # noqa: E402
+from gradproof._backends import _torch_room, _torch_tensors  # noqa: E402
 from gradproof.compat.torch import gradcheck, gradgradcheck  # noqa: E402
 
 nn = torch.nn
@@ -147,15 +147,21 @@ WAYS = {
 }
 
 
+def make_large(monkeypatch, *, has_room):
+    """Take every model for a large one."""
+    monkeypatch.setattr(_torch_tensors, "LARGE", 0)
+    monkeypatch.setattr(_torch_room, "free_memory", lambda device: 1e9 if has_room else 0.0)
+
+
 # (Nobody sees what NumPy writes into memory of torch before it has.)
 @pytest.mark.parametrize(
-    ("way", "is_large"),
-    [(way, is_large) for way in WAYS for is_large in (False, True) if (way, is_large) != ("numpy", True)],
+    ("way", "size"),
+    [(way, size) for way in WAYS for size in ("small", "large", "no room") if (way, size) != ("numpy", "no room")],
 )
-def test_a_loss_that_trains_is_found_and_undone(way, is_large, monkeypatch):
-    """In a large model tensors are copied right before they are written into."""
-    if is_large:
-        monkeypatch.setattr(_torch_tensors, "LARGE", 0)
+def test_a_loss_that_trains_is_found_and_undone(way, size, monkeypatch):
+    """In a large model for which there is no room tensors are copied right before they are written into."""
+    if size != "small":
+        make_large(monkeypatch, has_room=size == "large")
     model = linear()
     loss = trained(model, way=way)
     before = held(*model.parameters())
@@ -167,6 +173,68 @@ def test_a_loss_that_trains_is_found_and_undone(way, is_large, monkeypatch):
         f"model.{name}" for name in WAYS[way].split()
     )
     assert report.verdict is (Verdict.WRONG if WAYS[way] else Verdict.CORRECT)
+
+
+def later(model, *, way, first=3):
+    """A loss that writes into a weight from a later call on."""
+    calls, weight = [0], model.weight
+
+    def loss(model, batch):
+        calls[0] += 1
+        if calls[0] >= first and way == "add":
+            with torch.no_grad():
+                weight.add_(0.1)
+        elif calls[0] >= first and way == "data":
+            weight.data.add_(0.1)
+        elif calls[0] >= first and way == "numpy":
+            weight.detach().numpy()[:] += 0.1
+        return square(model, batch)
+
+    return loss
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("way", ["add", "data", "numpy", "nothing"])
+def test_what_a_later_call_writes_is_put_back(way, is_large, monkeypatch):
+    """Bit for bit, its version too: large models are copied as long as there is room."""
+    if is_large:
+        make_large(monkeypatch, has_room=True)
+    model = linear()
+    loss = later(model, way=way)
+    before = held(*model.parameters())
+    report = gradproof.torch.check_module(model, loss, BATCH, rng=0)
+    assert held(*model.parameters()) == before
+    # (Torch does not count what goes around it.)
+    assert ("GP210" in ids(report)) is (way == "add")
+    assert report.verdict is (Verdict.WRONG if way == "add" else Verdict.CORRECT)
+
+
+def test_a_later_write_is_an_error_at_once_where_there_is_no_room(monkeypatch):
+    make_large(monkeypatch, has_room=False)
+    model = linear()
+    for first in (2, 4, 6):
+        with pytest.raises(
+            (FunctionError, ClaimError), match=r"written into `model\.weight`, but not in its first call"
+        ):
+            gradproof.torch.check_module(model, later(model, way="add", first=first), BATCH, rng=0)
+    assert gradproof.torch.check_module(model, later(model, way="nothing"), BATCH, rng=0).correct
+
+
+@pytest.mark.parametrize("first", [1, 3])
+@pytest.mark.parametrize("way", ["data", "numpy", "nothing"])
+def test_what_cannot_be_put_back_is_said(way, first, monkeypatch):
+    """Where there is no room the sum of the bits tells what torch does not count, but for what it sees in time."""
+    make_large(monkeypatch, has_room=False)
+    model = linear()
+    before = held(*model.parameters())
+    report = gradproof.torch.check_module(model, later(model, way=way, first=first), BATCH, rng=0)
+    is_seen = (way, first) == ("data", 1)
+    is_written = way != "nothing"
+    assert (held(*model.parameters()) == before) is (is_seen or not is_written)
+    found = [one for one in report.findings if one.id == "GP210"]
+    assert [one.path for one in found] == (["model.weight"] if is_written else [])
+    assert all(("It is not what it was" in one.advice) is not is_seen for one in found)
+    assert report.verdict is (Verdict.WRONG if is_written else Verdict.CORRECT)
 
 
 @pytest.mark.parametrize("is_written", [True, False])

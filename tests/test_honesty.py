@@ -5,6 +5,7 @@ against it: from the slopes in the report's evidence where these are all there, 
 seen to be moved along and the error that was planted.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -609,6 +610,58 @@ def test_adopted_modes_pay_for_what_tells_them_apart(m):
     assert after.deviation > 1e-10
     assert more == pytest.approx(both * after.deviation, rel=1e-6)
     assert after.noticeable - before.noticeable == pytest.approx(math.sqrt(8) * more, rel=1e-6)
+
+
+@pytest.mark.parametrize("m", [1, 6])
+def test_modes_adopted_from_a_matrix_pay_for_what_tells_them_apart(m):
+    """The law of products J v alone; no vjp is asked for. What differs by more than the tolerance is not adopted."""
+    rows = np.random.default_rng(2).normal(size=(m, 8))
+    right = np.cos(rows @ POINT)[:, None] * rows
+    error = error_like(right, 1e-9)  # wrong on purpose
+    primal = Primal(lambda x: np.sin(rows @ x), POINT, is_vector=True)
+    primal.output_values()
+    options = Options(rtol=None, max_bound=None, confidence=1 - 1e-6, seed=0)
+    proved = dataclasses.replace(proved_as(1e-5), matrix=right)
+
+    def adopted(factor):
+        return adopt_by_adjoint(primal, proved, None, lambda v, x: (right + factor * error) @ v, options)
+
+    (before,), (after,) = proved.leaves, adopted(1.0).leaves
+    one = law(4, 8, 1e-8 / 8)
+    assert after.deviation > 1e-10
+    assert after.bound - before.bound == pytest.approx(
+        one * after.deviation * (1 if m == 1 else math.sqrt(3)), rel=1e-6
+    )
+    assert adopted(0.0).leaves == proved.leaves
+    assert adopted(1e6) is None
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_products_are_held_against_a_matrix_before_they_are_asked_for_again(is_wrong):
+    """Where the two differ a vjp is asked for: what differs from that is not adopted, what agrees with it is."""
+    right = many_jac(POINT)
+    primal = Primal(many, POINT, is_vector=True)
+    primal.output_values()
+    options = Options(rtol=None, max_bound=None, confidence=1 - 1e-6, seed=0)
+    asked = [0]
+
+    def vjp(u, x):
+        asked[0] += 1
+        return right.T @ u
+
+    def together(us, args):
+        return [(1.01 if is_wrong else 1.0) * (right.T @ u) for u in us]  # wrong on purpose
+
+    for matrix, calls in ((right, 2 if is_wrong else 0), (1.01 * right, 2)):
+        asked[0] = 0
+        proved = dataclasses.replace(proved_as(1e-8), matrix=matrix)
+        adopted = adopt_by_equality(primal, proved, vjp, together, options)
+        if matrix is right:
+            assert (adopted is None) is is_wrong
+            assert asked[0] == calls
+        elif not is_wrong:
+            assert adopted is not None
+            assert asked[0] == calls
 
 
 def test_adopted_products_pay_for_their_difference():

@@ -462,6 +462,88 @@ def test_check_rules_finds_what_hardly_counts():
         gradproof.jax.check_rules(branched_in_python, drawn(4), rng=0)
 
 
+def root(factor=1.0):
+    """Square roots with a rule; `seen` are the smallest arguments of the function itself."""
+    seen = []
+
+    def value(x):
+        jax.debug.callback(lambda smallest: seen.append(float(smallest)), jnp.min(x))
+        return jnp.sqrt(jnp.abs(x))
+
+    @jax.custom_vjp
+    def root(x):
+        return value(x)
+
+    root.defvjp(lambda x: (value(x), x), lambda x, u: (factor * 0.5 * u / jnp.sqrt(x),))
+    return root, seen
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        {"root": (0, None)},
+        {"root": {"root argument 0": (jnp.zeros(3), None)}},
+        lambda rule, name: (0, None) if (rule, name) == ("root", "root argument 0") else None,
+    ],
+    ids=["rule", "array", "function"],
+)
+def test_a_domain_keeps_what_rules_receive_inside(domain):
+    """By name or by function: the root is never asked below zero; without it, it is. Another rule is left alone."""
+    x = jnp.array([0.02, 0.5, 2.0], jnp.float32)
+    for factor, bounds in ((1.0, None), (1.0, domain), (1.01, domain)):
+        f, seen = root(factor)
+        both = lambda x, f=f: jnp.sum(f(x)) + jnp.sum(cube(3)(x))  # noqa: E731
+        reports = gradproof.jax.check_rules(both, x, modes=("rev",), rng=0, domain=bounds)
+        jax.effects_barrier()
+        assert [one.name for one in reports] == ["root", "cube"]
+        assert reports[0].verdict is (Verdict.CORRECT if factor == 1 else Verdict.WRONG)
+        assert reports[1].correct
+        assert (min(seen) >= 0) is (bounds is not None)
+
+
+def narrowly(factor=1.0):
+    """sin of float32 values, which are cast down, times a number, with a rule."""
+
+    @jax.custom_vjp
+    def narrow(scale, x):
+        return scale * jnp.sin(x.astype(jnp.float32))
+
+    narrow.defvjp(
+        lambda scale, x: (narrow(scale, x), (scale, x)), lambda kept, u: (0.0, factor * kept[0] * u * jnp.cos(kept[1]))
+    )
+    return lambda x: jnp.sum(narrow(2.0, x))
+
+
+def test_a_reference_of_a_rule_narrows_its_bound():
+    """It gets what the rule receives, numbers too, in float64; a wrong rule is WRONG with it."""
+    x = drawn(20)
+    options = {"modes": ("rev",), "rng": 0}
+    trusted = {"narrow": lambda scale, x: scale * jnp.sin(x)}
+    (plain,) = gradproof.jax.check_rules(narrowly(), x, **options)
+    (report,) = gradproof.jax.check_rules(narrowly(), x, reference=trusted, **options)
+    assert report.correct
+    assert report.leaves[0].bound < 0.01 * plain.leaves[0].bound
+    (wrong,) = gradproof.jax.check_rules(narrowly(1.01), x, reference=trusted, **options)
+    assert wrong.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"domain": {"rot": (0, None)}}, "`domain` names 'rot', but the rules that `f` applies are those of narrow"),
+        ({"domain": {"narrow": {"y": (0, None)}}}, "`y` in `domain` is none of the arrays"),
+        ({"domain": {"narrow": (9, None)}}, "the point must lie in the domain"),
+        ({"domain": 3}, "must be a tuple"),
+        ({"reference": {"rot": jnp.sin}}, "`reference` names 'rot'"),
+        ({"reference": jnp.sin}, "`reference` must be a mapping"),
+        ({"reference": {"narrow": 3}}, "`reference` must be callable"),
+    ],
+)
+def test_options_of_rules_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(UsageError, match=words):
+        gradproof.jax.check_rules(narrowly(), drawn(20), modes=("rev",), rng=0, **options)
+
+
 def test_batches_many_points():
     """Values at many points are those of the loop, at every length; what refuses batches says None."""
 

@@ -236,6 +236,134 @@ def test_inputs_are_differentiated_where_asked_for():
     assert all(leaf.verdict is Verdict.CORRECT for leaf in leaves)
 
 
+class Roots(nn.Module):
+    """Square roots of weights, which it refuses where one is negative; `factor` is that of its backward."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.001, 0.5, 2.0], dtype=DOUBLE))
+        self.shift = nn.Parameter(torch.tensor([0.3], dtype=DOUBLE))
+        self.factor, self.refused = factor, 0
+
+    def forward(self, x):
+        if bool((self.weight < 0).any()):
+            self.refused += 1
+            raise ValueError("a negative weight")
+        roots = self.weight.sqrt()
+        if self.factor != 1.0:
+            roots = roots.detach() + self.factor * (roots - roots.detach())  # wrong on purpose
+        return roots * torch.tanh(x + self.shift)
+
+
+def energy(model, batch):
+    return model(batch["x"]).square().mean() + model(batch["x"]).mean()
+
+
+DOMAINS = {
+    "array": {"model.weight": (0, None)},
+    "module": {"model": (-5, 5), "model.weight": (torch.zeros(3), None)},
+    "function": lambda name: (0, None) if name == "model.weight" else None,
+}
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_a_domain_keeps_parameters_inside(domain):
+    """By name or by function: the module never sees a negative weight; without it, it does."""
+    batch = {"x": tensor(4, 3)}
+    model = Roots()
+    check_module(model, energy, batch, rng=0)
+    assert model.refused
+    for factor, verdict in ((1.0, Verdict.CORRECT), (1.01, Verdict.WRONG)):
+        model = Roots(factor)
+        report = check_module(model, energy, batch, domain=domain, rng=0)
+        assert report.verdict is verdict
+        assert not model.refused
+    assert ", domain=domain, rng=0)" in report.findings[0].reproducer
+
+
+def test_a_domain_keeps_inputs_inside():
+    """Bounds of a tensor in the batch, by the name that the report has; a number holds for all tensors."""
+    seen = []
+
+    def loss(model, batch):
+        seen.append(float(batch["x"].detach().min()))
+        return (model.weight.sum() * batch["x"].clamp(min=0).sqrt()).sum()
+
+    batch = {"x": torch.tensor([0.01, 1.0, 2.0], dtype=DOUBLE)}
+    for domain, inside in ((None, False), ({"batch['x']": (0, None)}, True), ((0, None), True)):
+        seen.clear()
+        check_module(Roots(), loss, batch, wrt="inputs", domain=domain, rng=0)
+        assert (min(seen) >= 0) is inside
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"),
+    [
+        ({"model.wieght": (0, None)}, "`model.wieght` in `domain` is none of the arrays `model.weight`"),
+        ((torch.zeros(3), None), "for arrays of bounds pass a mapping"),
+        (3, "must be a tuple"),
+        ({"model.weight": 3}, "must be a tuple"),
+        ({"model.weight": (torch.zeros(4), None)}, "does not broadcast to shape"),
+        ({"model.weight": (1, None)}, "the point must lie in the domain"),
+    ],
+)
+def test_a_domain_that_does_not_fit_is_refused(domain, words):
+    with pytest.raises(UsageError, match=words):
+        check_module(Roots(), energy, {"x": tensor(4, 3)}, domain=domain, rng=0)
+
+
+class Cast(nn.Module):
+    """A layer that computes in float32, whatever its parameters are; the weight's gradient is off by `factor`."""
+
+    def __init__(self, factor=1.0, casts=True):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 3, generator=generator, dtype=torch.float32))
+        self.factor, self.casts = factor, casts
+
+    def forward(self, x):
+        weight = self.weight.float() if self.casts else self.weight
+        if self.factor != 1.0:
+            weight = weight.detach() + self.factor * (weight - weight.detach())  # wrong on purpose
+        return torch.tanh((x.float() if self.casts else x) @ weight.T)
+
+
+def precise(parameters, batch):
+    return torch.tanh(batch["x"] @ parameters["weight"].T).square().mean()
+
+
+@pytest.mark.parametrize("reference", [lambda: Cast(casts=False).double(), lambda: precise], ids=["module", "function"])
+def test_a_reference_narrows_bounds(reference):
+    """A module or a function in float64 is a witness of one that casts down, and is left as it was."""
+    batch, reference = {"x": tensor(4, 3).float()}, reference()
+
+    def loss(model, batch):
+        return model(batch["x"]).square().mean()
+
+    if isinstance(reference, nn.Module):
+        torch.nn.init.ones_(reference.weight)  # the model's own are used
+    plain = check_module(Cast(), loss, batch, rng=0)
+    report = check_module(Cast(), loss, batch, reference=reference, rng=0)
+    assert report.correct
+    assert report.leaves[0].bound < 0.01 * plain.leaves[0].bound
+    if isinstance(reference, nn.Module):
+        assert bool((reference.weight == 1).all())
+    wrong = check_module(Cast(1.01), loss, batch, reference=reference, rng=0)
+    assert wrong.verdict is Verdict.WRONG
+    assert ", reference=reference, rng=0)" in wrong.findings[0].reproducer
+
+
+def test_a_reference_that_does_not_fit_is_refused():
+    batch = {"x": tensor(4, 3).float()}
+    loss = lambda model, batch: model(batch["x"]).square().mean()  # noqa: E731
+    with pytest.raises(UsageError, match="`reference` has no parameter 'weight'"):
+        check_module(Cast(), loss, batch, reference=nn.Tanh(), rng=0)
+    with pytest.raises(UsageError, match="`reference` must be callable"):
+        check_module(Cast(), loss, batch, reference=3, rng=0)
+    with pytest.raises(UsageError, match="does nothing for second-order modes"):
+        check_module(Cast(), loss, batch, reference=precise, order=2, modes=("rev-rev",), rng=0)
+
+
 def test_evaluations_record_no_graph():
     recorded = []
 

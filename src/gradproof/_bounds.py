@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -123,6 +123,53 @@ def array_by_array(
         return tuple(_shaped(bounds[found[path]], shape, name, path) for path, shape in zip(paths, shapes, strict=True))
 
     lower, upper = (spread(side, name) for side, name in zip(two_sides(domain), SIDES, strict=True))
+    return lower, upper
+
+
+def by_name(function: Any, domain: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """A domain by the names of arrays as bounds for every differentiated array of a framework's function.
+
+    Parameters
+    ----------
+    function : Function
+        Of a framework: see `gradproof._claims._modes.Function`.
+    domain : tuple (lower, upper), mapping or callable
+        A tuple of numbers or None holds for all arrays. A mapping has such a tuple, or one of arrays, for names; one of
+        several arrays stands for those below it, and the longest name counts. A callable gets a name and returns a
+        tuple or None.
+
+    Raises
+    ------
+    UsageError
+        If the form does not fit, or a name is that of no array.
+    """
+    paths = function.names[: function.count]
+    if callable(domain):
+        given: dict[str, Any] = {path: domain(path) for path in paths}
+        found = {path: path for path in paths}
+    elif isinstance(domain, Mapping):
+        given = {str(name): sides for name, sides in cast("Mapping[Any, Any]", domain).items()}
+        fitting = {path: [name for name in given if _is_array(path, name) or _is_below(path, name)] for path in paths}
+        found = {path: max(names, key=len) for path, names in fitting.items() if names}
+        needless = [name for name in given if not any(name in names for names in fitting.values())]
+        if needless:
+            raise UsageError(f"`{needless[0]}` in `domain` is none of the arrays `{'`, `'.join(paths)}`.")
+    else:
+        if not all(side is None or _tree.is_number(side) for side in two_sides(domain)):
+            raise UsageError(
+                "`domain` must be a tuple (lower, upper) of numbers or None for all arrays; for arrays of bounds pass "
+                "a mapping of names to such tuples, or a function of a name."
+            )
+        given, found = {"": domain}, dict.fromkeys(paths, "")
+    shapes = [tuple(np.shape(array)) for array in function.arguments[: len(paths)]]
+    sides = [
+        two_sides(given[found[path]]) if path in found and given[found[path]] is not None else (None, None)
+        for path in paths
+    ]
+    lower, upper = (
+        tuple(_shaped(pair[k], shape, name, path) for pair, shape, path in zip(sides, shapes, paths, strict=True))
+        for k, name in enumerate(SIDES)
+    )
     return lower, upper
 
 

@@ -5,12 +5,15 @@ Functions, rules and models need no entry point of their own: `gradproof.check` 
 
 from __future__ import annotations
 
+import dataclasses
+import functools as ft
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 from gradproof._backends._jax_autodiff import Jax, Packed
-from gradproof._backends._jax_parts import rules
+from gradproof._backends._jax_parts import Rule, rules
+from gradproof._bounds import by_name
 from gradproof._check import Options, Seed, check_autodiff
 from gradproof._errors import UsageError
 from gradproof._names import function_name
@@ -30,6 +33,8 @@ def check_rules(
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
+    domain: Any = None,
+    reference: Mapping[str, Callable[..., Any]] | None = None,
     rng: Seed = None,
     progress: Setting = None,
 ) -> tuple[Report, ...]:
@@ -46,6 +51,14 @@ def check_rules(
         The point, as for `gradproof.check`.
     order, modes, rtol, max_bound, confidence, level, rng
         As for `gradproof.check`.
+    domain : tuple (lower, upper), mapping or callable, optional
+        Bounds for what the rules receive, which no evaluation leaves. A tuple of numbers or None holds for every array
+        of every rule. A mapping has the names of functions with rules and for each a tuple, or bounds by the names of
+        its arrays, as the reports have them: ``{"root": (0, None), "scaled": {"scaled argument 1": (-1, 1)}}``. A
+        callable gets the names of the function and of the array, and returns a tuple, or None for no bounds.
+    reference : mapping of str to callable, optional
+        For names of functions with rules, the same function computed more precisely, which you trust: an independent
+        witness of first derivatives. It gets what the function receives, array by array, floating ones in float64.
 
     Returns
     -------
@@ -57,7 +70,7 @@ def check_rules(
     Raises
     ------
     UsageError
-        If f cannot be traced, or applies no rule.
+        If f cannot be traced, or applies no rule, or a name in `domain` or `reference` is that of none.
 
     Examples
     --------
@@ -83,6 +96,7 @@ def check_rules(
         max_bound=max_bound,
         confidence=confidence,
         level=level,
+        domain=domain,
         rng=rng,
         progress=progress,
     )
@@ -93,14 +107,42 @@ def check_rules(
         raise UsageError(f"`f` cannot be traced with abstract values: {error}") from error
     if not found:
         raise UsageError("`f` applies no `jax.custom_vjp` or `jax.custom_jvp` function outside of loops and branches.")
-    with watching(progress, function_name(f), started=time.perf_counter()):
-        return tuple(
-            check_autodiff(
-                Jax(rule.low, rule.high, name=rule.name),
-                options,
-                name=rule.name,
-                called="gradproof.jax.check_rules(f, args",
-                started=time.perf_counter(),
-            )
-            for rule in found
+    names = dict.fromkeys(rule.name for rule in found)
+    trusted = _of_rules("reference", reference, names)
+    bounds = dict(_of_rules("domain", domain, names)) if isinstance(domain, Mapping) else dict.fromkeys(names, domain)
+
+    def check_one(rule: Rule) -> Report:
+        autodiff, own = Jax.of_rule(rule), bounds.get(rule.name)
+        if callable(own) and own is domain:
+            own = ft.partial(own, rule.name)
+        return check_autodiff(
+            autodiff,
+            dataclasses.replace(options, reference=trusted.get(rule.name)),
+            domain=None if own is None else by_name(autodiff.function, own),
+            name=rule.name,
+            called="gradproof.jax.check_rules(f, args",
+            started=time.perf_counter(),
         )
+
+    with watching(progress, function_name(f), started=time.perf_counter()):
+        return tuple(check_one(rule) for rule in found)
+
+
+def _of_rules(option: str, given: Any, names: Iterable[str]) -> Mapping[str, Any]:
+    """What an option says of each rule.
+
+    Raises
+    ------
+    UsageError
+        If it is no mapping, or has a name that no rule has.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UsageError(f"`{option}` must be a mapping of names of functions with rules, got {type(given).__name__}.")
+    for name in cast("Mapping[Any, Any]", given):
+        if name not in names:
+            raise UsageError(
+                f"`{option}` names {name!r}, but the rules that `f` applies are those of {', '.join(names)}."
+            )
+    return cast("Mapping[str, Any]", given)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from gradproof._backends._torch_module import WRT, TorchModule, keeper
+from gradproof._bounds import by_name
 from gradproof._check import Options, Seed, check_autodiff
 from gradproof._errors import UsageError
 from gradproof._progress import Setting
@@ -32,6 +33,8 @@ def check_module(
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
+    domain: Any = None,
+    reference: Any = None,
     rng: Seed = None,
     progress: Setting = None,
 ) -> Report:
@@ -60,6 +63,16 @@ def check_module(
         "available" take every mode that PyTorch has for this model.
     rtol, max_bound, confidence, level, rng, progress
         As for `gradproof.check`.
+    domain : tuple (lower, upper), mapping or callable, optional
+        Bounds that no evaluation leaves. A tuple of numbers or None holds for every differentiated tensor. A mapping
+        has one for names, such as ``{"model[0].weight": (0, None), "batch['x']": (-1, 1)}``: those of the report, where
+        ``"model[0]"`` stands for all parameters of that module. Its bounds may be arrays that broadcast. A callable
+        gets such a name and returns a tuple, or None for no bounds.
+    reference : torch.nn.Module or callable, optional
+        The same computed more precisely, which you trust: an independent witness of first derivatives. A module has
+        parameters of the same names, which it is given in float64, and is passed to `loss` in place of the model, with
+        every floating tensor of `batch` in float64. A function is ``reference(parameters, batch) -> scalar``, with all
+        parameters by the names of `named_parameters`.
 
     Returns
     -------
@@ -79,8 +92,10 @@ def check_module(
     Every evaluation starts from the same random states, buffers and modes, so dropout and batch normalisation can be
     checked in train mode. All of it is left as it was found, bit for bit, and so are parameters and their `.grad`,
     whatever `loss` does, raises, or Ctrl-C breaks off. What a module keeps in attributes that are no buffers is not put
-    back. Of models with 4,000,000 parameters and more no copy is made for that: a parameter is copied where the first
-    call of `loss` is about to write into it.
+    back. It takes a copy of parameters and their `.grad`, in their own dtypes. Of models with 4,000,000 parameters and
+    more none is made where it would take more than a quarter of the free memory: then a parameter is copied where the
+    first call of `loss` is about to write into it, a later write is an error at once, and what NumPy or a kernel has
+    written past torch is told at the end (`GP210`).
 
     Hooks that you registered on parameters and inputs by `register_hook`, and full backward hooks of modules, are part
     of the gradient that is checked; those of `register_post_accumulate_grad_hook` are not called. One check of PyTorch
@@ -113,15 +128,19 @@ def check_module(
         max_bound=max_bound,
         confidence=confidence,
         level=level,
+        domain=domain,
+        reference=reference,
         rng=rng,
         progress=progress,
     )
     written = "" if wrt == "parameters" else f", wrt={wrt!r}"
-    kept = keeper(model, loss, batch)
+    kept = keeper(model, loss, batch, reference)
     with kept, kept:
+        autodiff = TorchModule(model, loss, batch, wrt, kept)
         return check_autodiff(
-            TorchModule(model, loss, batch, wrt, kept),
+            autodiff,
             options,
+            domain=None if domain is None else by_name(autodiff.function, domain),
             name=type(model).__name__,
             called=f"gradproof.torch.check_module(model, loss, batch{written}",
             modes=("rev",),

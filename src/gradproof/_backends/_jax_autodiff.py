@@ -24,7 +24,7 @@ from gradproof._away import is_from_handler
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
-from gradproof._backends._jax_parts import Whole
+from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._errors import FunctionError, NotAvailableError, UsageError
 from gradproof._names import argument_names
@@ -69,6 +69,8 @@ class Jax:
         # Lower and upper bounds of all differentiated arrays, where there are any (see `gradproof._bounds`).
         self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
         self._packed: Packed | None = None
+        # How a function is called with values for all arguments, and with what besides the differentiated ones.
+        self._applied: Callable[[Callable[..., Any], Sequence[Any]], Any] | None = None
         self.note = "" if high is None else NARROW_COPY if high.casts_down else COPY
 
     @classmethod
@@ -77,6 +79,21 @@ class Jax:
         low = packed.function() if low is None else low
         made = cls(low, _copied(packed, low), name=packed.name, argument=packed.argument)
         made._packed = packed
+        others = tuple(map(_widened_other, packed.arguments[packed.count :]))
+        made._applied = lambda f, moved: packed.applied(f, packed.argument([*moved, *others]))
+        return made
+
+    @classmethod
+    def of_rule(cls, rule: Rule) -> Jax:
+        """The call of a function with a rule of its own."""
+        made = cls(rule.low, rule.high, name=rule.name)
+        received = tuple(map(_widened_other, rule.received))
+
+        def applied(f: Callable[..., Any], moved: Sequence[Any]) -> Any:
+            pairs = zip(received, rule.places, strict=True)
+            return f(*(value if place is None else moved[place] for value, place in pairs))
+
+        made._applied = applied
         return made
 
     @ft.cached_property
@@ -97,17 +114,15 @@ class Jax:
         """The user's own function of higher precision as one of the arguments of `function`, with its outputs.
 
         It gets `args` with every floating array in float64, those that are not differentiated too, and runs with 64-bit
-        numbers.
+        numbers; in place of a function with a rule, what that receives, array by array.
         """
-        assert self._packed is not None
-        packed = self._packed
-        others = tuple(map(_widened_other, packed.arguments[packed.count :]))
+        applied = self._applied
+        assert applied is not None
 
         @ft.wraps(reference)
         def trusted(*arguments: Any) -> Any:
             with jax.enable_x64(True):
-                args = packed.argument([*arguments[: packed.count], *others])
-                found = tree.floating(packed.applied(reference, args))
+                found = tree.floating(applied(reference, arguments[: self.low.count]))
             if self.low.is_scalar and len(found) == 1 and found[0].size == 1:
                 return found[0].reshape(())
             return found[0] if len(found) == 1 else found

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from gradproof._backends._jax_record import recorded
+from gradproof._backends._jax_refusals import has_no_rule
 from gradproof._backends._jax_tree import is_tracer
 
 Arrays = tuple[jax.Array, ...]
@@ -35,6 +37,9 @@ OPERATION, NUMBER = 3e-5, 1e-9
 COMPILATION, COMPILED_OPERATION = 0.06, 1e-3
 # Evaluations that a check is taken to ask for: 20 to 60 do for a right claim.
 EVALUATIONS = 60
+# Operations up to which a function is called as it is. (Two calls of it are compared with one of the record, which then
+# takes 5 to 15 us an operation; by itself an operation takes 5 to 10 us, indexing 200 us, a function with a rule 150.)
+FEW_OPERATIONS = 9
 # Values of a compiled function may differ from those of the original by this many roundings.
 ROUNDINGS = 4096.0
 LOOPS = ("scan", "while", "cond")
@@ -59,12 +64,16 @@ class Traced:
         Whether there may be a hand-written rule in it.
     takes_memory : bool
         Whether it may take the memory of its arguments (`donate_argnums`).
+    is_slow : bool
+        Whether JAX takes longer over calls of it than a record of it takes: it has rules, or many operations.
     is_entangled : bool
         Whether it uses an array that JAX is tracing outside of it.
     casts_down : bool
         Whether an operation turns float64 into lower precision, as far as that can be seen.
     cost, compilation : float
         Counted seconds for one call operation by operation, and to compile it.
+    refusal : Exception or None
+        What JAX says where it has no rule for it, whatever the arguments are.
     """
 
     outputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
@@ -73,10 +82,12 @@ class Traced:
     has_loops: bool = False
     has_rules: bool = True
     takes_memory: bool = True
+    is_slow: bool = False
     is_entangled: bool = False
     casts_down: bool = False
     cost: float = math.inf
     compilation: float = math.inf
+    refusal: Exception | None = None
 
     def pays(self, calls: int) -> bool:
         """Whether to compile it costs less than so many calls operation by operation."""
@@ -88,8 +99,9 @@ def trace(function: Function, arguments: Sequence[Any]) -> Traced:
     arrays, rest = _split(arguments)
     try:
         closed = jax.make_jaxpr(lambda *given: function(*_merge(given, rest)))(*arrays)
-    except Exception:
-        return Traced()  # whatever it is: f needs values where it has none, or is no function of arrays
+    except Exception as error:
+        # Whatever it is: f needs values where it has none, or is no function of arrays.
+        return Traced(refusal=error if has_no_rule(error) else None)
     equations = _equations(closed.jaxpr)
     names = [one.primitive.name for one in equations]
     is_compiled = len(closed.jaxpr.eqns) == 1 and names[0] in ("jit", "pjit")
@@ -97,11 +109,12 @@ def trace(function: Function, arguments: Sequence[Any]) -> Traced:
     takes_memory = any(map(_takes_memory, equations))
     return Traced(
         outputs=tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in closed.out_avals),
-        run=_of_all(core.jaxpr_as_fun(_pruned(closed)), takes_memory),
+        run=_of_all((core.jaxpr_as_fun if takes_memory else recorded)(_pruned(closed)), takes_memory),
         fits=len(names) <= MOST_OPERATIONS and not is_compiled,
         has_loops=not is_compiled and any(name in LOOPS for name in names),
         has_rules=any(name in RULES for name in names),
         takes_memory=takes_memory,
+        is_slow=len(closed.jaxpr.eqns) > FEW_OPERATIONS or any(name in RULES for name in names),
         is_entangled=any(map(is_tracer, closed.consts)),
         casts_down=any(map(_casts_down, equations)),
         cost=OPERATION * len(names) + NUMBER * numbers,
@@ -175,6 +188,8 @@ class Derivative:
             self._may_trace = False
             function = self._function
             traced = trace(function, arguments)
+            if traced.refusal is not None:
+                raise traced.refusal
             if self._may_compile and traced.pays(1):
                 # (A loop, for one, which costs more than a compilation each time that it is run by itself.)
                 self._may_compile = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools as ft
 import importlib
-import re
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from gradproof._backends._jax_compile import (
     own,
     trace,
 )
+from gradproof._backends._jax_refusals import refusals
 from gradproof._backends._jax_tree import is_tracer
 from gradproof._errors import NotAvailableError
 
@@ -37,11 +37,6 @@ Arrays = tuple[Array, ...]
 
 # A vjp takes about so many times the operations of the function.
 BACKWARD = 3
-# What JAX says where it has no rule for a mode, rather than a wrong one.
-_NOT_THERE = re.compile(
-    r"not implemented|not supported|only supported for|do(es)? not support|does not work for|can't apply forward-mode|"
-    r"not defined"
-)
 
 
 class JaxFunction:
@@ -120,12 +115,33 @@ class JaxFunction:
             and not jnp.issubdtype(self.outputs[0].dtype, jnp.complexfloating)
         )
         self._trusted, self._refusing, self._may_trace = trusted, refusing, may_trace
-        self._value = Value(
+        # Modes that JAX has no rule for, as far as was seen: to hear that again takes milliseconds.
+        self._refused: set[str] = set()
+
+    @ft.cached_property
+    def _value(self) -> Value:
+        return Value(
             self.run,
-            traced,
-            compiles=may_trace and traced.pays(EVALUATIONS),
-            trusted=trusted,
-            recorded=may_trace and refusing,
+            self._traced,
+            compiles=self._compiles,
+            trusted=self._trusted,
+            recorded=self._may_trace and (self._refusing or (self._traced.is_slow and self._keeps_its_values)),
+        )
+
+    @property
+    def _compiles(self) -> bool:
+        return self._may_trace and self._traced.pays(EVALUATIONS)
+
+    @property
+    def _keeps_its_values(self) -> bool:
+        """Whether its values may be taken from the record: the record's are the same, and two of its own are."""
+        if self._compiles or self._traced.run is None or not self.is_steady:
+            return False
+        with self.precision():
+            again = self.run(*self.arguments)
+        return all(
+            one.shape == other.shape and np.asarray(one).tobytes() == np.asarray(other).tobytes()
+            for one, other in zip(self.plain, again, strict=True)
         )
 
     def _looked_at(self) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -166,8 +182,12 @@ class JaxFunction:
         NotAvailableError
             If JAX has no rule for it.
         """
-        with self.precision(), refusals():
-            return self._pick(self._jvp(self._tangents(tangents, arguments), *arguments))
+        try:
+            with self.precision(), refusals():
+                return self._pick(self._jvp(self._tangents(tangents, arguments), *arguments))
+        except NotAvailableError:
+            self._refused.add("fwd")
+            raise
 
     def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> list[Arrays]:
         """Several vjps: ``"vmap"`` runs the backward once, on a batch of cotangents, ``"compile"`` under `jax.jit`.
@@ -236,10 +256,11 @@ class JaxFunction:
         traced = self._traced
         if not self._may_trace or traced.run is None or self._trusted:
             return self._may_trace and traced.run is not None
-        if self._value.is_compiled is None:
-            self.value(*self.arguments)
-        if self._value.is_compiled:
-            return True  # it has been compared
+        if self._compiles:
+            if self._value.is_compiled is None:
+                self.value(*self.arguments)
+            if self._value.is_compiled:
+                return True  # it has been compared
         with self.precision():
             return agree(self.plain, traced.run(*self.arguments))
 
@@ -289,6 +310,8 @@ class JaxFunction:
             return
         zeros = tuple(map(jnp.zeros_like, self.arguments[: self.count]))
         for mode in self.first_modes:
+            if mode in self._refused:
+                continue
             with self.precision(), contextlib.suppress(NotAvailableError), refusals():
                 found = self._linearized(self.arguments)[0] if mode == "rev" else self._dual(zeros, self.arguments)[0]
                 yield mode, found
@@ -396,15 +419,3 @@ def normal_like(like: Any, generator: np.random.Generator, size: float = 1.0) ->
     is_complex = jnp.issubdtype(like.dtype, jnp.complexfloating)
     drawn = size * generator.standard_normal((*like.shape, 2) if is_complex else like.shape)
     return jnp.asarray(drawn[..., 0] + 1j * drawn[..., 1] if is_complex else drawn, like.dtype)
-
-
-@contextlib.contextmanager
-def refusals() -> Generator[None]:
-    """Turn what JAX says where it has no rule, or cannot trace f, into NotAvailableError."""
-    try:
-        yield
-    except (TypeError, ValueError, NotImplementedError) as error:
-        is_trace = isinstance(error, (jax.errors.JAXTypeError, jax.errors.JAXIndexError))
-        if is_trace or isinstance(error, NotImplementedError) or _NOT_THERE.search(str(error)):
-            raise NotAvailableError(str(error).strip().splitlines()[0].rstrip(".")) from error
-        raise

@@ -39,12 +39,16 @@ class Rule:
         The call by itself, a function of the arrays that it has received.
     high : JaxFunction or None
         The same in float64.
+    received : tuple
+        What the function receives, array by array; `places` says which differentiated one each is, None if it is none.
     """
 
     name: str
     source: str
     low: JaxFunction
     high: JaxFunction | None
+    received: tuple[Any, ...]
+    places: tuple[int | None, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +59,8 @@ class _Call:
     inputs: Sequence[Any]
     # Of the inputs, as the function that the rule goes with calls its arguments; empty for what it has from outside.
     names: Sequence[str]
+    # All arguments in their order: a place among the inputs, or None, and the value.
+    given: Sequence[tuple[int | None, Any]]
 
     @property
     def places(self) -> list[int]:
@@ -82,7 +88,17 @@ def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
             continue
         own = _alone(call, call.inputs)
         copy = _alone(copies[i], call.inputs, wide=True) if is_alike else None
-        result.append(Rule(name=call.name, source=call.source, low=own, high=copy))
+        moved: dict[int | None, int] = {place: k for k, place in enumerate(call.places)}
+        result.append(
+            Rule(
+                name=call.name,
+                source=call.source,
+                low=own,
+                high=copy,
+                received=tuple(value for _, value in call.given),
+                places=tuple(moved.get(place) for place, _ in call.given),
+            )
+        )
     return result
 
 
@@ -195,7 +211,19 @@ def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[
                 " and ".join(called[k] for k, given in enumerate(one.invars) if given is variable and called[k])
                 for variable in by_variable
             ]
-            yield _Call(name=name, source=source, run=run, inputs=list(by_variable.values()), names=names)
+            order = {variable: k for k, variable in enumerate(by_variable)}
+            yield _Call(
+                name=name,
+                source=source,
+                run=run,
+                inputs=list(by_variable.values()),
+                names=names,
+                given=[
+                    (None if isinstance(variable, core.Literal) else order[variable], value)
+                    for variable, value, own in zip(one.invars, received, called, strict=True)
+                    if own
+                ],
+            )
         else:
             inner = one.params["jaxpr"] if "jaxpr" in one.params else one.params["call_jaxpr"]
             is_closed = isinstance(inner, core.ClosedJaxpr)

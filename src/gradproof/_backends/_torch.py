@@ -16,7 +16,7 @@ _KINDS = {
     torch.uint8: "u",
     torch.bool: "b",
 }
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def is_array(value: object) -> bool:
@@ -145,6 +145,6 @@ def same_bits(one: Any, other: Any) -> bool:
     if one.is_complex():
         one, other = torch.view_as_real(one.resolve_conj()), torch.view_as_real(other.resolve_conj())
     if one.is_floating_point():
-        bits = _INTEGERS[one.element_size()]
+        bits = INTEGERS[one.element_size()]
         return torch.equal(one.view(bits), other.view(bits)) if one.numel() else True
     return torch.equal(one, other)

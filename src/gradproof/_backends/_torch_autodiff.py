@@ -80,6 +80,8 @@ class TorchAutodiff:
         Outputs that torch says have no derivative, while others have one: `ctx.mark_non_differentiable`, or detached.
     undefined : set of str
         Differentiated tensors for which reverse mode gave None: nothing of the graph leads to them.
+    of_whole : frozenset of str
+        Differentiated tensors that go by these names in what this function is a part of as well.
     is_batched : bool
         Whether a batch of cotangents was asked for, so that rules for batches are part of what is checked.
     updated, spoilt : list of str
@@ -123,6 +125,7 @@ class TorchAutodiff:
             for k, i in enumerate(order)
         )
         self._is_tuple = type(args) is tuple
+        self.of_whole: frozenset[str] = frozenset()
         self.is_batched = False
         if state is None:
             held = find_held(f, *positional)

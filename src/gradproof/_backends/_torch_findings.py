@@ -15,7 +15,8 @@ _SHOWN = 5
 def findings(function: TorchAutodiff, leaves: Mapping[str, Verdict]) -> list[Finding]:
     """What became of tensors, values, and derivatives that reverse mode gave None for, given the leaves' verdicts."""
     found = [_other_value(one) for one in function.primals.apart]
-    found += [_written(path) for path in function.state.written]
+    lost = function.state.lost
+    found += [_written(path, is_lost=path in lost) for path in dict.fromkeys([*function.state.written, *lost])]
     for path in function.spoilt:
         found.append(
             Finding(
@@ -60,14 +61,17 @@ def _other_value(apart: Apart) -> Finding:
     )
 
 
-def _written(path: str) -> Finding:
+def _written(path: str, *, is_lost: bool) -> Finding:
+    put_back = "`gradproof` has put it back."
+    if is_lost:
+        put_back = "It is not what it was: there was no memory for a copy, and nothing of torch wrote into it."
     return Finding(
         id="GP210",
         severity=Severity.ERROR,
         path=path,
         kind="f changes this parameter in place",
-        advice="`gradproof` has put it back. A loss must not take steps, and nothing that it calls may write into "
-        f"parameters: work on a copy of `{path}` in f.",
+        advice=f"{put_back} A loss must not take steps, and nothing that it calls may write into parameters: work on "
+        f"a copy of `{path}` in f.",
     )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools as ft
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,14 @@ Loss = Callable[[Any, Any], Any]
 WRT = ("parameters", "inputs", "all")
 
 
-def keeper(model: torch.nn.Module, loss: Loss, batch: Any) -> Keeper:
+def keeper(model: torch.nn.Module, loss: Loss, batch: Any, reference: Any = None) -> Keeper:
     """What a check of a module runs within: everything is left as it was found."""
     held = Held()
     held.look(model, "model")
     held.look(loss, "loss")
     held.look(batch, "batch")
+    if reference is not None:
+        held.look(reference, "reference")
     return Keeper(held)
 
 
@@ -109,6 +112,42 @@ class TorchModule(Torch):
             return high if agree(low, high) else None
         except Exception:
             return None  # whatever it is: differences of the model as it is will do
+
+    def trusted(self, reference: Any) -> Callable[..., Any]:
+        """A module or function of higher precision as one of the arguments of `function`.
+
+        A module gets the parameters by their names, a function as a mapping; both have every floating tensor in
+        float64.
+
+        Raises
+        ------
+        UsageError
+            If a module has no parameter of a name that is differentiated.
+        """
+        loss, named = self._loss, dict(self._model.named_parameters())
+        chosen = list(self._parameters.named)
+        if isinstance(reference, torch.nn.Module):
+            own = {name for name, _ in reference.named_parameters(remove_duplicate=False)}
+            missing = [name for name in chosen if name not in own]
+            if missing:
+                raise UsageError(
+                    f"`reference` has no parameter {missing[0]!r} as the model has: pass a module of such names, or "
+                    "a function `reference(parameters, batch)`."
+                )
+            holder = _Holder(reference)
+
+            def computed(parameters: Mapping[str, Any], batch: Any) -> Any:
+                given = {f"model.{name}": value for name, value in parameters.items() if name in own}
+                return torch.func.functional_call(holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
+        else:
+            computed = reference
+        wide = doubled({name: parameter.detach() for name, parameter in named.items()})
+
+        @ft.wraps(computed)
+        def evaluated(tensors: Sequence[Tensor], batch: Any) -> Any:
+            return computed({**wide, **dict(zip(chosen, tensors, strict=False))}, batch)
+
+        return super().trusted(evaluated)
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Another point: parameters by name, the batch, or both."""

@@ -240,7 +240,9 @@ def _projected(
         weights = [normal_like(tensor, generator) for tensor in templates]
     if not any(u is not None and bool(u.any()) for u in weights):
         return None
-    return TorchAutodiff(times, (parameters, args, kwargs), None, names=[*paths, *shown], state=given.state)
+    made = TorchAutodiff(times, (parameters, args, kwargs), None, names=[*paths, *shown], state=given.state)
+    made.of_whole = frozenset(paths)
+    return made
 
 
 def applications(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, tuple[Any, ...]]]:

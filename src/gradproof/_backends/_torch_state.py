@@ -64,8 +64,9 @@ class State:
             for name, part in module.named_modules()
         ]
         self._apart: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        others = [] if held is None else held.tensors[:MANY]
         parameters = [pair for module in self._modules for pair in module.parameters()]
+        known = {id(parameter) for _, parameter in parameters}
+        others = [] if held is None else [pair for pair in held.tensors[:MANY] if id(pair[1]) not in known]
         self._leaves = [] if within else [_LeafState(tensor) for _, tensor in (*parameters, *others)]
         is_kept = keep_grads and not within
         grads = [(f"{path}.grad", one.grad) for path, one in (*parameters, *others) if one.is_leaf] if is_kept else []
@@ -150,6 +151,11 @@ class State:
     def written(self) -> list[str]:
         """Paths of parameters that have been changed, though no evaluation was given them to change."""
         return self._parameters.written
+
+    @property
+    def lost(self) -> list[str]:
+        """Paths of tensors that have been changed and cannot be put back."""
+        return self._parameters.lost + self._tensors.lost
 
 
 # One check at a time: the random generators, forward mode's level and most switches of torch are those of the whole

@@ -14,6 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradproof._backends import _torch
+from gradproof._backends._torch_room import has_room
+from gradproof._errors import FunctionError
 from gradproof._pieces import LARGE
 
 Tensor = torch.Tensor
@@ -27,7 +29,7 @@ class KeptTensor:
     path : str
     tensor : Tensor
     copy : Tensor or None
-        None where nobody has copied it, yet: what is written then cannot be put back.
+        None where nobody has copied it, yet: what is written then cannot be put back, but `note` lets it be seen.
     """
 
     def __init__(self, path: str, tensor: Tensor) -> None:
@@ -38,6 +40,11 @@ class KeptTensor:
         self._memory = tensor.data
         self._version = _version(tensor)
         self._is_leaf = tensor.is_leaf
+        self._sum: int | None = None
+
+    def note(self) -> None:
+        """Sum up its bits, in place of a copy."""
+        self._sum = _sum_of_bits(self.tensor)
 
     def keep(self) -> None:
         """Copy its bits, unless somebody has."""
@@ -49,9 +56,18 @@ class KeptTensor:
         if not self._has_its_memory() or self.tensor.is_leaf is not self._is_leaf:
             return True
         is_counted = self._version is not None and _version(self.tensor) == self._version
-        if self.copy is None or (is_counted and not at_all):
-            return not is_counted and self._version is not None
-        return not _torch.same_bits(self.tensor, self.copy)
+        if is_counted and not at_all:
+            return False
+        if self.copy is not None:
+            return not _torch.same_bits(self.tensor, self.copy)
+        if at_all and self._sum is not None:
+            return _sum_of_bits(self.tensor) != self._sum
+        return not is_counted and self._version is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has been written into before anybody had copied it."""
+        return self.copy is None and self._has_its_memory() and self.has_changed()
 
     def put_back(self) -> None:
         """Give it back its memory, its bits and its version."""
@@ -80,7 +96,11 @@ class KeptTensor:
 
 
 class KeptTensors:
-    """Several tensors, with copies of all as long as these are small together."""
+    """Several tensors, with copies of all as long as these are small together, or there is room.
+
+    Without copies a tensor is copied where torch is about to write into it in the first call of f. A later write is an
+    error at once, and one that nobody can see coming, of NumPy or a kernel, is told by the sum of the bits.
+    """
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         found: dict[int, KeptTensor] = {}
@@ -91,9 +111,10 @@ class KeptTensors:
                     found[id(tensor)] = KeptTensor(path, tensor)
         self._all = list(found.values())
         self._written: dict[int, KeptTensor] = {}
-        if sum(kept.tensor.numel() for kept in self._all) < LARGE:
-            for kept in self._all:
-                kept.keep()
+        is_small = sum(kept.tensor.numel() for kept in self._all) < LARGE
+        has_copies = is_small or has_room(kept.tensor for kept in self._all)
+        for kept in self._all:
+            (kept.keep if has_copies else kept.note)()
 
     @property
     def has_copies(self) -> bool:
@@ -111,7 +132,23 @@ class KeptTensors:
         self._written |= {id(kept): kept for kept in self._all if id(kept) not in self._written and kept.has_changed()}
 
     def rewind(self) -> None:
-        """Put back those that are known to be written into."""
+        """Put back those that are known to be written into, or that have been since the last time.
+
+        Raises
+        ------
+        FunctionError
+            If there is no copy of one of these.
+        """
+        for kept in self._all:
+            if id(kept) in self._written or not kept.has_changed(at_all=False):
+                continue
+            if kept.is_lost:
+                self._written[id(kept)] = kept
+                raise FunctionError(
+                    f"f has written into `{kept.path}`, but not in its first call, and there is no memory for copies "
+                    f"of tensors of this size: `{kept.path}` is not what it was. Work on a copy of it in f."
+                )
+            self._written[id(kept)] = kept
         for kept in self._written.values():
             kept.put_back()
 
@@ -123,7 +160,14 @@ class KeptTensors:
     @property
     def written(self) -> list[str]:
         """Paths of those that have been changed, as far as is known."""
-        return [kept.path for kept in self._all if id(kept) in self._written or kept.has_changed(at_all=False)]
+        return [
+            kept.path for kept in self._all if id(kept) in self._written or kept.has_changed(at_all=kept.copy is None)
+        ]
+
+    @property
+    def lost(self) -> list[str]:
+        """Paths of those that have been changed and cannot be put back."""
+        return [kept.path for kept in self._all if kept.is_lost]
 
 
 class _BeforeWrites(TorchDispatchMode):
@@ -147,6 +191,19 @@ class _BeforeWrites(TorchDispatchMode):
                     for kept in self._by_memory.get(tensor.untyped_storage()._cdata, ()):
                         kept.keep()
         return func(*args, **kwargs)
+
+
+def _sum_of_bits(tensor: Tensor) -> int | None:
+    """The sum of a tensor's bits, taken for integers; None where it has none that can be read so."""
+    if tensor.layout is not torch.strided:
+        return None
+    with contextlib.suppress(RuntimeError, NotImplementedError), torch.no_grad():
+        plain = tensor.detach()
+        plain = torch.view_as_real(plain.resolve_conj()) if plain.is_complex() else plain
+        if plain.is_floating_point():
+            plain = plain.contiguous().view(_torch.INTEGERS[plain.element_size()])
+        return int(plain.sum(dtype=torch.int64))
+    return None
 
 
 def _version(tensor: Tensor) -> int | None:

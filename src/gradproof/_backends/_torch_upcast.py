@@ -298,7 +298,7 @@ def claim_precision(
 
 def _clipped(tensor: Tensor, lower: Any, upper: Any) -> Tensor:
     """A tensor within bounds, each None, a number or an array of its shape."""
-    sides = [None if side is None else torch.as_tensor(side, device=tensor.device) for side in (lower, upper)]
+    sides = [None if side is None else torch.as_tensor(np.array(side), device=tensor.device) for side in (lower, upper)]
     return tensor if sides == [None, None] else tensor.clamp(*sides)
 
 

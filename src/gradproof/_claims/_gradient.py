@@ -101,6 +101,8 @@ def prove_gradient(
             around=around,
             reproducer=reproducer,
         )
+        if scene.is_whole and not is_large(primal.point):
+            proved = dataclasses.replace(proved, matrix=scene.claim[None])
         proved = scene.despite_cancelled(proved)
         if is_about_numbers(proved) and not is_large(primal.point):
             proved = scene.beside_kinks(proved, None if is_value else function)
@@ -153,11 +155,11 @@ class _Scene:
         """Prove it once more without what may be rounding of 0, where that may be what speaks against it."""
         primal, options = self.primal, self.options
         chosen = suspects(proved)
-        if not chosen or not self._is_whole:
+        if not chosen or not self.is_whole:
             return proved
         if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
             return proved
-        claim, size = self._claim[None], natural_sizes(primal, range(len(primal.leaves)))
+        claim, size = self.claim[None], natural_sizes(primal, range(len(primal.leaves)))
         floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size))
         spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
         suspected = np.zeros(len(size), dtype=bool)
@@ -181,7 +183,7 @@ class _Scene:
     def beside_kinks(self, proved: Proved, function: Callable[..., Any] | None) -> Proved:
         """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""
         primal, options = self.primal, self.options
-        if self.around.bounds is not None or not self._is_whole:
+        if self.around.bounds is not None or not self.is_whole:
             return proved
         if function is None and not (options.level == "entries" and len(primal.point) <= MEASURED):
             return self._entries_beside_kinks(proved)
@@ -241,7 +243,7 @@ class _Scene:
         """Look at complex arrays as a whole."""
         from gradproof._claims._conventions import Suspect, name_conventions
 
-        measured, claim = tuple(sorted(self.gradients)), self._claim
+        measured, claim = tuple(sorted(self.gradients)), self.claim
         return name_conventions(
             proved,
             Suspect(
@@ -261,11 +263,13 @@ class _Scene:
         )
 
     @property
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
+        """Whether no leaf has been left out."""
         return len(self.gradients) == len(self.primal.leaves)
 
     @property
-    def _claim(self) -> NDArray[np.float64]:
+    def claim(self) -> NDArray[np.float64]:
+        """The measured leaves as one vector."""
         return _joined(self.gradients, self.gradients)
 
 

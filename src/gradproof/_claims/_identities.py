@@ -9,6 +9,9 @@ pair misses an E of norm e if |E^T u| < t e, of probability at most kappa_m t, o
 t both together are 2 sqrt(kappa_m kappa_n b / e), and K pairs miss with the K-th power of it: e is below
 4 kappa_m kappa_n b / delta**(2/K) with probability 1 - delta. For m = 1 there is no u, and `error_bound` holds as it
 is.
+
+Where the Jacobian is known entry by entry from the proof of reverse mode, no u is needed: K products J v bound the norm
+of E by `spread` times the largest norm of E v.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove
-from gradproof._claims._cotangents import held, steadied
+from gradproof._claims._cotangents import held, spread, steadied
 from gradproof._claims._proved import Proved
 from gradproof._evidence import Evidence
 from gradproof._primal import Primal
@@ -31,6 +34,7 @@ from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._report import Verdict
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 
 PAIRS = 4
 # The share of what may go wrong that the identity spends: hardly any, since it holds to rounding.
@@ -56,6 +60,8 @@ def adopt_by_adjoint(
     """
     if proved.verdict is Verdict.WRONG or not primal.point.size:
         return None
+    if proved.matrix is not None:
+        return _adopt_by_matrix(primal, proved, proved.matrix, jvp, options)
     outputs = primal.outputs
     m, calls = outputs.size, 0
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, 5))))
@@ -100,6 +106,40 @@ def adopt_by_adjoint(
     return _adopted(proved, more, worst, calls)
 
 
+def _adopt_by_matrix(
+    primal: Primal, proved: Proved, matrix: Matrix, jvp: Callable[..., Any], options: _prove.Options
+) -> Proved | None:
+    """Prove forward mode from a proved matrix (m, n): no vjp is asked for again."""
+    outputs = primal.outputs
+    m, n = matrix.shape
+    moving = [leaf for leaf in primal.leaves if leaf.size]
+    eps = max(options.claim_eps, *(leaf.eps for leaf in primal.leaves))
+    directions = Directions(moving, primal.point, np.zeros_like(primal.point), options.seed)
+    sized = matrix * directions.natural
+    rows = np.linalg.norm(sized, axis=1)
+    if not np.isfinite(rows).all() or not rows.any():
+        return None
+    weights = np.ones(m)
+    if m > 1:
+        weights = held(1 / np.maximum(steadied(rows, eps), 1e-3 * float(np.median(rows[rows > 0]))), outputs.leaves)
+        sized *= weights[:, None]
+    norms = [float(np.linalg.norm(sized[:, leaf.start : leaf.stop])) for leaf in moving]
+    scales = tuple(max(norms) / norm if norm > 1e-6 * max(norms) else 1.0 for norm in norms)
+    scale = math.sqrt(sum((scale * norm) ** 2 for scale, norm in zip(scales, norms, strict=True)))
+    worst = 0.0
+    for k in range(PAIRS):
+        v = directions.vector(Direction(STREAM + k, tuple(range(len(moving))), scales))
+        pushed = _push(primal, jvp, v)
+        if pushed is None:
+            return None
+        worst = max(worst, float(np.linalg.norm(weights * (pushed - matrix @ v))) / scale)
+    if not worst <= options.limits.tolerance(eps):
+        return None
+    confidence = 1 - SHARE * (1 - options.confidence)
+    law = error_bound(1.0, PAIRS, n, confidence) if m == 1 else spread(PAIRS, n, confidence)
+    return _adopted(proved, law * worst * math.sqrt(len(moving)), worst, PAIRS)
+
+
 def adopt_by_equality(
     primal: Primal,
     proved: Proved,
@@ -120,20 +160,34 @@ def adopt_by_equality(
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, 6))))
     us = [primal.outputs.rounded(_on_sphere(generator, m)) for _ in range(2)]
     returned, _ = primal.claim(lambda *args: other([primal.outputs.tree(u) for u in us], args), "vjp")
-    worst = 0.0
+    allowed = options.limits.tolerance(max(leaf.eps for leaf in primal.leaves))
+    worst, calls = 0.0, len(us)
     for u, gradient in zip(us, returned, strict=True):
-        looped, batched = _pull(primal, vjp, u), _read(primal, gradient)
-        if looped is None or batched is None:
-            return None
-        for leaf in primal.leaves:
-            part = slice(leaf.start, leaf.stop)
-            size = float(np.linalg.norm(looped[part]))
-            difference = float(np.linalg.norm(looped[part] - batched[part]))
-            worst = max(worst, difference / size if size > 0 else math.inf if difference > 0 else 0.0)
-    if not worst <= options.limits.tolerance(max(leaf.eps for leaf in primal.leaves)):
+        batched = _read(primal, gradient)
+        off = math.inf
+        if batched is not None and proved.matrix is not None:
+            off = _apart(primal, u @ proved.matrix, batched)
+        if batched is not None and not off <= allowed:
+            # (Terms may have cancelled in the product with the matrix.)
+            looped = _pull(primal, vjp, u)
+            calls += 1
+            off = math.inf if looped is None else _apart(primal, looped, batched)
+        worst = max(worst, off)
+    if not worst <= allowed:
         return None
     # Two random cotangents tell two different linear maps apart with probability 1.
-    return _adopted(proved, worst, worst, 2 * len(us))
+    return _adopted(proved, worst, worst, calls)
+
+
+def _apart(primal: Primal, one: Vector, other: Vector) -> float:
+    """The largest difference of two gradients in a leaf, relative to the first one."""
+    worst = 0.0
+    for leaf in primal.leaves:
+        part = slice(leaf.start, leaf.stop)
+        size = float(np.linalg.norm(one[part]))
+        difference = float(np.linalg.norm(one[part] - other[part]))
+        worst = max(worst, difference / size if size > 0 else math.inf if difference > 0 else 0.0)
+    return worst
 
 
 def _adopted(proved: Proved, more: float, deviation: float, calls: int) -> Proved | None:

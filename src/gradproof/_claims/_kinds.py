@@ -57,6 +57,9 @@ TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
 OUTPUTS_ALONE = 8
 # Outputs up to which a vjp that can do so is asked for all rows at once.
 ROWS = 1024
+# Relative precision of a claim from which on its rounding is a share of its rows that matters: how large they are is
+# measured then.
+COARSE = 1e-5
 # Rounding of a product with many terms, in machine epsilons.
 ROUNDING = 1e4
 # Points beside x that show whether f moves at all, and how far away.
@@ -191,11 +194,12 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
         judged = _contracts.judge_claim(primal, vjp(primal.outputs.tree(u), *args), "vjp")
         return None if judged.set_aside else np.concatenate([np.ravel(judged.gradients[i]) for i in claimed.measured])
 
-    if rows is not None and 1 < primal.outputs.size <= (EVERYTHING if everything else ROWS):
+    few = 1 < primal.outputs.size <= (EVERYTHING if everything else ROWS)
+    if rows is not None and few and task.options.claim_eps < COARSE:
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
         claimed = ask_vjp(primal, vjp, u, task.repeats("vjp"))
-        if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE):
+        if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE, task.options.claim_eps):
             proved = _despite_cancelled(task, claimed, _finish(task, claimed, None))
             return _beside_kinks(task, claimed, proved, elsewhere)
     first, second, probe = _first_cotangents(task)
@@ -302,7 +306,7 @@ def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> N
             return
 
 
-def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int) -> bool:
+def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int, claim_eps: float) -> bool:
     """Ask for the whole matrix; take it if it agrees with what the vjp says of one cotangent, which shows it linear."""
     primal = claimed.primal
     if claimed.judged.set_aside or not claimed.measured or primal.outputs.size * claimed.columns > most:
@@ -319,7 +323,8 @@ def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int) -> bool:
         matrix = np.concatenate(
             [matrix[:, primal.leaves[i].start : primal.leaves[i].stop] for i in claimed.measured], axis=1
         )
-    eps = max(leaf.eps for leaf in (*claimed.leaves, *primal.outputs.leaves))
+    # (The claim may be of lower precision than f is measured in.)
+    eps = max(claim_eps, *(leaf.eps for leaf in (*claimed.leaves, *primal.outputs.leaves)))
     off = np.abs(claimed.pull(u) - u @ matrix)
     terms = np.abs(u) @ np.abs(matrix)
     for leaf in claimed.leaves:
@@ -607,6 +612,7 @@ def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, 
         findings=(*findings, *proved.findings, *mutations),
         verdict=Verdict.WRONG if mutations else proved.verdict,
         suggestion=suggestion,
+        matrix=claimed.matrix if claimed.columns == len(primal.point) and not claimed.reduced else None,
     )
 
 

@@ -226,7 +226,10 @@ def prove_modes(
         notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
         raise ClaimError(f"no mode is available ({notes}).")
     beside: list[Finding] = []
-    refuter = Refuter(name, options, len(primals[0].point))
+    named: dict[str, tuple[Any, Any]] = {}
+    if surroundings.domain is not None:
+        named = dict(zip(autodiff.function.names, zip(*surroundings.domain, strict=True), strict=False))
+    refuter = Refuter(name, options, len(primals[0].point), named)
     reverse = next((proof for proof in proofs if not proof.label), None)
     beside += autodiff.findings({} if reverse is None else {leaf.path: leaf.verdict for leaf in reverse.leaves})
     if reverse is not None:
@@ -272,6 +275,8 @@ class Refuter:
     options : Options
     n : int
         Entries of the function that these are parts of: together they take no more than it may take itself.
+    bounds : mapping of str to tuple
+        Those of its arrays, which parts that have them (`of_whole`) keep as well.
 
     Attributes
     ----------
@@ -279,8 +284,10 @@ class Refuter:
         Taken so far, as in a `Primal`.
     """
 
-    def __init__(self, name: str, options: _prove.Options, n: int) -> None:
-        self._name, self._options = name, options
+    def __init__(
+        self, name: str, options: _prove.Options, n: int, bounds: Mapping[str, tuple[Any, Any]] | None = None
+    ) -> None:
+        self._name, self._options, self._bounds = name, options, bounds or {}
         self._allowed = options.allowance(n)
         self.evaluations = self.calls = 0
 
@@ -289,12 +296,22 @@ class Refuter:
         if self.evaluations >= self._allowed:
             return None
         try:
-            primal, proved = _Asked(function, "rev", self._name, self._options, Surroundings(), "").prove()
+            around = Surroundings(domain=self._domain(function))
+            primal, proved = _Asked(function, "rev", self._name, self._options, around, "").prove()
         except GradproofError:
             return None  # it cannot be run by itself, which is no evidence against it
         self.evaluations += primal.evaluations
         self.calls += primal.calls
         return next((one for one in proved.findings if one.severity is Severity.ERROR), None)
+
+    def _domain(self, function: Function) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
+        """What a part keeps of the domain of the whole."""
+        shared: frozenset[str] = getattr(function, "of_whole", frozenset())
+        if shared.isdisjoint(self._bounds):
+            return None
+        names = function.names[: function.count]
+        pairs = [self._bounds.get(name, (None, None)) if name in shared else (None, None) for name in names]
+        return tuple(lower for lower, _ in pairs), tuple(upper for _, upper in pairs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gradproof._contracts import Judged
 from gradproof._evidence import Evidence
 from gradproof._primal import Primal
@@ -29,6 +32,8 @@ class Proved:
     suggestion: Any = None
     # What tells this proof from the others of a check, such as the mode "fwd-rev".
     label: str = ""
+    # The claim (m, n) over all leaves, where it is known entry by entry and of a size to keep.
+    matrix: NDArray[np.float64] | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
