@@ -28,6 +28,11 @@ MOST = 10_000_000
 # Error bar of an entry, relative to the root mean square of its leaf's block, from which it is measured alone; and the
 # most that are. All of them together leave as much of the block's norm.
 WIDE, ALONE = 1e-3, 4000
+# A jump of this part of all values that were seen is no rounding of f, whose steps would be small beside it: between
+# such jumps, as those of x mod y, the slope is the derivative. Up to the first of them f is straight but for so little
+# (beside the slope at the finest steps), and the steps of a whole ladder, which begins at a quarter of its scale, are
+# kept within.
+OWN, LITTLE, FINEST, LADDER = 0.2, 0.01, 2, 3.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,16 +165,46 @@ def _measure(
     lines = slopes(problem, evaluate, jitter, columns, sizes[columns], eps=probe.eps, scale=probe.rows())
     for j, found in zip(columns, lines, strict=True):
         values[:, j], bars[:, j] = along(found, j)
-    rows, again = _open(primal, moved, sizes, claimed, values, bars)
-    if 0 < len(rows) <= ALONE:
+    scale = np.ones(values.shape)
+    for _ in range(2):
+        rows, again = _open(primal, moved, sizes, claimed, values, bars)
+        rows, again = rows[scale[rows, again] > 0], again[scale[rows, again] > 0]
+        if not 0 < len(rows) <= ALONE:
+            break
+        part = scale[rows, again]
         lines = slopes(
-            problem, evaluate, jitter, again, sizes[again], rows=rows, eps=probe.eps, scale=probe.rows()[rows]
+            problem,
+            evaluate,
+            jitter,
+            again,
+            sizes[again] * part,
+            rows=rows,
+            eps=probe.eps,
+            scale=probe.rows()[rows] * part,
         )
         for i, j, found in zip(rows, again, lines, strict=True):
             (value,), (bar,) = along(found, j)
+            value, bar = value / scale[i, j], bar / scale[i, j]
             if bar < bars[i, j] or abs(claimed[i, j] - values[i, j]) > bars[i, j]:
                 values[i, j], bars[i, j] = value, bar
+            # The next time within the nearest of such jumps, where there are any.
+            scale[i, j] = LADDER * _before_jumps(found) if scale[i, j] == 1 else 0.0
     return values, bars
+
+
+def _before_jumps(found: Slope) -> float:
+    """The coarsest step of a line (of one output) before one that meets a jump of the size of f itself; else 0."""
+    h, plus, minus = found.h, found.plus[:, 0] - found.f0[0], found.minus[:, 0] - found.f0[0]
+    # (Levels go from coarse to fine: what f does farther out says nothing of how large it is here.)
+    largest = np.maximum.accumulate(np.maximum(np.abs(plus), np.abs(minus))[::-1])[::-1] + abs(float(found.f0[0]))
+    straight = float(np.median((plus - minus)[-FINEST:] / (2 * h[-FINEST:]))) * h
+    away = np.maximum(np.abs(plus - straight), np.abs(minus + straight))
+    if len(h) <= FINEST or not np.isfinite(away).all():
+        return 0.0
+    beyond = np.flatnonzero(away > LITTLE * largest)
+    if not len(beyond) or beyond[-1] + 1 >= len(h) or away[beyond[-1]] < OWN * largest[beyond[-1]]:
+        return 0.0
+    return float(h[beyond[-1] + 1])
 
 
 def _open(
