@@ -26,7 +26,7 @@ STEP, FINER, LEVELS, DIRECTIONS = 1e-6, 4.0, 6, 4
 # 4096 roundings: moving less, they would not see as small a slope.
 WIDE = (1.0, 1e-3, 1e-6)
 LEAST_SHARE = 16 / 4096
-# ... and their derivative as much more: where f is steep, its terms are larger than f over the size of x, and leave
+# ... and a second derivative as much more: where f is steep, its terms are larger than f over the size of x, and leave
 # more where they cancel (entries of 1e4 in logcumsumexp: 12 to 18 times).
 MAGNIFIED = 1 / LEAST_SHARE
 # Entries up to which each is moved alone, as torch does, where one or the other of them is next to a jump.
@@ -104,7 +104,7 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
     largest = max(float((one.abs() * scale).max()) if one.numel() else 0.0 for one in claimed)
     if largest <= floor and stays_near(0, 1.0):
         return True
-    if largest <= MAGNIFIED * floor and stays_near(1, LEAST_SHARE):
+    if largest <= (MAGNIFIED if terms else 1.0) * floor and stays_near(1, LEAST_SHARE):
         return True
     if largest <= _floor(leaves, leaves) and all(map(is_still, _joint_moves(leaf, generator, WIDE))):
         return True
