@@ -2,6 +2,7 @@
 
     python benchmarks/torch_gradients.py                                # op_db, up to 12 samples an operator, 4 tests
     python benchmarks/torch_gradients.py --samples 1 --only linalg      # the first sample of operators with this name
+    python benchmarks/torch_gradients.py --skip 1 --share 3             # the others of a third of the operators
     python benchmarks/torch_gradients.py --modules                      # module_db, with wrt="all"
     python benchmarks/torch_gradients.py --lines FILE                   # a JSON line for every check, as it ends
 
@@ -26,6 +27,7 @@ import re
 import time
 import traceback
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +150,7 @@ def operator_records(options: argparse.Namespace) -> Iterator[Record]:
 
     for op in op_db:
         name = op.name + (f" ({op.variant_test_name})" if op.variant_test_name else "")
-        if not re.search(options.only, name):
+        if not re.search(options.only, name) or zlib.crc32(name.encode()) % options.share != options.part:
             continue
         for dtype in options.dtypes:
             tests = [test for test in options.tests if is_supported(op, test, DTYPES[dtype])]
@@ -157,7 +159,8 @@ def operator_records(options: argparse.Namespace) -> Iterator[Record]:
             seeded()
             conjugated = op.test_conjugated_samples and DTYPES[dtype].is_complex
             samples = op.sample_inputs("cpu", DTYPES[dtype], requires_grad=True, include_conjugated_inputs=conjugated)
-            for number, sample in enumerate(it.islice(samples, options.skip, options.samples)):
+            # (All are drawn first: what a check draws is no concern of theirs.)
+            for number, sample in enumerate(list(it.islice(samples, options.skip, options.samples))):
                 function, tensors = function_of(op, sample)
                 for test in tests:
                     checker, called = call_of(op, test)
@@ -248,6 +251,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="regular expression that names must match")
     parser.add_argument("--samples", type=int, default=12, help="samples of each operator or module")
     parser.add_argument("--skip", type=int, default=0, help="samples left out at the start of each")
+    parser.add_argument("--share", type=int, default=1, help="one operator of so many, chosen by a hash of its name")
+    parser.add_argument("--part", type=int, default=0, help="which of them, from 0 on")
     parser.add_argument("--dtypes", help="separated by commas")
     parser.add_argument("--tests", default=",".join(TESTS), help="separated by commas")
     parser.add_argument("--modules", action="store_true", help="module_db in place of op_db")

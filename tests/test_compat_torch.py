@@ -486,6 +486,16 @@ def test_a_claim_beyond_rounding_does_not_pass_where_f_stands_still(claimed):
         assert not gradcheck(lambda x: f(x, claimed), at(0.3, 1.4), raise_exception=False)
 
 
+def test_a_target_that_is_compared_with_one_passes_with_a_warning():
+    """f jumps at the point itself and is the same all around it; a slope that it has there is looked at."""
+    x, target = at(0.3, -1.4, 0.7), at(1.0, -1.0, 1.0)
+
+    with pytest.warns(GradproofWarning, match="keeps its bits.* as target moves"):
+        assert gradcheck(torch.nn.functional.hinge_embedding_loss, (x, target), check_undefined_grad=False)
+    assert not gradcheck(lambda t: (t == 1).double() + Rule.apply(t, torch.zeros_like), target, raise_exception=False)
+    assert not gradcheck(lambda t: torch.where(t > 1, 2.0, 3.0) + 0 * t, at(1.0), raise_exception=False)
+
+
 class Biased(torch.autograd.Function):
     """1, with a gradient that is nearly zero."""
 
@@ -497,6 +507,49 @@ class Biased(torch.autograd.Function):
     @staticmethod
     def backward(ctx, u):
         return u * torch.full((2,), ctx.claimed, dtype=u.dtype), None
+
+
+@pytest.mark.parametrize(("slope", "passes"), [(1.0, True), (1.001, False)])
+def test_entries_next_to_a_jump_are_measured_alone(slope, passes):
+    """Branch cuts, swapped eigenvalues and x mod y jump by as much as they are large: no rounding does."""
+    x, y = tensor(6, 6) * 4, torch.tensor(3.1, dtype=DOUBLE)
+    x = x.detach()
+    x[0, 0], x[1, 1], x[2, 2] = 3.1 + 1e-4, 6.2 - 3e-5, 2e-3
+    x.requires_grad_()
+
+    def scaled(x):
+        return Rescaled.apply(torch.fmod(x, y), slope)
+
+    assert gradcheck(scaled, x, raise_exception=False) == passes
+
+
+@pytest.mark.parametrize(("slope", "passes"), [(1.0, True), (1.001, False)])
+def test_eigenvalues_that_change_places(slope, passes):
+    torch.manual_seed(0)
+    x = torch.randn(5, 5).double().requires_grad_()
+    options = {"check_forward_ad": True, "check_backward_ad": False, "raise_exception": False}
+
+    assert gradcheck(lambda x: Rescaled.apply(torch.linalg.eigvals(x), slope), x, **options) == passes
+
+
+class Rescaled(torch.autograd.Function):
+    """x, with a slope of its own."""
+
+    @staticmethod
+    def forward(x, slope):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.slope = inputs[1]
+
+    @staticmethod
+    def backward(ctx, u):
+        return u * ctx.slope, None  # wrong on purpose where it is not 1
+
+    @staticmethod
+    def jvp(ctx, v, _):
+        return v * ctx.slope
 
 
 # ------------------------------------------------------------------------------------------------ options
@@ -729,6 +782,39 @@ def test_sparse_inputs(layout, masked):
     if not masked:
         for check in (gradcheck, torch_gradcheck):
             assert not check(lambda s: s.to_dense(masked_grad=True).sin(), sparse, raise_exception=False)
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_second_derivatives_of_sparse_inputs_and_outputs(layout, masked):
+    sparse = torch.tensor([[0, 1.5, 0], [2, 0, 3]], dtype=DOUBLE).to_sparse(layout=layout).requires_grad_()
+    x = tensor(3, 2)
+
+    assert gradgradcheck(torch.mm, (sparse, x), masked=masked)
+    assert gradgradcheck(lambda x: (x * x).to_sparse(layout=layout), x, masked=masked)
+    assert not gradgradcheck(
+        lambda s, x: SlopeOfAbs.apply(torch.mm(s, x), False), (sparse, x), masked=masked, raise_exception=False
+    )
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
+def test_outputs_of_complex32_are_read_as_complex64():
+    x = tensor(3)
+
+    assert gradcheck(lambda x: (2 * x).chalf(), x)
+    assert gradgradcheck(lambda x: (2 * x).chalf(), x)
+    assert not gradcheck(lambda x: Rule.apply(x, torch.neg).chalf(), x, raise_exception=False)
+
+
+def test_gradients_of_layer_norm_are_differentiated_one_by_one():
+    """All together torch's rule raises; alone it is wrong for the cotangent, as torch's own gradgradcheck says."""
+    x, bias = tensor(1, 2, 3), tensor(1, 2, 3)
+
+    def normed(x, bias):
+        return torch.native_layer_norm(x, (1, 2, 3), None, bias, 0.5)
+
+    assert refused(normed, (x, bias), check=gradgradcheck).verdict is Verdict.WRONG
 
 
 # ------------------------------------------------------------------------------------------- second order

@@ -114,7 +114,9 @@ class TorchAutodiff:
         self._structure = flat.structure
         self._slots = [flat.leaves[i].slot for i in order]
         self.count = len(chosen)
-        self._packers = [_packer(flat.leaves[i].value) for i in chosen]
+        self._packers = [
+            None if value.layout is torch.strided else Packer(value) for value in (flat.leaves[i].value for i in chosen)
+        ]
         self.arguments: tuple[Any, ...] = (
             *(_entries(flat.leaves[i].value) for i in chosen),
             *(flat.leaves[i].value for i in order[self.count :]),
@@ -127,6 +129,8 @@ class TorchAutodiff:
         self._is_tuple = type(args) is tuple
         self.of_whole: frozenset[str] = frozenset()
         self.is_batched = False
+        # Whether its gradient is differentiated again.
+        self.is_derived = False
         if state is None:
             held = find_held(f, *positional)
             state = State(held.modules, held)
@@ -445,7 +449,7 @@ class TorchAutodiff:
         ordered: list[Any] = [None] * len(self._slots)
         for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
             pack = self._packers[k] if k < self.count else None
-            ordered[slot] = value if pack is None else pack(value)
+            ordered[slot] = value if pack is None else pack(value, twice=self.is_derived)
         return ordered
 
     def _floating(self, returned: Any) -> list[Tensor]:
@@ -506,6 +510,7 @@ class Derivative:
         is_gappy: bool = False,
     ) -> None:
         self._base = base
+        base.is_derived = True
         self._inner = inner
         generator = np.random.default_rng((seed, 4))
         leaves: Tensors = base.arguments[: base.count]
@@ -552,13 +557,14 @@ class Derivative:
         with torch.enable_grad(), _refusals():
             ready = tuple(tensor.detach().requires_grad_() for tensor in arguments[: self.count])
             leaves, second, others = ready[: self._first], ready[self._first :], arguments[self.count :]
-            if self._inner == "rev":
-                return pull([self._value(leaves, second, others, create_graph=True)], ready, [cotangent])
             try:
                 return pull([self._value(leaves, second, others, create_graph=True)], ready, [cotangent])
             except RuntimeError:
-                # Some derivatives of torch cannot be recorded with dual numbers, but under `torch.func.jvp`.
                 with contextlib.suppress(Exception):
+                    if self._inner == "rev":
+                        # Some backwards of torch run for one of their gradients at a time, as its gradcheck asks them.
+                        return self._pulled_apart(leaves, second, others, cotangent)
+                    # Some derivatives of torch cannot be recorded with dual numbers, but under `torch.func.jvp`.
                     return pull([self._pushed(leaves, second, others)], ready, [cotangent])
                 raise
 
@@ -578,14 +584,33 @@ class Derivative:
         self, leaves: Sequence[Tensor], second: Sequence[Tensor], others: Sequence[Any], *, create_graph: bool
     ) -> Tensor:
         if self._inner == "rev":
-            outputs = self._base.outputs(leaves, others)
-            differentiated = iter(second)
-            us = [next(differentiated) if u is None else u for u in self._constants]
-            us = [with_gaps(u) for u in us] if self._is_gappy else us
-            return inner_product(self.fixed, pull(outputs, leaves, us, create_graph=create_graph))
+            return inner_product(self.fixed, self._gradients(leaves, second, others, create_graph=create_graph))
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
             return inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])
+
+    def _pulled_apart(
+        self, leaves: Sequence[Tensor], second: Sequence[Tensor], others: Sequence[Any], cotangent: Any
+    ) -> Tensors:
+        """The same as `vjp` for ``inner="rev"``, as a sum over the gradients that h is a sum of."""
+        ready = (*leaves, *second)
+        found = [torch.zeros_like(tensor) for tensor in ready]
+        for i, fixed in enumerate(self.fixed):
+            gradient = self._gradients(leaves, second, others, create_graph=True)[i]
+            if gradient.requires_grad:
+                parts = pull([inner_product([fixed], [gradient])], ready, [cotangent])
+                found = [one + part for one, part in zip(found, parts, strict=True)]
+        return tuple(found)
+
+    def _gradients(
+        self, leaves: Sequence[Tensor], second: Sequence[Tensor], others: Sequence[Any], *, create_graph: bool
+    ) -> Tensors:
+        """The gradients that h is the inner product of, for ``inner="rev"``."""
+        outputs = self._base.outputs(leaves, others)
+        differentiated = iter(second)
+        us = [next(differentiated) if u is None else u for u in self._constants]
+        us = [with_gaps(u) for u in us] if self._is_gappy else us
+        return pull(outputs, leaves, us, create_graph=create_graph)
 
     def _nested(self, tangents: Sequence[Tensor], arguments: Sequence[Any]) -> Tensor:
         """Forward over forward: `torch.func.jvp` twice, because dual levels do not nest."""
@@ -728,7 +753,8 @@ def size_of_terms(u: Tensor, output: Tensor) -> float:
 
 
 def natural_size(tensor: Tensor) -> float:
-    """Natural size of a leaf: its root mean square, or 1."""
+    """Natural size of a leaf: its root mean square, of a sparse one that of what it stores; or 1."""
+    tensor = _entries(tensor)
     if tensor.numel() == 0:
         return 1.0
     size = float(tensor.detach().abs().double().square().mean().sqrt())
@@ -764,24 +790,63 @@ def _entries(tensor: Tensor) -> Tensor:
     return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
 
 
-def _packer(tensor: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """What puts values back into a sparse tensor of the same pattern; None for one whose entries are differentiated."""
-    layout = tensor.layout
-    if layout is torch.strided or tensor.is_nested:
-        return None
-    if layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        return lambda values: values.to_mkldnn()
-    tensor, size = tensor.detach(), tensor.shape
-    if layout is torch.sparse_coo:
-        indices = tensor.coalesce().indices()
-        return lambda values: torch.sparse_coo_tensor(indices, values, size, is_coalesced=True, check_invariants=False)
-    by_row = layout in (torch.sparse_csr, torch.sparse_bsr)
-    outer, inner = (
-        (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
-    )
-    return lambda values: torch.sparse_compressed_tensor(
-        outer, inner, values, size, layout=layout, check_invariants=False
-    )
+class Packer:
+    """Puts values back into a sparse tensor of the same pattern.
+
+    torch's own ways to do that are differentiable once: of second derivatives a part is lost, or nothing runs.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        tensor = tensor.detach()
+        self._like = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
+        self._places: Tensor | None = None
+
+    def __call__(self, values: Tensor, *, twice: bool) -> Tensor:
+        is_dual = forward_ad.unpack_dual(values).tangent is not None
+        return self.sparse(values) if is_dual or not twice else _Packed.apply(values, self)  # pyright: ignore[reportReturnType]
+
+    def sparse(self, values: Tensor) -> Tensor:
+        """A tensor of this pattern, in whose derivative torch is followed."""
+        like = self._like
+        if like.layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            return values.to_mkldnn()
+        if like.layout is torch.sparse_coo:
+            return torch.sparse_coo_tensor(
+                like.indices(), values, like.shape, is_coalesced=True, check_invariants=False
+            )
+        by_row = like.layout in (torch.sparse_csr, torch.sparse_bsr)
+        outer, inner = (
+            (like.crow_indices(), like.col_indices()) if by_row else (like.ccol_indices(), like.row_indices())
+        )
+        return torch.sparse_compressed_tensor(
+            outer, inner, values, like.shape, layout=like.layout, check_invariants=False
+        )
+
+    def gather(self, dense: Tensor) -> Tensor:
+        """The values of a dense tensor at the stored entries."""
+        like = self._like
+        if like.layout is torch._mkldnn:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            return dense
+        if like.layout is torch.sparse_coo:
+            return dense[tuple(like.indices())]
+        if self._places is None:
+            places = torch.arange(like.numel(), dtype=torch.float64, device=like.device).reshape(like.shape)
+            self._places = places.sparse_mask(like.to(torch.float64)).values().long()
+        return dense.reshape(-1)[self._places]
+
+
+class _Packed(torch.autograd.Function):
+    """Values in a sparse tensor, as often differentiable as is asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, packer: Packer) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.packer = packer
+        return packer.sparse(values.detach())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        dense = gradient if gradient.layout is torch.strided else gradient.to_dense()
+        return ctx.packer.gather(dense), None
 
 
 def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None, count: int) -> list[int]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _run
+from gradproof import _contracts, _run
 from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
 from gradproof._claims._columns import slopes
 from gradproof._claims._linear import Probe
 from gradproof._claims._modes import Function, together
 from gradproof._layout import Layout
+from gradproof._line import Slope
 from gradproof._primal import Primal
 from gradproof._problem import Problem
 
@@ -23,6 +25,14 @@ Matrix = NDArray[np.float64]
 
 # Entries of a Jacobian that are held (80 MB each for claim, reference and bar).
 MOST = 10_000_000
+# Error bar of an entry, relative to the root mean square of its leaf's block, from which it is measured alone; and the
+# most that are. All of them together leave as much of the block's norm.
+WIDE, ALONE = 1e-3, 4000
+# A jump of this part of all values that were seen is no rounding of f, whose steps would be small beside it: between
+# such jumps, as those of x mod y, the slope is the derivative. Up to the first of them f is straight but for so little
+# (beside the slope at the finest steps), and the steps of a whole ladder, which begins at a quarter of its scale, are
+# kept within.
+OWN, LITTLE, FINEST, LADDER = 0.2, 0.01, 2, 3.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,9 +70,11 @@ class Entries:
         return bool(((bar <= allowed) & (error <= allowed + bar)).all())
 
     def agree(self, rtol: float) -> bool:
-        """Whether no entry lies outside its bar by more than `rtol` of its row's largest."""
+        """Whether no entry lies outside its bar by more than `rtol` of its row's largest, or rounding of other rows."""
         largest = np.abs(self.claimed).max(axis=1, initial=0.0, keepdims=True)
-        return bool((np.abs(self.claimed - self.reference) <= self.bar + rtol * largest).all())
+        # (The imaginary parts of real eigenvalues do not move, and what is claimed of them is 1e-17.)
+        rounding = _contracts.row_floor(np.linalg.norm(self.claimed * self.size, axis=1)) / self.size
+        return bool((np.abs(self.claimed - self.reference) <= self.bar + rtol * largest + rounding).all())
 
     def bounds(self) -> list[float]:
         """For each leaf, in order, a bound on the error of its block relative to the block's norm.
@@ -116,7 +128,7 @@ def measure_entries(function: Function, mode: str, seed: int, wanted: Collection
     size = natural_sizes(primal, everything)
     whose = {part: place for place, one in enumerate(primal.layout.origins) for part in one.parts}
     moved = [i for i in everything if whose[i] in wanted]
-    reference, bar = _measure(primal, everything, moved, size, seed)
+    reference, bar = _measure(primal, everything, moved, size, seed, matrix)
     for i in set(everything) - set(moved):
         part = slice(primal.leaves[i].start, primal.leaves[i].stop)
         reference[:, part], bar[:, part] = matrix[:, part], 0.0
@@ -132,7 +144,7 @@ def _everywhere(claimed: Claimed, pulled: Vector) -> Vector:
 
 
 def _measure(
-    primal: Primal, everything: tuple[int, ...], moved: list[int], sizes: Vector, seed: int
+    primal: Primal, everything: tuple[int, ...], moved: list[int], sizes: Vector, seed: int, claimed: Matrix
 ) -> tuple[Matrix, Matrix]:
     """The Jacobian (m, n) by differences, and the bar of every entry: of the leaves that are moved."""
     probe = Probe(primal, everything, seed, around=Around())
@@ -144,12 +156,74 @@ def _measure(
     def evaluate(entries: NDArray[np.intp], moves: Vector) -> Matrix:
         return _run.outputs(problem, _run.Beside(entries, moves))[0]
 
+    def along(found: Slope, j: int) -> tuple[Vector, Vector]:
+        still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
+        return found.value / sizes[j], np.where(
+            still, 0.0, np.where(np.isfinite(found.bar), found.bar / sizes[j], np.inf)
+        )
+
     lines = slopes(problem, evaluate, jitter, columns, sizes[columns], eps=probe.eps, scale=probe.rows())
     for j, found in zip(columns, lines, strict=True):
-        values[:, j] = found.value / sizes[j]
-        still = (found.plus == found.f0).all(axis=0) & (found.minus == found.f0).all(axis=0)
-        bars[:, j] = np.where(still, 0.0, np.where(np.isfinite(found.bar), found.bar / sizes[j], np.inf))
+        values[:, j], bars[:, j] = along(found, j)
+    scale = np.ones(values.shape)
+    for _ in range(2):
+        rows, again = _open(primal, moved, sizes, claimed, values, bars)
+        rows, again = rows[scale[rows, again] > 0], again[scale[rows, again] > 0]
+        if not 0 < len(rows) <= ALONE:
+            break
+        part = scale[rows, again]
+        lines = slopes(
+            problem,
+            evaluate,
+            jitter,
+            again,
+            sizes[again] * part,
+            rows=rows,
+            eps=probe.eps,
+            scale=probe.rows()[rows] * part,
+        )
+        for i, j, found in zip(rows, again, lines, strict=True):
+            (value,), (bar,) = along(found, j)
+            value, bar = value / scale[i, j], bar / scale[i, j]
+            if bar < bars[i, j] or abs(claimed[i, j] - values[i, j]) > bars[i, j]:
+                values[i, j], bars[i, j] = value, bar
+            # The next time within the nearest of such jumps, where there are any.
+            scale[i, j] = LADDER * _before_jumps(found) if scale[i, j] == 1 else 0.0
     return values, bars
+
+
+def _before_jumps(found: Slope) -> float:
+    """The coarsest step of a line (of one output) before one that meets a jump of the size of f itself; else 0."""
+    h, plus, minus = found.h, found.plus[:, 0] - found.f0[0], found.minus[:, 0] - found.f0[0]
+    # (Levels go from coarse to fine: what f does farther out says nothing of how large it is here.)
+    largest = np.maximum.accumulate(np.maximum(np.abs(plus), np.abs(minus))[::-1])[::-1] + abs(float(found.f0[0]))
+    straight = float(np.median((plus - minus)[-FINEST:] / (2 * h[-FINEST:]))) * h
+    away = np.maximum(np.abs(plus - straight), np.abs(minus + straight))
+    if len(h) <= FINEST or not np.isfinite(away).all():
+        return 0.0
+    beyond = np.flatnonzero(away > LITTLE * largest)
+    if not len(beyond) or beyond[-1] + 1 >= len(h) or away[beyond[-1]] < OWN * largest[beyond[-1]]:
+        return 0.0
+    return float(h[beyond[-1] + 1])
+
+
+def _open(
+    primal: Primal, moved: list[int], sizes: Vector, claimed: Matrix, values: Matrix, bars: Matrix
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the entries that outputs side by side leave open, or speak against.
+
+    Outputs that are measured together share their steps. One of many that jumps, or bends, is left with the bar it has,
+    and where several jump, to close in on each is for each alone.
+    """
+    is_open = np.zeros(bars.shape, dtype=bool)
+    for i in moved:
+        part = slice(primal.leaves[i].start, primal.leaves[i].stop)
+        block = claimed[:, part] * sizes[part]
+        typical = float(np.linalg.norm(block)) / math.sqrt(block.size) if block.size else 0.0
+        off = np.abs(claimed[:, part] - values[:, part])
+        is_open[:, part] = (bars[:, part] * sizes[part] > WIDE * typical) | ~(off <= bars[:, part])
+    rows, columns = np.nonzero(is_open)
+    return rows, columns
 
 
 def _moduli(values: Matrix, layout: Layout, axis: int) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools as it
 import math
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -29,6 +30,8 @@ def slopes(
     entries: NDArray[np.intp],
     moves: Vector,
     bounds: tuple[Vector, Vector] | None = None,
+    rows: NDArray[np.intp] | None = None,
+    scale: Vector | None = None,
     **options: Any,
 ) -> Iterator[Slope]:
     """Measure the slope along each of some entries.
@@ -45,6 +48,10 @@ def slopes(
         How far each moves at a step of 1.
     bounds : (lower, upper), each (n,), or None
         What no step may leave.
+    rows : ndarray of int (k,), or None
+        The one output that is measured along each entry, which may be named several times; None measures all of them.
+    scale : ndarray, or None
+        Natural size of the slope of each output (m,), or with `rows` of each line (k,).
     **options
         For `gradproof._line.slope`.
     """
@@ -52,9 +59,9 @@ def slopes(
     count = min(MOST, max(1, VALUES // (PER_LINE * m)))
     for start in range(0, len(entries), count):
         part = slice(start, start + count)
-        yield from _Group(problem, evaluate, entries[part], moves[part], bounds, m).run(
-            [slope(jitter, **options) for _ in entries[part]]
-        )
+        scales: Any = it.repeat(0.0 if scale is None else scale) if rows is None or scale is None else scale[part]
+        group = _Group(problem, evaluate, entries[part], moves[part], bounds, m, None if rows is None else rows[part])
+        yield from group.run([slope(jitter, scale=one, **options) for _, one in zip(entries[part], scales)])  # noqa: B905
 
 
 class _Group:
@@ -68,9 +75,10 @@ class _Group:
         moves: Vector,
         bounds: tuple[Vector, Vector] | None,
         m: int,
+        rows: NDArray[np.intp] | None,
     ) -> None:
         self.problem, self.evaluate = problem, evaluate
-        self.entries, self.moves, self.m = entries, moves, m
+        self.entries, self.moves, self.m, self.rows = entries, moves, m, rows
         self.first, self.last = np.full(len(entries), -math.inf), np.full(len(entries), math.inf)
         if bounds is not None:
             ends = np.array([(side[entries] - problem.point[entries]) / moves for side in bounds])
@@ -102,6 +110,8 @@ class _Group:
             values[i] = self._at_point(int(line[i]))
         beside = np.flatnonzero((steps != 0) & (self.first[line] <= steps) & (steps <= self.last[line]))
         values[beside] = self.evaluate(self.entries[line[beside]], self.moves[line[beside]] * steps[beside])
+        if self.rows is not None:
+            values = values[np.arange(len(steps)), self.rows[line], None]
         return dict(zip(asked, np.split(values, np.cumsum(counts)[:-1]), strict=True))
 
     def _at_point(self, k: int) -> Vector:

@@ -69,8 +69,10 @@ def look_closer(report: Report, function: Function, *, seed: int, atol: float, r
         leaves = _leaves_of(report, mode)
         if len(leaves) != len(whose):
             return Closer(report=report)
-        open_ones = sorted({i for i, leaf in zip(whose, leaves, strict=True) if leaf.verdict is Verdict.INCONCLUSIVE})
-        wanted = open_ones if mode.verdict is Verdict.INCONCLUSIVE and open_ones else list(range(function.count))
+        settled = (Verdict.CORRECT, Verdict.NOT_DIFFERENTIABLE)
+        open_ones = sorted({i for i, leaf in zip(whose, leaves, strict=True) if leaf.verdict not in settled})
+        is_set = bool(atol or rtol) and mode.verdict is Verdict.WRONG
+        wanted = open_ones if open_ones and not is_set else list(range(function.count))
         outer = mode.mode.partition("-")[0]
         quiet = [i for i in wanted if stands_still(function, outer, i, seed, terms)]
         is_still = is_still and len(quiet) == function.count

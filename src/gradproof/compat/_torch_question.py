@@ -25,6 +25,8 @@ class Question:
     func : callable
     inputs : tuple
         Tensors that require grad are differentiated, all else passes through.
+    is_dense : bool
+        Whether sparse outputs are made dense. The first order leaves that to the user, as torch does.
 
     Attributes
     ----------
@@ -45,12 +47,13 @@ class Question:
         If an input that requires grad overlaps itself.
     """
 
-    def __init__(self, func: Function, inputs: tuple[Any, ...]) -> None:
+    def __init__(self, func: Function, inputs: tuple[Any, ...], *, is_dense: bool = False) -> None:
         _require_inputs(inputs)
         self.func = func
         self.inputs = inputs
+        self._is_dense = is_dense
         with torch.enable_grad():
-            self.outputs = as_tuple(func(*own(inputs)))
+            self.outputs = self._returned(*own(inputs))
         for output in self.outputs:
             if isinstance(output, Tensor) and output.layout is not torch.strided:
                 raise ValueError(
@@ -69,9 +72,13 @@ class Question:
 
     def picked(self, *inputs: Any) -> Any:
         """The differentiable outputs of func, alone where it is one."""
-        outputs = as_tuple(self.func(*inputs))
+        outputs = self._returned(*inputs)
         chosen = tuple(outputs[i] for i in self.differentiable)
         return chosen[0] if len(chosen) == 1 else chosen
+
+    def _returned(self, *inputs: Any) -> tuple[Any, ...]:
+        outputs = tuple(map(_readable, as_tuple(self.func(*inputs))))
+        return tuple(map(_dense, outputs)) if self._is_dense else outputs
 
     def named(self) -> Function:
         """Return `picked` under the name and the signature of func."""
@@ -91,7 +98,7 @@ class GradientQuestion(Question):
         self._first = first
         self._count = len(first.inputs)
         self._is_gappy = is_gappy
-        super().__init__(self._gradient, (*first.inputs, *cotangents))
+        super().__init__(self._gradient, (*first.inputs, *cotangents), is_dense=True)
         self.__name__ = f"gradient of {first.__name__}"
 
     def _gradient(self, *arguments: Any) -> tuple[Tensor, ...]:
@@ -135,6 +142,15 @@ def name_of(func: Any) -> str:
     if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):
         return owner.__name__
     return str(getattr(func, "__name__", type(func).__name__))
+
+
+def _readable(output: Any) -> Any:
+    """complex32 has next to no operators, and none that a check asks for."""
+    return output.to(torch.complex64) if isinstance(output, Tensor) and output.dtype is torch.complex32 else output
+
+
+def _dense(output: Any) -> Any:
+    return output.to_dense() if isinstance(output, Tensor) and output.layout in SPARSE else output
 
 
 def _stored(tensor: Tensor) -> int:

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from gradproof._backends import _torch_upcast
-from gradproof._backends._torch_autodiff import TorchAutodiff, pull
+from gradproof._backends._torch_autodiff import Packer, TorchAutodiff, pull
 from gradproof._backends._torch_upcast import Torch
 from gradproof.compat._torch_question import SPARSE, Tensor
 
@@ -41,17 +40,16 @@ def autodiff(
         input stores all its entries in the claim, too.
     """
     patterns = {
-        i: Pattern.of(x)
-        for i, x in enumerate(inputs)
-        if isinstance(x, Tensor) and x.requires_grad and x.layout in SPARSE
+        i: Packer(x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad and x.layout in SPARSE
     }
     if masked or not patterns:
         return _torch_upcast.autodiff(func, inputs, None, cotangents=cotangents, is_gappy=is_gappy)
     dense = tuple(x.detach().to_dense().requires_grad_() if i in patterns else x for i, x in enumerate(inputs))
-    full = {i: Pattern.of(_filled(inputs[i], dense[i])) for i in patterns}
+    full = {i: Packer(_filled(inputs[i], dense[i])) for i in patterns}
+    twice = cotangents is not None
 
     def whole(*inputs: Any) -> Any:
-        return func(*[full[i].sparse(full[i].gather(x)) if i in full else x for i, x in enumerate(inputs)])
+        return func(*[full[i](full[i].gather(x), twice=twice) if i in full else x for i, x in enumerate(inputs)])
 
     whole.__name__ = whole.__qualname__ = func.__name__
     setattr(whole, "__wrapped__", func)  # noqa: B010  (names of arguments are read from it)
@@ -67,53 +65,10 @@ def _filled(given: Tensor, dense: Tensor) -> Tensor:
     return ones.to_sparse(layout=given.layout)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pattern:
-    """Which entries a sparse tensor stores.
-
-    Attributes
-    ----------
-    like : Tensor
-        The tensor, coalesced.
-    positions : Tensor
-        Of each stored value, its place in the flat dense tensor.
-    """
-
-    like: Tensor
-    positions: Tensor
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> Pattern:
-        """Return the pattern of a tensor."""
-        like = tensor.detach()
-        like = like.coalesce() if like.layout is torch.sparse_coo else like
-        places = torch.arange(like.numel(), dtype=torch.float64, device=like.device).reshape(like.shape)
-        return cls(like=like, positions=places.sparse_mask(like.to(torch.float64)).values().long())
-
-    def gather(self, dense: Tensor) -> Tensor:
-        """The values of a dense tensor at the stored entries."""
-        return dense.reshape(-1)[self.positions]
-
-    def sparse(self, values: Tensor) -> Tensor:
-        """Return a tensor of this pattern with other values."""
-        like = self.like
-        if like.layout is torch.sparse_coo:
-            return torch.sparse_coo_tensor(
-                like.indices(), values, like.shape, is_coalesced=True, check_invariants=False
-            )
-        rows = like.layout in (torch.sparse_csr, torch.sparse_bsr)
-        compressed, plain = (
-            (like.crow_indices(), like.col_indices()) if rows else (like.ccol_indices(), like.row_indices())
-        )
-        return torch.sparse_compressed_tensor(
-            compressed, plain, values, like.shape, layout=like.layout, check_invariants=False
-        )
-
-
 class _Densified(TorchAutodiff):
     """A function of dense tensors, whose reverse mode is that of its sparse ones at their own pattern."""
 
-    def __init__(self, whole: Function, dense: tuple[Any, ...], func: Function, patterns: dict[int, Pattern]) -> None:
+    def __init__(self, whole: Function, dense: tuple[Any, ...], func: Function, patterns: dict[int, Packer]) -> None:
         self._func = func
         self._patterns = patterns
         super().__init__(whole, dense, None)

@@ -21,8 +21,14 @@ Tensor = torch.Tensor
 
 # torch's own step, from which on steps become finer by `FINER` a level; random directions, each on both sides.
 STEP, FINER, LEVELS, DIRECTIONS = 1e-6, 4.0, 6, 4
-# Steps, relative to the size of an array, within which a value that is rounding must stay rounding.
+# Steps, relative to the size of an array, within which a value that is rounding must stay rounding. Where the widest
+# meet something else (a branch, entries much larger than the others), the narrower ones have to stay within 16 of the
+# 4096 roundings: moving less, they would not see as small a slope.
 WIDE = (1.0, 1e-3, 1e-6)
+LEAST_SHARE = 16 / 4096
+# ... and a second derivative as much more: where f is steep, its terms are larger than f over the size of x, and leave
+# more where they cancel (entries of 1e4 in logcumsumexp: 12 to 18 times).
+MAGNIFIED = 1 / LEAST_SHARE
 # Entries up to which each is moved alone, as torch does, where one or the other of them is next to a jump.
 FEW = 1000
 EPS = 2.0**-52
@@ -33,10 +39,12 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
 
     To the bit within torch's own step, where the derivative is exactly zero. Jumps further away leave a check without
     an answer, as they do for `torch.ceil` of many entries; nothing but zero can be the derivative there, unless f is a
-    staircase whose treads are wider than torch's step.
+    staircase whose treads are wider than torch's step. Where f jumps at the point itself and is the same all around it,
+    as where a target is compared with 1, zero is the limit of the derivatives nearby.
 
     Up to rounding (see `_contracts.vanishing`) as far as the array is large, where the derivative is no more than
-    rounding either: all terms of f cancel, as those of a softmax that is summed up.
+    rounding either: all terms of f cancel, as those of a softmax that is summed up. A derivative that is rounding of
+    the inputs will do where f keeps its bits as far as the array is large: of f, which may be 0, it cannot be told.
 
     Parameters
     ----------
@@ -55,11 +63,19 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
     at_point = as_tuple(function.value(*leaves, *others))
     if mode == "rev":
         us = [normal_like(one, generator) for one in at_point]
-        claimed = as_tuple(function.vjp(tuple(us) if len(us) > 1 else us[0], *leaves, *others))[place : place + 1]
+        cotangent = tuple(us) if len(us) > 1 else us[0]
+
+        def claim(*leaves: Tensor) -> tuple[Tensor, ...]:
+            return as_tuple(function.vjp(cotangent, *leaves, *others))[place : place + 1]
+
     else:
         tangents = [torch.zeros_like(leaf) for leaf in leaves]
         tangents[place] = normal_like(leaves[place], generator) * _rms(leaves[place].detach())
-        claimed = as_tuple(function.jvp(tuple(tangents), *leaves, *others))
+
+        def claim(*leaves: Tensor) -> tuple[Tensor, ...]:
+            return as_tuple(function.jvp(tuple(tangents), *leaves, *others))
+
+    claimed = claim(*leaves)
     leaf = leaves[place].detach()
     floor = _floor((*at_point, *leaves), at_point, terms)
 
@@ -69,12 +85,15 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
         except Exception:
             return None  # f is not defined there
 
-    def is_near(moved: Tensor) -> bool:
+    def is_near(moved: Tensor, floor: float) -> bool:
         values = moved_to(moved)
         if values is None:
             return False
         changes = zip(values, at_point, strict=True)
         return all(one.shape == other.shape and bool(((one - other).abs() <= floor).all()) for one, other in changes)
+
+    def stays_near(widest: int, share: float) -> bool:
+        return all(is_near(moved, floor * share) for moved in _joint_moves(leaf, generator, WIDE[widest:]))
 
     def is_still(moved: Tensor) -> bool:
         values = moved_to(moved)
@@ -82,17 +101,27 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
 
     # (A random cotangent has entries of about 1, and adds up the rounding of all outputs.)
     scale = _rms(leaf) / math.sqrt(max(1, sum(one.numel() for one in at_point))) if mode == "rev" else 1.0
-    is_rounding = all(bool((one.abs() * scale <= floor).all()) for one in claimed)
-    if is_rounding and all(map(is_near, _joint_moves(leaf, generator, WIDE))):
+    largest = max(float((one.abs() * scale).max()) if one.numel() else 0.0 for one in claimed)
+    if largest <= floor and stays_near(0, 1.0):
+        return True
+    if largest <= (MAGNIFIED if terms else 1.0) * floor and stays_near(1, LEAST_SHARE):
+        return True
+    if largest <= _floor(leaves, leaves) and all(map(is_still, _joint_moves(leaf, generator, WIDE))):
         return True
     if any(bool((one != 0).any()) for one in claimed):
         return False
-    if all(map(is_still, _joint_moves(leaf, generator, [STEP / FINER**level for level in range(LEVELS)]))):
+    steps = [STEP / FINER**level for level in range(LEVELS)]
+    if all(map(is_still, _joint_moves(leaf, generator, steps))):
         return True
-    return leaf.numel() <= FEW and all(map(is_still, _single_moves(leaf)))
+    if leaf.numel() <= FEW and all(map(is_still, _single_moves(leaf))):
+        return True
+    # All around the point f is the same, and only at the point itself it is not.
+    around = [moved_to(moved) for moved in _joint_moves(leaf, generator, steps)]
+    first = around[0]
+    return first is not None and all(one is not None and all(map(_backends.same_bits, one, first)) for one in around)
 
 
-def _floor(tensors: Sequence[Tensor], values: Sequence[Tensor], terms: float) -> float:
+def _floor(tensors: Sequence[Tensor], values: Sequence[Tensor], terms: float = 0.0) -> float:
     """Up to where values are numerically zero; 0 in lower precision, where that would say little."""
     if any(torch.finfo(one.dtype).eps > EPS for one in tensors):
         return 0.0

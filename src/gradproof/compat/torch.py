@@ -18,11 +18,12 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
+from gradproof._away import is_from_handler
 from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
 from gradproof._check import Options, check, check_autodiff
 from gradproof._errors import GradproofWarning
-from gradproof._report import GradientError, Reason, Report, Severity, Verdict
+from gradproof._report import Finding, GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
 from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, still_text, untested_text
@@ -215,7 +216,7 @@ def gradgradcheck(
         raise AssertionError("Setting check_batched_grad=True requires check_rev_over_rev to be True")
     keeper = begun(func, as_tuple(inputs))
     try:
-        first = Question(func, as_tuple(inputs))
+        first = Question(func, as_tuple(inputs), is_dense=True)
         given = None if grad_outputs is None else as_tuple(grad_outputs)
         modes = tuple(
             mode for mode, is_asked in (("rev-rev", check_rev_over_rev), ("fwd-rev", check_fwd_over_rev)) if is_asked
@@ -294,22 +295,23 @@ class _Answer:
                 autodiff, options, name=name, called=f"gradproof.check({name}, args", started=started
             )
         if self.report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
-            self._look_closer()
+            try:
+                self._look_closer()
+            except Exception as error:
+                # What is asked of torch there beyond the proof may fail: the report stands.
+                if is_from_handler(error):
+                    raise
 
     def hold(self, *, nondet_tol: float, backward: bool, undefined: bool, batched: bool, batched_forward: bool) -> None:
         """Hold torch's contracts against what was asked, and add what is broken to the report."""
         if not self.whole.differentiable or any(one.id == "GP201" for one in self.report.findings):
             return  # (torch cannot run the backward)
-        recorded = contracts.Recorded(self.whole, self.seed)
-        findings = contracts.find_batched_forward_apart(recorded) if batched_forward else []
-        if backward:
-            findings += contracts.find_irreproducible(recorded, nondet_tol)
-            findings += contracts.find_batched_apart(recorded) if batched else []
-            unscaled = contracts.find_unscaled(recorded, masked=self.masked)
-            findings += unscaled
-            # A gradient that zeros leave as it is is none for undefined cotangents either: said once.
-            if undefined and not any(one.id == "GP221" for one in unscaled):
-                findings += contracts.find_undefined_refused(recorded)
+        try:
+            findings = self._broken(nondet_tol, backward, undefined, batched, batched_forward)
+        except Exception as error:
+            if self.report.verdict is not Verdict.WRONG or is_from_handler(error):
+                raise
+            return  # (WRONG already: what torch cannot run does not take that back.)
         if findings:
             self.is_still = False
             name = "gradcheck" if self.cotangents is None else "gradgradcheck"
@@ -321,6 +323,22 @@ class _Answer:
                 reason=None,
                 findings=(*findings, *self.report.findings),
             )
+
+    def _broken(
+        self, nondet_tol: float, backward: bool, undefined: bool, batched: bool, batched_forward: bool
+    ) -> list[Finding]:
+        """Findings on the contracts that are broken."""
+        recorded = contracts.Recorded(self.whole, self.seed)
+        findings = contracts.find_batched_forward_apart(recorded) if batched_forward else []
+        if backward:
+            findings += contracts.find_irreproducible(recorded, nondet_tol)
+            findings += contracts.find_batched_apart(recorded) if batched else []
+            unscaled = contracts.find_unscaled(recorded, masked=self.masked)
+            findings += unscaled
+            # A gradient that zeros leave as it is is none for undefined cotangents either: said once.
+            if undefined and not any(one.id == "GP221" for one in unscaled):
+                findings += contracts.find_undefined_refused(recorded)
+        return findings
 
     def _look_closer(self) -> None:
         """Look at what stands still and at every entry of the Jacobian, where that can make the report CORRECT.
