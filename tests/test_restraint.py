@@ -388,7 +388,7 @@ SLOPE, PART_SLOPE = float(np.cos(0.7)), float(1.4 + np.cos(0.7))
 # was closed in on is blamed.
 EXITS = {
     "obvious": (*case("an edge in float64", 1.01), (0, 1, 2), "EXCLUDED", False, 6),
-    "obvious in float32": (*case("float32 inside", 1.01), (0, 1, 2), "EXCLUDED", False, 18),
+    "obvious in float32": (*case("float32 inside", 1.01), (0, 1, 2), "EXCLUDED", False, 24),
     "jumps, small": (*case("a solver stopped at 1e-6", 1.0), (0, 1, 2), "IRREGULAR", True, 170),
     "jumps, but not so large": (*case("a solver stopped at 1e-6", 1.0001), (0, 1, 2), "EXCLUDED", False, 295),
     "smooth at coarse steps": (*case("a solver stopped at 1e-8", 1.0001), (0, 1, 2), "EXCLUDED", False, 230),
