@@ -81,3 +81,37 @@ def test_what_does_not_jump(name):
         report = gradproof.check(f, np.array([0.25]), grad=gradient or (lambda q: np.ones(1)), rng=seed)
         assert all(one.id != "GP310" for one in report.findings)
         assert verdict is None or report.verdict is verdict
+
+
+def noisy(x):
+    """A parabola beneath noise that is as good as random."""
+    return np.sum(x**2) + 1e-9 * (np.sum(x) * 1e13 % 1)
+
+
+def noisy_but_here(size):
+    """The look-alike: as noisy, and another value at one point, far outside that noise."""
+    return lambda x: noisy(x) + (size if x[0] == 0.25 else 0.0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_noise_is_not_taken_for_a_value_of_its_own(factor):
+    """The value at the point lies somewhere in the noise of its neighbours, at its edge now and then."""
+    x = np.random.default_rng(0).normal(size=5)
+    said = []
+    for seed in range(12):
+        report = gradproof.check(noisy, x, grad=2 * factor * x, rng=seed)  # wrong on purpose, where it is
+        said.append(report.verdict)
+        assert "GP310" not in [one.id for one in report.findings]
+
+    assert said.count(Verdict.CORRECT if factor == 1 else Verdict.WRONG) >= 11
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0])
+def test_a_value_of_its_own_is_found_beside_noise(size):
+    x = np.random.default_rng(0).normal(size=5)
+    x[0] = 0.25
+    for seed in range(6):
+        report = gradproof.check(noisy_but_here(size), x, grad=2 * x, rng=seed)
+
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert "GP310" in [one.id for one in report.findings]

@@ -25,11 +25,11 @@ from gradproof._line import TRUST, Known
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Question
 from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
-from gradproof._prove._judge import REACH, Look, confirm, kinked
-from gradproof._prove._jumps import jumps_nearby
+from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Look, confirm, kinked
+from gradproof._prove._jumps import TIGHTEN, excuse_words, jumps_nearby, largest_excuse
 from gradproof._prove._ledger import wide_note
-from gradproof._prove._measure import Meter
-from gradproof._report import LeafResult, Reason, Verdict, worst
+from gradproof._prove._measure import Excuse, Meter
+from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -166,6 +166,10 @@ class Entries:
         # Whether f gave different values at the same point.
         self.random = False
         self.wrong: EntryErrors | None = None
+        # Smallest relative error of each output worth an accusation, as far as its own jumps allow, and these (with the
+        # factor that values of f were multiplied by).
+        self.regularity = np.zeros(self.m)
+        self.excuses: list[tuple[Excuse, float]] = []
 
     def run(self) -> Measurement | Doubt:
         """Measure, measure again what deviates, and settle every leaf."""
@@ -289,6 +293,8 @@ class Entries:
         keep = np.ones(len(i), dtype=bool)
         for k in range(min(CONFIRMED, len(i))):
             keep[k] = self._excludes(int(i[k]), int(j[k]))
+        # An output that jumps along one input is no smoother along others, though no jump may be met there.
+        keep &= sizes > REACH * (self.regularity * self.sizes * self.scale.weights)[i]
         if not keep[:CONFIRMED].any():
             keep[:] = False
         self.seen.excuse(i[~keep], j[~keep])
@@ -313,14 +319,19 @@ class Entries:
         leaf = next(k for k, one in enumerate(problem.leaves) if one.start <= j < one.stop)
         size = self.sizes[i] * directions.unit
 
+        meter = Meter(directions, self.eps)
+
         def ask() -> Generator[Question, Vector, bool]:
-            meter = Meter(directions, self.eps)
             direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=j)
             tolerance = REACH * self.limits.tolerance(self.eps) * size
             measured = yield from meter.slope(direction, size)
             if not measured.finite or kinked(measured, tolerance) or measured.deviation <= measured.bar + tolerance:
                 return False
             again = yield from confirm(meter, measured, tolerance)
+            if again.look is Look.IRREGULAR:
+                self.regularity[i] = max(self.regularity[i], RTOL64_UNCLEAR, measured.deviation / size)
+                if again.jump is not None:
+                    meter.excuses.append(Excuse(measured=measured, jump=again.jump))
             if again.look is not Look.EXCLUDED:
                 return False
             # (As before a whole leaf is accused: a solver that stops early makes a sawtooth of f.)
@@ -335,7 +346,29 @@ class Entries:
             except StopIteration as finished:
                 return finished.value
 
-        return _run.answer(scaled(), problem, directions)
+        excludes = _run.answer(scaled(), problem, directions)
+        self.excuses += [(one, directions.unit) for one in meter.excuses if one.tread is None]
+        return excludes
+
+    def _excuse_note(self) -> tuple[Finding, ...]:
+        """What jumps of f excuse, if they do: the largest, with both numbers, in the words of the scalar proofs."""
+        if not self.excuses:
+            return ()
+        largest = largest_excuse([one for one, _ in self.excuses])
+        unit = next(unit for one, unit in self.excuses if one is largest)
+        measured = largest.measured
+        note = Finding(
+            id="GP312",
+            severity=Severity.NOTE,
+            path="",
+            kind=excuse_words(largest, unit),
+            claimed=measured.claimed / unit,
+            reference=measured.value / unit,
+            error_bar=measured.bar / unit,
+            quantity="slope",
+            advice=TIGHTEN,
+        )
+        return (note,)
 
     def _settle(self, rtol: float) -> Measurement:
         largest = self.limits.largest_bound(self.eps)
@@ -375,9 +408,9 @@ class Entries:
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
             reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
-            findings=(random_note(),) if self.random else (),
+            findings=((random_note(),) if self.random else ()) + self._excuse_note(),
             eps=self.eps,
-            rtol=rtol,
+            rtol=max(rtol, float(self.regularity.max())),
             level="entries",
         )
 

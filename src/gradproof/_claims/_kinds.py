@@ -487,7 +487,16 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     return dataclasses.replace(
         proved,
         leaves=tuple(
-            dataclasses.replace(result, path=leaf.path, shape=leaf.shape, dtype=leaf.dtype)
+            dataclasses.replace(
+                result,
+                path=leaf.path,
+                shape=leaf.shape,
+                dtype=leaf.dtype,
+                # (Of the entries of x, not of the weights of tangents.)
+                noticeable=None
+                if result.noticeable is None
+                else result.noticeable * math.sqrt(leaf.size / math.prod(result.shape)),
+            )
             for result, leaf in zip(proved.leaves, primal.leaves, strict=True)
         ),
     )

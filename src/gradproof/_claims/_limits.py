@@ -42,8 +42,9 @@ ROUNDINGS, BENDING = 10.0, 10.0
 # Least share of the largest slope by which slopes that should add up to 0 show a kink, in float64 and lower precision:
 # far above what curvature does to the steps taken, and so small that kinks seldom cancel to it.
 ADDITIVE, ADDITIVE_LOW = 1e-4, 1e-2
-# How much further slopes are taken to tell a kink from noise and curvature.
-FURTHER = (16.0, 64.0)
+# How much further slopes are taken to tell a kink from noise and curvature; and nearer, beside an edge of f's domain,
+# where the sum of their noise is taken to be an eighth of its bound (5 standard deviations of six roundings).
+FURTHER, NEARER, LIKELY = (4.0, 16.0, 64.0), 0.25, 0.125
 
 
 class Place(enum.Enum):
@@ -143,7 +144,10 @@ class _Search:
             return True
         # A kink gives the same sum further away. Noise gives less of it, and curvature, at a stationary point, more.
         further = [self._sum_of_slopes(ways, times * step)[0] for times in FURTHER]
-        return any(abs(far - near) > 0.5 * abs(near) for far in further)
+        if any(math.isfinite(far) for far in further):
+            return any(abs(far - near) > 0.5 * abs(near) for far in further)
+        nearer, _ = self._sum_of_slopes(ways, NEARER * step)
+        return abs(nearer - near) > 0.5 * abs(near) + LIKELY * noise / NEARER
 
     def _sum_of_slopes(self, ways: Iterable[Vector], step: float) -> tuple[float, float]:
         """The sum of one-sided slopes along some directions, and the largest."""

@@ -164,6 +164,8 @@ class _Search:
         self._marks.append(_Mark(wrong.rows, wrong.columns, _entries_words(wrong.rows, wrong.columns), paired=True))
         self._draw()
         columns, rows = np.unique(wrong.columns), np.unique(wrong.rows)
+        # (Others deviate by no more than their own jumps explain.)
+        self.tolerance[np.setdiff1d(np.arange(self.m), rows)] = np.inf
         if len(rows) > 1 and len(wrong.rows) > SHOWN:
             whole = self._whole([self._measure(self._random(k)) for k in range(2)])
             if whole is not None:

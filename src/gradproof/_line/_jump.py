@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._line._noise import three_level
+
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -24,6 +26,9 @@ CLEAR, CLEAR_REPEATS = 64.0, 10.0
 ALONE = 2.0
 # Odd part, as a multiple of what the even part is at 0, up to which phi(0) differs from both its neighbours.
 BESIDE = 0.1
+# How many samples of noise phi(0) is held against, and how many standard deviations, as these have it, it must lie away
+# from what its neighbours foretell: Student's t with five degrees of freedom exceeds 16 in one of 1e5 cases.
+SAMPLES, OUTSIDE = 5, 16.0
 
 
 def jumps(
@@ -67,6 +72,7 @@ def jumps(
     if not early:
         # (Beside the edge of a tread one side stays as it is: odd and even part are the same.)
         off[np.abs(_at(odd, off + 2)) > BESIDE * np.abs(_at(at_zero, off))] = -1
+        off[~(np.abs(_at(at_zero, off)) > OUTSIDE * _scatter(h, odd, off + 2))] = -1
     off[off >= 0] += 2
     if not ((apart >= level) | (off >= level)).any():
         return np.zeros(len(f0), dtype=bool)
@@ -74,6 +80,19 @@ def jumps(
     alone = np.abs(odd).max(axis=0) <= ALONE * size
     steep = claimed is not None and abs(claimed) * float(h[-1]) >= float(size[0])
     return np.asarray(((apart >= level) & (alone | steep)) | (off >= level))
+
+
+def _scatter(h: Floats, odd: Floats, level: NDArray[np.intp]) -> Floats:
+    """The noise of one value beside 0, from the odd part at up to `SAMPLES` neighbouring levels from one on (m,).
+
+    The odd part knows nothing of phi(0). inf where too few levels are close enough to each other to show noise.
+    """
+    samples = three_level(h, odd, odd)[:, 0]
+    finer = np.isfinite(samples) & (np.arange(len(h))[:, None] <= level)
+    rank = np.cumsum(finer[::-1], axis=0)[::-1]
+    used = finer & (rank <= SAMPLES)
+    mean = np.sum(np.where(used, samples, 0.0) ** 2, axis=0) / SAMPLES
+    return np.asarray(np.where(used.sum(axis=0) == SAMPLES, np.sqrt(mean), np.inf))
 
 
 def _at(part: Floats, level: NDArray[np.intp]) -> Floats:

@@ -70,7 +70,7 @@ def noise(
     if levels >= 2 and h[-2] < 3.1 * h[-1]:
         two_level = _two_level(h, odd, even)
         running = np.maximum(running, 2 * two_level)
-    samples = _three_level(h, odd, even)
+    samples = three_level(h, odd, even)
     sampled = [j for j in range(levels) if np.isfinite(samples[j]).all()]
     if len(sampled) >= 4:
         both = 1.5 * _rms(samples[sampled[-2:]].reshape(-1, outputs))
@@ -198,7 +198,7 @@ def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:
     return sample
 
 
-def _three_level(h: Floats, odd: Floats, even: Floats) -> Floats:
+def three_level(h: Floats, odd: Floats, even: Floats) -> Floats:
     """|samples| (L, 2, m) from three neighbouring levels: t, t**3 removed from odd; t, t**2 from even (a kink at 0)."""
     levels, outputs = odd.shape
     samples = np.full((levels, 2, outputs), np.nan)

@@ -11,6 +11,7 @@ from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._diagnose import Cause, Evidence, factor_cause
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
+from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._locate import Place, WrongEntry
 from gradproof._prove._measure import Asking, Excuse, Meter, Residual, Tier
@@ -55,12 +56,21 @@ def judge_entries(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits) -> A
         if any(entry.kinked for entry in entries):
             left.append(index)
             continue
+        entries = [_forgiven(meter, entry, rms) for entry in entries]
         wrong = [e for e in entries if e.wrong]
         if wrong:
             accuse_entries(meter, ledger, index, entries, wrong)
             continue
         settle_entries(meter, ledger, index, entries, limits)
     return tuple(left)
+
+
+def _forgiven(meter: Meter, entry: Entry, rms: float) -> Entry:
+    """An entry, not wrong where f has since been found to be no smoother than it deviates: jumps along others tell."""
+    size, residual = abs(entry.residual.value), entry.residual
+    if not entry.wrong or size > residual.bar + REACH * meter.regularity * rms:
+        return entry
+    return dataclasses.replace(entry, wrong=False, residual=dataclasses.replace(residual, bar=max(residual.bar, size)))
 
 
 def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], limits: Limits) -> None:
@@ -106,6 +116,9 @@ def judge_entry(
         return Entry(entry, measured.as_residual(), step)
     again = yield from confirm(meter, measured, tolerance)
     residual = again.measured.as_residual()
+    if again.look is Look.EXCLUDED and (yield from jumps_nearby(meter, again.measured)):
+        # (As before a whole leaf is accused: a solver that stops early makes a sawtooth of f.)
+        return Entry(entry, dataclasses.replace(residual, bar=max(residual.bar, again.measured.deviation)), step)
     if again.look is Look.IRREGULAR:
         # f itself is no smoother than this: the deviation counts as bar.
         meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / max(rms, 1e-300))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._line import Jump, Shape, ShapeKind, explains, learn
 from gradproof._prove._certificate import error_bound
+from gradproof._prove._finest import bends_nearby, borne_out, follows_further_out
 from gradproof._prove._low_precision import narrow_widest, sharp_again, worth_many
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, Tier, in_phase
 from gradproof._report import Reason
@@ -196,7 +197,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             return Judgement(kind=Kind.UNSURE, reason=Reason.DEGENERATE, measured=tuple(seen), unchanged=True)
         if kinked(measured, tolerance) and not (balanced and _merely_curved(measured)):
             again = yield from meter.slope(measured.direction, scale, full=True)
-            if _same_kink(measured, again, tolerance):
+            if _same_kink(measured, again, tolerance) and (yield from bends_nearby(meter, again)):
                 kinks += 1
                 if kinks >= 2 or tier.size == 1:
                     return Judgement(kind=Kind.KINK, measured=tuple(seen), rtol=rtol)
@@ -444,8 +445,18 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
 
     An obvious one (1000 bars and 0.2 % of the scale) needs one more pair of values. One below 0.2 % of the scale must
     not be explained by jumps of f itself; where f is smooth at coarse steps these give the second slope, too. Any
-    other gets a fresh ladder.
+    other gets a fresh ladder. What these say must hold at the finest steps at which the deviation still shows.
     """
+    again = yield from _look_twice(meter, measured, tolerance)
+    if again.look is not Look.EXCLUDED:
+        return again
+    hidden = follows_further_out(again.measured) or follows_further_out(measured)
+    if hidden or not (yield from borne_out(meter, again.measured)):
+        return SecondLook(Look.UNSURE, again.measured)
+    return again
+
+
+def _look_twice(meter: Meter, measured: Measured, tolerance: float) -> Asking[SecondLook]:
     scale, deviation = measured.scale, measured.deviation
     two_sided = measured.slope.side == 0
     if meter.on_stairs:
@@ -492,6 +503,9 @@ def _on_stairs(meter: Meter, measured: Measured, tolerance: float) -> Asking[Sec
         return SecondLook(Look.UNSURE, again)
     if again.deviation <= again.bar + tolerance:
         return SecondLook(Look.AGREES, again)
+    hidden = _hidden_on_a_tread(meter, again)
+    if again.deviation <= hidden:
+        return SecondLook(Look.AGREES, dataclasses.replace(again, bar=max(again.bar, hidden)))
     jump = again.slope.step
     if jump is not None and on_tread(again):
         meter.excuses.append(Excuse(measured=again, jump=jump, tread=again.slope.tread, on_tread=True))
@@ -499,6 +513,14 @@ def _on_stairs(meter: Meter, measured: Measured, tolerance: float) -> Asking[Sec
     if _staircase(again):
         return SecondLook(Look.UNSURE, again)
     return SecondLook(Look.EXCLUDED, again)
+
+
+def _hidden_on_a_tread(meter: Meter, measured: Measured) -> float:
+    """The slope that rounding hides where f has shown steps elsewhere and moves by less than one here (absolute)."""
+    step = max((one.jump.size for one in meter.excuses if one.tread is not None), default=0.0)
+    slope = measured.slope
+    moves = max(np.abs(slope.plus - slope.f0).max(), np.abs(slope.minus - slope.f0).max())
+    return step / float(slope.h[0]) if moves < step else 0.0
 
 
 def on_tread(measured: Measured) -> bool:

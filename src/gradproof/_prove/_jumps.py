@@ -12,6 +12,7 @@ from gradproof._report import Finding, Severity
 
 # Between the relative precision of float64 and that of float32.
 BELOW_DOUBLE = 1e-12
+TIGHTEN = "Errors of this size are not seen: tighten the tolerance inside f, and run the check again."
 
 
 @in_phase("confirming")
@@ -42,7 +43,7 @@ def note_jumps(ledger: Ledger, meter: Meter) -> None:
     """Report what jumps of f excuse, the largest of each kind, with both numbers."""
     alone = [one for one in meter.excuses if one.tread is None]
     if alone:
-        _note_excuse(ledger, max(alone, key=lambda one: one.measured.deviation / max(one.measured.scale, 1e-300)))
+        _note_excuse(ledger, largest_excuse(alone))
     treads = [one for one in meter.excuses if one.on_tread] or [one for one in meter.excuses if one.tread is not None]
     if treads:
         _note_tread(ledger, treads[0])
@@ -55,19 +56,32 @@ def note_jumps(ledger: Ledger, meter: Meter) -> None:
         )
 
 
-def _note_excuse(ledger: Ledger, excuse: Excuse) -> None:
+def largest_excuse(excuses: Sequence[Excuse]) -> Excuse:
+    """That for the largest deviation, beside its slope."""
+    return max(excuses, key=lambda one: one.measured.deviation / max(one.measured.scale, 1e-300))
+
+
+def excuse_words(excuse: Excuse, unit: float) -> str:
+    """What a jump of f explains, with both numbers; values of f were multiplied by `unit`."""
     measured, jump = excuse.measured, excuse.jump
     share = measured.deviation / measured.scale if measured.scale > 0 else float("inf")
+    return (
+        f"f jumps by {jump.size / unit:.1e} at {jump.at:.1e} of a natural step: "
+        f"a deviation of {share:.1e} of the slope is no more than that explains"
+    )
+
+
+def _note_excuse(ledger: Ledger, excuse: Excuse) -> None:
+    measured = excuse.measured
     ledger.report(
         "GP312",
         Severity.NOTE,
-        kind=f"f jumps by {ledger.natural(jump.size):.1e} at {jump.at:.1e} of a natural step: "
-        f"a deviation of {share:.1e} of the slope is no more than that explains",
+        kind=excuse_words(excuse, ledger.unit),
         claimed=measured.claimed,
         reference=measured.value,
         error_bar=measured.bar,
         quantity="slope",
-        advice="Errors of this size are not seen: tighten the tolerance inside f, and run the check again.",
+        advice=TIGHTEN,
     )
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from gradproof._prove._directions import Direction, Spans
+from gradproof._prove._finest import bends_nearby
 from gradproof._prove._judge import REACH, inside_kink, kinked
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import Place, WrongEntry, entry_index
@@ -35,7 +36,9 @@ def seen_twice(meter: Meter, measured: Measured, rtol: float) -> Asking[bool]:
     if not (measured.finite and kinked(measured, tolerance_at(measured, rtol))):
         return False
     again = yield from meter.slope(measured.direction, measured.scale, full=True)
-    return again.finite and kinked(again, tolerance_at(again, rtol))
+    if not (again.finite and kinked(again, tolerance_at(again, rtol))):
+        return False
+    return (yield from bends_nearby(meter, again))
 
 
 def tolerance_at(measured: Measured, rtol: float) -> float:
