@@ -503,9 +503,6 @@ def _on_stairs(meter: Meter, measured: Measured, tolerance: float) -> Asking[Sec
         return SecondLook(Look.UNSURE, again)
     if again.deviation <= again.bar + tolerance:
         return SecondLook(Look.AGREES, again)
-    hidden = _hidden_on_a_tread(meter, again)
-    if again.deviation <= hidden:
-        return SecondLook(Look.AGREES, dataclasses.replace(again, bar=max(again.bar, hidden)))
     jump = again.slope.step
     if jump is not None and on_tread(again):
         meter.excuses.append(Excuse(measured=again, jump=jump, tread=again.slope.tread, on_tread=True))
@@ -513,14 +510,6 @@ def _on_stairs(meter: Meter, measured: Measured, tolerance: float) -> Asking[Sec
     if _staircase(again):
         return SecondLook(Look.UNSURE, again)
     return SecondLook(Look.EXCLUDED, again)
-
-
-def _hidden_on_a_tread(meter: Meter, measured: Measured) -> float:
-    """The slope that rounding hides where f has shown steps elsewhere and moves by less than one here (absolute)."""
-    step = max((one.jump.size for one in meter.excuses if one.tread is not None), default=0.0)
-    slope = measured.slope
-    moves = max(np.abs(slope.plus - slope.f0).max(), np.abs(slope.minus - slope.f0).max())
-    return step / float(slope.h[0]) if moves < step else 0.0
 
 
 def on_tread(measured: Measured) -> bool:
