@@ -410,3 +410,20 @@ def test_an_array_that_bends_nothing_is_flat_beside_one_that_does():
     assert report.verdict is Verdict.CORRECT
     assert moving.bound is not None
     assert (flat.bound, flat.note) == (None, "flat: f does not change to second order")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_hessian_that_is_all_rounding_is_not_called_crooked(seed):
+    """The mean of a normalised vector is 0 up to rounding, and so is all that differentiating it leaves."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=6)
+    rounding = 1e-15 * generator.normal(size=(6, 6))
+
+    def mean(x):
+        return np.mean((x - x.mean()) / np.sqrt(x.var() + 1e-3))
+
+    report = gradproof.check(mean, x, hess=rounding, rng=seed)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "GP207" not in ids(report)
+    crooked = gradproof.check(mean, x, hess=1e12 * rounding, rng=seed)  # wrong on purpose
+    assert crooked.verdict is Verdict.WRONG

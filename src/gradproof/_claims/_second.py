@@ -91,8 +91,9 @@ class Curvature:
 
     @property
     def is_lost(self) -> bool:
-        """Whether f moves by single treads of its rounding, if at all."""
-        return self.keeps_bits or self.tread > 0
+        """Whether f moves by single treads of its rounding, if at all, or all that is claimed lies below its noise."""
+        below = math.isfinite(self.bar) and max(abs(self.claimed), abs(self.value)) <= self.bar
+        return self.keeps_bits or self.tread > 0 or below
 
     @property
     def deviation(self) -> float:
@@ -264,8 +265,9 @@ class _Second:
 
     @property
     def is_lost(self) -> bool:
-        """Whether f shows no second order at all: along every line it keeps its bits, or moves by single treads."""
-        return all(one.is_lost for one in self.lines)
+        """Whether f shows no second order at all, along every line that was measured."""
+        telling = [one for one in self.lines if math.isfinite(one.bar) or one.is_lost]
+        return bool(telling) and all(one.is_lost for one in telling)
 
     def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
