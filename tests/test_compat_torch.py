@@ -798,7 +798,7 @@ def test_second_derivatives_of_sparse_inputs_and_outputs(layout, masked):
     )
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf")
+@pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:.*keeps its bits")
 def test_outputs_of_complex32_are_read_as_complex64():
     x = tensor(3)
 
