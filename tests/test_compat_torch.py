@@ -798,15 +798,6 @@ def test_second_derivatives_of_sparse_inputs_and_outputs(layout, masked):
     )
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf")
-def test_outputs_of_complex32_are_read_as_complex64():
-    x = tensor(3)
-
-    assert gradcheck(lambda x: (2 * x).chalf(), x)
-    assert gradgradcheck(lambda x: (2 * x).chalf(), x)
-    assert not gradcheck(lambda x: Rule.apply(x, torch.neg).chalf(), x, raise_exception=False)
-
-
 def test_gradients_of_layer_norm_are_differentiated_one_by_one():
     """All together torch's rule raises; alone it is wrong for the cotangent, as torch's own gradgradcheck says."""
     x, bias = tensor(1, 2, 3), tensor(1, 2, 3)

@@ -77,7 +77,7 @@ class Question:
         return chosen[0] if len(chosen) == 1 else chosen
 
     def _returned(self, *inputs: Any) -> tuple[Any, ...]:
-        outputs = tuple(map(_readable, as_tuple(self.func(*inputs))))
+        outputs = as_tuple(self.func(*inputs))
         return tuple(map(_dense, outputs)) if self._is_dense else outputs
 
     def named(self) -> Function:
@@ -142,11 +142,6 @@ def name_of(func: Any) -> str:
     if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):
         return owner.__name__
     return str(getattr(func, "__name__", type(func).__name__))
-
-
-def _readable(output: Any) -> Any:
-    """complex32 has next to no operators, and none that a check asks for."""
-    return output.to(torch.complex64) if isinstance(output, Tensor) and output.dtype is torch.complex32 else output
 
 
 def _dense(output: Any) -> Any:
