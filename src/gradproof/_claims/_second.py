@@ -267,7 +267,7 @@ class _Second:
     def is_lost(self) -> bool:
         """Whether f shows no second order at all, along every line that was measured."""
         telling = [one for one in self.lines if math.isfinite(one.bar) or one.is_lost]
-        return bool(telling) and all(one.is_lost for one in telling)
+        return (bool(telling) or not self.lines) and all(one.is_lost for one in telling)
 
     def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
