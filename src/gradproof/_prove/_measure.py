@@ -238,7 +238,7 @@ class Meter:
         # Jumps of f that excuse something, and whether f is a staircase along some direction.
         self.excuses: list[Excuse] = []
         self.on_stairs = False
-        # Whether a ladder has excluded a claim that finer steps, or coarser ones, follow: its noise is not all there is.
+        # Whether a ladder has excluded a claim that finer or coarser steps follow: its noise is not all there is.
         self.misled = False
         # Whether f gave different values at the same point.
         self.random = False
