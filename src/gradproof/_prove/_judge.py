@@ -452,6 +452,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
         return again
     hidden = follows_further_out(again.measured) or follows_further_out(measured)
     if hidden or not (yield from borne_out(meter, again.measured)):
+        meter.misled = True
         return SecondLook(Look.UNSURE, again.measured)
     return again
 

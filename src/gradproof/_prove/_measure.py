@@ -240,6 +240,8 @@ class Meter:
         self.on_stairs = False
         # The smallest of their jumps, or the step of a lattice: how far f must move before it shows that it does.
         self.tread = math.inf
+        # Whether a ladder has excluded a claim that finer or coarser steps follow: its noise is not all there is.
+        self.misled = False
         # Whether f gave different values at the same point.
         self.random = False
         # Whether any step has changed f by a single bit.

@@ -402,7 +402,8 @@ class _Proof:
         self, group: tuple[int, ...], judgement: Judgement, bound: float = math.inf
     ) -> Asking[tuple[int, ...]]:
         """Settle leaves entry by entry in low precision, where directions cannot tell; return the others."""
-        precise = self.meter.precision < 1e-12 or not self.by_entries_too
+        # (Nor where the noise that directions show has misled them, as single entries rest on it.)
+        precise = self.meter.precision < 1e-12 or not self.by_entries_too or self.meter.misled
         if precise or judgement.unchanged or judgement.reason not in WIDE or not judgement.measured:
             return group
         left: list[int] = []
