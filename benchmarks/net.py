@@ -247,7 +247,7 @@ def compared(before: Mapping[str, Row], now: Mapping[str, Row]) -> list[tuple[st
             kinds[row.kind].append(name)
     apart = dict(found)
     print(
-        "kind                       checks   evaluations: median         90 %                sum   verdict, bound, places, cost"
+        "kind                       checks   evaluations: median         90 %                sum  verd bound place cost"
     )
     for kind, names in sorted(kinds.items()):
         costs = [[rows[name].evaluations for name in names] for rows in (before, now)]
