@@ -330,6 +330,21 @@ class Map:
             return cls({}, [], {}, {})
         return cls(**json.loads((CACHE / f"{name}.json").read_text(encoding="utf-8")))
 
+    def joined(self, old: Map, files: Sequence[str]) -> Map:
+        """Together with what an older map says of the tests in other files."""
+        kept = [name for name in old.seconds if name.partition("::")[0] not in files]
+        at = {name: len(self.seconds) + k for k, name in enumerate(kept)}
+        names = list(old.seconds)
+        sets, lines = [list(one) for one in self.sets], {file: dict(where) for file, where in self.lines.items()}
+        for file, where in old.lines.items():
+            for line, k in where.items():
+                some = {at[names[one]] for one in old.sets[k] if names[one] in at}
+                mine = lines.setdefault(file, {})
+                some.update(sets[mine[line]] if line in mine else ())
+                mine[line] = len(sets)
+                sets.append(sorted(some))
+        return Map({**self.seconds, **{name: old.seconds[name] for name in kept}}, sets, lines, {})
+
     def runs(self, file: str, first: int, last: int) -> list[str]:
         """Those that run one of some lines; for a line outside all functions, all that run the file."""
         where, names = self.lines.get(file, {}), list(self.seconds)
@@ -349,11 +364,15 @@ def make_map(what: Sequence[str], tests: Sequence[str], share: int) -> None:
             chosen = [f"tests/test_{one}.py" for one in tests if (tree / f"tests/test_{one}.py").exists()]
             started = time.monotonic()
             told = CACHE / f"{name}.json"
+            old = Map.read(name) if name == "tests" and told.exists() and tests != TESTS else None
             number = forked(
                 ft.partial(record, tree, chosen, share if name == "net" else 0), told, 7200, CACHE / f"{name}.log"
             )
             status = waited(number, 14400)
             made = Map.read(name)
+            if old is not None:
+                made = made.joined(old, chosen)
+                told.write_text(json.dumps(dataclasses.asdict(made)), encoding="utf-8")
             print(
                 f"{name}: {len(made.seconds)} run {sum(map(len, made.lines.values()))} lines, "
                 f"{time.monotonic() - started:.0f} s, status {status}"

@@ -800,7 +800,7 @@ def _options() -> Listed:
         for keyword in ("grad", "jac"):
             yield (
                 f"options/vectorized/{keyword}/x{factor:g}",
-                keyword,
+                "grad, float64" if keyword == "grad" else "jac",
                 ft.partial(vectorized, factor=factor, keyword=keyword),
             )
 

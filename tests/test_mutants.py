@@ -102,6 +102,19 @@ def test_who_runs_a_line_is_asked_quick_ones_first():
     assert asked(constant) == ["quick", "other", "slow"]
 
 
+def test_a_file_is_mapped_anew_beside_the_others():
+    """Its tests are as they are now, those of other files as they were."""
+    old = mutants.Map(
+        {"a.py::x": 1.0, "a.py::gone": 1.0, "b.py::y": 2.0}, [[0, 1], [1, 2]], {"m.py": {"1": 0, "2": 1}}, {}
+    )
+    new = mutants.Map({"a.py::x": 3.0}, [[0]], {"m.py": {"2": 0, "3": 0}}, {})
+
+    both = new.joined(old, ["a.py"])
+
+    assert both.seconds == {"a.py::x": 3.0, "b.py::y": 2.0}
+    assert [both.runs("m.py", line, line) for line in (1, 2, 3)] == [[], ["a.py::x", "b.py::y"], ["a.py::x"]]
+
+
 def test_equivalent_mutants_exist_and_say_why():
     """Each name in the list is that of a mutant of today's source, with a sentence."""
     listed = json.loads(mutants.EQUIVALENT.read_text(encoding="utf-8"))
