@@ -437,16 +437,31 @@ class First:
             self.name = f"{report.nodeid} (import)"
 
 
+def first_failure(tests: Sequence[str]) -> str:
+    """The first of some tests that fails. They run in a process of their own: some leave settings behind."""
+    out, into = os.pipe()
+    number = os.fork()
+    if number == 0:
+        import pytest
+
+        first = First()
+        pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests], plugins=[first])
+        os.write(into, first.name.encode())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out, encoding="utf-8") as stream:
+        name = stream.read()
+    _, status = os.waitpid(number, 0)
+    return name or ("it broke off" if status else "")
+
+
 def tried(tree: pathlib.Path, todo: Plan, reports: dict[str, str]) -> dict[str, str]:
     """Who notices the mutant that lies in a copy."""
     environment(tree)
     if todo.tests:
-        import pytest
-
-        first = First()
-        pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", *todo.tests], plugins=[first])
-        if first.name:
-            return {"by": "test", "name": first.name}
+        name = first_failure(todo.tests)
+        if name:
+            return {"by": "test", "name": name}
     if todo.checks:
         try:
             import net
