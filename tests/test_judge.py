@@ -88,6 +88,10 @@ class MadeUp:
         self.asked.append("far shape" if far else "shape")
         return told(self.shapes.pop(0))
 
+    def sharp_slope(self, direction, scale):
+        self.asked.append("sharp")
+        return told(self.lines.pop(0))
+
     def witness(self, measured):
         self.asked.append("witness")
         return told(self.witnessed.pop(0))
@@ -423,6 +427,26 @@ def test_small_deviations_ask_for_the_shape_of_f():
 def test_a_deviation_of_few_bars_is_measured_on_a_longer_ladder():
     assert confirmed(line(0.01, 2e-3), line(0.01, 2e-3))[1].asked == ["ladder"]
     assert confirmed(line(0.01, 5e-4), line(0.01, 5e-4))[1].asked == ["line"]
+
+
+def test_sharp_steps_of_low_precision_confirm_by_themselves():
+    """What they measure counts; where they are not clear, bend, or disagree with the first, a ladder decides."""
+    low: dict[str, Any] = {"precision": EPS32, "takes_sharp_slopes": True}
+    first, sharp, ladder = line(0.1, 0.02), line(0.11, 0.01), line(0.1)
+    found, meter = confirmed(first, sharp, **low)
+    assert (found.look, meter.asked) == (Look.EXCLUDED, ["sharp"])
+    assert found.measured is sharp
+    for other in (
+        line(0.11, 0.04),  # less than three bars
+        line(0.14, 0.01),
+        line(0.11, 0.01, jump=0.03),
+        line(0.11, 0.01, side=1),
+        line(math.nan),
+    ):
+        found, meter = confirmed(first, other, ladder, **low)
+        assert (found.measured is ladder, meter.asked) == (True, ["sharp", "ladder"])
+    for without in (line(0.1, 0.02, side=1), line(0.1, 0.02, floor=0.1)):
+        assert confirmed(without, ladder, **low)[1].asked == ["ladder"]
 
 
 def test_on_stairs_both_slopes_must_exclude_the_claim():
