@@ -493,8 +493,11 @@ def hunt(chosen: Sequence[Mutant], jobs: int, limits: tuple[float, float], out: 
     kills: dict[str, int] = collections.Counter()
     totals: collections.Counter[str] = collections.Counter()
     preload()
-    waiting = [one for one in chosen if one.name not in equivalent]
-    totals["equivalent"] = len(chosen) - len(waiting)
+    done = [json.loads(one) for one in out.read_text(encoding="utf-8").splitlines()] if out and out.exists() else []
+    totals.update(one["state"] for one in done)
+    named = {one["mutant"] for one in done}
+    waiting = [one for one in chosen if one.name not in equivalent and one.name not in named]
+    totals["equivalent"] = sum(one.name in equivalent for one in chosen)
     with tempfile.TemporaryDirectory() as place:
         trees = [copy_of_tree(pathlib.Path(place) / str(k)) for k in range(jobs)]
         running: dict[int, tuple[int, Mutant, Plan, float]] = {}
@@ -562,7 +565,9 @@ def main() -> None:
         command.add_argument("--jobs", type=int, default=1)
         command.add_argument("--test-seconds", type=float, default=90.0, help="of tests against one mutant")
         command.add_argument("--net-seconds", type=float, default=60.0, help="of checks against one mutant")
-        command.add_argument("--out", type=pathlib.Path, help="add a JSON line per mutant to this file")
+        command.add_argument(
+            "--out", type=pathlib.Path, help="add a JSON line for each mutant to this file, and try none that it has"
+        )
     options = parser.parse_args()
     if options.command == "map":
         make_map(options.what, options.tests, options.share)
