@@ -47,6 +47,9 @@ TESTS = (
     "failing_modes", "torch", "torch_state", "torch_modules", "torch_inputs", "jax", "fuzz", "net",
 )  # fmt: skip
 
+# Tests that are tried by themselves before all others.
+QUICK = 40
+
 
 # ---------------------------------------------------------------------------------------------------------- mutants
 
@@ -458,8 +461,9 @@ def first_failure(tests: Sequence[str]) -> str:
 def tried(tree: pathlib.Path, todo: Plan, reports: dict[str, str]) -> dict[str, str]:
     """Who notices the mutant that lies in a copy."""
     environment(tree)
-    if todo.tests:
-        name = first_failure(todo.tests)
+    # (All files of a run are imported before its first test.)
+    for some in (todo.tests[:QUICK], todo.tests[QUICK:]):
+        name = first_failure(some) if some else ""
         if name:
             return {"by": "test", "name": name}
     if todo.checks:
@@ -490,11 +494,12 @@ def hunt(chosen: Sequence[Mutant], jobs: int, limits: tuple[float, float], out: 
     tests, net = Map.read("tests"), Map.read("net")
     equivalent = json.loads(EQUIVALENT.read_text(encoding="utf-8")) if EQUIVALENT.exists() else {}
     sources = {file: (ROOT / PACKAGE / file).read_text(encoding="utf-8") for file in {one.file for one in chosen}}
-    kills: dict[str, int] = collections.Counter()
+    kills: collections.Counter[str] = collections.Counter()
     totals: collections.Counter[str] = collections.Counter()
     preload()
     done = [json.loads(one) for one in out.read_text(encoding="utf-8").splitlines()] if out and out.exists() else []
     totals.update(one["state"] for one in done)
+    kills.update(one["name"] for one in done)
     named = {one["mutant"] for one in done}
     waiting = [one for one in chosen if one.name not in equivalent and one.name not in named]
     totals["equivalent"] = sum(one.name in equivalent for one in chosen)
