@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python benchmarks/mutants.py map                  # once: which test and which check runs which line
     PYTHONPATH=src python benchmarks/mutants.py run --count 100      # plant a hundred, drawn over all lines by --seed
-    PYTHONPATH=src python benchmarks/mutants.py run --only _judge.py --text "not _staircase"
+    PYTHONPATH=src python benchmarks/mutants.py run --files _prove/_judge.py --text "not _staircase"
+    PYTHONPATH=src python benchmarks/mutants.py idle                 # which statements nothing runs
 
 Every mutant is planted in a copy of the tree. The tests that run its line are tried first, the quick ones before the
 slow ones, up to the first that fails; then checks of the net (`net.py`), whose reports must stay as they are, byte for
@@ -382,6 +383,35 @@ def make_map(what: Sequence[str], tests: Sequence[str], share: int) -> None:
             )
 
 
+def statements(source: str) -> set[int]:
+    """The lines on which statements within functions begin."""
+    return {
+        part.lineno
+        for one in ast.walk(ast.parse(source))
+        if isinstance(one, ast.FunctionDef)
+        for part in ast.walk(one)
+        if isinstance(part, ast.stmt)
+        and not isinstance(part, (ast.FunctionDef, ast.Import, ast.ImportFrom))
+        and not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+        and not (isinstance(part, ast.AnnAssign) and part.value is None)
+    }
+
+
+def idle(chosen: Sequence[str]) -> None:
+    """Print the statements that no test of the map runs, and no check: those that the checks alone run in brackets."""
+    tests, net = Map.read("tests"), Map.read("net")
+    count = total = 0
+    for file in files(chosen):
+        source = (ROOT / PACKAGE / file).read_text(encoding="utf-8")
+        by_tests, by_net = ({int(line) for line in told.lines.get(file, {})} for told in (tests, net))
+        lines = sorted(statements(source) - by_tests)
+        total += len(statements(source))
+        count += sum(line not in by_net for line in lines)
+        if lines:
+            print(f"{file}: {' '.join(f'({line})' if line in by_net else str(line) for line in lines)}")
+    print(f"{count} of {total} statements are run by no test of the map and by no check")
+
+
 # ---------------------------------------------------------------------------------------------------------- the hunt
 
 
@@ -561,7 +591,7 @@ def main() -> None:
     mapping.add_argument("what", nargs="*", default=["tests", "net"], help="tests, net")
     mapping.add_argument("--tests", nargs="*", default=TESTS, help="names of test files, without test_ and .py")
     mapping.add_argument("--share", type=int, default=4, help="one in so many checks of the net")
-    for name, words in (("run", "plant mutants"), ("list", "list them")):
+    for name, words in (("run", "plant mutants"), ("list", "list them"), ("idle", "list what nothing runs")):
         command = commands.add_parser(name, help=words)
         command.add_argument("--files", nargs="*", default=ROOMS, help="files and folders below src/gradproof")
         command.add_argument("--count", type=int, default=100)
@@ -576,6 +606,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "map":
         make_map(options.what, options.tests, options.share)
+        return
+    if options.command == "idle":
+        idle(options.files)
         return
     found = [
         one

@@ -133,11 +133,14 @@ def differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[tuple
         if name not in first or name not in second:
             found.append((name, "only in the first" if name in first else "only in the second"))
         elif first[name] != second[name]:
-            reports = [json.loads(one[name])["report"] for one in (first, second)]
+            both = [json.loads(one[name]) for one in (first, second)]
+            reports, costs = [one["report"] for one in both], [one["evaluations"] for one in both]
             fields = [k for k in {**reports[0], **reports[1]} if reports[0].get(k) != reports[1].get(k)]
             words = ", ".join(fields)
             if "verdict" in fields and all("verdict" in one for one in reports):
                 words += f" ({reports[0]['verdict']} -> {reports[1]['verdict']})"
+            if costs[0] != costs[1]:
+                words += f", evaluations {costs[0]} -> {costs[1]}"
             found.append((name, words))
     return found
 

@@ -368,6 +368,28 @@ def test_what_a_jump_beside_the_point_excuses(residual, at, size, coarse, is_exc
         assert (found.look, found.jump, meter.asked) == (Look.IRREGULAR, jump, [])
 
 
+BENT, UNDECIDED = line(0.01, 1e-4, jump=1.5e-4, jump_bar=1e-5), line(math.nan)
+# The lines up to an exit, how many of them the judgement keeps, and what is said.
+ENDS: dict[str, tuple[tuple[Measured, ...], int, Kind]] = {
+    "agrees": ((line(), line(), line()), 3, Kind.AGREES),
+    "kinks": ((KINKED, ALMOST, KINKED, ALMOST), 2, Kind.KINK),
+    "another kink": ((KINKED, line(1e-4, jump=2e-3)), 1, Kind.UNSURE),
+    "excluded after a kink": ((KINKED, ALMOST, line(0.01, 2e-5), line(0.01)), 3, Kind.KINK),
+    "excluded": ((line(0.01, 2e-5), line(0.01)), 2, Kind.WRONG),
+    "undecided": ((line(0.01, 2e-5), UNDECIDED), 2, Kind.UNSURE),
+    "bent once": ((BENT, line(0.01), line(), line(), line()), 5, Kind.UNSURE),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_every_end_tells_what_was_measured_and_what_is_worth_an_accusation(name):
+    """The user's rtol here; in low precision that of the precision."""
+    lines, kept, kind = ENDS[name]
+    found, _ = judged(*lines, limits=dataclasses.replace(LIMITS, rtol=1e-6))
+    assert (found.kind, len(found.measured), found.rtol) == (kind, kept, 1e-6)
+    assert judged(*lines)[0].rtol == 1e-7
+
+
 # ------------------------------------------------------------------------------------------------------- second looks
 
 

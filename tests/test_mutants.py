@@ -102,6 +102,12 @@ def test_who_runs_a_line_is_asked_quick_ones_first():
     assert asked(constant) == ["quick", "other", "slow"]
 
 
+def test_statements_are_those_that_run():
+    """Not docstrings, definitions, imports and bare annotations, nor what stands outside of functions."""
+    assert mutants.statements(SOURCE) == {8, 9, 10, 11, 12, 13}
+    assert mutants.statements("def f():\n    'Words.'\n    x: int\n    import os\n    return 1\n") == {5}
+
+
 def test_a_file_is_mapped_anew_beside_the_others():
     """Its tests are as they are now, those of other files as they were."""
     old = mutants.Map(

@@ -97,12 +97,15 @@ def test_rows_read_back(tmp_path):
 
 
 def test_what_differs_between_two_runs_is_named():
-    def line(**fields):
-        return json.dumps({"name": "a", "report": {"verdict": "CORRECT", "cost": 3, **fields}})
+    def line(evaluations=3, **fields):
+        return json.dumps(
+            {"name": "a", "evaluations": evaluations, "report": {"verdict": "CORRECT", "note": 1, **fields}}
+        )
 
     both = {"a": line(), "b": line()}
     assert net.differing(both, dict(both)) == []
-    assert net.differing(both, {**both, "a": line(cost=4)}) == [("a", "cost")]
+    assert net.differing(both, {**both, "a": line(note=4)}) == [("a", "note")]
+    assert net.differing(both, {**both, "a": line(5, note=4)}) == [("a", "note, evaluations 3 -> 5")]
     assert net.differing(both, {**both, "a": line(verdict="WRONG")}) == [("a", "verdict (CORRECT -> WRONG)")]
     assert net.differing(both, {"a": both["a"]}) == [("b", "only in the first")]
 
