@@ -61,6 +61,7 @@ class MadeUp:
         self.on_stairs = self.random = self.takes_sharp_slopes = False
         self.moved, self.regularity, self.claim_floor, self.resolution = True, 0.0, 0.0, 0.0
         self.witnesses: tuple[str, ...] = ()
+        self.targets: list[Any] = []
         self.excuses: list[Any] = []
         self.jitter, self.phase = np.random.default_rng(0), "proving"
         vars(self).update(fields)
@@ -68,12 +69,13 @@ class MadeUp:
     def next_stream(self):
         return 0
 
-    def slope(self, direction, scale, *, full=False, **_):
+    def slope(self, direction, scale, *, full=False, known=None, target=None):
         self.asked.append("ladder" if full else "line")
+        self.targets.append(target)
         return told(self.lines.pop(0))
 
-    def coarse_slope(self, direction, scale, **_):
-        self.asked.append("balanced")
+    def coarse_slope(self, direction, scale, *, sparing):
+        self.asked.append("balanced, sparing" if sparing else "balanced")
         return told(self.lines.pop(0))
 
     def balanced_scale(self, tier, floor):
@@ -529,6 +531,47 @@ def test_tiny_claims_get_a_balanced_line():
         assert judged(line(), line(), balanced, line(), steps=tiny)[0].kind is Kind.AGREES
     found, _ = judged(line(), line(), line(0.01, 2e-5, floor=0.1), line(math.nan), line(), steps=tiny)
     assert found.kind is Kind.AGREES
+
+
+def test_a_sparing_check_takes_fewer_levels_along_a_balanced_line():
+    steps, sparing = np.r_[np.ones(11), 1e-3], dataclasses.replace(LIMITS, sparing=True)
+    balanced = line(0, 1e-3, floor=0.1)
+    assert judged(line(), line(), balanced, steps=steps, limits=sparing)[1].asked[-1] == "balanced, sparing"
+    assert "balanced" in judged(line(), line(), balanced, line(), steps=steps)[1].asked
+
+
+def test_how_narrow_a_bar_is_asked_for():
+    """As the ladder will have it; beside larger leaves no narrower than noise allows; a sparing check as it needs."""
+    sparing = dataclasses.replace(LIMITS, sparing=True)
+
+    def target(limits, size, relative_bar=1e-8, **fields):
+        known: Any = MadeKnown(EPS64, size, relative_bar)
+        meter: Any = MadeUp([line()], known=known, **fields)
+        run(_judge.first_look(meter, TIER, limits))
+        return meter.targets[0]
+
+    assert target(LIMITS, 1.0) is None
+    assert target(sparing, 1.0) == 1e-6
+    assert target(sparing, 1.0, eps=EPS32) is None
+    assert target(LIMITS, 5.0) == pytest.approx(3 * 1e-8 * 5)
+    assert target(LIMITS, 5e3) == 1e-6
+    # Three directions with such a bar give a bound of 0.3 times the largest that may be called CORRECT.
+    assert target(sparing, 5.0) == pytest.approx(0.3 * 1e-2 / error_bound(1.0, 3, 12, LIMITS.confidence))
+    assert target(sparing, 5.0) > target(sparing, 5.0, relative_bar=1e-9) - 1e-12 > 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeKnown:
+    """What a first line taught."""
+
+    eps: float
+    size: float
+    relative_bar: float
+    levels: Any = None
+    question_step: float = 1e-3
+
+    def levels_for(self, scale):
+        return scale
 
 
 # ------------------------------------------------------------------------------------------------------------ reasons
