@@ -98,7 +98,7 @@ def changes(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield repr(not node.value)
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield repr(node.value + 1 if type(node.value) is int else 10 * node.value or 1.0)
+        yield repr(_moved(node.value))
     elif isinstance(node, ast.Call):
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in EXTREMES:
@@ -109,6 +109,13 @@ def changes(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.IfExp):
         yield ast.unparse(node.body)
         yield ast.unparse(node.orelse)
+
+
+def _moved(value: int | float) -> int | float:
+    """A constant that is clearly another: the next number of a count, a multiple of a size."""
+    if isinstance(value, int):
+        return value + 1 if abs(value) < 3 else 2 * value
+    return 10 * value or 1.0
 
 
 def flat(node: ast.AST) -> str:

@@ -40,6 +40,15 @@ def line(residual=0.0, bar=1e-9, *, jump=0.0, jump_bar=1e-9, claimed=1.0, side=0
     return Measured(direction=direction, slope=slope, claimed=claimed, value=claimed + residual, bar=bar, scale=1.0)
 
 
+def scaled(one: Measured, factor: float) -> Measured:
+    """The line of an f that is so many times as large."""
+    slope: Any = SimpleNamespace(**vars(one.slope))
+    for name in ("odd", "even", "central_bar", "jump", "jump_bar", "f0", "unit"):
+        setattr(slope, name, factor * getattr(slope, name))
+    sized = {name: factor * getattr(one, name) for name in ("claimed", "value", "bar", "scale")}
+    return dataclasses.replace(one, slope=slope, **sized)
+
+
 def told(answer):
     """A generator that asks for nothing."""
     yield from ()
@@ -120,7 +129,7 @@ def judged(*lines: Measured, tier: Tier = TIER, limits: Limits = LIMITS, **more:
 
 def confirmed(first: Measured, *lines: Measured, **more: Any) -> tuple[Any, MadeUp]:
     meter: Any = MadeUp(lines, **more)
-    found = run(confirm(meter, first, TOLERANCE))
+    found = run(confirm(meter, first, TOLERANCE * first.scale))
     assert meter.lines == []
     return found, meter
 
@@ -145,7 +154,8 @@ def test_a_deviation_too_small_to_be_accused_asks_for_others(residual, side, cou
     """Ten bars and more, and above rtol: six lines more; from one side, and below rtol, no more than usual."""
     found, meter = judged(line(residual, side=side), *[line()] * (count - 1))
     assert (found.kind, len(meter.asked)) == (Kind.AGREES, count)
-    assert judged(line(3e-7, 1e-7), line(), line())[0].kind is Kind.AGREES  # three bars
+    for bar, count in ((2.9e-8, 9), (3.1e-8, 3)):
+        assert len(judged(line(3e-7, bar), *[line()] * (count - 1))[1].asked) == count
 
 
 def test_a_bound_that_is_too_wide_asks_for_others_where_these_can_help():
@@ -214,11 +224,23 @@ def test_a_kink_that_a_longer_ladder_does_not_see_was_none():
     found, meter = judged(line(0.1, jump=0.2), line(), line(), line())
     assert (found.kind, found.deviation) == (Kind.AGREES, 0.0)
     assert meter.asked == ["line", "ladder", "line", "line"]
+    unclear = line(jump=1.2e-3, jump_bar=1e-3)
+    assert judged(KINKED, unclear, line(), line())[0].kind is Kind.AGREES
     found, _ = judged(line(0.1, jump=0.2), line(0.01), pairs=[1.01])
     assert (found.kind, found.failing.deviation) == (Kind.WRONG, pytest.approx(0.01))
 
 
-@pytest.mark.parametrize("again", [line(1e-4, jump=2e-3), line(1e-4, jump=-1e-3), line(math.nan)], ids=["2", "-1", "-"])
+@pytest.mark.parametrize(
+    "again",
+    [
+        line(1e-4, jump=2e-3),
+        line(1e-4, jump=1.35e-3),
+        line(1e-4, jump=-1e-3),
+        line(math.nan),
+        line(math.nan, jump=1e-3),
+    ],
+    ids=["twice", "a third more", "the other way", "no slope", "no slope, but a jump"],
+)
 def test_another_kink_or_none_at_all_on_the_longer_ladder_is_unstable(again):
     found, _ = judged(KINKED, again)
     assert (found.kind, found.reason) == (Kind.UNSURE, Reason.UNSTABLE)
@@ -229,12 +251,16 @@ def test_another_kink_or_none_at_all_on_the_longer_ladder_is_unstable(again):
     [
         (line(jump=1e-3), True),
         (line(jump=-1e-3), True),
-        (line(jump=4e-6), False),  # within ten tolerances
+        (line(jump=5.2e-6), True),
+        (line(jump=4.8e-6), False),  # within ten tolerances
+        (line(jump=1e-3, jump_bar=3e-4), True),
         (line(jump=1e-3, jump_bar=5e-4), False),
+        (line(0, 4e-4, jump=1e-3), True),
         (line(0, 6e-4, jump=1e-3), False),  # each slope within the other's bar
+        (line(0, 4e-4, jump=1e-3, jump_bar=2.5e-4), False),
         (line(jump=1e-3, side=1), False),
     ],
-    ids=range(6),
+    ids=range(10),
 )
 def test_what_is_a_kink(one, is_kink):
     assert _judge.kinked(one, TOLERANCE) is is_kink
@@ -277,7 +303,7 @@ def test_what_is_not_obvious_takes_more_than_a_pair(one, fields):
 
 def test_a_slight_bend_beside_a_deviation_asks_for_another_line():
     """From a hundredth of it on: excluded again it is WRONG, and where others agree it cannot be told."""
-    bent, again = line(0.01, 1e-4, jump=1.5e-4, jump_bar=1e-5), line(0.01)
+    bent, again = line(0.01, 1e-4, jump=1.5e-4, jump_bar=4e-5), line(0.01)
     assert judged(bent, again, bent, again)[0].kind is Kind.WRONG
     found, meter = judged(bent, again, line(), line(), line())
     assert (found.kind, found.reason, len(meter.asked)) == (Kind.UNSURE, Reason.UNSTABLE, 5)
@@ -307,6 +333,7 @@ def test_a_bend_that_coarse_steps_may_hide_asks_for_another_line():
     # A clear one from a twentieth on.
     assert judged(one(6e-3, 5.9e-3), one(0, 0.01), pairs=[1.1] * 2, **low)[0].kind is Kind.WRONG
     assert judged(one(4e-3, 3.9e-3), pairs=[1.1], **low)[0].kind is Kind.WRONG
+    assert judged(one(6e-3, 6.5e-3), pairs=[1.1], **low)[0].kind is Kind.WRONG
     # In float64 such steps are fine.
     assert judged(line(0.1, 1e-5, jump_bar=0.03), pairs=[1.1])[0].kind is Kind.WRONG
 
@@ -368,6 +395,17 @@ def test_what_a_jump_beside_the_point_excuses(residual, at, size, coarse, is_exc
     if is_excused:
         found, meter = confirmed(one)
         assert (found.look, found.jump, meter.asked) == (Look.IRREGULAR, jump, [])
+    elif residual > 2e-3:
+        assert confirmed(one, pairs=[1 + residual])[0].look is Look.EXCLUDED
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 1e4])
+def test_a_jump_beside_the_point_excuses_a_twentieth_at_most(factor):
+    for residual, look in ((0.049, Look.IRREGULAR), (0.051, Look.EXCLUDED)):
+        jump: Any = SimpleNamespace(at=2e-3, size=factor * residual * 2e-3)
+        odd = (H * np.array([1.0, 1.0, 1 + residual]))[:, None]
+        found, meter = confirmed(scaled(line(residual, step=jump, odd=odd), factor), pairs=[factor * (1 + residual)])
+        assert (found.look, meter.asked) == (look, [] if look is Look.IRREGULAR else ["pair"])
 
 
 BENT, UNDECIDED = line(0.01, 1e-4, jump=1.5e-4, jump_bar=1e-5), line(math.nan)
@@ -390,6 +428,18 @@ def test_every_end_tells_what_was_measured_and_what_is_worth_an_accusation(name)
     found, _ = judged(*lines, limits=dataclasses.replace(LIMITS, rtol=1e-6))
     assert (found.kind, len(found.measured), found.rtol) == (kind, kept, 1e-6)
     assert judged(*lines)[0].rtol == 1e-7
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("factor", [1e-3, 1e4])
+def test_nothing_depends_on_the_size_of_f(name, factor):
+    lines, _, kind = ENDS[name]
+    tier = dataclasses.replace(TIER, scale=factor, shares=(factor,))
+    known = MadeKnown(EPS64, factor, 1e-9)
+    found, meter = judged(*(scaled(one, factor) for one in lines), tier=tier, known=known)
+    same, other = judged(*lines)
+    assert (found.kind, meter.asked) == (kind, other.asked)
+    assert found.bound == (math.inf if math.isinf(same.bound) else pytest.approx(factor * same.bound))
 
 
 # ------------------------------------------------------------------------------------------------------- second looks
@@ -443,6 +493,14 @@ def test_small_deviations_ask_for_the_shape_of_f():
     found, meter = confirmed(tiny, tiny, shapes=[Shape(ShapeKind.UNCLEAR)])
     assert (found.look, meter.asked) == (Look.IRREGULAR, ["far shape", "line"])
     assert confirmed(line(2e-5), line(2e-5), shapes=[Shape(ShapeKind.UNCLEAR)])[0].look is Look.EXCLUDED
+    for factor in (1e-3, 1e4):
+        shape = Shape(ShapeKind.SMOOTH, factor * 1.00101)
+        assert confirmed(scaled(small, factor), shapes=[shape])[1].asked == ["shape"]
+        shape = Shape(ShapeKind.UNCLEAR)
+        found, meter = confirmed(scaled(tiny, factor), scaled(tiny, factor), shapes=[shape])
+        assert (found.look, meter.asked) == (Look.IRREGULAR, ["far shape", "line"])
+        large = scaled(line(0.01), factor)
+        assert confirmed(large, pairs=[factor * 1.01])[1].asked == ["pair"]
     # From one side, and along a balanced direction, there is none to ask for.
     assert confirmed(line(1e-3, side=1), line(1e-3, side=1))[1].asked == ["line"]
     assert confirmed(line(1e-3, floor=0.1), line(1e-3))[1].asked == ["line"]

@@ -36,7 +36,7 @@ def test_every_kind_of_mutation():
 
     assert {
         "5.0 -> 50.0",
-        "3 -> 4",
+        "3 -> 6",
         "False -> True",
         "never x > LARGEST and (not strict)",
         "always x > LARGEST and (not strict)",
