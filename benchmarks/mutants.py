@@ -48,6 +48,8 @@ TESTS = (
     "failing_modes", "torch", "torch_state", "torch_modules", "torch_inputs", "jax", "fuzz", "net",
 )  # fmt: skip
 
+# Constants below this only keep a divisor from being 0.
+GUARD = 1e-100
 # Tests that are tried by themselves before all others.
 QUICK = 40
 
@@ -97,7 +99,7 @@ def changes(node: ast.AST) -> Iterator[str]:
         yield ast.unparse(node.operand)
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield repr(not node.value)
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float) and not 0 < node.value < GUARD:
         yield repr(_moved(node.value))
     elif isinstance(node, ast.Call):
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
@@ -112,10 +114,10 @@ def changes(node: ast.AST) -> Iterator[str]:
 
 
 def _moved(value: int | float) -> int | float:
-    """A constant that is clearly another: the next number of a count, a multiple of a size."""
+    """A constant that is clearly another: the next number of a count, a multiple of a size, the root of a tiny one."""
     if isinstance(value, int):
         return value + 1 if abs(value) < 3 else 2 * value
-    return 10 * value or 1.0
+    return value**0.5 if 0 < value < 1e-6 else 10 * value or 1.0
 
 
 def flat(node: ast.AST) -> str:

@@ -55,6 +55,12 @@ def test_every_kind_of_mutation():
     assert not any(one.startswith(("x + 1", "1 ->", "str", "'small' ->")) for one in found)
 
 
+def test_constants_become_clearly_others():
+    """A count moves by one, a size by a factor, a precision to its root; guards against 0 stay."""
+    found = texts(mutants.mutants_of("m.py", "A, B, C, D, E, F = 0, 12, 0.5, 1e-12, 1e-300, 0.0\n"))
+    assert found == {"0 -> 1", "12 -> 24", "0.5 -> 5.0", "1e-12 -> 1e-06", "0.0 -> 1.0"}
+
+
 def test_each_is_one_change_that_compiles():
     found = mutants.mutants_of("m.py", SOURCE)
     before = ast.dump(ast.parse(SOURCE))
