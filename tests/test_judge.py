@@ -71,6 +71,7 @@ class MadeUp:
         self.moved, self.regularity, self.claim_floor, self.resolution = True, 0.0, 0.0, 0.0
         self.witnesses: tuple[str, ...] = ()
         self.targets: list[Any] = []
+        self.knowns: list[Any] = []
         self.excuses: list[Any] = []
         self.jitter, self.phase = np.random.default_rng(0), "proving"
         vars(self).update(fields)
@@ -81,6 +82,7 @@ class MadeUp:
     def slope(self, direction, scale, *, full=False, known=None, target=None):
         self.asked.append("ladder" if full else "line")
         self.targets.append(target)
+        self.knowns.append(known)
         return told(self.lines.pop(0))
 
     def coarse_slope(self, direction, scale, *, sparing):
@@ -630,6 +632,58 @@ def test_how_narrow_a_bar_is_asked_for():
     assert target(sparing, 5.0) > target(sparing, 5.0, relative_bar=1e-9) - 1e-12 > 1e-6
 
 
+def test_levels_are_those_of_the_lines_own_size():
+    """Beside larger leaves, in float64; in low precision, and with nothing smaller than before, as they were."""
+    for size, eps, levels in ((5.0, EPS64, 0.7), (0.7, EPS64, None), (5.0, EPS32, None)):
+        meter: Any = MadeUp([line()], known=MadeKnown(eps, size, 1e-8))
+        run(_judge.first_look(meter, dataclasses.replace(TIER, scale=0.7), LIMITS))
+        assert meter.knowns[0].levels == levels
+
+
+def test_a_sparing_check_goes_by_the_smallest_leaf_that_moves():
+    """Three directions must do for the smallest share; one that is zero takes no part."""
+    sparing, targets = dataclasses.replace(LIMITS, sparing=True), []
+    for shares in ((1.0, 1.0), (0.5, 1.0, 0.0)):
+        tier = dataclasses.replace(TIER, scale=0.5, shares=shares, scales=shares, group=tuple(range(len(shares))))
+        meter: Any = MadeUp([line()], known=MadeKnown(EPS64, 100.0, 1e-12))
+        run(_judge.first_look(meter, tier, sparing))
+        targets.append(meter.targets[0])
+    assert targets[0] == pytest.approx(0.3 * 1e-2 / error_bound(0.5, 3, 12, LIMITS.confidence))
+    assert targets[1] == pytest.approx(targets[0] / 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "scale", "taught"),
+    [
+        (line(), 1.0, (1e-9, 1.0)),
+        (line(claimed=4.0), 1.0, (2.5e-10, 1.0)),
+        (line(claimed=0.25), 1.0, (1e-9, 1.0)),
+        (line(math.nan), 1.0, None),
+        (line(side=1), 1.0, None),
+        (line(jump=5.2e-6), 1.0, None),  # a kink teaches nothing but wide bars
+        (line(jump=4.8e-6), 1.0, (1e-9, 1.0)),
+        (line(jump=4.8e-6), 0.1, None),
+        (line(jump=5.2e-6), 10.0, (1e-10, 10.0)),
+        # Where nothing is claimed: the slope, or a thousandth of f.
+        (line(claimed=0.25), 0.0, (4e-9, 0.25)),
+        (line(claimed=2e-4), 0.0, (1e-6, 1e-3)),
+        (line(claimed=2e-4, f0=np.array([-4.0])), 0.0, (2.5e-7, 4e-3)),
+    ],
+    ids=range(12),
+)
+def test_the_first_line_teaches_the_others(one, scale, taught, monkeypatch):
+    """Its bar, relative to its size."""
+    monkeypatch.setattr(_judge, "learn", lambda slope, relative_bar, size: (relative_bar, size))
+    meter: Any = MadeUp([one], known=None)
+    run(_judge.first_look(meter, dataclasses.replace(TIER, scale=scale), LIMITS))
+    assert meter.known is taught is None or meter.known == pytest.approx(taught)
+    # What is known already stays.
+    before = MadeKnown(EPS64, 1.0, 1e-9)
+    meter = MadeUp([one], known=before)
+    run(_judge.first_look(meter, dataclasses.replace(TIER, scale=scale), LIMITS))
+    assert meter.known is before
+
+
 @dataclasses.dataclass(frozen=True)
 class MadeKnown:
     """What a first line taught."""
@@ -641,6 +695,7 @@ class MadeKnown:
     question_step: float = 1e-3
 
     def levels_for(self, scale):
+        """Marked by the scale that they are for."""
         return scale
 
 
