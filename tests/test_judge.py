@@ -189,6 +189,9 @@ def test_one_bar_far_wider_than_the_others_is_measured_again():
     assert meter.asked == ["line", "line", "ladder", "line"] or meter.asked == ["line", "line", "line", "ladder"]
     assert found.bound == pytest.approx(error_bound(1e-6, 3, 12, LIMITS.confidence))
     assert len(judged(line(0, 1e-6), line(), line())[1].asked) == 3
+    # Ten times as wide as the others.
+    assert "ladder" in judged(line(0, 2.6e-3), *[line(0, 2.2e-4)] * 2, line(), line())[1].asked
+    assert judged(line(0, 2.4e-3), line(0, 3e-4), line(0, 3e-4))[1].asked == ["line"] * 3
 
 
 def test_a_line_that_is_not_finite_ends_it():
@@ -313,6 +316,12 @@ def test_an_obvious_deviation_takes_a_pair_of_values():
 def test_what_is_not_obvious_takes_more_than_a_pair(one, fields):
     assert not run(_judge.plain(MadeUp(pairs=[1.01], **fields), one, 2e-3))  # pyright: ignore
     assert run(_judge.plain(MadeUp(pairs=[1.01]), line(0.01), 2e-3))  # pyright: ignore
+
+
+def test_roundings_of_the_largest_claim_are_no_deviation():
+    """Two of them, and five times as much: terms of that size have cancelled in every other."""
+    assert judged(line(9e-4, 1e-4), *[line()] * 6, claim_floor=1e-4)[0].kind is Kind.AGREES
+    assert judged(line(9e-3), claim_floor=1e-4, pairs=[1.009])[0].kind is Kind.WRONG
 
 
 def test_a_slight_bend_beside_a_deviation_asks_for_another_line():
@@ -634,10 +643,11 @@ def test_how_narrow_a_bar_is_asked_for():
 
 def test_levels_are_those_of_the_lines_own_size():
     """Beside larger leaves, in float64; in low precision, and with nothing smaller than before, as they were."""
-    for size, eps, levels in ((5.0, EPS64, 0.7), (0.7, EPS64, None), (5.0, EPS32, None)):
+    for size, eps, levels in ((7.0, EPS64, 0.7), (0.7, EPS64, None), (7.0, EPS32, None)):
         meter: Any = MadeUp([line()], known=MadeKnown(eps, size, 1e-8))
         run(_judge.first_look(meter, dataclasses.replace(TIER, scale=0.7), LIMITS))
         assert meter.knowns[0].levels == levels
+        assert meter.targets == [None if levels is None else pytest.approx(3e-7)]
 
 
 def test_a_sparing_check_goes_by_the_smallest_leaf_that_moves():
