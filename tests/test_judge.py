@@ -90,7 +90,7 @@ class MadeUp:
         return told(self.lines.pop(0))
 
     def balanced_scale(self, tier, floor):
-        return 1.0
+        return 0.1
 
     def pair(self, direction, step):
         self.asked.append("pair")
@@ -196,7 +196,31 @@ def test_one_bar_far_wider_than_the_others_is_measured_again():
 
 def test_a_line_that_is_not_finite_ends_it():
     found, _ = judged(line(math.nan))
-    assert (found.kind, found.reason) == (Kind.UNSURE, Reason.NO_CONVERGENCE)
+    assert (found.kind, found.reason, len(found.measured)) == (Kind.UNSURE, Reason.NO_CONVERGENCE, 1)
+    assert len(judged(line(), line(math.nan))[0].measured) == 2
+
+
+def test_a_look_that_was_taken_is_the_first_line():
+    meter: Any = MadeUp([line(), line()])
+    found = run(judge(meter, TIER, LIMITS, line(3e-8)))
+    assert (found.kind, found.deviation, meter.lines) == (Kind.AGREES, pytest.approx(3e-8), [])
+
+
+@pytest.mark.parametrize(
+    ("value", "f0", "kind"),
+    [
+        (4e-10, 1.0, Kind.AGREES),
+        (6e-10, 1.0, Kind.WRONG),
+        (1.5e-9, -4.0, Kind.AGREES),
+        (2.5e-9, -4.0, Kind.WRONG),
+        (1e-9, 1e-9, Kind.WRONG),
+    ],
+)
+def test_a_claim_of_zero_is_held_to_a_thousandth_of_f(value, f0, kind):
+    """For want of a size of its own; or to the slope, where that is larger."""
+    tier = dataclasses.replace(ONE, scale=0.0, shares=(0.0,))
+    one = dataclasses.replace(line(value, 1e-13, claimed=0.0, f0=np.array([f0])), scale=0.0)
+    assert judged(one, tier=tier, pairs=[value])[0].kind is kind
 
 
 def test_what_does_not_move_f_says_nothing_of_the_claim():
@@ -389,12 +413,18 @@ def test_a_deviation_that_a_second_look_takes_back_agrees():
     assert (found.kind, found.deviation) == (Kind.AGREES, pytest.approx(2e-8))
 
 
-def test_what_f_itself_is_to_blame_for_widens_the_bound():
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 1e4])
+def test_what_f_itself_is_to_blame_for_widens_the_bound(factor):
     """The deviation counts as bar, and nothing as small is accused from there on."""
     jump: Any = SimpleNamespace(at=1e-3, size=1e-8)
-    found, meter = judged(line(1e-5), line(9e-6), line(), shapes=[Shape(ShapeKind.JUMPS, math.nan, jump)])
+    found, meter = judged(
+        *(scaled(one, factor) for one in (line(1e-5), line(9e-6), line())),
+        shapes=[Shape(ShapeKind.JUMPS, math.nan, jump)],
+        tier=dataclasses.replace(TIER, scale=factor, shares=(factor,)),
+        known=MadeKnown(EPS64, factor, 1e-9),
+    )
     assert found.kind is Kind.AGREES
-    assert found.bound == pytest.approx(error_bound(2e-5, 3, 12, LIMITS.confidence))
+    assert found.bound == pytest.approx(factor * error_bound(2e-5, 3, 12, LIMITS.confidence))
     assert (meter.regularity, found.rtol) == (pytest.approx(1e-5), pytest.approx(1e-5))
     assert [one.jump for one in meter.excuses] == [jump]
 
@@ -608,8 +638,13 @@ def test_tiny_claims_get_a_balanced_line():
     found, _ = judged(line(), line(), line(0.01, floor=0.1), steps=tiny, pairs=[1.01])
     assert found.kind is Kind.WRONG
     # It is held to less, and what it does not decide is left to the others.
-    for balanced in (line(2e-4, floor=0.1), line(math.nan, floor=0.1)):
+    for balanced in (line(2.9e-5, floor=0.1), line(math.nan, floor=0.1)):
         assert judged(line(), line(), balanced, line(), steps=tiny)[0].kind is Kind.AGREES
+    off = line(3.1e-5, floor=0.1)
+    assert judged(line(), line(), off, off, steps=tiny)[0].kind is Kind.WRONG
+    # What f's own jumps do to a slope does not shrink with the claims that move.
+    rough = line(4.9e-4, floor=0.1)
+    assert judged(line(), line(), rough, line(), steps=tiny, regularity=1e-4)[0].kind is Kind.AGREES
     found, _ = judged(line(), line(), line(0.01, 2e-5, floor=0.1), line(math.nan), line(), steps=tiny)
     assert found.kind is Kind.AGREES
 
@@ -722,6 +757,8 @@ def test_why_a_bar_is_wide():
         (line(0, 1.0, **jumping), {}, Reason.NO_CONVERGENCE),
         (line(0, 1.0, side=1, **jumping), {"precision": EPS32}, Reason.NO_CONVERGENCE),
         (line(0, 0.01, side=1), {}, Reason.NOISE),
+        (line(0, 0.1, side=1, claimed=2.0), {}, Reason.NOISE),
+        (line(0, 0.1, side=1, claimed=0.5), {}, Reason.NO_CONVERGENCE),
         (line(math.nan), {}, Reason.NO_CONVERGENCE),
         (wide, {"precision": EPS32}, Reason.PRECISION),
         (wide, {}, Reason.NOISE),
