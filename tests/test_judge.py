@@ -65,7 +65,7 @@ class MadeUp:
         self.eps = self.precision = EPS64
         self.balances = steps is not None
         self.directions = SimpleNamespace(
-            leaves=[SimpleNamespace(size=12)], claimed_steps=lambda index: iter([np.asarray(steps)])
+            leaves=[SimpleNamespace(size=12)] * 3, claimed_steps=lambda index: iter([np.asarray(steps)])
         )
         self.on_stairs = self.random = self.takes_sharp_slopes = False
         self.moved, self.regularity, self.claim_floor, self.resolution = True, 0.0, 0.0, 0.0
@@ -346,6 +346,14 @@ def test_roundings_of_the_largest_claim_are_no_deviation():
     """Two of them, and five times as much: terms of that size have cancelled in every other."""
     assert judged(line(9e-4, 1e-4), *[line()] * 6, claim_floor=1e-4)[0].kind is Kind.AGREES
     assert judged(line(9e-3), claim_floor=1e-4, pairs=[1.009])[0].kind is Kind.WRONG
+    # As far as the leaf moves that moves furthest.
+    both = dataclasses.replace(ONE, group=(0, 1), scales=(0.5, 0.1), shares=(0.5, 0.5))
+    assert judged(line(9e-4, 1e-4), tier=both, claim_floor=2e-4)[0].kind is Kind.AGREES
+    more, unclear = line(1.2e-3, 1e-4), [Shape(ShapeKind.UNCLEAR)]
+    assert judged(more, more, tier=both, claim_floor=2e-4, shapes=unclear)[0].kind is Kind.WRONG
+    # What the claim's own precision has lost, relative to its size.
+    lost, large = dataclasses.replace(LIMITS, rounding=1e-4), dataclasses.replace(ONE, scale=10.0, shares=(10.0,))
+    assert judged(line(4e-3), tier=large, limits=lost)[0].kind is Kind.AGREES
 
 
 def test_a_slight_bend_beside_a_deviation_asks_for_another_line():
@@ -755,6 +763,10 @@ def test_why_a_bar_is_wide():
         (line(trouble="domain"), {}, Reason.DOMAIN),
         (wide, {"random": True}, Reason.STOCHASTIC),
         (line(0, 1.0, **jumping), {}, Reason.NO_CONVERGENCE),
+        (line(0, 1.0, odd=np.array([[1.9], [1.0], [1.0]])), {}, Reason.NO_CONVERGENCE),
+        (line(0, 1.0, odd=np.array([[2.1], [1.0], [1.0]])), {}, Reason.NOISE),
+        (line(0, 1.0, odd=np.full((3, 1), 1.1e-12)), {}, Reason.NO_CONVERGENCE),
+        (line(0, 1.0, odd=np.full((3, 1), 0.9e-12)), {}, Reason.NOISE),
         (line(0, 1.0, side=1, **jumping), {"precision": EPS32}, Reason.NO_CONVERGENCE),
         (line(0, 0.01, side=1), {}, Reason.NOISE),
         (line(0, 0.1, side=1, claimed=2.0), {}, Reason.NOISE),
