@@ -657,6 +657,20 @@ def test_tiny_claims_get_a_balanced_line():
     assert found.kind is Kind.AGREES
 
 
+def test_a_balanced_line_that_is_merely_curved_is_no_kink():
+    """What fades at finer steps; any other kink is looked at again and counts. So is a usual line that is curved."""
+    steps, curved = np.r_[np.ones(11), 1e-3], (H**2)[:, None]
+    fading, bent = line(jump=1e-2, floor=0.1, even=curved), line(jump=1e-2, floor=0.1)
+    assert judged(line(), line(), fading, line(), steps=steps)[1].asked == ["line", "line", "balanced", "line"]
+    found, meter = judged(line(), line(), bent, bent, line(), steps=steps)
+    assert (found.kind, meter.asked) == (Kind.AGREES, ["line", "line", "balanced", "ladder", "line"])
+    assert judged(line(), line(), bent, bent, KINKED, ALMOST, steps=steps)[0].kind is Kind.KINK
+    assert judged(line(jump=1e-2, even=curved), line(), line(), line())[1].asked[1] == "ladder"
+    # What the longer ladder does not bear out is left to the others.
+    assert judged(line(), line(), bent, line(jump=2e-2), line(), steps=steps)[0].kind is Kind.AGREES
+    assert judged(line(), line(), bent, line(math.nan), line(), steps=steps)[0].kind is Kind.AGREES
+
+
 def test_a_sparing_check_takes_fewer_levels_along_a_balanced_line():
     steps, sparing = np.r_[np.ones(11), 1e-3], dataclasses.replace(LIMITS, sparing=True)
     balanced = line(0, 1e-3, floor=0.1)
