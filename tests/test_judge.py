@@ -146,6 +146,7 @@ def test_three_lines_that_agree_bound_the_error():
     assert found.bound == pytest.approx(error_bound(3.2e-8, 3, 12, LIMITS.confidence))
     assert found.rtol == 1e-7
     assert judged(line(), tier=ONE)[0].bound == pytest.approx(1e-9)
+    assert len(judged(line(), line(), line(), tier=dataclasses.replace(TIER, size=2))[1].asked) == 3
     assert judged(line(), line(), limits=dataclasses.replace(LIMITS, sparing=True))[0].kind is Kind.AGREES
 
 
@@ -220,7 +221,8 @@ def test_a_claim_of_zero_is_held_to_a_thousandth_of_f(value, f0, kind):
     """For want of a size of its own; or to the slope, where that is larger."""
     tier = dataclasses.replace(ONE, scale=0.0, shares=(0.0,))
     one = dataclasses.replace(line(value, 1e-13, claimed=0.0, f0=np.array([f0])), scale=0.0)
-    assert judged(one, tier=tier, pairs=[value])[0].kind is kind
+    for moved in (True, False):  # (a claim of zero is not refuted by an f that stands still)
+        assert judged(one, tier=tier, pairs=[value], moved=moved)[0].kind is kind
 
 
 def test_what_does_not_move_f_says_nothing_of_the_claim():
@@ -643,6 +645,11 @@ def test_tiny_claims_get_a_balanced_line():
         assert meter.asked == ["line", "line", "balanced", "line"]
         assert found.bound == pytest.approx(error_bound(1e-9, 3, 12, LIMITS.confidence))
     assert judged(line(), line(), line(), steps=equal)[1].asked == ["line"] * 3
+    for factor in (1.0, 10.0):
+        steps = factor * np.r_[np.ones(11), 0.02]
+        assert judged(line(), line(), line(floor=0.1), line(), steps=steps)[1].asked[2] == "balanced"
+        steps = factor * np.r_[np.ones(11), 0.04]
+        assert judged(line(), line(), line(), steps=steps)[1].asked == ["line"] * 3
     found, _ = judged(line(), line(), line(0.01, floor=0.1), steps=tiny, pairs=[1.01])
     assert found.kind is Kind.WRONG
     # It is held to less, and what it does not decide is left to the others.

@@ -58,6 +58,7 @@ def test_every_kind_of_mutation():
 def test_constants_become_clearly_others():
     """A count moves by one, a size by a factor, a precision to its root; guards against 0 stay."""
     found = texts(mutants.mutants_of("m.py", "A, B, C, D, E, F = 0, 12, 0.5, 1e-12, 1e-300, 0.0\n"))
+    assert not mutants.mutants_of("m.py", "f = zip(a, b, strict=True)\n")
     assert found == {"0 -> 1", "12 -> 24", "0.5 -> 5.0", "1e-12 -> 1e-06", "0.0 -> 1.0"}
 
 
