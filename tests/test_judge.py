@@ -411,6 +411,24 @@ def test_a_deviation_that_may_be_small_by_accident_waits_for_another_line():
     assert judged(small, tier=ONE, shapes=[shape])[0].kind is Kind.WRONG
 
 
+def test_no_line_waits_twice_and_a_usual_one_comes_next():
+    """The larger of two is judged although it is small as well; balanced lines neither wait nor are waited for."""
+    small, more = line(1e-3), line(1.5e-3)
+    shape, jumps = [Shape(ShapeKind.SMOOTH, 1.0015)], [Shape(ShapeKind.JUMPS)]
+    found, meter = judged(small, more, shapes=shape)
+    assert (found.kind, meter.asked) == (Kind.WRONG, ["line", "line", "shape"])
+    assert judged(small, more, shapes=shape, tier=dataclasses.replace(TIER, size=2))[0].kind is Kind.WRONG
+    steps = np.r_[np.ones(11), 1e-3]
+    assert judged(line(), small, line(0.01), pairs=[1.01], steps=steps)[1].asked == ["line", "line", "line", "pair"]
+    balanced = line(1e-3, floor=0.1)
+    assert judged(line(), line(), balanced, balanced, steps=steps)[1].asked == ["line", "line", "balanced", "line"]
+    # Of the two the other counts only if it agrees, with its bar.
+    found, _ = judged(more, small, line(), line(), more, shapes=jumps)
+    assert found.bound == pytest.approx(error_bound(3e-3, 3, 12, LIMITS.confidence))
+    found, _ = judged(small, line(0, 2.2e-3), *[line()] * 7, shapes=jumps)
+    assert found.bound == pytest.approx(error_bound(2.2e-3, 9, 12, LIMITS.confidence))
+
+
 def test_what_a_second_look_does_not_decide_is_unsure():
     """For want of a second slope; at an edge the edge is to blame."""
     for again, reason in ((line(math.nan), Reason.UNSTABLE), (line(math.nan, side=1), Reason.DOMAIN)):
@@ -530,7 +548,11 @@ STILL = {"odd": np.array([[0.1], [0.0], [0.0]]), "even": np.zeros((3, 1))}
 def test_an_f_that_stands_still_and_follows_from_afar_is_rounded(on_stairs):
     """Neither WRONG nor CORRECT; it must stand still, and follow the claim."""
     first = line(-1.0, 2e-3)
-    assert confirmed(first, line(-1.0, **STILL), on_stairs=on_stairs)[0].look is Look.UNSURE
+    for factor in (1.0, 1e-3, 1e4):
+        lines = scaled(first, factor), scaled(line(-1.0, **STILL), factor)
+        assert confirmed(*lines, on_stairs=on_stairs)[0].look is Look.UNSURE
+    small = {**STILL, "odd": np.array([[0.3], [0.0], [0.0]])}
+    assert confirmed(scaled(first, 4), scaled(line(-1.0, **small), 4), on_stairs=on_stairs)[0].look is Look.EXCLUDED
     away = {**STILL, "odd": np.array([[0.3], [0.0], [0.0]])}
     slow = {**STILL, "odd": np.array([[0.1], [0.01], [1e-5]])}
     bent = {**STILL, "even": np.array([[0.0], [0.0], [1e-9]])}
@@ -645,6 +667,7 @@ def test_tiny_claims_get_a_balanced_line():
         assert meter.asked == ["line", "line", "balanced", "line"]
         assert found.bound == pytest.approx(error_bound(1e-9, 3, 12, LIMITS.confidence))
     assert judged(line(), line(), line(), steps=equal)[1].asked == ["line"] * 3
+    assert judged(line(), tier=ONE, steps=tiny)[1].asked == ["line"]
     for factor in (1.0, 10.0):
         steps = factor * np.r_[np.ones(11), 0.02]
         assert judged(line(), line(), line(floor=0.1), line(), steps=steps)[1].asked[2] == "balanced"
