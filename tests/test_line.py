@@ -7,10 +7,10 @@ import pytest
 
 from gradproof._line import ShapeKind, learn, shape_near, slope
 from gradproof._line._estimate import extrapolate, neville, pair
-from gradproof._line._noise import lattice, lowest_bit
+from gradproof._line._noise import lattice, lowest_bit, unseen_change
 from gradproof._problem import Leaf
 from gradproof._prove._directions import Directions
-from gradproof._prove._measure import Meter
+from gradproof._prove._measure import Meter, Residual
 
 
 def run(line, phi):
@@ -616,3 +616,19 @@ def test_a_ripple_below_the_levels_of_later_directions_stays_in_their_bars():
         found, _ = measure(rippled(-1e3, 4e8), seed + 1, scale=750.0, known=known)
 
         assert abs(found.value[0] + 1e3 - 0.216 * math.cos(0.7)) <= found.bar[0]
+
+
+def test_every_output_hides_as_much_as_its_own_steps_show():
+    """Two outputs on lattices of their own, and one that the finest step moves."""
+    h, unit = np.array([1e-3, 1e-5, 1e-7]), np.full(3, 1e-20)
+    change = np.array([[2e-6, 3e-3, 1e-3], [1e-6, 1e-3, 1e-5], [0.0, 0.0, 1e-7]])
+    found = unseen_change(h, change, -change, unit, 2.0**-52, np.array([True, True, True]))
+    assert found.tolist() == [1e-6, 1e-3, 0.0]
+
+
+def test_what_is_left_of_a_residual_keeps_what_its_claim_may_be_off():
+    """Values are subtracted, bars and roundings add up."""
+    whole = Residual(value=3.0, bar=0.1, claimed=5.0, rounding=0.02)
+    rest = whole - Residual(value=1.0, bar=0.2, claimed=2.0, rounding=0.03)
+    assert (rest.value, rest.claimed) == (2.0, 3.0)
+    assert (rest.bar, rest.rounding) == (pytest.approx(0.3), pytest.approx(0.05))
