@@ -30,7 +30,11 @@ H = np.array([1e-1, 1e-2, 1e-3])
 
 def line(residual=0.0, bar=1e-9, *, jump=0.0, jump_bar=1e-9, claimed=1.0, side=0, eps=EPS64, **more: Any) -> Measured:
     """A line of scale 1: true minus claimed slope with its bar, and the difference of the one-sided slopes."""
+    # (Of low precision as much noise as leaves nothing to the finest steps.)
+    noise = 1e-16 if eps == EPS64 else abs(residual) * H[-1] / 10
+    odd, even = (H * (claimed + residual))[:, None], (H * jump / 2)[:, None]
     values = {
+        "plus": 1.0 + even + odd, "minus": 1.0 + even - odd, "noise": np.array([noise]),
         "odd": (H * (claimed + residual))[:, None], "even": (H * jump / 2)[:, None], "h": H, "f0": np.array([1.0]),
         "unit": np.array([1e-16]), "central_bar": np.array([bar]), "jump": np.array([jump]), "trouble": "",
         "jump_bar": np.array([jump_bar]), "step": None, "tread": None, "side": side, "eps": eps,
@@ -43,7 +47,7 @@ def line(residual=0.0, bar=1e-9, *, jump=0.0, jump_bar=1e-9, claimed=1.0, side=0
 def scaled(one: Measured, factor: float) -> Measured:
     """The line of an f that is so many times as large."""
     slope: Any = SimpleNamespace(**vars(one.slope))
-    for name in ("odd", "even", "central_bar", "jump", "jump_bar", "f0", "unit"):
+    for name in ("odd", "even", "central_bar", "jump", "jump_bar", "f0", "unit", "plus", "minus", "noise"):
         setattr(slope, name, factor * getattr(slope, name))
     sized = {name: factor * getattr(one, name) for name in ("claimed", "value", "bar", "scale")}
     return dataclasses.replace(one, slope=slope, **sized)
@@ -61,13 +65,13 @@ class MadeUp:
     def __init__(self, lines=(), pairs=(), shapes=(), witnessed=(), steps=None, **fields: Any) -> None:
         self.lines, self.pairs, self.shapes, self.witnessed = map(list, (lines, pairs, shapes, witnessed))
         self.asked: list[str] = []
-        self.known: Any = SimpleNamespace(eps=EPS64, size=1.0, relative_bar=1e-9, question_step=1e-3)
+        self.known: Any = SimpleNamespace(eps=EPS64, size=1.0, relative_bar=1e-9, question_step=1e-3, noise=np.zeros(1))
         self.eps = self.precision = EPS64
         self.balances = steps is not None
         self.directions = SimpleNamespace(
             leaves=[SimpleNamespace(size=12)] * 3, claimed_steps=lambda index: iter([np.asarray(steps)])
         )
-        self.on_stairs = self.random = self.takes_sharp_slopes = False
+        self.on_stairs = self.random = self.takes_sharp_slopes = self.misled = False
         self.moved, self.regularity, self.claim_floor, self.resolution = True, 0.0, 0.0, 0.0
         self.witnesses: tuple[str, ...] = ()
         self.targets: list[Any] = []
@@ -375,7 +379,7 @@ def test_a_slight_bend_beside_a_deviation_asks_for_another_line():
 
 def test_a_bend_that_coarse_steps_may_hide_asks_for_another_line():
     """In low precision: room for a kink of a fifth of the deviation. Twice in a row it cannot be told if it bends."""
-    known = SimpleNamespace(eps=EPS32, size=1.0, relative_bar=1e-4, question_step=1e-2)
+    known = SimpleNamespace(eps=EPS32, size=1.0, relative_bar=1e-4, question_step=1e-2, noise=np.zeros(1))
     low: dict[str, Any] = {"eps": EPS32, "precision": EPS32, "known": known}
 
     def one(jump, jump_bar, residual=0.1):

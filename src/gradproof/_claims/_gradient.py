@@ -205,16 +205,16 @@ class _Scene:
     def _entries_beside_kinks(self, proved: Proved) -> Proved:
         """Take the accusation of single entries at kinks back, where slopes nearby leave room for all of them."""
         accused = [one for one in proved.findings if one.severity is Severity.ERROR]
-        by_path = {leaf.path: i for i, leaf in enumerate(self.primal.leaves)}
-        leaves = {by_path.get(one.path.removesuffix(one.place)) for one in accused}
-        if any(one.id != "GP103" or len(one.entries) != 1 for one in accused):
-            return proved
-        suspects = [i for i in leaves if i is not None]
-        if not suspects or sum(self.primal.leaves[i].size for i in suspects) > TRIED:
-            return proved
+        leaves = {leaf.path: leaf for leaf in self.primal.leaves}
+        entries: list[int] = []
+        for one in accused:
+            leaf = leaves.get(one.path.removesuffix(one.place))
+            if one.id != "GP103" or leaf is None or len(one.entries) != 1 or leaf.size > TRIED:
+                return proved
+            entries.append(leaf.start + int(np.ravel_multi_index(one.entries[0], leaf.shape)))
         options = self.options
         try:
-            told = entries_beside_kinks(self.primal, self.gradients, suspects, eps=options.claim_eps, seed=options.seed)
+            told = entries_beside_kinks(self.primal, self.gradients, entries, eps=options.claim_eps, seed=options.seed)
         except BudgetSpent:
             return excused(proved, Place.UNKNOWN)
         if told is None or told.place is not Place.OUTSIDE:
@@ -228,12 +228,12 @@ class _Scene:
             place=place,
             entries=(index,),
             kind=f"outside the one-sided slopes {told.low:.6g} and {told.high:.6g} at a kink",
-            claimed=float(self._claim[told.entry]),
+            claimed=float(self.claim[told.entry]),
             reference=(told.low + told.high) / 2,
             error_bar=(told.high - told.low) / 2,
             quantity="entry",
         )
-        if any(one.path == named.path for one in accused):
+        if told.entry in entries:
             return proved
         return dataclasses.replace(
             proved, findings=tuple(named if one is accused[0] else one for one in proved.findings)

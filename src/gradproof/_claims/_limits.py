@@ -12,7 +12,7 @@ import dataclasses
 import enum
 import functools as ft
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ Vector = NDArray[np.float64]
 # Points close by at which the claim is called: so many first, and then so many times some more, towards what the limits
 # lack. (Of 8 units through a point of 4 entries, with 110 pieces around it, this finds all that a mixture needs.)
 POINTS, ROUNDS, MORE = 24, 16, 12
-# The same for one entry of a claim that cannot be called: three values each.
-ENTRY_POINTS = 96
+# The same for one entry of a claim that cannot be called: three values each; and points that must show nothing new.
+ENTRY_POINTS, ENTRY_LEAST = 96, 12
 # Entries that are looked at so.
 OUTSIDE = 8
 # Points at which the claim is held against f before it is believed to be wrong close by, too.
@@ -186,7 +186,7 @@ class _Search:
                 news = asked
             if min(seen) - tolerance <= claimed <= max(seen) + tolerance:
                 return Place.UNKNOWN
-            if asked >= POINTS and asked > 2 * news:
+            if asked >= ENTRY_LEAST and asked > 2 * news:
                 return Place.OUTSIDE
         if not seen:
             return Place.UNKNOWN
@@ -412,13 +412,13 @@ class Sides:
 
 
 def entries_beside_kinks(
-    primal: Primal, claims: Mapping[int, Any], leaves: Iterable[int], *, eps: float, seed: int
+    primal: Primal, claims: Mapping[int, Any], accused: Sequence[int], *, eps: float, seed: int
 ) -> Sides | None:
     """Say where claimed entries outside their one-sided slopes lie beside the slopes of f along them close by.
 
-    Of each leaf all entries are tried, and those that are furthest out held against slopes nearby: the first that lies
-    outside of these, too, is returned, else the last one. (An entry between them may still belong to no limit.) None
-    where no entry is outside of its one-sided slopes.
+    They are looked at in turn: those that are accused, by their index at the point, and then those of the same leaves
+    that are furthest out. The first that lies outside of the slopes nearby, too, is returned, else the last one. (An
+    entry between them may still belong to no limit.) None where no entry is outside of its one-sided slopes.
 
     Raises
     ------
@@ -439,17 +439,14 @@ def entries_beside_kinks(
         return None if found is None else np.array([found])
 
     middle = value(base)
-    out: list[tuple[float, int, float, float]] = []
-    for entry in (entry for i in leaves for entry in range(primal.leaves[i].start, primal.leaves[i].stop)):
+
+    def sides(entry: int) -> tuple[float, float]:
         moved = np.zeros_like(base)
         moved[entry] = step * size[entry]
-        sides = (value(base + moved) - middle) / moved[entry], (middle - value(base - moved)) / moved[entry]
-        low, high, claimed = min(sides), max(sides), float(problem.claim[entry])
-        excess = (max(low - claimed, claimed - high) * size[entry]) if math.isfinite(high - low) else 0.0
-        if excess > ROUNDINGS * eps * abs(middle) / step + 1e-4 * max(abs(low), abs(high)) * size[entry]:
-            out.append((excess, entry, low, high))
-    told: Sides | None = None
-    for _, entry, low, high in sorted(out, reverse=True)[:OUTSIDE]:
+        found = (value(base + moved) - middle) / moved[entry], (middle - value(base - moved)) / moved[entry]
+        return min(found), max(found)
+
+    def look(entry: int) -> Sides:
         beside = Beside(
             point=base,
             size=size,
@@ -459,7 +456,23 @@ def entries_beside_kinks(
             gradient=ft.partial(slope, entry=entry),
         )
         search = _Search(beside, np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 8)))))
-        told = Sides(entry, search.place_of_entry(entry, ENTRY_POINTS), low, high)
+        return Sides(entry, search.place_of_entry(entry, ENTRY_POINTS), *sides(entry))
+
+    def suspects() -> Iterator[int]:
+        yield from accused
+        beyond: list[tuple[float, int]] = []
+        leaves = [leaf for leaf in primal.leaves if any(leaf.start <= entry < leaf.stop for entry in accused)]
+        for entry in (entry for leaf in leaves for entry in range(leaf.start, leaf.stop) if entry not in accused):
+            low, high = sides(entry)
+            excess = max(low - problem.claim[entry], problem.claim[entry] - high) * size[entry]
+            noise = ROUNDINGS * eps * abs(middle) / step + 1e-4 * max(abs(low), abs(high)) * size[entry]
+            if math.isfinite(high - low) and excess > noise:
+                beyond.append((float(excess), entry))
+        yield from (entry for _, entry in sorted(beyond, reverse=True)[:OUTSIDE])
+
+    told: Sides | None = None
+    for entry in suspects():
+        told = look(entry)
         if told.place is Place.OUTSIDE:
             break
     primal.look_again()

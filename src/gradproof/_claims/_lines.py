@@ -114,8 +114,18 @@ class Lines:
         assert matrix is not None
         bounds = None if self.lower is None or self.upper is None else (self.lower, self.upper)
         target_here = target if self.eps < 1e-12 else None
-        options = {"eps": self.eps, "scale": scale, "target": target_here, "known": known}
-        found = slopes(self.problem, self.beside, self.jitter, entries, moves, bounds, **options)
+        found = slopes(
+            self.problem,
+            self.beside,
+            self.jitter,
+            entries,
+            moves,
+            bounds,
+            eps=self.eps,
+            scale=scale,
+            target=target_here,
+            known=known,
+        )
         for j, move, one in zip(entries.tolist(), moves.tolist(), found, strict=True):
             v = np.zeros(n)
             v[j] = move
