@@ -143,11 +143,17 @@ class _Search:
         if not abs(near) > share * size + noise:
             return True
         # A kink gives the same sum further away. Noise gives less of it, and curvature, at a stationary point, more.
-        further = [self._sum_of_slopes(ways, times * step)[0] for times in FURTHER]
-        if any(math.isfinite(far) for far in further):
-            return any(abs(far - near) > 0.5 * abs(near) for far in further)
-        nearer, _ = self._sum_of_slopes(ways, NEARER * step)
-        return abs(nearer - near) > 0.5 * abs(near) + LIKELY * noise / NEARER
+        for k, times in enumerate(FURTHER):
+            far, _ = self._sum_of_slopes(ways, times * step)
+            if math.isfinite(far):
+                if abs(far - near) > 0.5 * abs(near):
+                    return True
+            elif k == 0:
+                nearer, _ = self._sum_of_slopes(ways, NEARER * step)
+                return abs(nearer - near) > 0.5 * abs(near) + LIKELY * noise / NEARER
+            else:
+                break
+        return False
 
     def _sum_of_slopes(self, ways: Iterable[Vector], step: float) -> tuple[float, float]:
         """The sum of one-sided slopes along some directions, and the largest."""

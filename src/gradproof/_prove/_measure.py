@@ -242,6 +242,8 @@ class Meter:
         self.tread = math.inf
         # Whether a ladder has excluded a claim that finer or coarser steps follow: its noise is not all there is.
         self.misled = False
+        # Wrong entries along which no jump of f was met.
+        self.smooth_entries = 0
         # Whether f gave different values at the same point.
         self.random = False
         # Whether any step has changed f by a single bit.
