@@ -111,6 +111,9 @@ def _foretold(h: Floats, even: Floats) -> Floats:
 def _stays(h: Floats, part: Floats, least: Floats, needed: int, span: float, start: int) -> NDArray[np.intp]:
     """The finest level, from `start` on, down to which a part keeps its size over a range of steps; else -1 (m,)."""
     found = np.full(part.shape[1], -1, dtype=np.intp)
+    size = np.abs(part)
+    if not ((size[1:] > least) & (size[1:] >= (1 - ALIKE) * size[:-1])).any():
+        return found  # no two neighbours are alike
     for last in range(max(needed - 1, start), len(h)):
         first = last + 1 - needed
         while first > 0 and h[first] < span * h[last]:

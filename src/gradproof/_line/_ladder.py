@@ -194,6 +194,7 @@ def slope(
     floor = np.maximum(floor, 0.5 * resolution)
     guard: tuple[float, Floats, Floats] | None = None
     found: Slope | None = None
+    result: Slope | None = None
     for stage in range(4):
         with np.errstate(over="ignore", invalid="ignore"):  # f may be as large as it likes
             found = _solve(
@@ -226,7 +227,8 @@ def slope(
             yield from line.ask(added)
     if found is None or (line.finite().sum() < 4 and found.stage >= 2):
         return _one_sided(line, eps, floor, np.maximum(scale, ripple))
-    found = _without_slope_at_jumps(found, floor, claimed)
+    if result is None or result.jumping.any():
+        found = _without_slope_at_jumps(found, floor, claimed)  # (What few levels do not show all do not.)
     if brief or repeats_differ or eps > 1e-12 or found.jumping.any():
         return found
     ladder = _Ladder(line, eps, np.maximum(scale, ripple), first, repeats_differ, continuous)
