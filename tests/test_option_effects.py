@@ -144,6 +144,8 @@ class Module(Kind):
                 self.x = torch.nn.Parameter(torch.tensor(X))
 
             def forward(self, y):
+                if function is not None:
+                    function.seen.append(self.x.detach().numpy().copy())
                 return torch.sin(torch_rule(factor)(self.x)) * torch.sin(torch_rule(factor)(y))
 
         loss = lambda model, batch: model(batch).sum() + offset  # noqa: E731
@@ -227,6 +229,28 @@ def of_wrt(kind):
 
 def of_wrt_of_a_module(kind):
     assert [leaf.path for leaf in kind.check(wrt="inputs").leaves] == ["batch"]
+
+
+def of_domain_of_a_module(kind):
+    """X is on the upper edge: no evaluation goes beyond."""
+    f = Function(is_scalar=True)
+    assert kind.check(function=f, domain={"model.x": (X - 0.01, X)}).verdict is Verdict.CORRECT
+    seen = np.array([x for x in f.seen if x.shape == X.shape])
+    assert ((seen >= X - 0.01) & (seen <= X)).all()
+    assert (seen != X).any()
+
+
+def of_reference_of_a_module(kind):
+    """Beside an offset whose rounding drowns the slopes the loss alone proves nothing."""
+    seen = []
+
+    def reference(parameters, batch):
+        seen.append(parameters)
+        return (parameters["x"].sin() * batch.sin()).sum()
+
+    assert kind.check(offset=3e9, max_bound=1e-4).verdict is Verdict.INCONCLUSIVE
+    assert kind.check(offset=3e9, max_bound=1e-4, reference=reference).correct
+    assert seen
 
 
 def of_order(kind):
@@ -359,10 +383,14 @@ SETTINGS: dict[str, Any] = {
 # What an entry point has no parameter for.
 MISSING = {
     "session": ("order", "modes", "reference", "vectorized", "contracts", "progress"),
-    "module": ("domain", "reference", "vectorized", "contracts"),
+    "module": ("vectorized", "contracts"),
 }
 # What is tried for another kind in its place.
-INSTEAD = {("wrt", "module"): of_wrt_of_a_module}
+INSTEAD = {
+    ("wrt", "module"): of_wrt_of_a_module,
+    ("domain", "module"): of_domain_of_a_module,
+    ("reference", "module"): of_reference_of_a_module,
+}
 
 
 @pytest.mark.parametrize(
