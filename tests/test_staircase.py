@@ -357,3 +357,18 @@ def test_an_entry_that_stays_on_one_tread(seed):
     report = gradproof.check(f, x, grad=np.array([np.cos(0.7), 0.1]), level="entries", rng=seed)  # wrong on purpose
     assert report.verdict is Verdict.WRONG
     assert [one.path for one in report.findings if one.id == "GP101"] == ["x[1]"]
+
+
+@pytest.mark.parametrize("seed", [22, *range(4)])
+def test_jumps_on_both_sides_that_cancel(seed):
+    """At the finest level that meets teeth of 1e-9 one on each side is met: only the even part tells."""
+    x = np.array([-0.3860426587515712, -0.8127764486559894])
+    weights = np.array([0.7186499565193522, -0.03671779372270809])
+
+    def f(x):
+        return float(np.sin(x) @ weights * (1 + 1e-9 * (np.mod(x * 1e9, 1.0).sum() / 2 - 0.5)))
+
+    right = gradproof.check(f, x, grad=np.cos(x) * weights, rng=seed)
+    assert right.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
+    wrong = gradproof.check(f, x, grad=1.01 * np.cos(x) * weights, rng=seed)  # wrong on purpose
+    assert wrong.verdict is not Verdict.CORRECT

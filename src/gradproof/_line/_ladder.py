@@ -39,6 +39,8 @@ ROUNDING = 16.0
 PLAUSIBLE, PLAUSIBLE_LOW = 3e-4, 3e-2
 # Steps up to which values are taken for scattered by jumps: beyond, they may be bent as well.
 FARTHEST = 0.01
+# How much faster than with the square of the step an even part grows only where phi jumps (or is not resolved at all).
+CURVED = 16.0
 # Where beyond a jump phi is looked at, in treads (at no even distances, which a staircase could hide behind), and how
 # smooth it has to be there, in jumps: small jumps of other parts of f show, too.
 BEYOND, SMOOTH = np.array([0.0, 0.37, 1.13, 2.41, 3.29, 4.83]), 1e-3
@@ -327,6 +329,17 @@ def _jumps_again(ladder: _Ladder, fine: Slope, coarse: Slope, bend: Bend, step: 
     return second.kind is not StepKind.SMOOTH
 
 
+def _next_to_a_piece(fine: Slope, j: int) -> int:
+    """The finest level that is off, given the finest whose odd part is: jumps on both sides may cancel in that.
+
+    They do not in the even part, which otherwise goes with the square of the step.
+    """
+    even, noise = np.abs(fine.even[:, 0]), float(fine.noise[0])
+    while j + 2 < len(even) and even[j + 1] > 8 * noise + CURVED * even[j + 2] * (fine.h[j + 1] / fine.h[j + 2]) ** 2:
+        j += 1
+    return j
+
+
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
     """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps."""
     off = off_level(fine.h, fine.odd, fine.value, fine.bar, fine.noise, fine.level, size)
@@ -336,7 +349,7 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
         return fine
     unknown = np.where(off >= 0, np.inf, fine.bar)
     either = dataclasses.replace(fine, bar=unknown, central_bar=np.maximum(unknown, fine.central_bar))
-    j = int(off[0])
+    j = _next_to_a_piece(fine, int(off[0]))
     near, far = float(fine.h[j + 1]), float(fine.h[j])
     even = float(fine.even[j + 1, 0])
     bent = even / near**2 if abs(even) > 8 * float(fine.noise[0]) else 0.0
