@@ -590,14 +590,19 @@ def proved_as(bound):
     )
 
 
+def sines(m):
+    """m sines of mixtures of the inputs, their Jacobian, and an error of it."""
+    rows = np.random.default_rng(2).normal(size=(m, 8))
+    right = np.cos(rows @ POINT)[:, None] * rows
+    primal = Primal(lambda x: np.sin(rows @ x), POINT, is_vector=True)
+    primal.output_values()
+    return primal, right, error_like(right, 1e-9)
+
+
 @pytest.mark.parametrize("m", [1, 6])
 def test_adopted_modes_pay_for_what_tells_them_apart(m):
     """Forward mode that differs from a proved reverse mode has the wider bound, by the laws of both sides."""
-    rows = np.random.default_rng(2).normal(size=(m, 8))
-    right = np.cos(rows @ POINT)[:, None] * rows
-    error = error_like(right, 1e-9)  # wrong on purpose
-    primal = Primal(lambda x: np.sin(rows @ x), POINT, is_vector=True)
-    primal.output_values()
+    primal, right, error = sines(m)
     proved, options = proved_as(1e-5), Options(rtol=None, max_bound=None, confidence=1 - 1e-6, seed=0)
 
     adopted = adopt_by_adjoint(primal, proved, lambda u, x: right.T @ u, lambda v, x: (right + error) @ v, options)
@@ -614,11 +619,7 @@ def test_adopted_modes_pay_for_what_tells_them_apart(m):
 @pytest.mark.parametrize("m", [1, 6])
 def test_modes_adopted_from_a_matrix_pay_for_what_tells_them_apart(m):
     """The law of products J v alone; no vjp is asked for. What differs by more than the tolerance is not adopted."""
-    rows = np.random.default_rng(2).normal(size=(m, 8))
-    right = np.cos(rows @ POINT)[:, None] * rows
-    error = error_like(right, 1e-9)  # wrong on purpose
-    primal = Primal(lambda x: np.sin(rows @ x), POINT, is_vector=True)
-    primal.output_values()
+    primal, right, error = sines(m)
     options = Options(rtol=None, max_bound=None, confidence=1 - 1e-6, seed=0)
     proved = dataclasses.replace(proved_as(1e-5), matrix=right)
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from gradproof._backends._jax_record import recorded
+from gradproof._backends._jax_record import RULES, recorded
 from gradproof._backends._jax_refusals import has_no_rule
 from gradproof._backends._jax_tree import is_tracer
 
@@ -43,7 +43,7 @@ FEW_OPERATIONS = 9
 # Values of a compiled function may differ from those of the original by this many roundings.
 ROUNDINGS = 4096.0
 LOOPS = ("scan", "while", "cond")
-RULES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+ALL_RULES = (*RULES, "custom_vjp_call_jaxpr")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,14 +107,15 @@ def trace(function: Function, arguments: Sequence[Any]) -> Traced:
     is_compiled = len(closed.jaxpr.eqns) == 1 and names[0] in ("jit", "pjit")
     numbers = sum(math.prod(getattr(out.aval, "shape", ())) for one in equations for out in one.outvars)
     takes_memory = any(map(_takes_memory, equations))
+    has_rules = any(name in ALL_RULES for name in names)
     return Traced(
         outputs=tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in closed.out_avals),
         run=_of_all((core.jaxpr_as_fun if takes_memory else recorded)(_pruned(closed)), takes_memory),
         fits=len(names) <= MOST_OPERATIONS and not is_compiled,
         has_loops=not is_compiled and any(name in LOOPS for name in names),
-        has_rules=any(name in RULES for name in names),
+        has_rules=has_rules,
         takes_memory=takes_memory,
-        is_slow=len(closed.jaxpr.eqns) > FEW_OPERATIONS or any(name in RULES for name in names),
+        is_slow=has_rules or len(closed.jaxpr.eqns) > FEW_OPERATIONS,
         is_entangled=any(map(is_tracer, closed.consts)),
         casts_down=any(map(_casts_down, equations)),
         cost=OPERATION * len(names) + NUMBER * numbers,

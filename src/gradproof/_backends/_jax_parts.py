@@ -17,11 +17,11 @@ from jax.extend import core
 
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_function import Arrays, JaxFunction, inner_product, normal_like
+from gradproof._backends._jax_record import RULES
 from gradproof._backends._jax_upcast import Upcast, widened
 
 # Calls of one rule that are looked at.
 MOST_CALLS = 4
-_RULES = ("custom_vjp_call", "custom_jvp_call")
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2")
 
 
@@ -189,14 +189,14 @@ def _calls(function: JaxFunction) -> Iterator[_Call]:
 
 
 def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[_Call]:
-    wanted = [one for one in jaxpr.eqns if one.primitive.name in (*_RULES, *_CALLS)]
+    wanted = [one for one in jaxpr.eqns if one.primitive.name in (*RULES, *_CALLS)]
     taken = [variable for one in wanted for variable in one.invars]
     if not wanted:
         return
     inputs = iter(core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr.replace(outvars=taken), consts))(*values))
     for one in wanted:
         received = [jnp.asarray(next(inputs)) for _ in one.invars]
-        if one.primitive.name in _RULES:
+        if one.primitive.name in RULES:
             # A literal among the inputs stays one.
             by_variable = {
                 variable: value

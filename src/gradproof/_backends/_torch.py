@@ -16,7 +16,7 @@ _KINDS = {
     torch.uint8: "u",
     torch.bool: "b",
 }
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def is_array(value: object) -> bool:
@@ -141,10 +141,11 @@ def same_bits(one: Any, other: Any) -> bool:
         return False
     if one.layout is not torch.strided or other.layout is not torch.strided:
         return one.layout is other.layout and same_bits(one.to_dense(), other.to_dense())
-    one, other = one.detach().contiguous(), other.detach().contiguous()
-    if one.is_complex():
-        one, other = torch.view_as_real(one.resolve_conj()), torch.view_as_real(other.resolve_conj())
-    if one.is_floating_point():
-        bits = INTEGERS[one.element_size()]
-        return torch.equal(one.view(bits), other.view(bits)) if one.numel() else True
-    return torch.equal(one, other)
+    return torch.equal(as_integers(one), as_integers(other)) if one.numel() else True
+
+
+def as_integers(tensor: Any) -> Any:
+    """The bits of a strided tensor's numbers, as integers of their size."""
+    plain = tensor.detach().contiguous()
+    plain = torch.view_as_real(plain.resolve_conj()) if plain.is_complex() else plain
+    return plain.view(_INTEGERS[plain.element_size()]) if plain.is_floating_point() else plain

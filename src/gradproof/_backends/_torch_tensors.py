@@ -198,11 +198,7 @@ def _sum_of_bits(tensor: Tensor) -> int | None:
     if tensor.layout is not torch.strided:
         return None
     with contextlib.suppress(RuntimeError, NotImplementedError), torch.no_grad():
-        plain = tensor.detach()
-        plain = torch.view_as_real(plain.resolve_conj()) if plain.is_complex() else plain
-        if plain.is_floating_point():
-            plain = plain.contiguous().view(_torch.INTEGERS[plain.element_size()])
-        return int(plain.sum(dtype=torch.int64))
+        return int(_torch.as_integers(tensor).sum(dtype=torch.int64))
     return None
 
 

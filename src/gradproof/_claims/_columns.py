@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools as it
 import math
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -59,9 +58,11 @@ def slopes(
     count = min(MOST, max(1, VALUES // (PER_LINE * m)))
     for start in range(0, len(entries), count):
         part = slice(start, start + count)
-        scales: Any = it.repeat(0.0 if scale is None else scale) if rows is None or scale is None else scale[part]
+        scales: Any = [0.0 if scale is None else scale] * len(entries[part])
+        if rows is not None and scale is not None:
+            scales = scale[part]
         group = _Group(problem, evaluate, entries[part], moves[part], bounds, m, None if rows is None else rows[part])
-        yield from group.run([slope(jitter, scale=one, **options) for _, one in zip(entries[part], scales)])  # noqa: B905
+        yield from group.run([slope(jitter, scale=one, **options) for one in scales])
 
 
 class _Group:

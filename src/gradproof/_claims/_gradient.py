@@ -22,6 +22,8 @@ from gradproof._pieces import is_large
 from gradproof._primal import Primal
 from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove._collect import Collector
+from gradproof._prove._kinks import outside_words
+from gradproof._prove._locate import entry_index
 from gradproof._prove._measure import UNDERFLOWN
 from gradproof._report import Finding, Reason, Severity, Verdict
 
@@ -217,24 +219,21 @@ class _Scene:
             told = entries_beside_kinks(self.primal, self.gradients, entries, eps=options.claim_eps, seed=options.seed)
         except BudgetSpent:
             return excused(proved, Place.UNKNOWN)
-        if told is None or told.place is not Place.OUTSIDE:
+        if told is None or told.entry in entries or told.place is not Place.OUTSIDE:
             return proved if told is None else excused(proved, told.place)
         (leaf,) = [leaf for leaf in self.primal.leaves if leaf.start <= told.entry < leaf.stop]
-        index = tuple(int(k) for k in np.unravel_index(told.entry - leaf.start, leaf.shape))
-        place = str(list(index)) if index else ""
+        index, path = entry_index(leaf.shape, told.entry - leaf.start), self.primal.place(told.entry)
         named = dataclasses.replace(
             accused[0],
-            path=leaf.path + place,
-            place=place,
+            path=path,
+            place=path.removeprefix(leaf.path),
             entries=(index,),
-            kind=f"outside the one-sided slopes {told.low:.6g} and {told.high:.6g} at a kink",
+            kind=outside_words(told.low, told.high),
             claimed=float(self.claim[told.entry]),
             reference=(told.low + told.high) / 2,
             error_bar=(told.high - told.low) / 2,
             quantity="entry",
         )
-        if told.entry in entries:
-            return proved
         return dataclasses.replace(
             proved, findings=tuple(named if one is accused[0] else one for one in proved.findings)
         )

@@ -32,8 +32,8 @@ Vector = NDArray[np.float64]
 POINTS, ROUNDS, MORE = 24, 16, 12
 # The same for one entry of a claim that cannot be called: three values each; and points that must show nothing new.
 ENTRY_POINTS, ENTRY_LEAST = 96, 12
-# Entries that are looked at so.
-OUTSIDE = 8
+# Entries that are looked at so, and by what share of its one-sided slopes a claim is outside of them.
+OUTSIDE, BEYOND = 8, 1e-4
 # Points at which the claim is held against f before it is believed to be wrong close by, too.
 HELD = 24
 # Roundings of f that a difference is allowed; how much of its size a gradient may change within the distance of the
@@ -173,22 +173,20 @@ class _Search:
                 way = self._draw() * 0.3 + self._scaled(self.claim) * (-1) ** k
             self._ask(self._scaled(way))
 
-    def place_of_entry(self, entry: int, count: int) -> Place:
-        """Say where one entry of the claim lies beside slopes along it, of which `gradient` gives one a call."""
-        if self.is_smooth():
-            return Place.SMOOTH
+    def place_of_entry(self, entry: int, slope: Callable[[Vector], float | None]) -> Place:
+        """Say where one entry of the claim lies beside ``slope(point)``, that of f along it, at points close by."""
         size, claimed = float(self.beside.size[entry]), float(self.claim[entry])
         seen: list[float] = []
         news = asked = 0
-        for _ in range(count):
+        for _ in range(ENTRY_POINTS):
             way = self.distance * float(self.rng.uniform(0.5, 1.0)) * self._draw()
-            found = self.beside.gradient(self.beside.point + way * self.beside.size)
-            if found is None or not np.isfinite(found).all():
+            found = slope(self.beside.point + way * self.beside.size)
+            if found is None or not math.isfinite(found):
                 continue
             asked += 1
-            slope, tolerance = float(found[0]) * size, self._tolerance()
-            if all(abs(slope - one) > tolerance for one in seen):
-                seen.append(slope)
+            here, tolerance = found * size, self._tolerance()
+            if all(abs(here - one) > tolerance for one in seen):
+                seen.append(here)
                 news = asked
             if min(seen) - tolerance <= claimed <= max(seen) + tolerance:
                 return Place.UNKNOWN
@@ -199,6 +197,15 @@ class _Search:
         low, high = min(seen), max(seen)
         is_far = max(low - claimed, claimed - high) > high - low + self._tolerance()
         return Place.OUTSIDE if is_far else Place.UNKNOWN
+
+    def sides(self, entry: int) -> tuple[float, float]:
+        """The one-sided slopes of f along one entry at the point, the smaller first."""
+        step = math.sqrt(self.beside.eps)
+        moved = np.zeros_like(self.claim)
+        moved[entry] = step
+        rises = self._value(moved) - self.at_point, self.at_point - self._value(-moved)
+        low, high = sorted(rise / (step * float(self.beside.size[entry])) for rise in rises)
+        return low, high
 
     def contains(self) -> bool:
         """Whether the claim is a mixture of claims that are right close by."""
@@ -424,7 +431,7 @@ def entries_beside_kinks(
 
     They are looked at in turn: those that are accused, by their index at the point, and then those of the same leaves
     that are furthest out. The first that lies outside of the slopes nearby, too, is returned, else the last one. (An
-    entry between them may still belong to no limit.) None where no entry is outside of its one-sided slopes.
+    entry between them may still belong to no limit.) None where f shows no kink.
 
     Raises
     ------
@@ -432,57 +439,42 @@ def entries_beside_kinks(
         If no evaluation is left.
     """
     problem = Problem(primal, claims)
-    size = natural_sizes(primal, range(len(primal.leaves)))
-    eps = max(problem.eps, eps)
-    step, base = math.sqrt(eps), problem.point
+    size, eps = natural_sizes(primal, range(len(primal.leaves))), max(problem.eps, eps)
 
     def value(point: Vector) -> float:
         primal.require()
         return problem.combined(*problem.visit(point.copy()))
 
-    def slope(point: Vector, entry: int) -> Vector | None:
-        found = _slope(value, point, value(point), entry, _step(eps) * size[entry], eps)
-        return None if found is None else np.array([found])
+    def slope(point: Vector, entry: int) -> float | None:
+        return _slope(value, point, value(point), entry, _step(eps) * size[entry], eps)
 
-    middle = value(base)
-
-    def sides(entry: int) -> tuple[float, float]:
-        moved = np.zeros_like(base)
-        moved[entry] = step * size[entry]
-        found = (value(base + moved) - middle) / moved[entry], (middle - value(base - moved)) / moved[entry]
-        return min(found), max(found)
-
-    def look(entry: int) -> Sides:
-        beside = Beside(
-            point=base,
-            size=size,
-            claim=problem.claim,
-            eps=eps,
-            value=value,
-            gradient=ft.partial(slope, entry=entry),
-        )
-        search = _Search(beside, np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 8)))))
-        return Sides(entry, search.place_of_entry(entry, ENTRY_POINTS), *sides(entry))
-
-    def suspects() -> Iterator[int]:
-        yield from accused
-        beyond: list[tuple[float, int]] = []
-        leaves = [leaf for leaf in primal.leaves if any(leaf.start <= entry < leaf.stop for entry in accused)]
-        for entry in (entry for leaf in leaves for entry in range(leaf.start, leaf.stop) if entry not in accused):
-            low, high = sides(entry)
-            excess = max(low - problem.claim[entry], problem.claim[entry] - high) * size[entry]
-            noise = ROUNDINGS * eps * abs(middle) / step + 1e-4 * max(abs(low), abs(high)) * size[entry]
-            if math.isfinite(high - low) and excess > noise:
-                beyond.append((float(excess), entry))
-        yield from (entry for _, entry in sorted(beyond, reverse=True)[:OUTSIDE])
-
+    beside = Beside(point=problem.point, size=size, claim=problem.claim, eps=eps, value=value, gradient=lambda _: None)
+    search = _Search(beside, np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 8)))))
     told: Sides | None = None
-    for entry in suspects():
-        told = look(entry)
-        if told.place is Place.OUTSIDE:
-            break
+    if not search.is_smooth():
+        for entry, low, high in _outside(primal, accused, search):
+            told = Sides(entry, search.place_of_entry(entry, ft.partial(slope, entry=entry)), low, high)
+            if told.place is Place.OUTSIDE:
+                break
     primal.look_again()
     return told
+
+
+def _outside(primal: Primal, accused: Sequence[int], search: _Search) -> Iterator[tuple[int, float, float]]:
+    """Entries that are accused, and those of their leaves furthest outside of their one-sided slopes, with these."""
+    for entry in accused:
+        yield entry, *search.sides(entry)
+    claim, size, eps = search.beside.claim, search.beside.size, search.beside.eps
+    noise = ROUNDINGS * math.sqrt(eps) * abs(search.at_point)
+    beyond: list[tuple[float, int, float, float]] = []
+    leaves = [leaf for leaf in primal.leaves if any(leaf.start <= entry < leaf.stop for entry in accused)]
+    for entry in (entry for leaf in leaves for entry in range(leaf.start, leaf.stop) if entry not in accused):
+        low, high = search.sides(entry)
+        excess = float(max(low - claim[entry], claim[entry] - high) * size[entry])
+        if math.isfinite(high - low) and excess > noise + BEYOND * max(abs(low), abs(high)) * size[entry]:
+            beyond.append((excess, entry, low, high))
+    for _, entry, low, high in sorted(beyond, reverse=True)[:OUTSIDE]:
+        yield entry, low, high
 
 
 def excused(proved: Proved, where: Place) -> Proved:

@@ -20,6 +20,7 @@ from gradproof._claims._patterns import Pattern, explain, factor_words
 from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._accuse import SMALL, TOLERANCE
+from gradproof._prove._kinks import outside_words
 from gradproof._prove._maps import FIRST, entries_words
 from gradproof._report import Finding, Severity, Verdict
 
@@ -309,7 +310,7 @@ class _Search:
                     path=path,
                     entries=(index,) if index else (),
                     place=place,
-                    kind=f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink",
+                    kind=outside_words(low, high),
                     claimed=claimed,
                     reference=float(reference),
                     error_bar=(high - low) / 2,

@@ -111,16 +111,16 @@ def differences(
     Terms of the size of the largest leaf may have cancelled in any: some roundings of it are no difference.
     """
     found: dict[int, float] = {}
-    if all(np.array_equal(one[i], other[i]) for i in one.keys() & other.keys()):
+    both = one.keys() & other.keys()
+    apart = [i for i in both if not np.array_equal(one[i], other[i])]
+    if not apart:
         return found
-    norms = {i: max(_norm(primal, i, one[i]), _norm(primal, i, other[i])) for i in one.keys() & other.keys()}
-    floor = CANCELLED * eps * max(norms.values(), default=0.0)
-    for i, norm in norms.items():
-        if np.array_equal(one[i], other[i]):
-            continue
+    norms = {i: max(_norm(primal, i, one[i]), _norm(primal, i, other[i])) for i in both}
+    floor = CANCELLED * eps * max(norms.values())
+    for i in apart:
         off = _norm(primal, i, np.ravel(one[i]) - np.ravel(other[i]))
-        if off > rtol * norm + floor:
-            found[i] = off / norm
+        if off > rtol * norms[i] + floor:
+            found[i] = off / norms[i]
     return found
 
 

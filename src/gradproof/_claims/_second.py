@@ -558,7 +558,6 @@ class _Second:
 
         h, plus, minus = levels[:0], levels[:0], levels[:0]
         value, bar, tread = math.nan, math.inf, 0.0
-        variation: list[float] = []
         parts = [levels[1:7], np.concatenate([levels[:1], levels[7:]])]
         while parts:
             part = parts.pop(0)
@@ -570,7 +569,6 @@ class _Second:
             h, plus, minus = h[order], plus[order], minus[order]
             tread = _tread(plus, minus, f0)
             value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps, tread)
-            variation.append(self._movement(plus, minus, f0))
             if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
                 break
             if parts or scatter == 0 or tread > 0 or eps > 1e-12:
@@ -588,13 +586,9 @@ class _Second:
                 parts.append(h[-1] * ratio ** -np.arange(1.0, FINER + 1))
             elif left <= GONE * scatter and start is None and np.abs(even[-3:]).max() > GONE * scatter:
                 value, bar = math.nan, math.inf  # it is an oscillation too fast for every level
-        return value, bar, float(np.max(variation)), tread
-
-    def _movement(self, plus: Vector, minus: Vector, f0: Vector) -> float:
-        """The most that f moves; not finite where it is undefined at one of the steps, but for those out of bounds."""
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
-        return float(np.nanmax(moved) if outside else np.max(moved))
+        return value, bar, float(np.nanmax(moved) if outside else np.max(moved)), tread
 
     def _one_sided(
         self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector

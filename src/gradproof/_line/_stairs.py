@@ -84,8 +84,6 @@ def off_level(
         less = HIDDEN * away[:-1] * (step[1:] / step[:-1]) ** 3
         hidden = (off[:-1] & (away[1:] <= np.maximum(less, floor[1:]))).any(axis=0)
         worth = hidden | (off.any(axis=0) & (bar > ROUGH * size))
-    if not worth.any():
-        return found
     for k in np.flatnonzero(worth).tolist():
         # (Jumps on both sides may cancel in the finest such level. Where steps are few, two of them are far apart.)
         for j in np.flatnonzero(off[:, k])[: -3 if levels >= LONG else -2 : -1].tolist():

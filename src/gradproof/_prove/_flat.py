@@ -164,7 +164,7 @@ def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits
                 break
         seen.append(measured.deviation + measured.bar)
         moved = _movements(measured.slope)
-        moves.append(float(np.max(moved / measured.slope.h[len(measured.slope.h) - len(moved) :], initial=0.0)))
+        moves.append(float(np.max(moved / measured.slope.h[-len(moved) :], initial=0.0)))
         if not measured.bar <= STATIONARY * moves[-1]:
             break
         deviation = max(deviation, measured.deviation)

@@ -458,6 +458,7 @@ def confirm(meter: Meter, measured: Measured, tolerance: float) -> Asking[Second
 
 
 def _look_twice(meter: Meter, measured: Measured, tolerance: float) -> Asking[SecondLook]:
+    """Measure a deviation again at the steps of a ladder, and hold it against jumps of f; see `confirm`."""
     scale, deviation = measured.scale, measured.deviation
     two_sided = measured.slope.side == 0
     if meter.on_stairs:

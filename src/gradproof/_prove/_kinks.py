@@ -234,7 +234,6 @@ def _refuse(
         step = float(meter.directions.vector(measured.direction)[leaf.start + offset])
     low, high = sorted(side / step for side in _sides(measured))
     at_kink = kinked(measured, tolerance_at(measured, rtol))
-    shown = f"{low / ledger.unit:.6g} and {high / ledger.unit:.6g}"
     path = leaf.path + place
     if entry is not None:
         wrong = WrongEntry(index=leaf.start + offset, reference=measured.value / step, bar=measured.bar / abs(step))
@@ -246,7 +245,7 @@ def _refuse(
         path=path,
         entries=() if entry is None else (entry,),
         place=place,
-        kind=f"outside the one-sided slopes {shown} at a kink" if at_kink else "this entry is wrong",
+        kind=outside_words(low / ledger.unit, high / ledger.unit) if at_kink else "this entry is wrong",
         claimed=measured.claimed / step,
         reference=measured.value / step,
         error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
@@ -257,6 +256,11 @@ def _refuse(
             else f"Look at how the gradient of `{path}` is computed."
         ),
     )
+
+
+def outside_words(low: float, high: float) -> str:
+    """What is wrong with a claim (GP103) that lies outside these one-sided slopes."""
+    return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
 
 
 def _sides(measured: Measured) -> tuple[float, float]:
