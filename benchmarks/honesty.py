@@ -19,8 +19,8 @@ from collections.abc import Iterator
 import numpy as np
 from families import EPS, FAMILIES, Line, group, quantile
 
+from gradproof._function._problem import Leaf
 from gradproof._line import Known, Slope, learn, slope
-from gradproof._problem import Leaf
 from gradproof._prove._directions import Coin, Direction, Directions
 from gradproof._prove._measure import Meter
 

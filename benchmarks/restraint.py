@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from families import FAMILIES, STORED, Line, group, quantile
 
-from gradproof import _check
+from gradproof._ask import _check
 
 
 def check_line(line: Line, factor: float, seed: int) -> Any:

@@ -23,7 +23,7 @@ from families import group, quantile, safe_norm
 from functions import FUNCTIONS, Leaves, Model
 from mistakes import MISTAKES, Scene
 
-from gradproof import _check
+from gradproof._ask import _check
 from gradproof._prove import _prove
 from gradproof._prove._directions import natural_size
 

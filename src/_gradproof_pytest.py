@@ -22,7 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from gradproof import Report
-    from gradproof._report_file import ReportFile
+    from gradproof._report._report_file import ReportFile
 
 # What `assert_grad` warns of at a kink: matched by its text, because naming the class would import gradproof.
 NOT_DIFFERENTIABLE_WARNING = r"`.*` is not differentiable at this point in"
@@ -154,7 +154,7 @@ class Gradproof:
         """Check a claimed derivative as `gradproof.assert_grad` does: fail the test unless it is right."""
         __tracebackhide__ = True
         from gradproof import GradientError, Verdict
-        from gradproof._check import require_right
+        from gradproof._ask._check import require_right
 
         report = self.check(f, args, **options)
         if self._strict and report.verdict is Verdict.NOT_DIFFERENTIABLE:
@@ -203,7 +203,7 @@ def _marker_problem(item: pytest.Item) -> str:
 
 def _option_problem(options: Mapping[str, Any]) -> str:
     from gradproof import UsageError
-    from gradproof._check import Options, draw_seed
+    from gradproof._ask._check import Options, draw_seed
 
     known = [field.name for field in dataclasses.fields(Options)]
     unknown = [name for name in options if name not in known]
@@ -297,7 +297,7 @@ def _failure(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], er
     a line in the short summary.
     """
     from gradproof import Verdict
-    from gradproof._errors import users_traceback
+    from gradproof._base._errors import users_traceback
     from gradproof._render import headline, report_text
 
     settings = item.config.stash[SETTINGS]
@@ -355,8 +355,8 @@ class Recorder:
         if not wanted or session.config.option.collectonly:
             return
         from gradproof import Report
-        from gradproof._files import write_text
-        from gradproof._report_file import ReportFile
+        from gradproof._base._files import write_text
+        from gradproof._report._report_file import ReportFile
 
         # By test, as the workers of pytest-xdist end in any order.
         ordered = sorted(self._reports, key=lambda recorded: recorded[0])

@@ -437,7 +437,7 @@ def raise_beside(x: Any) -> Any:
 
 
 def make_problem(f: Any, *args: Any) -> Any:
-    from gradproof._problem import Primal, Problem
+    from gradproof._function._problem import Primal, Problem
 
     primal = Primal(f, args)
     return Problem(primal, {i: np.zeros(one.shape) for i, one in enumerate(primal.leaves)})

@@ -316,7 +316,7 @@ def test_help_version_and_typing_errors():
 
 def test_help_loads_no_more_than_it_needs():
     """Neither a framework nor SciPy."""
-    code = "import sys, gradproof._cli; print(sorted({'torch', 'jax', 'scipy', 'rich'} & set(sys.modules)))"
+    code = "import sys, gradproof._commands._cli; print(sorted({'torch', 'jax', 'scipy', 'rich'} & set(sys.modules)))"
     assert gradproof(command=("-c", code)).stdout == "[]\n"
 
 
@@ -346,7 +346,8 @@ def test_demo_on_narrow_terminals(columns):
 
 def test_demo_says_so_when_a_verdict_is_not_the_known_truth():
     """The expectation has teeth: the bugged network against other factors, and against none."""
-    from gradproof import _demo, course
+    from gradproof import course
+    from gradproof._commands import _demo
 
     assert _demo.network(course.backward_propagation_n_with_bugs, "", 1, {"W2": 2.0, "b1": 4.0}).as_expected
     for factors in ({"W2": 2.0}, {"W2": 2.0, "b1": 3.0}, {"W2": 2.0, "b1": 4.0, "W1": 2.0}, {}):
@@ -356,7 +357,8 @@ def test_demo_says_so_when_a_verdict_is_not_the_known_truth():
 
 def test_demo_explains_the_false_alarm_by_rounding_noise():
     """From 1e-5 down, the relative difference is what the cost's noise divided by epsilon predicts, within 3 times."""
-    from gradproof import _demo, course
+    from gradproof import course
+    from gradproof._commands import _demo
 
     noise = _demo.rounding_noise()
     assert 5e-15 < noise < 5e-14

@@ -8,9 +8,8 @@ import pytest
 
 import gradproof
 from gradproof import Report, Severity, Verdict, course
+from gradproof._base._leaf import Leaf
 from gradproof._claims._patterns import explain
-from gradproof._evidence import Evidence
-from gradproof._leaf import Leaf
 from gradproof._line import Slope
 from gradproof._prove._collect import MAPS, Collector
 from gradproof._prove._locate import Place, WrongEntry
@@ -18,6 +17,7 @@ from gradproof._prove._maps import CELLS, Region, Sketch, leaf_map
 from gradproof._prove._measure import KEPT
 from gradproof._prove._noted import Noted
 from gradproof._prove._thin_out import AGAINST, COMPARISONS, LADDERS, STEPS
+from gradproof._report._evidence import Evidence
 
 RNG = np.random.default_rng(3)
 WEIGHTS = RNG.standard_normal((200, 200)) / 15

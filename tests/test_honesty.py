@@ -18,7 +18,7 @@ from gradproof._claims._around import Around
 from gradproof._claims._cotangents import spread
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._proved import Proved
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._prove import Options
 from gradproof._prove._certificate import error_bound
 

@@ -16,8 +16,8 @@ from hypothesis import strategies
 
 import gradproof
 from gradproof import Report, Severity, UsageError, Verdict
-from gradproof._files import write_text
-from gradproof._report_file import ReportFile
+from gradproof._base._files import write_text
+from gradproof._report._report_file import ReportFile
 
 X = np.array([0.5, 1.0, 2.0])
 RIGHT = gradproof.check(lambda x: np.sum(np.sin(x)), X, grad=np.cos, rng=0)
@@ -205,7 +205,7 @@ def _has(*names):
 
 def test_a_warning_about_a_kink_is_printable():
     """Names in it are the user's."""
-    from gradproof._check import require_right
+    from gradproof._ask._check import require_right
 
     kink = gradproof.check(abs, 0.0, grad=0.5, rng=0)
     assert kink.verdict is Verdict.NOT_DIFFERENTIABLE

@@ -14,9 +14,9 @@ import pytest
 
 import gradproof
 from gradproof import Report, Verdict
-from gradproof._evidence import Comparison, Evidence, Ladder, TensorMap
 from gradproof._render import NamedReport, report_html, run_html
 from gradproof._render import _words as words
+from gradproof._report._evidence import Comparison, Evidence, Ladder, TensorMap
 from test_cli import gradproof as command
 from test_report_files import KINK, ONE_OF_EACH, RIGHT, UNDECIDED, WRONG
 from test_text import finding, leaf
@@ -387,7 +387,7 @@ def test_without_the_extra_it_says_how_to_install_it(bare, tmp_path):
 def test_without_the_extra_the_command_line_says_so_before_it_runs_anything(bare, tmp_path):
     from click.testing import CliRunner
 
-    from gradproof._cli import main
+    from gradproof._commands._cli import main
 
     path = tmp_path / "cases.py"
     path.write_text("raise SystemExit('it ran')", encoding="utf-8")

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import Verdict, _pieces, check
-from gradproof._leaf import Leaf
-from gradproof._pieces import LeafSizes, Pieces, joined
+from gradproof import Verdict, check
+from gradproof._base import _pieces
+from gradproof._base._leaf import Leaf
+from gradproof._base._pieces import LeafSizes, Pieces, joined
 from gradproof._prove._directions import Coin, Direction, Directions, Spans
 
 ROOT = pathlib.Path(__file__).parents[1]

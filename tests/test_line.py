@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from gradproof._function._problem import Leaf
 from gradproof._line import ShapeKind, learn, shape_near, slope
 from gradproof._line._estimate import extrapolate, neville, pair
 from gradproof._line._noise import lattice, lowest_bit, unseen_change
-from gradproof._problem import Leaf
 from gradproof._prove._directions import Directions
 from gradproof._prove._measure import Meter, Residual
 

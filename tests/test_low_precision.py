@@ -5,8 +5,8 @@ import pytest
 
 import gradproof
 from gradproof import Verdict
+from gradproof._base._leaf import Leaf
 from gradproof._claims._cotangents import held, unsaturated
-from gradproof._leaf import Leaf
 from gradproof._prove import Directions, leaf_size
 
 F16, F32 = np.float16, np.float32

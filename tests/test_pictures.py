@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof._evidence import Comparison, Ladder, TensorMap
 from gradproof._render import _svg
 from gradproof._render._pictures import scatter, step_picture, tensor_picture
+from gradproof._report._evidence import Comparison, Ladder, TensorMap
 
 NASTY = "p['<script>alert(1)</script>&\"#010210 $x_1$ \\frac\x1b[31m\x00 ü']"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,7 @@ import pytest
 
 import gradproof
 from gradproof import Verdict, course
-from gradproof._problem import Leaf
+from gradproof._function._problem import Leaf
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._prove._diagnose import factor_words, simplest

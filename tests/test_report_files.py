@@ -12,8 +12,8 @@ import pytest
 
 import gradproof
 from gradproof import Report, Verdict
-from gradproof._compare import compare
-from gradproof._report_file import ReportFile
+from gradproof._report._compare import compare
+from gradproof._report._report_file import ReportFile
 from test_cli import gradproof as command
 
 SCHEMA = json.loads(importlib.resources.files("gradproof").joinpath("report.schema.json").read_text(encoding="utf-8"))
@@ -129,7 +129,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schema_knows_every_field(name):
     """Fields and closed lists of the code and the schema are the same."""
-    from gradproof import _evidence, _report
+    from gradproof._report import _evidence, _report
 
     kind = getattr(_report, name, None) or getattr(_evidence, name)
     short = {"LeafResult": "leaf", "ModeResult": "mode", "TensorMap": "map"}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gradproof._supervised import CAN_FORK
+from gradproof._commands._supervised import CAN_FORK
 from test_cli import gradproof as command
 
 CASES = """

@@ -16,7 +16,7 @@ import pytest
 import gradproof
 import gradproof.scipy
 import terminal
-from gradproof import _progress
+from gradproof._progress import _progress
 
 needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 

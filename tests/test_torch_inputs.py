@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import GradproofWarning, UsageError, Verdict, _pieces
+from gradproof import GradproofWarning, UsageError, Verdict
+from gradproof._base import _pieces
 
 torch = pytest.importorskip("torch")
 

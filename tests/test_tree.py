@@ -14,8 +14,8 @@ import optree
 import pytest
 
 import gradproof
-from gradproof._problem import Primal, Problem
-from gradproof._tree import flatten
+from gradproof._base._tree import flatten
+from gradproof._function._problem import Primal, Problem
 
 
 class Layer(NamedTuple):

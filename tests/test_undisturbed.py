@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from gradproof._undisturbed import Guard, undisturbed
+from gradproof._base._undisturbed import Guard, undisturbed
 
 HANDLERS = {
     "that of Python": signal.default_int_handler,

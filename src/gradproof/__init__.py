@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gradproof._check import Case, assert_grad, check
-from gradproof._errors import ClaimError, FunctionError, GradproofError, GradproofWarning, UsageError
+from gradproof._ask._check import Case, assert_grad, check
+from gradproof._base._errors import ClaimError, FunctionError, GradproofError, GradproofWarning, UsageError
 from gradproof._progress import Progress
 from gradproof._report import (
     Cost,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gradproof import jax as jax
     from gradproof import scipy as scipy
     from gradproof import torch as torch
-    from gradproof._session import Session as Session
+    from gradproof._ask._session import Session as Session
 
 __version__: str
 
@@ -56,11 +56,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from gradproof._check import installed_version
+        from gradproof._ask._check import installed_version
 
         return installed_version()
     if name == "Session":
-        from gradproof._session import Session
+        from gradproof._ask._session import Session
 
         return Session
     if name in ("compat", "course", "jax", "scipy", "torch"):

@@ -1,6 +1,6 @@
 """`python -m gradproof` is the command `gradproof`."""
 
-from gradproof._cli import main
+from gradproof._commands._cli import main
 
 if __name__ == "__main__":
     main()

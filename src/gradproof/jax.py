@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from gradproof._ask._check import Options, Seed, check_autodiff
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
-from gradproof._bounds import by_name
-from gradproof._check import Options, Seed, check_autodiff
-from gradproof._errors import UsageError
-from gradproof._names import function_name
+from gradproof._base._errors import UsageError
+from gradproof._base._names import function_name
+from gradproof._function._bounds import by_name
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
 

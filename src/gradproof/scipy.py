@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from gradproof import _scipy, _scipy_parts
-from gradproof._check import Options, Seed, draw_seed
-from gradproof._names import function_name
+from gradproof._ask import _scipy, _scipy_parts
+from gradproof._ask._check import Options, Seed, draw_seed
+from gradproof._base._names import function_name
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
 

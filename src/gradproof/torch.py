@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import torch
 
+from gradproof._ask._check import Options, Seed, check_autodiff
 from gradproof._backends._torch_module import WRT, TorchModule, keeper
-from gradproof._bounds import by_name
-from gradproof._check import Options, Seed, check_autodiff
-from gradproof._errors import UsageError
+from gradproof._base._errors import UsageError
+from gradproof._function._bounds import by_name
 from gradproof._progress import Setting
 from gradproof._report import Report
 

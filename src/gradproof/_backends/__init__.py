@@ -1,6 +1,7 @@
 """What differs between array libraries: which values are leaves, how they are copied and made anew.
 
-One module for each library, all with the functions of `Backend`; `of` picks the one that a value belongs to.
+One module for each library, all with the functions of `Backend`; `of` picks the one that a value belongs to. Every room
+that holds the user's arrays uses it; `_prove` and `_line` see flat vectors only. It imports `_base` and `_report`.
 """
 
 from __future__ import annotations

@@ -20,14 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradproof._away import is_from_handler
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
-from gradproof._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._names import argument_names
+from gradproof._base._away import is_from_handler
+from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
+from gradproof._base._names import argument_names
 from gradproof._report import Finding, Verdict
 
 
@@ -66,7 +66,7 @@ class Jax:
         self.low, self.high = low, high
         self._name, self._argument = name, argument
         self.function = low if high is None else Upcast(low, high)
-        # Lower and upper bounds of all differentiated arrays, where there are any (see `gradproof._bounds`).
+        # Lower and upper bounds of all differentiated arrays, where there are any (see `gradproof._function._bounds`).
         self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
         self._packed: Packed | None = None
         # How a function is called with values for all arguments, and with what besides the differentiated ones.

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradproof._away import is_from_handler, is_out_of_memory
+from gradproof._base._away import is_from_handler, is_out_of_memory
 
 Arrays = tuple[jax.Array, ...]
 

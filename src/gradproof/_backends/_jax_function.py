@@ -30,7 +30,7 @@ from gradproof._backends._jax_compile import (
 )
 from gradproof._backends._jax_refusals import refusals
 from gradproof._backends._jax_tree import is_tracer
-from gradproof._errors import NotAvailableError
+from gradproof._base._errors import NotAvailableError
 
 Array = jax.Array
 Arrays = tuple[Array, ...]

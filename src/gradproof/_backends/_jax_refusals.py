@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import jax
 
-from gradproof._errors import NotAvailableError
+from gradproof._base._errors import NotAvailableError
 
 # What JAX says where it has no rule for a mode, rather than a wrong one.
 _NOT_THERE = re.compile(

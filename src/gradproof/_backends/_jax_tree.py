@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradproof._errors import UsageError
+from gradproof._base._errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

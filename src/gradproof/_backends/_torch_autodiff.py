@@ -19,14 +19,15 @@ import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 
-from gradproof import _backends, _tree
-from gradproof._away import is_from_handler
+from gradproof import _backends
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State
-from gradproof._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._names import argument_names
+from gradproof._base import _tree
+from gradproof._base._away import is_from_handler
+from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
+from gradproof._base._names import argument_names
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from gradproof import _tree
-from gradproof._away import is_from_handler
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
 from gradproof._backends._torch_parts import applications
+from gradproof._base import _tree
+from gradproof._base._away import is_from_handler
 from gradproof._report import Finding, Severity
 
 Tensor = torch.Tensor

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import torch
 
-from gradproof import _tree
-from gradproof._away import is_from_handler
 from gradproof._backends._torch_autodiff import is_floating
+from gradproof._base import _tree
+from gradproof._base._away import is_from_handler
 
 Tensor = torch.Tensor
 

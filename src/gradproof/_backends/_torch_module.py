@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from gradproof import _tree
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
 from gradproof._backends._torch_findings import summary
 from gradproof._backends._torch_held import Held, find_held
@@ -19,7 +18,8 @@ from gradproof._backends._torch_inputs import marked
 from gradproof._backends._torch_parts import LossPart, Scene
 from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
-from gradproof._errors import UsageError
+from gradproof._base import _tree
+from gradproof._base._errors import UsageError
 from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor

@@ -15,9 +15,9 @@ import numpy as np
 import optree
 import torch
 
-from gradproof import _tree
 from gradproof._backends._torch_autodiff import TorchAutodiff, inner_product, is_floating, names_of, normal_like
 from gradproof._backends._torch_state import State, path_of, undone
+from gradproof._base import _tree
 
 Tensor = torch.Tensor
 Module = torch.nn.Module

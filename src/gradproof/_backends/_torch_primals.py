@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradproof._pieces import LARGE
+from gradproof._base._pieces import LARGE
 
 Tensor = torch.Tensor
 

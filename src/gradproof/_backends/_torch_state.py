@@ -20,7 +20,7 @@ from gradproof._backends._torch_held import path_of as path_of
 from gradproof._backends._torch_random import RandomState as RandomState
 from gradproof._backends._torch_switches import Contexts, OutOfInference, Switches
 from gradproof._backends._torch_tensors import KeptTensor, KeptTensors
-from gradproof._undisturbed import Guard, undisturbed
+from gradproof._base._undisturbed import Guard, undisturbed
 
 # Tensors that are not of modules, from which on (in a data set, say) only the first are kept.
 MANY = 1000

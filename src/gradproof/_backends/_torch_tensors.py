@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradproof._backends import _torch
 from gradproof._backends._torch_room import has_room
-from gradproof._errors import FunctionError
-from gradproof._pieces import LARGE
+from gradproof._base._errors import FunctionError
+from gradproof._base._pieces import LARGE
 
 Tensor = torch.Tensor
 

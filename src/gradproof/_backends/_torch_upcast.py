@@ -19,7 +19,7 @@ import numpy as np
 import optree
 import torch
 
-from gradproof import _backends, _tree
+from gradproof import _backends
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_batched import find_rules_apart
 from gradproof._backends._torch_findings import findings
@@ -27,7 +27,8 @@ from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
 from gradproof._backends._torch_state import Keeper, State
-from gradproof._errors import NotAvailableError
+from gradproof._base import _tree
+from gradproof._base._errors import NotAvailableError
 from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor
@@ -61,7 +62,7 @@ class Torch:
         self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
         self.note = "" if high is None else COPY
-        # Lower and upper bounds of all differentiated tensors, where there are any (see `gradproof._bounds`).
+        # Lower and upper bounds of all differentiated tensors, where there are any (see `gradproof._function._bounds`).
         self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
         if high is not None and casts_down(high):
             self.note = NARROW_COPY

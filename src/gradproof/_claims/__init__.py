@@ -1,4 +1,8 @@
-"""What a claim of any kind says about f, proved: `prove_claims`."""
+"""What a claim of any kind says about f, proved: `prove_claims`.
+
+It joins the user's function and claims, the contracts, the engine and the room that evaluates; `_ask` and `compat` use
+it.
+"""
 
 from gradproof._claims._around import Surroundings as Surroundings
 from gradproof._claims._dispatch import KEYWORDS as KEYWORDS

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _backends, _run
-from gradproof._bounds import flat_bounds
-from gradproof._leaf import Leaf
-from gradproof._pieces import is_large
-from gradproof._primal import Primal
+from gradproof._base._leaf import Leaf
+from gradproof._base._pieces import is_large
+from gradproof._function._bounds import flat_bounds
+from gradproof._function._primal import Primal
 from gradproof._prove._directions import leaf_size
 from gradproof._reference import ComplexStep, Trusted
 

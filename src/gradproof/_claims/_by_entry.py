@@ -15,10 +15,10 @@ from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
 from gradproof._claims._columns import slopes
 from gradproof._claims._linear import Probe
 from gradproof._claims._modes import Function, together
-from gradproof._layout import Layout
+from gradproof._function._layout import Layout
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem
 from gradproof._line import Slope
-from gradproof._primal import Primal
-from gradproof._problem import Problem
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

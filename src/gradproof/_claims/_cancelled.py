@@ -16,9 +16,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._pieces import is_large
 from gradproof._claims._proved import Proved
-from gradproof._pieces import is_large
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts
+from gradproof._base._errors import ClaimError, UsageError
+from gradproof._base._leaf import Leaf, relaid
 from gradproof._contracts import Judged
-from gradproof._errors import ClaimError, UsageError
-from gradproof._layout import SUFFIXES
-from gradproof._leaf import Leaf, relaid
-from gradproof._primal import Primal
+from gradproof._function._layout import SUFFIXES
+from gradproof._function._primal import Primal
 from gradproof._prove._collect import MIX
 from gradproof._prove._directions import leaf_size
 from gradproof._report import Finding, Severity

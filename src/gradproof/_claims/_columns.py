@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._function._problem import Problem
 from gradproof._line import Slope, slope
-from gradproof._problem import Problem
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

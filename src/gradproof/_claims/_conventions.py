@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
+from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around, reach
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._naming import Convention, words
 from gradproof._claims._proved import Proved
-from gradproof._layout import Layout, Origin
-from gradproof._leaf import Leaf
+from gradproof._function._layout import Layout, Origin
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem
 from gradproof._line import slope
-from gradproof._primal import Primal
-from gradproof._problem import Problem
 from gradproof._prove import Direction, Directions
 from gradproof._report import Finding, Severity, Verdict
 

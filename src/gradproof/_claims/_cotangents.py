@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._leaf import Leaf
 from gradproof._contracts import row_floor, vanished
-from gradproof._leaf import Leaf
 from gradproof._prove import ROUNDINGS, Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
+from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around
 from gradproof._contracts import Judged
-from gradproof._leaf import Leaf
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._prove import leaf_size
 from gradproof._report import Severity
 

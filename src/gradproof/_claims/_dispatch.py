@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradproof import _contracts, _prove
+from gradproof._base._errors import UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._result import Result, find_refusals
-from gradproof._errors import UsageError
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 
 FIRST_ORDER = ("grad", "jac", "vjp", "jvp")
 SECOND_ORDER = ("hess", "hvp")

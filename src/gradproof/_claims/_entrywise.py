@@ -21,8 +21,8 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._lines import EPS64, Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
 from gradproof._claims._rows import Doubt, scale_of
+from gradproof._function._problem import Problem, Samples
 from gradproof._line import TRUST, Known
-from gradproof._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Question
 from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Look, confirm, kinked

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove, _run
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
+from gradproof._base._pieces import is_large
 from gradproof._claims._around import Around, as_runners, natural_sizes
 from gradproof._claims._cancelled import cancelled, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._claims._repeats import Repeats
-from gradproof._pieces import is_large
-from gradproof._primal import Primal
-from gradproof._problem import Problem, coarsest_eps
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove._collect import Collector
 from gradproof._prove._kinks import outside_words
 from gradproof._prove._locate import entry_index

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _prove
 from gradproof._claims._cotangents import held, spread, steadied
 from gradproof._claims._proved import Proved
-from gradproof._evidence import Evidence
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._report import Verdict
+from gradproof._report._evidence import Evidence
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

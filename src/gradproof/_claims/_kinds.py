@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _backends, _contracts, _progress, _prove
-from gradproof._away import OutsideError, is_from_handler
+from gradproof._base._away import OutsideError, is_from_handler
+from gradproof._base._errors import UsageError
+from gradproof._base._leaf import Leaf
+from gradproof._base._pieces import is_large
 from gradproof._claims._around import Around, natural_sizes, reach
 from gradproof._claims._cancelled import cancelled, is_told, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._claimed import (
@@ -36,12 +39,9 @@ from gradproof._claims._linear import LinearProof, Probe, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._claims._rows import scale_of
-from gradproof._errors import UsageError
-from gradproof._layout import join_parts
-from gradproof._leaf import Leaf
-from gradproof._pieces import is_large
-from gradproof._primal import Primal, Together
-from gradproof._problem import Problem, coarsest_eps
+from gradproof._function._layout import join_parts
+from gradproof._function._primal import Primal, Together
+from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._collect import Collector
 from gradproof._reference import complex_leaves, double_leaves

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from gradproof._claims._around import natural_sizes
 from gradproof._claims._proved import Proved
-from gradproof._primal import Primal
-from gradproof._problem import Problem
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem
 from gradproof._prove._directions import steady_norm
 from gradproof._report import Finding, Reason, Severity, Verdict
 

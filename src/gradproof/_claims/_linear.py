@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
+from gradproof._base._leaf import relaid
 from gradproof._claims._around import Around, as_runners, natural_sizes, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import (
@@ -54,9 +55,8 @@ from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
-from gradproof._leaf import relaid
-from gradproof._primal import Primal
-from gradproof._problem import Problem, Samples, coarsest_eps
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._collect import MIX
 from gradproof._prove._flat import STATIONARY_NOTE, STEPS

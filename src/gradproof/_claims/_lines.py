@@ -13,9 +13,9 @@ from gradproof import _run
 from gradproof._claims._around import Around, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._columns import slopes
+from gradproof._function._problem import Problem, Samples
 from gradproof._line import Known, Slope, slope
 from gradproof._line._estimate import pair
-from gradproof._problem import Problem, Samples
 from gradproof._prove._collect import Collector
 from gradproof._reference import ComplexStep, Trusted
 

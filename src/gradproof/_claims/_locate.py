@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM, held
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import Pattern, explain, factor_words
-from gradproof._problem import Problem, Samples
+from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._accuse import SMALL, TOLERANCE
 from gradproof._prove._kinks import outside_words

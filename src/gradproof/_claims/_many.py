@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress, _prove, _run
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
+from gradproof._base._leaf import Leaf
+from gradproof._base._pieces import is_large
 from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, held, spread
@@ -31,10 +33,8 @@ from gradproof._claims._linear import Probe
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
-from gradproof._leaf import Leaf
-from gradproof._pieces import is_large
-from gradproof._primal import Primal
-from gradproof._problem import Problem, Samples
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
 from gradproof._prove._collect import MIX
 from gradproof._reference import Trusted
@@ -94,7 +94,7 @@ class _Proof:
             u *= math.sqrt(m) / float(np.linalg.norm(u))
             u *= self.weights
             self.cotangents[k] = self.primal.outputs.rounded(u)
-        # Where large terms cancel, the sum does not show how far it is rounded; see `gradproof._problem`.
+        # Where large terms cancel, the sum does not show how far it is rounded; see `gradproof._function._problem`.
         self.offsets = np.sqrt(np.square(self.cotangents) @ np.square(self.primal.output_values()))
 
     def _reduce(self) -> Primal:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradproof import _progress, _prove
-from gradproof._bounds import extended
+from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
@@ -25,8 +25,8 @@ from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Part, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
-from gradproof._errors import ClaimError, FunctionError, GradproofError, UsageError
-from gradproof._primal import Primal, Together
+from gradproof._function._bounds import extended
+from gradproof._function._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")

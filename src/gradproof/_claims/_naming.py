@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gradproof._layout import Layout
+from gradproof._function._layout import Layout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

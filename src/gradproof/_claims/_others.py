@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradproof import _prove
+from gradproof._base._errors import UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._kinds import (
@@ -22,8 +23,7 @@ from gradproof._claims._kinds import (
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
 from gradproof._claims._second import prove_second
-from gradproof._errors import UsageError
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._report import Reason, Verdict, worst
 
 PROVE_FIRST = {"jac": prove_jac, "vjp": prove_vjp, "jvp": prove_jvp}

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._contracts import Judged
-from gradproof._evidence import Evidence
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._prove import Options
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._report._evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from gradproof import _prove, _run
 from gradproof._claims._around import Around, reach
 from gradproof._contracts import Judged
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line import Slope, slope
-from gradproof._primal import Primal
-from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._directions import leaf_size, steady_norm
 from gradproof._prove._judge import REACH

@@ -7,10 +7,10 @@ from typing import Any
 
 from gradproof import _contracts
 from gradproof._claims._proved import Proved
-from gradproof._evidence import Evidence
-from gradproof._primal import Primal
+from gradproof._function._primal import Primal
 from gradproof._prove._collect import merged
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._report._evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

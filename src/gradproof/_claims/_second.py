@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
 from gradproof._claims._around import EPS64, natural_sizes, reach
 from gradproof._claims._cancelled import cancelled
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
@@ -33,10 +33,10 @@ from gradproof._claims._linear import sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
-from gradproof._primal import Primal
-from gradproof._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._certificate import error_bound
 from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE

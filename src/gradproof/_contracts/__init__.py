@@ -1,5 +1,7 @@
 """What must hold besides the numbers: data in, findings out. One contract per file.
 
+`_claims` and `compat` ask for them; no contract evaluates anything.
+
 ======  ========  ============================================================
 GP201   error     a gradient has another shape than its leaf
 GP202   error     the claim lacks leaves, or has others

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradproof._backends._numpy import is_array, share_memory
-from gradproof._layout import Origin
+from gradproof._function._layout import Origin
 from gradproof._report import Finding, Severity
 
 

@@ -8,15 +8,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _backends, _tree
+from gradproof import _backends
 from gradproof._backends import Array
+from gradproof._base import _tree
+from gradproof._base._errors import UsageError
 from gradproof._contracts._dtype import check_dtype
 from gradproof._contracts._finite import check_finite
 from gradproof._contracts._shape import fit_block, fit_shape
 from gradproof._contracts._structure import match_claim
-from gradproof._errors import UsageError
-from gradproof._layout import Layout, Origin
-from gradproof._primal import Primal
+from gradproof._function._layout import Layout, Origin
+from gradproof._function._primal import Primal
 from gradproof._report import Finding, Severity
 
 

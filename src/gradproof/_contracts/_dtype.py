@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gradproof._backends import Array
-from gradproof._layout import Origin
-from gradproof._leaf import Leaf
+from gradproof._base._leaf import Leaf
+from gradproof._function._layout import Origin
 from gradproof._report import Finding, Severity
 
 

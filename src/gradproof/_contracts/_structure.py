@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _backends, _tree
+from gradproof import _backends
 from gradproof._backends import Array
+from gradproof._base import _tree
 from gradproof._report import Finding, Severity
 
 Keys = tuple[Hashable, ...]

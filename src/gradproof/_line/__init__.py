@@ -1,6 +1,7 @@
 """The derivative of phi(t) = f(x + t v) at 0 with an honest error bar.
 
-Pure calculation: `slope` is a generator that asks for values of phi at some steps and is sent them.
+Pure calculation: `slope` is a generator that asks for values of phi at some steps and is sent them. `_prove` and
+`_claims` use it; it imports nothing of gradproof.
 """
 
 from gradproof._line._estimate import pair as pair

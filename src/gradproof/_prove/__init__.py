@@ -1,4 +1,7 @@
-"""From estimates to a verdict. Pure: generators that ask questions and are sent values."""
+"""From estimates to a verdict. Pure: generators that ask questions and are sent values.
+
+`_claims` asks for proofs, `_run` answers their questions; it sees flat vectors, `_line` and the report.
+"""
 
 from gradproof._prove._directions import Direction as Direction
 from gradproof._prove._directions import Directions as Directions

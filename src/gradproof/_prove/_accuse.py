@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._away import BudgetSpent
-from gradproof._problem import Leaf
+from gradproof._base._away import BudgetSpent
+from gradproof._base._leaf import Leaf
 from gradproof._prove._diagnose import (
     DIRECTIONS,
     DIRECTIONS_LOW,

@@ -1,4 +1,4 @@
-"""What was measured on the way, kept for the reader of a report: see `gradproof._evidence`."""
+"""What was measured on the way, kept for the reader of a report: see `gradproof._report._evidence`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._evidence import Comparison, Evidence, Ladder, TensorMap
 from gradproof._line import Slope
 from gradproof._prove._directions import Direction, Directions
 from gradproof._prove._judge import RTOL64, RTOL64_BALANCED
@@ -18,6 +17,7 @@ from gradproof._prove._measure import KEPT, Meter
 from gradproof._prove._noted import Named, Noted, NotedLine, one_output
 from gradproof._prove._thin_out import AGAINST, COMPARISONS, LADDERS, comparisons, ladders
 from gradproof._report import Finding, LeafResult, Verdict
+from gradproof._report._evidence import Comparison, Evidence, Ladder, TensorMap
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._pieces import LeafSizes, chunks, is_large, is_many
-from gradproof._problem import Leaf
+from gradproof._base._leaf import Leaf
+from gradproof._base._pieces import LeafSizes, chunks, is_large, is_many
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import overload
 
-from gradproof._problem import Problem
+from gradproof._function._problem import Problem
 from gradproof._prove._directions import Directions
 from gradproof._prove._maps import Region
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict

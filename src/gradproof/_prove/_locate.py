@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradproof._away import BudgetSpent
+from gradproof._base._away import BudgetSpent
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
 from gradproof._prove._judge import RTOL64_BALANCED
 from gradproof._prove._measure import Asking, Meter, Residual, Tier

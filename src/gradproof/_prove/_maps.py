@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._evidence import TensorMap
-from gradproof._leaf import Leaf
+from gradproof._base._leaf import Leaf
 from gradproof._prove._locate import Place
+from gradproof._report._evidence import TensorMap
 
 Floats = NDArray[np.float64]
 Indices = range | NDArray[np.intp]

@@ -9,8 +9,8 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._away import BudgetSpent
-from gradproof._problem import Problem
+from gradproof._base._away import BudgetSpent
+from gradproof._function._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
 from gradproof._prove._collect import Collector

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from gradproof._evidence import Comparison, Ladder
 from gradproof._prove._noted import Noted
 from gradproof._report import Finding, Severity, Verdict
+from gradproof._report._evidence import Comparison, Ladder
 
 # Comparisons that speak against the claim, and all together where these are fewer; ladders, and steps of each.
 AGAINST, COMPARISONS, LADDERS, STEPS = 200, 48, 8, 30

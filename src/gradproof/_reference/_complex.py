@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _tree
-from gradproof._away import is_from_handler
-from gradproof._leaf import Leaf
-from gradproof._primal import Primal
+from gradproof._base import _tree
+from gradproof._base._away import is_from_handler
+from gradproof._base._leaf import Leaf
+from gradproof._function._primal import Primal
 
 
 class ComplexStep:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _backends, _progress
-from gradproof._errors import FunctionError
-from gradproof._layout import Layout
-from gradproof._primal import Primal
-from gradproof._problem import Problem
-from gradproof._tree import NamedLeaf
+from gradproof._base._errors import FunctionError
+from gradproof._base._tree import NamedLeaf
+from gradproof._function._layout import Layout
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem
 
 Vector = NDArray[np.float64]
 

@@ -1,4 +1,7 @@
-"""Views of reports: text for terminals and logs, pages of HTML, a view for notebooks."""
+"""Views of reports: text for terminals and logs, pages of HTML, a view for notebooks.
+
+`_ask` and `_commands` use them; they see a report and its evidence, and nothing of the engine.
+"""
 
 from __future__ import annotations
 

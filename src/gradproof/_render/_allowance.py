@@ -8,9 +8,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from gradproof._evidence import Comparison, Evidence, Ladder, TensorMap
 from gradproof._render import _numbers as numbers
 from gradproof._report import Report
+from gradproof._report._evidence import Comparison, Evidence, Ladder, TensorMap
 
 _STEPS = (
     "Each dot is the difference quotient at one step: the lower, the closer to the reference. Short steps (left) err "

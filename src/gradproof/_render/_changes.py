@@ -12,7 +12,7 @@ from gradproof._render._text import styled, text
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
-    from gradproof._compare import CaseChanges, Comparison
+    from gradproof._report._compare import CaseChanges, Comparison
 
 INDENT = 8
 

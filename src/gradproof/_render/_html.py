@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradproof._errors import MissingExtraError
+from gradproof._base._errors import MissingExtraError
 from gradproof._render import _numbers as numbers
 from gradproof._render._allowance import Allowance
 from gradproof._render._html_views import ReportView, view_of

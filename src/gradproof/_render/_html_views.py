@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from gradproof._evidence import Ladder
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
 from gradproof._render._allowance import Allowance, Figure
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
+from gradproof._report._evidence import Ladder
 
 MOST_FINDINGS, MOST_BRIEF_FINDINGS = 40, 500
 MOST_LEAVES, MOST_OTHER_LEAVES = 100, 1000

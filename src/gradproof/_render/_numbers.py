@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from gradproof._names import TIE as TIE
-from gradproof._names import printable as printable
+from gradproof._base._names import TIE as TIE
+from gradproof._base._names import printable as printable
 
 
 def significant(value: float | None, digits: int = 2, *, zeros: bool = False) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._evidence import Comparison
 from gradproof._render import _numbers as numbers
 from gradproof._render._figure import Axes, key, new_axes, plain_ticks, powers_both_ways
 from gradproof._render._step_picture import step_picture
 from gradproof._render._svg import SENTINELS, as_svg, style
 from gradproof._render._tensor_picture import tensor_picture
+from gradproof._report._evidence import Comparison
 
 __all__ = ["scatter", "step_picture", "tensor_picture"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._evidence import Ladder
 from gradproof._render import _numbers as numbers
 from gradproof._render._figure import Axes, decades, key, label, log_limits, new_axes, plain_ticks
 from gradproof._render._svg import SENTINELS, as_svg, style
+from gradproof._report._evidence import Ladder
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._evidence import TensorMap
 from gradproof._render import _numbers as numbers
 from gradproof._render._svg import new_root, serialised, variable
+from gradproof._report._evidence import TensorMap
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,7 @@
-"""Who evaluates the questions: here and now, one after the other or many points at once."""
+"""Who evaluates the questions: here and now, one after the other or many points at once.
+
+`_claims` and `_ask` use it; it knows what a question is (`_prove`), and nothing of how it is judged.
+"""
 
 from gradproof._run._batched import LEAST as LEAST
 from gradproof._run._batched import Beside as Beside

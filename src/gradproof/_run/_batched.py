@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._away import is_from_handler, is_out_of_memory
-from gradproof._errors import FunctionError
-from gradproof._pieces import is_large
-from gradproof._primal import Together, raised
-from gradproof._problem import Moved, MovedRows, Points, Problem
+from gradproof._base._away import is_from_handler, is_out_of_memory
+from gradproof._base._errors import FunctionError
+from gradproof._base._pieces import is_large
+from gradproof._function._primal import Together, raised
+from gradproof._function._problem import Moved, MovedRows, Points, Problem
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._errors import UsageError
+from gradproof._base._errors import UsageError
 
 VERSION = 1
 

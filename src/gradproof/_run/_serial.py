@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools as ft
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._away import BudgetSpent
-from gradproof._problem import Problem
+from gradproof._base._away import BudgetSpent
+from gradproof._base._leaf import Leaf
+from gradproof._function._problem import Problem
 from gradproof._prove import Directions, Question
 from gradproof._run._batched import Beside, along, outputs
 
@@ -44,7 +46,7 @@ def answer(
     try:
         question = next(proof)
         while True:
-            watch.ask(problem.leaves, question)
+            watch.ask(question.phase, ft.partial(_place, problem.leaves, question))
             if question.entries:
                 watch.measure(len(question.entries), of=len(problem.point), each=len(question.steps))
             try:
@@ -56,7 +58,7 @@ def answer(
     except StopIteration as finished:
         return finished.value
     finally:
-        watch.ask(problem.leaves, None)
+        watch.answered()
 
 
 def _values(
@@ -92,3 +94,16 @@ def _entries(problem: Problem, directions: Directions, question: Question) -> ND
     combined = [problem.combined(row, [(part, rows[k]) for part, rows in beside]) for k, row in enumerate(found)]
     values[free] = np.reshape(combined, (len(free), len(question.steps)))
     return values.reshape(-1)
+
+
+def _place(leaves: Sequence[Leaf], question: Question) -> str:
+    """The leaves that a question is about, or its entry."""
+    group, entry = question.direction.group, question.direction.entry
+    if len(group) != 1:
+        some = "all" if len(group) == len(leaves) else f"{len(group):,} of"
+        return f"{some} {len(leaves):,} leaves"
+    leaf = leaves[group[0]]
+    if entry < 0 or question.entries or not leaf.shape:
+        return leaf.path
+    index = np.unravel_index(entry - leaf.start, leaf.shape)
+    return f"{leaf.path}[{', '.join(map(str, index))}]"

@@ -1,5 +1,7 @@
 """Drop-ins: gradient checkers of other packages, with their signatures and with our verdicts.
 
+No other room imports it.
+
 One module for each package, which is imported with it: `gradproof.compat.jax`,
 `gradproof.compat.torch`.
 """

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradproof._ask._check import Options, check_autodiff
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_function import Arrays, JaxFunction
-from gradproof._check import Options, check_autodiff
 from gradproof._claims._by_entry import Entries, measure_entries
 from gradproof._report import Reason, Report, Severity, Verdict
 from gradproof.compat._passed_on import passed_on

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-from gradproof._check import check
+from gradproof._ask._check import check
 from gradproof._report import Reason, Report, Severity, Verdict
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 
-from gradproof._errors import ClaimError, FunctionError, GradproofError, NotAvailableError, UsageError
+from gradproof._base._errors import ClaimError, FunctionError, GradproofError, NotAvailableError, UsageError
 
 
 @contextlib.contextmanager

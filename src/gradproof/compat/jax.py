@@ -10,7 +10,7 @@ One changed import line: ``from gradproof.compat.jax import check_grads``.
 
 import warnings
 
-from gradproof._errors import GradproofWarning
+from gradproof._base._errors import GradproofWarning
 from gradproof._report import GradientError, Report, Verdict
 from gradproof.compat._jax_answer import Answer, Tolerance, pulled_by, pushed_by
 from gradproof.compat._nothing_tested import passes_untested, untested_text

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _scipy
+from gradproof._ask import _scipy
+from gradproof._base._errors import FunctionError, UsageError
 from gradproof._claims._around import natural_sizes
-from gradproof._errors import FunctionError, UsageError
+from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem
 from gradproof._line import slope
-from gradproof._primal import Primal
-from gradproof._problem import Problem
 
 __all__ = ["check_grad"]
 

@@ -18,11 +18,11 @@ import torch
 from torch.autograd.gradcheck import GradcheckError as _TorchGradcheckError
 from torch.types import _TensorOrOptionalTensors, _TensorOrTensors  # pyright: ignore[reportPrivateUsage]
 
-from gradproof._away import is_from_handler
+from gradproof._ask._check import Options, check, check_autodiff
 from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
-from gradproof._check import Options, check, check_autodiff
-from gradproof._errors import GradproofWarning
+from gradproof._base._away import is_from_handler
+from gradproof._base._errors import GradproofWarning
 from gradproof._report import Finding, GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse

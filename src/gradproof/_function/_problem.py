@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from gradproof._backends import Matrix, Vector
-from gradproof._leaf import Leaf as Leaf
-from gradproof._leaf import relaid
+from gradproof._base._leaf import Leaf as Leaf
+from gradproof._base._leaf import relaid
+from gradproof._base._pieces import is_large, joined, moved
+from gradproof._function._primal import Primal as Primal
 from gradproof._line import lowest_bit
-from gradproof._pieces import is_large, joined, moved
-from gradproof._primal import Primal as Primal
 
 # How far leaves of low precision landed beside the point that was asked for: (slice of the flat vector, distances).
 Moved: TypeAlias = "Sequence[tuple[slice, Vector]]"

@@ -11,7 +11,7 @@ import types
 import typing
 from typing import Any, NoReturn, cast
 
-from gradproof._errors import UsageError
+from gradproof._base._errors import UsageError
 
 # (No string of JSON text holds a line break, so no part of one looks like this.)
 _NUMBERS = re.compile(r"\[\n\s+([-+.eE\d]+(?:,\n\s+[-+.eE\d]+)*)\n\s*\]")

@@ -8,9 +8,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _backends, _tree
-from gradproof._errors import UsageError
-from gradproof._primal import Primal
+from gradproof import _backends
+from gradproof._base import _tree
+from gradproof._base._errors import UsageError
+from gradproof._function._primal import Primal
 from gradproof._report import Finding, Severity
 
 Floats = NDArray[np.float64]

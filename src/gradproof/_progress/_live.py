@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from gradproof._progress import Display, Progress
+from gradproof._progress._progress import Display, Progress
 
 # DEC's control functions, which every terminal with a TERM other than "dumb" has: clear to the end of the screen; go
 # down a line, which scrolls at the last one; save the cursor; restore it; go up a line; wrap at the margin, or do not.

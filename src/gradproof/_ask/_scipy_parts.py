@@ -8,11 +8,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _scipy
-from gradproof._check import draw_seed
-from gradproof._errors import UsageError
+from gradproof._ask import _scipy
+from gradproof._ask._check import draw_seed
+from gradproof._ask._scipy import Call, LeftOut
+from gradproof._base._errors import UsageError
 from gradproof._report import Report, Verdict
-from gradproof._scipy import Call, LeftOut
 
 # Values of a constraint up to which each one's own Hessian is looked at where the Hessian is wrong.
 CONSTRAINTS_ALONE = 20

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._leaf import Leaf
+from gradproof._base._leaf import Leaf
 
 Vector = NDArray[np.float64]
 

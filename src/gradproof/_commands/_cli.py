@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import gradproof
-from gradproof._compare import DEFAULT_FACTOR
-from gradproof._compare import compare as compare_files
-from gradproof._errors import GradproofError, MissingExtraError, UsageError, users_traceback
-from gradproof._files import write_text
-from gradproof._find_cases import Found, TargetError, distinct_cases, find_cases, in_words
-from gradproof._names import printable
+from gradproof._base._errors import GradproofError, MissingExtraError, UsageError, users_traceback
+from gradproof._base._files import write_text
+from gradproof._base._names import printable
+from gradproof._commands._find_cases import Found, TargetError, distinct_cases, find_cases, in_words
+from gradproof._commands._supervised import EndedError, supervised
+from gradproof._commands._terminal import console_on, write
 from gradproof._progress import current, watching
 from gradproof._render import (
     NamedReport,
@@ -33,9 +33,9 @@ from gradproof._render import (
     tally,
 )
 from gradproof._report import Report, Verdict
-from gradproof._report_file import ReportFile
-from gradproof._supervised import EndedError, supervised
-from gradproof._terminal import console_on, write
+from gradproof._report._compare import DEFAULT_FACTOR
+from gradproof._report._compare import compare as compare_files
+from gradproof._report._report_file import ReportFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ def demo(seed: int | None) -> NoReturn:
     Its one-dimensional check and its network, with the two planted bugs and fixed, first by the course's rule, then
     by gradproof. The exit code is 0 if gradproof's verdicts are the known truth, else 1.
     """
-    from gradproof._demo import run_demo
+    from gradproof._commands._demo import run_demo
 
     result = run_demo(int.from_bytes(os.urandom(4)) if seed is None else seed)
     write(console_on(sys.stdout), demo_view(result))

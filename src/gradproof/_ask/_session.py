@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from gradproof import _backends, _check
-from gradproof._errors import UsageError
-from gradproof._primal import Deferred
+from gradproof import _backends
+from gradproof._ask import _check
+from gradproof._base._errors import UsageError
+from gradproof._function._primal import Deferred
 from gradproof._report import Report
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import dataclasses
 from collections import Counter
 from typing import IO, Any, cast
 
-from gradproof._errors import UsageError
-from gradproof._files import write_text
-from gradproof._report import SCHEMA_VERSION, Report, document_of, report_of
-from gradproof._report_json import json_text, loads
+from gradproof._base._errors import UsageError
+from gradproof._base._files import write_text
+from gradproof._report._report import SCHEMA_VERSION, Report, document_of, report_of
+from gradproof._report._report_json import json_text, loads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

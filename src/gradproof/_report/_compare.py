@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from gradproof._report import WORST_FIRST, Finding, LeafResult, Report, Severity, Verdict
-from gradproof._report_file import ReportFile
+from gradproof._report._report import WORST_FIRST, Finding, LeafResult, Report, Severity, Verdict
+from gradproof._report._report_file import ReportFile
 
 # Over seeds alone the bound of an unchanged problem was seen to vary by a factor of 1.4 (40 rows of least squares) to
 # 4.4 (2,000 sines): 60 seeds each.

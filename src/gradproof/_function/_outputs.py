@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _backends, _tree
+from gradproof import _backends
 from gradproof._backends import Matrix, Vector
-from gradproof._errors import FunctionError
-from gradproof._layout import Layout
-from gradproof._leaf import Leaf
+from gradproof._base import _tree
+from gradproof._base._errors import FunctionError
+from gradproof._base._leaf import Leaf
+from gradproof._function._layout import Layout
 
 NUMBERS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 

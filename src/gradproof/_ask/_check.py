@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from gradproof import _backends
-from gradproof._errors import GradproofWarning, UsageError
-from gradproof._names import function_name, printable
+from gradproof._base._errors import GradproofWarning, UsageError
+from gradproof._base._names import function_name, printable
+from gradproof._base._tree import is_number
 from gradproof._progress import Setting, watching
 from gradproof._report import (
     Cost,
@@ -31,12 +32,11 @@ from gradproof._report import (
     Verdict,
     install_view,
 )
-from gradproof._tree import is_number
 
 if TYPE_CHECKING:
     # At run time they come with the first check: most of our import time.
     from gradproof import _claims, _prove
-    from gradproof._primal import Primal
+    from gradproof._function._primal import Primal
 
 Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
@@ -546,7 +546,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         autodiff = _backends.autodiff(f, args, options.wrt, keeper)
         domain = None
         if options.domain is not None:
-            from gradproof._bounds import array_by_array
+            from gradproof._function._bounds import array_by_array
 
             domain = array_by_array(autodiff, options.domain, args, options.wrt)
         f_name = str(getattr(f, "__name__", type(f).__name__))
@@ -585,7 +585,7 @@ def check_claims(
         When it began, by `time.perf_counter`.
     """
     from gradproof import _claims
-    from gradproof._bounds import held, left_out
+    from gradproof._function._bounds import held, left_out
 
     _claims.require_claims(claims)
     options.require_no_modes()
@@ -648,9 +648,9 @@ def check_autodiff(
     domain : tuple (lower, upper), optional
         That of `options` array by array.
     """
-    from gradproof._bounds import extended, held, left_out
     from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
+    from gradproof._function._bounds import extended, held, left_out
 
     seed = draw_seed(options.rng)
     with watching(options.progress, name, started=started), autodiff.at_rest():

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from gradproof._errors import GradproofError, UsageError
-from gradproof._evidence import Evidence
-from gradproof._files import write_text
-from gradproof._report_json import decode, encode, json_text, loads
+from gradproof._base._errors import GradproofError, UsageError
+from gradproof._base._files import write_text
+from gradproof._report._evidence import Evidence
+from gradproof._report._report_json import decode, encode, json_text, loads
 
 SCHEMA_VERSION = 1
 

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools as ft
 import math
-import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from gradproof._errors import GradproofWarning
-
-if TYPE_CHECKING:
-    from gradproof._leaf import Leaf
-    from gradproof._prove import Question
+from gradproof._base._errors import GradproofWarning
 
 # Seconds until a line appears unasked, between two looks of a display, and between lines in a log.
 AFTER, EVERY, LOGGED = 1.0, 0.1, 10.0
@@ -139,8 +133,11 @@ class Silent:
     def look(self, **what: Any) -> None:
         """What is looked at now: `phase`, `place`, `mode`, `number` and `count` of a `Progress`."""
 
-    def ask(self, leaves: Sequence[Leaf], question: Question | None) -> None:
-        """A question of a proof is answered next; None: it has been proved."""
+    def ask(self, phase: str, place: Callable[[], str]) -> None:
+        """A question of a proof is answered next: what for, and what tells the place if somebody wants to know it."""
+
+    def answered(self) -> None:
+        """The last question of a proof has been answered."""
 
     def measure(self, count: int, *, of: int, each: int) -> None:
         """So many entries `of` all are measured next, by so many evaluations `each`; 0 `of` 0: no longer."""
@@ -185,7 +182,7 @@ class Watch(Silent):
         self.started = started
         self.latest = Progress(name=name, seconds=0.0, evaluations=0)
         self.evaluations = 0
-        self._question: tuple[Sequence[Leaf], Question] | None = None
+        self._question: tuple[str, Callable[[], str]] | None = None
         self._pass: _Pass | None = None
 
     def evaluated(self, points: int = 1) -> None:
@@ -196,11 +193,11 @@ class Watch(Silent):
     def look(self, **what: Any) -> None:
         self.latest = dataclasses.replace(self.latest, **what)
 
-    def ask(self, leaves: Sequence[Leaf], question: Question | None) -> None:
-        if question is None:
-            self._question = self._pass = None
-        else:
-            self._question = leaves, question
+    def ask(self, phase: str, place: Callable[[], str]) -> None:
+        self._question = phase, place
+
+    def answered(self) -> None:
+        self._question = self._pass = None
 
     def measure(self, count: int, *, of: int, each: int) -> None:
         if not of:
@@ -259,10 +256,10 @@ class Watch(Silent):
         now = time.perf_counter()
         what: dict[str, Any] = {}
         if self._question is not None:
-            leaves, question = self._question
-            what["place"] = self.latest.place or _place(leaves, question)
+            phase, place = self._question
+            what["place"] = self.latest.place or place()
             if self.latest.phase == "proving":
-                what["phase"] = question.phase
+                what["phase"] = phase
         return dataclasses.replace(
             self.latest,
             seconds=now - self.started,
@@ -279,93 +276,11 @@ class Watch(Silent):
         return (now - here.began) / done * max(0.0, here.total - done) if done else None
 
 
-def _place(leaves: Sequence[Leaf], question: Question) -> str:
-    """The leaves that a question is about, or its entry."""
-    group, entry = question.direction.group, question.direction.entry
-    if len(group) != 1:
-        some = "all" if len(group) == len(leaves) else f"{len(group):,} of"
-        return f"{some} {len(leaves):,} leaves"
-    leaf = leaves[group[0]]
-    if entry < 0 or question.entries or not leaf.shape:
-        return leaf.path
-    import numpy as np
-
-    index = np.unravel_index(entry - leaf.start, leaf.shape)
-    return f"{leaf.path}[{', '.join(map(str, index))}]"
-
-
-class _Told:
-    """A callable of the user's, which is told of the end, too."""
-
-    def __init__(self, function: Callable[[Progress], object]) -> None:
-        self._function = function
-
-    def show(self, progress: Progress) -> None:
-        function, self._function = self._function, _nothing
-        function(progress)
-        self._function = function  # unless it raised
-
-    close = show
-
-
-def _nothing(progress: Progress) -> None:
-    """What is called in place of a callable that has raised."""
-
-
 SILENT = Silent()
-_CURRENT: ContextVar[Watch | None] = ContextVar("gradproof._progress", default=None)
+# Of the check that runs here.
+WATCH: ContextVar[Watch | None] = ContextVar("gradproof._progress", default=None)
 
 
 def current() -> Silent:
     """Who watches the check that runs here."""
-    return _CURRENT.get() or SILENT
-
-
-@contextlib.contextmanager
-def watching(setting: Setting, name: str, *, started: float) -> Generator[None]:
-    """Watch the check that runs within this context, as the option `progress` asks for.
-
-    A check within another one, whose name is told meanwhile, is part of it unless it has a callable of its own.
-    """
-    outer = _CURRENT.get()
-    if outer is not None and (setting is None or setting is True or setting is outer.setting):
-        with outer.named(name):
-            yield
-        return
-    watch = _watch(setting, name, started)
-    if watch is None and outer is None:
-        yield
-        return
-    token = _CURRENT.set(watch)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
-        if watch is not None:
-            watch.close()
-
-
-def _watch(setting: Setting, name: str, started: float) -> Watch | None:
-    if setting is False:
-        return None
-    if setting is not None and setting is not True:
-        told = _Told(setting)
-        return Watch(setting, lambda: told, name=name, started=started)
-    if _is_terminal(sys.stderr):
-        return Watch(setting, ft.partial(_line, setting), name=name, started=started, after=0.0 if setting else AFTER)
-    if setting:
-        return Watch(setting, ft.partial(_line, True), name=name, started=started, after=LOGGED, every=LOGGED)
-    return None
-
-
-def _is_terminal(stream: Any) -> bool:
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):  # None, or closed
-        return False
-
-
-def _line(setting: bool | None) -> Display | None:
-    from gradproof._live import line_on  # only now: most checks end before
-
-    return line_on(sys.stderr, asked_for=setting is True)
+    return WATCH.get() or SILENT

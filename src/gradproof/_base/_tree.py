@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import optree
 
-from gradproof._errors import UsageError
+from gradproof._base._errors import UsageError
 
 Tree = Any  # whatever nesting of containers the user passes
 

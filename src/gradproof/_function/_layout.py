@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from gradproof import _backends
 from gradproof._backends import Array, Maker, Matrix, Vector
-from gradproof._leaf import Leaf
-from gradproof._pieces import is_large, is_many, joined
-from gradproof._tree import NamedLeaf
+from gradproof._base._leaf import Leaf
+from gradproof._base._pieces import is_large, is_many, joined
+from gradproof._base._tree import NamedLeaf
 
 # How the parts of a complex array are named, in the order of their leaves: Python source after its path.
 SUFFIXES = (".real", ".imag")

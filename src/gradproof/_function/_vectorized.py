@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradproof import _backends, _tree
-from gradproof._errors import FunctionError
+from gradproof import _backends
+from gradproof._base import _tree
+from gradproof._base._errors import FunctionError
 
 
 def one_at_a_time(f: Callable[..., Any], wrt: Sequence[int], name: str) -> Callable[..., Any]:

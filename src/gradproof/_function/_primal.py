@@ -11,15 +11,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradproof import _backends, _progress, _tree
-from gradproof._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
+from gradproof import _backends, _progress
 from gradproof._backends import Matrix, Vector
-from gradproof._errors import ClaimError, FunctionError, UsageError
-from gradproof._layout import Layout
-from gradproof._names import argument_names, function_name
-from gradproof._outputs import Outputs
-from gradproof._pieces import at_point, is_large
-from gradproof._vectorized import one_at_a_time
+from gradproof._base import _tree
+from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
+from gradproof._base._errors import ClaimError, FunctionError, UsageError
+from gradproof._base._names import argument_names, function_name
+from gradproof._base._pieces import at_point, is_large
+from gradproof._function._layout import Layout
+from gradproof._function._outputs import Outputs
+from gradproof._function._vectorized import one_at_a_time
 
 # What f raised away from the point is kept so often.
 REFUSALS = 3

@@ -40,12 +40,17 @@ class GradproofWarning(UserWarning):
     """Something the user should know although nothing is wrong, such as a valid subgradient at a kink."""
 
 
+# Users import them from the package: that is where a traceback, a pickle or `-W error::` should look for them.
+for _public in (GradproofError, UsageError, FunctionError, ClaimError, GradproofWarning):
+    _public.__module__ = "gradproof"
+
+
 def users_traceback(error: BaseException) -> str:
     """The traceback of `error` without the frames of gradproof and of the import machinery."""
     import importlib
     import traceback
 
-    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+    ours = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
     def is_ours(frame: traceback.FrameSummary) -> bool:
         return frame.filename.startswith((ours, "<frozen importlib", importlib.__file__))

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import gradproof
-from gradproof._errors import users_traceback
+from gradproof._base._errors import users_traceback
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._check import Options, check_claims
-from gradproof._errors import ClaimError, UsageError
+from gradproof._ask._check import Options, check_claims
+from gradproof._base._errors import ClaimError, UsageError
 from gradproof._report import Cost, Finding, Reason, Report, Severity, Verdict, worst
 
 Function: TypeAlias = Callable[..., Any]

@@ -1,0 +1,105 @@
+"""The house: which room stands on which, no import that runs up, no circle."""
+
+import ast
+import graphlib
+import pathlib
+
+import pytest
+
+import gradproof
+
+PACKAGE = pathlib.Path(gradproof.__file__).parent
+# From the ground up: a room imports those below it, and none beside it on its floor.
+FLOORS = (
+    ("_base", "_line"),
+    ("_report", "_progress"),
+    ("_backends", "_render"),
+    ("_function",),
+    ("_contracts", "_reference", "_prove"),
+    ("_run",),
+    ("_claims",),
+    ("_ask",),
+    ("course", "scipy", "torch", "jax", "compat"),
+    ("gradproof",),
+    ("_commands",),
+    ("__main__",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def modules(package=PACKAGE):
+    """Every module of a package by its dotted name: its file."""
+    found = {}
+    for path in package.rglob("*.py"):
+        parts = (package.name, *path.relative_to(package).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(name, path, known):
+    """Which modules of the package a module imports, wherever in it that stands, for types alone, too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name}: a relative import"
+            each = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {one if one in known else node.module for one in each}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & set(known)) - {name}
+
+
+def graph(package=PACKAGE):
+    known = modules(package)
+    return {name: imported(name, path, known) for name, path in known.items()}
+
+
+def room(name):
+    return [*name.split("."), "gradproof"][1]
+
+
+def running_up(found):
+    """Imports from a room into one that does not lie below it."""
+    return sorted(
+        f"{name} -> {other}"
+        for name, others in found.items()
+        for other in others
+        if room(other) != room(name) and FLOOR[room(other)] >= FLOOR[room(name)]
+    )
+
+
+def test_no_import_runs_up():
+    assert running_up(graph()) == []
+
+
+def test_no_circle():
+    graphlib.TopologicalSorter(graph()).prepare()  # raises CycleError
+
+
+def test_a_circle_and_an_import_that_runs_up_are_seen(tmp_path):
+    """What the two tests above rest on: a package in which a room below asks one above, within a function."""
+    package = tmp_path / "gradproof"
+    texts = {
+        "_base/_a.py": "def f():\n    from gradproof._line import _b\n",
+        "_line/__init__.py": "",
+        "_line/_b.py": "import gradproof._base._a",
+        "_prove/_c.py": "if TYPE_CHECKING:\n    from gradproof._ask._d import D",
+        "_ask/_d.py": "class D: ...",
+    }
+    for name, text in texts.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = graph(package)
+    up = ["gradproof._base._a -> gradproof._line._b", "gradproof._line._b -> gradproof._base._a"]
+    assert running_up(found) == [*up, "gradproof._prove._c -> gradproof._ask._d"]
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(found).prepare()
+
+
+def test_every_room_says_what_it_is_for():
+    for path in PACKAGE.glob("*/__init__.py"):
+        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert said.count(".") >= 2, path.parent.name
+    beside = {path.stem for path in PACKAGE.glob("*.py")}
+    assert beside == {"__init__", "__main__", "course", "jax", "scipy", "torch"}
