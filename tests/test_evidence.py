@@ -11,8 +11,8 @@ from gradproof import Report, Severity, Verdict, course
 from gradproof._base._leaf import Leaf
 from gradproof._claims._patterns import explain
 from gradproof._line import Slope
+from gradproof._prove._charge import Place, WrongEntry
 from gradproof._prove._collect import MAPS, Collector
-from gradproof._prove._locate import Place, WrongEntry
 from gradproof._prove._maps import CELLS, Region, Sketch, leaf_map
 from gradproof._prove._measure import KEPT
 from gradproof._prove._noted import Noted

@@ -22,9 +22,9 @@ from gradproof._claims._repeats import Repeats
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove._collect import Collector
-from gradproof._prove._kinks import outside_words
 from gradproof._prove._locate import entry_index
 from gradproof._prove._measure import UNDERFLOWN
+from gradproof._prove._wording import outside_words
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 # Entries up to which gradients close by are measured, where a claim at a kink is a value and all entries are asked for.

@@ -51,7 +51,7 @@ from gradproof._claims._cotangents import (
     unsaturated,
 )
 from gradproof._claims._entrywise import Entries
-from gradproof._claims._locate import ROWS, Scene, locate, locate_entries
+from gradproof._claims._locate import ROWS, Scene, locate, locate_entries, renumbered
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
@@ -408,7 +408,7 @@ class LinearProof:
             located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
             if not located:
                 with self.primal.watch.during("locating"):
-                    located = locate(scene, u, outcome)
+                    located = locate(scene, u, renumbered(outcome, problem.leaves, self.claimed.leaves))
             self._add(located)
             if self.m > 1:
                 words = located[0].kind if len(located) == 1 else f"{len(located)} findings"

@@ -11,31 +11,46 @@ from numpy.typing import NDArray
 
 from gradproof import _prove, _run
 from gradproof._base._away import BudgetSpent
+from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import STREAM, held
+from gradproof._claims._cotangents import ALONE, STREAM, held
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import Pattern, explain, factor_words
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
-from gradproof._prove._accuse import SMALL, TOLERANCE
-from gradproof._prove._kinks import outside_words
-from gradproof._prove._maps import FIRST, entries_words
+from gradproof._prove._accuse import SMALL
+from gradproof._prove._charge import Charge
+from gradproof._prove._maps import entries_words
+from gradproof._prove._wording import (
+    NO_SUBGRADIENT,
+    TOLERANCE,
+    cause_advice,
+    cause_words,
+    entries_of,
+    outside_words,
+    quantity_of,
+    region_words,
+)
 from gradproof._report import Finding, Severity, Verdict
 
 Vector = NDArray[np.float64]
 
 # Outputs that get a proof of their own, entries and columns that get a finding of their own.
 ROWS, SHOWN = 8, 20
-# What is said of a column without a factor: where it is to be said of all, one finding says as much.
-UNNAMED = "these entries are wrong"
-# Inputs that may be wrong each by itself; with more, one mistake of the whole matrix is looked for first.
+# What is said of a single entry, and of a column without a factor: of all of them one finding says as much.
+ENTRY, UNNAMED = "this entry is wrong", "these entries are wrong"
+# Inputs, or outputs, that may be wrong each by itself; with more, one mistake of all of them is looked for first.
 FEW = 2
+# Wrong entries that get a finding of their own: a mistake in more of them is one of the whole array.
+APART = 5
+# Entries that are named in words.
+NAMED = 3
+# Entries of an array through which a factor, or another cause along one mixture, cannot be an accident.
+EARNED = 3
 # Outputs up to which a slope of every one is measured: 40 values of each fit into 64 MB.
 ELEMENTWISE = 200_000
-# Inputs up to which every column is measured when nothing else says where a matrix is wrong.
-COLUMNS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,8 +85,22 @@ def _is_small(claimed: float | None, reference: float) -> bool:
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:
-    """Name what makes <u, f> fail: entries, columns, rows, or a mistake of the whole matrix."""
+    """Name what makes <u, f> fail: a mistake of the whole matrix, a part of the inputs, outputs, or entries.
+
+    `outcome` is that of the proof, its leaves numbered as those of the claim are.
+    """
     return _Search(scene, u, outcome).run()
+
+
+def renumbered(outcome: Outcome, part: Sequence[Leaf], whole: Sequence[Leaf]) -> Outcome:
+    """What was proved of some leaves, in their order, as of all of them."""
+    if len(part) == len(whole):
+        return outcome
+    paths = [leaf.path for leaf in whole]
+    where = [paths.index(leaf.path) for leaf in part]
+    charges = tuple(dataclasses.replace(one, leaves=tuple(where[k] for k in one.leaves)) for one in outcome.charges)
+    regions = {where[k]: region.moved(whole[where[k]].start - part[k].start) for k, region in outcome.regions.items()}
+    return dataclasses.replace(outcome, charges=charges, regions=regions)
 
 
 def locate_entries(scene: Scene, wrong: EntryErrors) -> list[Finding]:
@@ -90,8 +119,9 @@ class _Search:
         self._seen: list[Line] = []
         self._wrong = np.zeros(0, dtype=np.intp)
         self.m = self.claimed.primal.outputs.size
-        findings = () if outcome is None else outcome.findings
-        self.errors = [one for one in findings if one.severity is Severity.ERROR]
+        self.charges = () if outcome is None else outcome.charges
+        # Whether the proof was of all outputs together.
+        self.is_mixture = np.count_nonzero(u) > 1
         self._rounding = _prove.ROUNDINGS * scene.options.claim_eps
         self.lines = Lines(
             scene.claimed,
@@ -119,18 +149,15 @@ class _Search:
         if self.m == 1:
             if self._outcome is not None:
                 self._mark_row(0, self._outcome)
-            return [self._translate(one, 0) for one in self.errors]
-        if self.m > ELEMENTWISE:
-            place = "through a random combination of all outputs"
-            return [
-                dataclasses.replace(one, place=f"{one.place}, {place}" if one.place else place) for one in self.errors
-            ]
+            return [self._of_output(one, 0) for one in self.charges]
+        if self.m > ELEMENTWISE or (self.is_mixture and all(self._is_explained(one) for one in self.charges)):
+            return self._of_inputs()
         self.claimed.densify()
-        columns = self._accused_columns()
+        columns = self._accused_columns() if self.is_mixture else None
         if columns is not None and len(columns) <= FEW:
             found = self._columns(columns)
             if found:
-                return found
+                return self._together(found)
         lines = [self._measure(self._random(k)) for k in range(2)]
         off = [self._off(line) for line in lines]
         rows = np.flatnonzero(off[0] | off[1])
@@ -139,26 +166,31 @@ class _Search:
             whole = self._whole(lines)
             if whole is not None:
                 return [whole]
-        if columns is not None and FEW < len(columns) <= len(rows):
-            found = self._columns(columns)
-            if self._is_all_of_it(found):
-                return [self._summary(lines, rows)]
-            if found:
-                return found
-        if 0 < len(rows) <= ROWS:
-            self._marks.clear()
+        if 0 < len(rows) <= max(FEW, min(ROWS, self.m // 2)) or 0 < len(rows) <= self.m <= ALONE:
             found = [one for i in rows for one in self._row(int(i))]
             if found:
-                return found
-        if self.claimed.matrix is not None and self.claimed.columns <= COLUMNS and not self.claimed.reduced:
-            found = self._columns(range(self.claimed.columns))
-            if found and not self._is_all_of_it(found):
-                return found
-        elif columns is not None:
+                return self._together(found)
+        self._marks.clear()
+        if columns is not None and len(columns) <= APART:
             found = self._columns(columns)
-            if found:
-                return found
+            if found and not self._is_all_of_it(found):
+                return self._together(found)
+        if self.is_mixture and self.charges and not self.claimed.reduced and self._is_part_of_it():
+            return self._of_inputs()
         return [self._summary(lines, rows)]
+
+    def _is_explained(self, charge: Charge) -> bool:
+        """Whether a cause explains all of a leaf, or of a part, along a mixture of all outputs: so it does in each."""
+        sizes = [self.claimed.leaves[k].size for k in charge.leaves]
+        return charge.cause is not None and charge.index is None and sum(sizes) >= EARNED
+
+    def _is_part_of_it(self) -> bool:
+        """Whether some part of the inputs is all that is wrong in one leaf at least."""
+        entries = {k: 0 for one in self.charges for k in one.leaves}
+        for one in self.charges:
+            entries[one.leaves[0]] += one.index is not None
+        boxes = any(one.place is not None and one.place.box is not None for one in self.charges)
+        return boxes or any(0 < count < self.claimed.leaves[k].size for k, count in entries.items())
 
     def name(self, wrong: EntryErrors) -> list[Finding]:
         """One mistake of the whole matrix, or the entries one by one: the clearest where they are many."""
@@ -238,15 +270,12 @@ class _Search:
         """The entries of x that the scalar proof has named; None if it has named anything larger."""
         if self.claimed.reduced:
             return None
-        starts = {leaf.path: leaf for leaf in self.claimed.leaves}
         columns: list[int] = []
-        for one in self.errors:
-            leaf = next((starts[path] for path in starts if _within(one.path, path)), None)
-            if leaf is None or one.quantity != "entry" or (not one.entries and leaf.size > 1):
+        for one in self.charges:
+            leaf = self.claimed.leaves[one.leaves[0]]
+            if not one.entry or (one.index is None and leaf.size > 1):
                 return None
-            entries: tuple[tuple[int, ...], ...] = one.entries or ((0,) * len(leaf.shape),)
-            for entry in entries:
-                columns.append(leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0))
+            columns.append(leaf.start + (int(np.ravel_multi_index(one.index, leaf.shape)) if one.index else 0))
         return columns[:SHOWN] or None
 
     def _columns(self, columns: Sequence[int]) -> list[Finding]:
@@ -280,8 +309,8 @@ class _Search:
 
     def _is_all_of_it(self, found: list[Finding]) -> bool:
         """Whether the columns that are wrong are all those of some leaves, and nothing else is known of any."""
-        touched = [leaf for leaf in self.claimed.leaves if any(_within(one.path, leaf.path) for one in self.errors)]
-        count = sum(leaf.size for leaf in touched)
+        touched = {k for one in self.charges for k in one.leaves}
+        count = sum(self.claimed.leaves[k].size for k in touched)
         return len(found) == count > FEW and all(one.kind == UNNAMED for one in found)
 
     def _is_column(self, j: int, line: Line, rows: NDArray[np.intp]) -> bool:
@@ -315,7 +344,7 @@ class _Search:
                     reference=float(reference),
                     error_bar=(high - low) / 2,
                     quantity="entry",
-                    advice="No subgradient has this value: check the branch that is taken at the kink.",
+                    advice=NO_SUBGRADIENT,
                 ),
                 id="GP103",
             )
@@ -326,7 +355,7 @@ class _Search:
             path=path,
             entries=(index,) if index else (),
             place=place,
-            kind=kind or "this entry is wrong",
+            kind=kind or ENTRY,
             claimed=claimed,
             reference=float(reference),
             error_bar=float(bar),
@@ -388,39 +417,99 @@ class _Search:
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions)
         if outcome.verdict is not Verdict.WRONG:
             return []
-        errors = [one for one in outcome.findings if one.severity is Severity.ERROR]
         self._mark_row(i, outcome)
-        return [self._translate(one, i) for one in errors]
+        return [self._of_output(one, i) for one in outcome.charges]
 
-    def _translate(self, one: Finding, i: int) -> Finding:
-        """A finding about the gradient of output i as one about the claim."""
-        k = next((k for k, leaf in enumerate(self.claimed.leaves) if _within(one.path, leaf.path)), None)
-        if k is None:
-            return dataclasses.replace(one, place=self._through(i, one.place))
-        leaf = self.claimed.leaves[k]
+    def _of_output(self, charge: Charge, i: int) -> Finding:
+        """A charge against the gradient of output i as a finding about the claim."""
+        k = charge.leaves[0]
+        leaf, cause = self.claimed.leaves[k], charge.cause
+        within, place = region_words(charge, leaf)
+        factor = None if cause is None else cause.factor
         if self.claimed.reduced:
-            kind = one.kind if one.factor is not None and not one.entries else "is not the derivative of this output"
-            return dataclasses.replace(one, path=leaf.path, entries=(), kind=kind, place=self._through(i, ""))
-        if one.quantity == "entry" and (one.entries or leaf.size == 1):
-            entry = one.entries[0] if len(one.entries) else (0,) * len(leaf.shape)
+            named = factor is not None and charge.index is None
+            kind = _kind(charge, "the true derivative") if named else "is not the derivative of this output"
+            advice = look_at(leaf.path, small=charge.is_small)
+            return self._charged(charge, path=leaf.path, kind=kind, place=self._through(i, ""), advice=advice)
+        if charge.entry and (charge.index is not None or leaf.size == 1):
+            entry = charge.index or (0,) * len(leaf.shape)
             j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
             path, index, place = self.claimed.place(i, j)
-            kind = one.kind.replace("the true gradient", "the true entry")
-            advice, factor = look_at(path, small=one.advice.endswith(TOLERANCE)), one.factor
+            kind, advice = _kind(charge, "the true entry"), look_at(path, small=charge.is_small)
             if self.claimed.pattern is not None and not self.claimed.pattern[i, j]:
                 kind, factor = "missing from the declared sparsity pattern", None
                 advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
-            return dataclasses.replace(
-                one, path=path, entries=(index,) if index else (), place=place, kind=kind, advice=advice, factor=factor
+            entries = (index,) if index else ()
+            return self._charged(
+                charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor
             )
-        path = self.claimed.leaf_path(i, k, one.path[len(leaf.path) :])
-        kind = one.kind.replace("the gradient of f", "the derivative of this output").replace("gradient", "derivative")
-        place = self._through(i, "" if one.place == "everywhere" else one.place)
-        if self.claimed.by_index and one.place == "everywhere" and self.m > 1:
-            place = "whole row"
-        return dataclasses.replace(
-            one, path=path, entries=(), place=place, kind=kind, advice=one.advice.replace(f"`{leaf.path}`", f"`{path}`")
-        )
+        path = self.claimed.leaf_path(i, k, within)
+        kind = _kind(charge, "the true derivative", unexplained="is not the derivative of this output")
+        advice = look_at(path, small=charge.is_small) if cause is None else cause_advice(cause, path)
+        words = self._through(i, "" if place == "everywhere" else place)
+        if self.claimed.by_index and place == "everywhere" and self.m > 1:
+            words = "whole row"
+        return self._charged(charge, path=path, kind=kind, place=words, advice=advice, factor=factor)
+
+    def _of_inputs(self) -> list[Finding]:
+        """Charges along a mixture of all outputs as findings about the inputs."""
+        self._marks.clear()
+        found: list[Finding] = []
+        for charge in self.charges:
+            k = charge.leaves[0]
+            leaf = self.claimed.leaves[k]
+            within, place = region_words(charge, leaf)
+            path, by_index = self._input_path(k, within), charge.index is not None
+            kind = _kind(charge, "the true entry" if by_index else "the true derivative")
+            advice = look_at(path, small=False) if charge.cause is None else cause_advice(charge.cause, path)
+            through = "through all outputs together"
+            place = f"{place}, {through}" if place and not by_index and place != "everywhere" else place or through
+            entries = entries_of(charge, leaf)
+            factor = None if charge.cause is None else charge.cause.factor
+            found.append(
+                self._charged(charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor)
+            )
+            region = None if self._outcome is None else self._outcome.regions.get(k)
+            if region is not None:
+                self._marks.append(_Mark(np.arange(self.m), np.asarray(region.indices(leaf)), region.words))
+        return self._together(found)
+
+    def _input_path(self, k: int, within: str) -> str:
+        """A part of a leaf in the user's names; of a Jacobian by one vector, its columns."""
+        leaf = self.claimed.leaves[k]
+        if not self.claimed.by_index or len(self.claimed.leaves) > 1 or len(leaf.shape) != 1:
+            return leaf.path + within
+        return f"{self.claimed.keyword}[:, {within[1:-1]}]" if within else self.claimed.keyword
+
+    def _together(self, found: list[Finding]) -> list[Finding]:
+        """Few findings as they are; many about single entries, or rows, as one with the largest for its example."""
+        if len(found) <= FEW:
+            return found
+        kinds = {one.kind for one in found}
+        touched = {k for one in self.charges for k in one.leaves}
+        is_of_rows = not any(one.entries for one in found)
+        columns = {(one.path.partition("[")[0], one.entries) for one in found}
+        everything = len(columns) == sum(self.claimed.leaves[k].size for k in touched) and not self.claimed.by_index
+        if len(found) <= APART and not everything and not (is_of_rows and len({one.path for one in found}) == 1):
+            return found
+        worst = max(found, key=lambda one: abs((one.claimed or 0.0) - (one.reference or 0.0)))
+        same = len(kinds) == 1
+        place = "everywhere" if everything else f"in {len(found)} places, one of them {worst.path}"
+        if is_of_rows and not everything:
+            place = f"in {len(self._wrong)} of {self.m} outputs"
+        path = ", ".join(self.claimed.leaves[k].path for k in sorted(touched))
+        return [
+            dataclasses.replace(
+                worst,
+                path=self._whole_path() if self.claimed.by_index else path,
+                entries=(),
+                place=place,
+                kind=worst.kind if same and worst.kind != ENTRY else "is not the derivative of f",
+                factor=worst.factor if same else None,
+                quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
+                advice=look_at(self.claimed.keyword, small=False),
+            )
+        ]
 
     def _through(self, i: int, place: str) -> str:
         if self.m == 1:
@@ -433,7 +522,7 @@ class _Search:
     def _whole(self, lines: list[Line]) -> Finding | None:
         """One mistake that explains the slopes of all outputs along both directions."""
         assert self.claimed.matrix is not None
-        if any(one.id == "GP103" for one in self.errors):
+        if any(one.sides is not None for one in self.charges):
             # At a kink f has no one slope that a mistake could explain.
             return None
         cause = explain(
@@ -467,19 +556,22 @@ class _Search:
 
     def _summary(self, lines: list[Line], rows: NDArray[np.intp]) -> Finding:
         """What can be said when no single place or mistake was found."""
-        first = self.errors[0] if self.errors else None
-        leaves = sorted(
-            {leaf.path for leaf in self.claimed.leaves if any(_within(e.path, leaf.path) for e in self.errors)}
-        )
+        first = self.charges[0] if self.charges else None
+        touched = sorted({k for one in self.charges for k in one.leaves})
+        leaves = [self.claimed.leaves[k].path for k in touched]
         path = ", ".join(leaves[:3]) if not self.claimed.by_index else self.claimed.keyword
+        causes = {one.cause for one in self.charges}
+        cause = causes.pop() if len(causes) == 1 else None
+        factor = None if cause is None else cause.factor
+        kind = "is not the derivative of f"
+        if cause is not None and factor is not None:
+            kind = cause_words(cause, "the true derivative")
         if not len(rows):
-            place = "in a combination of the outputs"
             numbers = (None, None, None) if first is None else (first.claimed, first.reference, first.error_bar)
-            kind, factor = (first.kind, first.factor) if first else ("is not the derivative of f", None)
             return self._finding(
                 path=path,
-                place=place,
-                kind=kind.replace("the gradient of f", "the derivative of f"),
+                place="in a combination of the outputs",
+                kind=kind if first is None or first.cause is None else cause_words(first.cause, "the true derivative"),
                 claimed=numbers[0],
                 reference=numbers[1],
                 error_bar=numbers[2],
@@ -494,12 +586,9 @@ class _Search:
         words = "everywhere" if every else f"{len(rows)} of {self.m} rows"
         self._marks = [
             _Mark(rows, np.arange(leaf.start, leaf.stop), words)
-            for leaf in self.claimed.leaves
-            if not leaves or leaf.path in leaves
+            for k, leaf in enumerate(self.claimed.leaves)
+            if not touched or k in touched
         ]
-        same = {one.kind for one in self.errors}
-        factors = {one.factor for one in self.errors}
-        kind = same.pop() if len(same) == 1 and None not in factors else "is not the derivative of f"
         claimed = self._entry(i, line)
         return self._finding(
             path=path,
@@ -509,7 +598,7 @@ class _Search:
             reference=float(line.value[i]),
             error_bar=float(line.bar[i]),
             quantity=f"slope of {self.claimed.output(i)}",
-            factor=factors.pop() if len(factors) == 1 else None,
+            factor=factor,
             advice=look_at(self.claimed.keyword, small=every and _is_small(claimed, float(line.value[i]))),
         )
 
@@ -543,6 +632,34 @@ class _Search:
             (sketch.mark_entries if mark.paired else sketch.mark)(mark.rows, mark.columns)
             sketch.words.append(mark.words)
         self._marks.clear()
+
+    def _charged(
+        self,
+        charge: Charge,
+        *,
+        path: str,
+        kind: str,
+        place: str,
+        advice: str,
+        entries: tuple[tuple[int, ...], ...] = (),
+        factor: float | None = None,
+    ) -> Finding:
+        """A finding with the numbers of a charge."""
+        found = self._finding(
+            path=path,
+            entries=entries,
+            place=place,
+            kind=kind,
+            claimed=charge.claimed,
+            reference=charge.reference,
+            error_bar=charge.error_bar,
+            quantity=quantity_of(charge),
+            factor=factor,
+            advice=advice,
+        )
+        if charge.sides is None:
+            return found
+        return dataclasses.replace(found, id="GP103", advice=NO_SUBGRADIENT)
 
     def _finding(
         self,
@@ -588,12 +705,18 @@ class _Mark:
 
 def _entries_words(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> str:
     """Some entries of the matrix in words."""
-    return entries_words(zip(rows[:FIRST].tolist(), columns[:FIRST].tolist(), strict=True), len(rows))
+    return entries_words(zip(rows[:NAMED].tolist(), columns[:NAMED].tolist(), strict=True), len(rows))
 
 
-def _within(path: str, leaf: str) -> bool:
-    """Whether a finding's path is that of a leaf, or of a part of it."""
-    return path == leaf or path.startswith(leaf + "[")
+def _kind(charge: Charge, of: str, unexplained: str = "is not the derivative of f") -> str:
+    """What is wrong, in a few words; `of` is what is claimed."""
+    if charge.sides is not None:
+        return outside_words(*charge.sides)
+    if charge.cause is not None:
+        return cause_words(charge.cause, of)
+    if charge.example is not None:
+        return UNNAMED
+    return ENTRY if charge.index is not None else unexplained
 
 
 def _unit(count: int, i: int) -> Vector:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._claims._together import one_for_each_mistake
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
@@ -111,6 +112,7 @@ def conclude(
         verdict, reason = worst([verdict, Verdict.INCONCLUSIVE]), Reason.STOCHASTIC
     if any(finding.severity is Severity.ERROR for finding in findings):
         verdict = Verdict.WRONG
+    findings = one_for_each_mistake(findings, [leaf.path for leaf in leaves])
     limits = options.limits
     rtol = limits.tolerance(eps) if rtol is None else rtol
     return Proved(

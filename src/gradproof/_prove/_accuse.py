@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -10,46 +11,33 @@ from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
-from gradproof._prove._diagnose import (
-    DIRECTIONS,
-    DIRECTIONS_LOW,
-    Cause,
-    Evidence,
-    Undecided,
-    diagnose,
-    factor_cause,
-    factor_words,
-)
+from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
+from gradproof._prove._diagnose import DIRECTIONS, DIRECTIONS_LOW, Evidence, Undecided, diagnose, factor_cause
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, on_tread
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
-    Place,
+    Range,
     Suspect,
-    WrongEntry,
     box_part,
-    box_source,
-    box_words,
     entry_index,
     halves,
     one_by_one,
+    ranges_of,
     wrong_leaves,
     wrong_place,
 )
 from gradproof._prove._maps import Region, entries_words
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
-from gradproof._report import Severity, Verdict
+from gradproof._prove._wording import cause_words, region_words
+from gradproof._report import Verdict
 
 Floats = NDArray[np.float64]
 
-# The largest share of a claim that f's own tolerance may be suspected of, and what is said then.
+# The largest share of a claim that f's own tolerance may be suspected of.
 SMALL = 0.05
-TOLERANCE = (
-    "If f solves, integrates or iterates to a tolerance, or draws random numbers by rejection, its own error may be "
-    "the reason: tighten that tolerance and run the check again. A deviation that shrinks with it is f's."
-)
-# Wrong entries of one leaf that get a finding of their own.
-SHOWN = 20
+# Wrong entries of one leaf that are named, and that get a finding of their own: more of them are one mistake.
+SHOWN, APART = 20, 5
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
 
@@ -70,11 +58,12 @@ def accuse(
                 return set(tier.group)
     suspects = yield from wrong_leaves(meter, tier, failing.direction, parts, rtol, most)
     accused: set[int] = set()
+    likely: list[Range] = []
     for suspect in suspects:
         if len(tier.group) > 1 and not (yield from _stands_alone(meter, tier, suspect, rtol)):
             continue
         accused.add(suspect.leaf)
-        yield from _accuse_leaf(meter, ledger, tier, suspect)
+        yield from _accuse_leaf(meter, ledger, tier, suspect, likely)
     return accused
 
 
@@ -94,7 +83,7 @@ def _stands_alone(meter: Meter, tier: Tier, suspect: Suspect, rtol: float) -> As
 
 def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) -> Asking[float | None]:
     """The factor by which all leaves are off, if one explains half of them, and two directions through all of them."""
-    evidence = Evidence(path="", shape=(), size=tier.size)
+    evidence = Evidence(shape=(), size=tier.size)
     evidence.add(failing.direction, failing.as_residual())
     evidence.add(failing.direction, half)
     if factor_cause(evidence) is None:
@@ -106,31 +95,28 @@ def _common_factor(meter: Meter, tier: Tier, failing: Measured, half: Residual) 
 
 
 def _accuse_all(ledger: Ledger, tier: Tier, failing: Measured, factor: float) -> None:
-    kind = f"claimed {factor_words(factor)} the true gradient"
+    cause = Cause(Mistake.FACTOR, factor=factor)
     for index in tier.group:
         ledger.regions[index] = Region(Place(everywhere=True), "everywhere")
-        ledger.settle(index, Verdict.WRONG, deviation=failing.deviation / tier.scale, note=kind)
-    first = ledger.leaves[tier.group[0]].path
-    ledger.report(
-        "GP101",
-        Severity.ERROR,
-        path=first,
-        place=f"and {len(tier.group) - 1} other leaves alike",
-        kind=kind,
+        deviation = failing.deviation / tier.scale
+        ledger.settle(index, Verdict.WRONG, deviation=deviation, note=cause_words(cause))
+    ledger.charge(
+        leaves=tier.group,
+        cause=cause,
         claimed=failing.claimed,
         reference=failing.value,
         error_bar=failing.bar,
-        quantity="slope",
-        factor=factor,
-        advice="All gradients are off by the same factor: look at the loss's own derivative, a mean or a sum.",
     )
 
 
-def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> Asking[None]:
-    """Say what is wrong with one leaf: a cause for all of it, or a place and the cause there."""
+def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, likely: list[Range]) -> Asking[None]:
+    """Say what is wrong with one leaf: a cause for all of it, or a place and the cause there.
+
+    `likely` are ranges in which others are wrong; those of this one are added.
+    """
     leaf = ledger.leaves[suspect.leaf]
     share = tier.share(suspect.leaf)
-    evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
+    evidence = Evidence(shape=leaf.shape, size=leaf.size)
     evidence.add(suspect.direction, suspect.first)
     evidence.add(suspect.alone, suspect.second)
     place: Place | None = None
@@ -138,7 +124,8 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect) -> 
     try:
         named = yield from _cause(meter, tier, suspect, evidence)
         if named is None and leaf.size > 1:
-            place = yield from _place(meter, suspect, evidence, share)
+            place = yield from _place(meter, suspect, evidence, share, likely)
+            likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
         if place is not None and place.box is not None and not place.entries:
             named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
     except BudgetSpent:
@@ -168,10 +155,10 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> As
     return cause if isinstance(cause, Cause) else None
 
 
-def _place(meter: Meter, suspect: Suspect, evidence: Evidence, share: float) -> Asking[Place]:
+def _place(meter: Meter, suspect: Suspect, evidence: Evidence, share: float, likely: Sequence[Range]) -> Asking[Place]:
     """The wrong part of a leaf."""
     sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
-    place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share)
+    place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share, likely)
     if not (place.entries or place.box or place.everywhere) and evidence.size <= ONE_BY_ONE:
         place = yield from one_by_one(meter, suspect.leaf, sharpest[0])
     return place
@@ -182,7 +169,7 @@ def _cause_in_box(
 ) -> Asking[Cause | None]:
     """Test a factor on the wrong part of a leaf alone."""
     shape = tuple(high - low for low, high in box)
-    evidence = Evidence(path=leaf.path + box_source(leaf.shape, box), shape=shape, size=math.prod(shape))
+    evidence = Evidence(shape=shape, size=math.prod(shape))
     for direction in (suspect.direction, suspect.alone):
         part = direction.restricted(*box_part(leaf.shape, leaf.start, leaf.stop, box))
         evidence.add(part, (yield from meter.residual(part, tier.share(suspect.leaf))))
@@ -191,7 +178,7 @@ def _cause_in_box(
 
 
 def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats | None = None) -> str:
-    """One finding for every wrong entry of a leaf, of those with the largest errors; returns the leaf's note.
+    """Charge the wrong entries of a leaf, each by itself or all together; returns the leaf's note.
 
     `deviation` is |claimed - reference| of every entry, where all were measured.
     """
@@ -204,43 +191,56 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
     shown = sorted(largest, key=lambda entry: entry.index)
     named = (entry_index(leaf.shape, entry.index - leaf.start) for entry in shown)
     ledger.regions[index] = Region(place, entries_words(named, len(place.entries)), deviation)
-    whole = len(ledger.leaves) == 1 and len(place.entries) == leaf.size
-    is_small = whole and all(error(e) <= SMALL * abs(ledger.claim[e.index]) for e in shown)
-    for entry in shown:
-        inside = entry_index(leaf.shape, entry.index - leaf.start)
-        claimed = float(ledger.claim[entry.index])
-        within = str(list(inside)) if inside else ""
-        path = leaf.path + within
-        lone = Evidence(path=path, shape=(), size=1)
-        rounding = ledger.rounding * abs(claimed)
-        residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed, rounding=rounding)
-        lone.add(Direction(stream=-1, group=(), scales=()), residual)
-        cause = factor_cause(lone)
-        named = cause if isinstance(cause, Cause) else None
-        ledger.report(
-            "GP101",
-            Severity.ERROR,
-            path=path,
-            entries=(inside,),
-            place=within,
-            kind=named.kind if named else "this entry is wrong",
-            claimed=claimed,
-            reference=entry.reference,
-            error_bar=entry.bar,
-            quantity="entry",
-            factor=named.factor if named else None,
-            advice=named.advice if named else unexplained(path, small=is_small),
-        )
     count = len(place.entries)
+    if count <= APART:
+        for entry in shown:
+            _charge_entry(ledger, index, entry, _lone_cause(ledger, entry), index=_inside(ledger, index, entry))
+    else:
+        causes = {_lone_cause(ledger, entry) for entry in shown}
+        cause = causes.pop() if len(causes) == 1 else None
+        _charge_entry(ledger, index, largest[0], cause, place=dataclasses.replace(place, entries=tuple(shown)))
     words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
     words = words if place.complete else f"at least {words}"
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"
 
 
-def unexplained(path: str, *, small: bool) -> str:
-    """What to do about a leaf that no cause explains; `small` says that all of it is off by a few percent at most."""
-    advice = f"Look at how the gradient of `{path}` is computed."
-    return f"{advice} {TOLERANCE}" if small else advice
+def _inside(ledger: Ledger, index: int, entry: WrongEntry) -> tuple[int, ...]:
+    return entry_index(ledger.leaves[index].shape, entry.index - ledger.leaves[index].start)
+
+
+def _lone_cause(ledger: Ledger, entry: WrongEntry) -> Cause | None:
+    """The mistake that explains one entry, if it is one of the commonest."""
+    claimed = float(ledger.claim[entry.index])
+    lone = Evidence(shape=(), size=1)
+    rounding = ledger.rounding * abs(claimed)
+    residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed, rounding=rounding)
+    lone.add(Direction(stream=-1, group=(), scales=()), residual)
+    cause = factor_cause(lone)
+    return cause if isinstance(cause, Cause) else None
+
+
+def _charge_entry(
+    ledger: Ledger,
+    leaf: int,
+    entry: WrongEntry,
+    cause: Cause | None,
+    *,
+    index: tuple[int, ...] | None = None,
+    place: Place | None = None,
+) -> None:
+    """Charge one entry, or several with this one as their example."""
+    claimed = float(ledger.claim[entry.index])
+    ledger.charge(
+        leaves=(leaf,),
+        index=index,
+        place=place,
+        cause=cause,
+        claimed=claimed,
+        reference=entry.reference,
+        error_bar=entry.bar,
+        entry=True,
+        example=None if index is not None else _inside(ledger, leaf, entry),
+    )
 
 
 def report_part(
@@ -254,35 +254,26 @@ def report_part(
 ) -> str:
     """One finding for a leaf, or a box of it; returns the leaf's note. `deviation` is as in `report_entries`."""
     leaf = ledger.leaves[index]
-    path, words = leaf.path, ""
-    if place is not None and place.box is not None:
-        words = box_words(leaf.shape, place.box)
-        path += box_source(leaf.shape, place.box)
-    elif leaf.size > 1 and (cause is not None or (place is not None and place.everywhere)):
-        words = "everywhere"
-    if words or leaf.size == 1:
-        ledger.regions[index] = Region(place or Place(everywhere=True), words, deviation)
     # A single entry is shown by itself, anything else by the slope that speaks most clearly.
     single = leaf.size == 1
     shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)
     step = float(meter.directions.vector(evidence.directions[0])[leaf.start]) if single else 1.0
+    in_box = place is not None and place.box is not None
     # (Where others are right beside it, the error is no solver's.)
-    is_small = (
-        len(ledger.leaves) == 1 and words in ("", "everywhere") and abs(shown.value) <= SMALL * abs(shown.claimed)
-    )
-    ledger.report(
-        "GP101",
-        Severity.ERROR,
-        path=path,
-        place=words,
-        kind=cause.kind if cause else "is not the gradient of f",
+    is_small = len(ledger.leaves) == 1 and not in_box and abs(shown.value) <= SMALL * abs(shown.claimed)
+    charge = ledger.charge(
+        leaves=(index,),
+        place=place,
+        cause=cause,
         claimed=shown.claimed / step,
         reference=(shown.claimed + shown.value) / step,
         error_bar=shown.bar / abs(step),
-        quantity="entry" if single else "slope",
-        factor=cause.factor if cause else None,
-        advice=cause.advice if cause else unexplained(path, small=is_small),
+        entry=single,
+        is_small=is_small,
     )
+    words = region_words(charge, leaf)[1]
+    if words or single:
+        ledger.regions[index] = Region(place or Place(everywhere=True), words, deviation)
     if cause is None:
         return f"wrong {words}" if words == "everywhere" else words
-    return cause.kind if words in ("", "everywhere") else f"{words}: {cause.kind}"
+    return cause_words(cause) if words in ("", "everywhere") else f"{words}: {cause_words(cause)}"

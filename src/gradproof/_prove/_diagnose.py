@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._prove._charge import Cause, Mistake
 from gradproof._prove._directions import Direction, Directions
 from gradproof._prove._measure import Asking, Meter, Residual
 
@@ -32,20 +33,10 @@ DIRECTIONS = 6
 DIRECTIONS_LOW = 10
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cause:
-    """A named mistake; claimed = factor * true where `factor` is not None."""
-
-    kind: str
-    advice: str
-    factor: float | None = None
-
-
 @dataclasses.dataclass
 class Evidence:
     """Residuals along independent directions through one leaf (or the same part of it)."""
 
-    path: str
     shape: tuple[int, ...]
     size: int
     directions: list[Direction] = dataclasses.field(default_factory=list[Direction])
@@ -104,14 +95,10 @@ class Undecided:
 
 def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
     """Test "claimed = factor * true"; None if a measurement contradicts it."""
-    residuals, path = evidence.residuals, evidence.path
+    residuals = evidence.residuals
     claimed = [residual.claimed for residual in residuals]
     if all(value == 0 for value in claimed):
-        return Cause(
-            kind="claimed zero, the true gradient is not",
-            factor=0.0,
-            advice=f"The gradient of `{path}` is never computed, detached or overwritten with zeros.",
-        )
+        return Cause(Mistake.ZERO, factor=0.0)
     true = [residual.value + residual.claimed for residual in residuals]
     found = fit(true, claimed, evidence)
     if found is None:
@@ -119,29 +106,18 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
     if abs(found.c) <= 3 * found.error:
         if found.error > 1e-3:
             return Undecided()
-        return Cause(
-            kind="the true gradient is zero, the claim is not",
-            advice=f"f does not depend on `{path}` to first order: drop this gradient, or check that f uses it.",
-        )
+        return Cause(Mistake.NOT_ZERO)
     factor, tolerance = 1 / found.c, 3 * found.error / abs(found.c)
     simple = simplest(factor, tolerance, evidence.shape) if tolerance < 1e-2 else None
     common = tolerance <= LONE_TOLERANCE and simple in LONE_FACTORS
     whole = simple is not None and tolerance <= LONE_WHOLE and max(abs(simple), abs(1 / simple)) in range(1, 65)
     if simple is not None and evidence.spare <= 0 and (common or whole):
-        return Cause(
-            kind=f"claimed {factor_words(simple)} the true gradient", factor=simple, advice=_advice(path, simple)
-        )
+        return Cause(Mistake.FACTOR, factor=simple)
     # A simple number is a check of its own: few numbers are that simple.
     chance = found.chance * (min(1.0, 300 * tolerance) if simple is not None else 1.0)
     if chance > CHANCE or tolerance > 1e-3:
         return Undecided()
-    if simple is not None:
-        factor = simple
-    return _off_by(path, factor)
-
-
-def _off_by(path: str, factor: float) -> Cause:
-    return Cause(kind=f"claimed {factor_words(factor)} the true gradient", factor=factor, advice=_advice(path, factor))
+    return Cause(Mistake.FACTOR, factor=factor if simple is None else simple)
 
 
 def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Asking[Cause | None]:
@@ -152,11 +128,7 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Askin
     directions = meter.directions
     copied = _copied_from(directions, leaf)
     if copied is not None:
-        path = directions.leaves[copied].path
-        return Cause(
-            kind=f"is a copy of the gradient of {path}",
-            advice=f"The same array is returned for `{evidence.path}` and `{path}`: compute both.",
-        )
+        return Cause(Mistake.COPY, other=directions.leaves[copied].path)
     if evidence.size < 3:
         return None
     candidates = list(_candidates(directions, leaf))
@@ -173,11 +145,7 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Askin
             for candidate, row in zip(candidates, tables, strict=True)
             if (found := _explains(candidate, row, evidence)) is not None
         ]
-        named = [
-            candidate.cause(evidence.path, found)
-            for candidate, _, found in kept
-            if found.chance * len(tables) <= CHANCE
-        ]
+        named = [candidate.cause(found) for candidate, _, found in kept if found.chance * len(tables) <= CHANCE]
         if named:
             return named[0]
         if not kept or len(evidence.residuals) >= DIRECTIONS:
@@ -225,20 +193,20 @@ def _explains(candidate: _Candidate, row: Sequence[float], evidence: Evidence) -
 class _Candidate:
     """A correction: true = c * array, or true = claim + c * array where `added`."""
 
-    kind: str
-    advice: str
+    mistake: Mistake
     array: Callable[[], Floats]
     added: bool = False
+    axis: int = 0
+    shift: int = 0
+    other: str = ""
 
-    def cause(self, path: str, found: Fit) -> Cause:
+    def cause(self, found: Fit) -> Cause:
+        number, factor = None, None
         if self.added:
-            number = f"{_rounded(found.c, found.error):.12g}"
-            return Cause(kind=self.kind.format(c=number), advice=self.advice.format(path=path, c=number))
-        factor = simplest(1 / found.c, 3 * found.error / abs(found.c))
-        kind = self.kind
-        if factor is not None and factor != 1:
-            kind += f", and {factor_words(factor)} the true gradient"
-        return Cause(kind=kind, advice=self.advice.format(path=path, c=""))
+            number = _rounded(found.c, found.error)
+        else:
+            factor = simplest(1 / found.c, 3 * found.error / abs(found.c))
+        return Cause(self.mistake, number=number, beside=factor, axis=self.axis, shift=self.shift, other=self.other)
 
 
 def _rounded(value: float, error: float) -> float:
@@ -263,81 +231,33 @@ def _candidates(directions: Directions, leaf: int) -> Iterator[_Candidate]:
     point = directions.point[where.start : where.stop].reshape(shape)
     if len(shape) == 2 and min(shape) > 1:
         if shape[0] == shape[1]:
-            yield _Candidate("transposed", "Use the transpose of the gradient of `{path}`.", lambda: claim.T)
+            yield _Candidate(Mistake.TRANSPOSED, lambda: claim.T)
         else:
-            advice = "The gradient of `{path}` was reshaped where it should have been transposed."
-            yield _Candidate("reshaped in place of transposed", advice, lambda: claim.T.reshape(shape))
-            yield _Candidate("reshaped in place of transposed", advice, lambda: claim.reshape(shape[::-1]).T)
+            yield _Candidate(Mistake.RESHAPED, lambda: claim.T.reshape(shape))
+            yield _Candidate(Mistake.RESHAPED, lambda: claim.reshape(shape[::-1]).T)
     for axis, length in enumerate(shape):
         if length < 2:
             continue
-        yield _Candidate(
-            f"flipped along axis {axis}",
-            f"Reverse the gradient of `{{path}}` along axis {axis}.",
-            lambda axis=axis: np.flip(claim, axis),
-        )
+        yield _Candidate(Mistake.FLIPPED, lambda axis=axis: np.flip(claim, axis), axis=axis)
         for shift in (1, -1):
-            yield _Candidate(
-                f"rolled by {-shift} along axis {axis}",
-                f"The gradient of `{{path}}` is shifted by one along axis {axis}: look for an index off by one.",
-                lambda axis=axis, shift=shift: np.roll(claim, shift, axis),
-            )
+            rolled = lambda axis=axis, shift=shift: np.roll(claim, shift, axis)  # noqa: E731
+            yield _Candidate(Mistake.ROLLED, rolled, axis=axis, shift=-shift)
     if len(shape) > 1:
-        yield _Candidate(
-            "entries in Fortran order",
-            "The gradient of `{path}` was flattened or reshaped in another memory order (`order='F'`).",
-            lambda: claim.ravel().reshape(shape, order="F"),
-        )
-        yield _Candidate(
-            "entries in Fortran order",
-            "The gradient of `{path}` was flattened or reshaped in another memory order (`order='F'`).",
-            lambda: claim.ravel(order="F").reshape(shape),
-        )
-    yield _Candidate(
-        "lacks the term {c} * x (weight decay)",
-        "Add the derivative of the penalty, {c} * `{path}`, to its gradient.",
-        lambda: point,
-        added=True,
-    )
-    yield _Candidate(
-        "lacks the term {c} * sign(x) (L1 penalty)",
-        "Add the derivative of the penalty, {c} * sign(`{path}`), to its gradient.",
-        lambda: np.sign(point),
-        added=True,
-    )
-    yield _Candidate(
-        "lacks the constant {c}",
-        "Every entry of the gradient of `{path}` lacks the same number, {c}.",
-        lambda: np.ones(shape),
-        added=True,
-    )
-    elementwise: list[tuple[str, str, Callable[[], Floats]]] = [
-        ("lacks a factor x", "multiplied by", lambda: claim * point),
-        ("has a factor x too many", "divided by", lambda: np.divide(claim, point, where=point != 0, out=0 * claim)),
-    ]
-    for kind, verb, array in elementwise:
-        yield _Candidate(kind, f"The gradient of `{{path}}` has to be {verb} `{{path}}`, entry by entry.", array)
+        yield _Candidate(Mistake.FORTRAN_ORDER, lambda: claim.ravel().reshape(shape, order="F"))
+        yield _Candidate(Mistake.FORTRAN_ORDER, lambda: claim.ravel(order="F").reshape(shape))
+    yield _Candidate(Mistake.LACKS_DECAY, lambda: point, added=True)
+    yield _Candidate(Mistake.LACKS_L1, lambda: np.sign(point), added=True)
+    yield _Candidate(Mistake.LACKS_CONSTANT, lambda: np.ones(shape), added=True)
+    yield _Candidate(Mistake.LACKS_FACTOR_X, lambda: claim * point)
+    yield _Candidate(Mistake.EXTRA_FACTOR_X, lambda: np.divide(claim, point, where=point != 0, out=0 * claim))
     for index, other in enumerate(directions.leaves):
         if index == leaf:
             continue
         if other.shape == shape:
-            yield _Candidate(
-                f"is the gradient of {other.path}",
-                f"The gradients of `{{path}}` and `{other.path}` are swapped.",
-                lambda index=index: claim_of(index),
-            )
-            yield _Candidate(
-                f"lacks {{c}} times the gradient of {other.path}",
-                f"The part of the gradient of `{{path}}` that comes through `{other.path}` is missing.",
-                lambda index=index: claim_of(index),
-                added=True,
-            )
+            yield _Candidate(Mistake.SWAPPED, lambda index=index: claim_of(index), other=other.path)
+            yield _Candidate(Mistake.LACKS_PATH, lambda index=index: claim_of(index), added=True, other=other.path)
         elif other.shape == shape[::-1] and len(shape) == 2:
-            yield _Candidate(
-                f"is the transposed gradient of {other.path}",
-                f"The gradients of `{{path}}` and `{other.path}` are swapped.",
-                lambda index=index: claim_of(index).T,
-            )
+            yield _Candidate(Mistake.SWAPPED_TRANSPOSED, lambda index=index: claim_of(index).T, other=other.path)
 
 
 def simplest(factor: float, tolerance: float, shape: Sequence[int] = ()) -> float | None:
@@ -358,36 +278,3 @@ def simplest(factor: float, tolerance: float, shape: Sequence[int] = ()) -> floa
             if close(number):
                 return math.copysign(number, factor)
     return None
-
-
-def factor_words(factor: float) -> str:
-    """A factor as a reader writes it: "2 times", "1/4 of", "-1 times", "1.013 times"."""
-    for denominator in (1, *range(2, 13)):
-        numerator = round(factor * denominator)
-        if numerator and abs(numerator / denominator / factor - 1) < 1e-12:
-            if denominator == 1:
-                return f"{numerator} times"
-            if abs(numerator) <= 12:
-                return f"{numerator}/{denominator} of" if numerator > 0 else f"{numerator}/{denominator} times"
-    inverse = round(1 / factor) if abs(factor) > 1e-6 else 0
-    if inverse > 1 and abs(1 / inverse / factor - 1) < 1e-12:
-        return f"1/{inverse} of"
-    if abs(factor - 1) < 1e-3:
-        return f"(1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) times"
-    return f"{factor:.6g} times"
-
-
-def _advice(path: str, factor: float) -> str:
-    subject = f"`{path}`" if path.partition("[")[0] in ("jac", "hess") else f"the gradient of `{path}`"
-    if factor == -1:
-        return f"Flip the sign of {subject}."
-    if factor < 0:
-        return f"{subject[0].upper()}{subject[1:]} has the wrong sign, and is off by a factor {abs(factor):.6g}."
-    if abs(factor - 1) < 1e-3:
-        return (
-            f"{subject[0].upper()}{subject[1:]} is nearly right: look for a constant, a scale or a tolerance with few "
-            "digits."
-        )
-    if factor > 1:
-        return f"Divide {subject} by {factor:.6g}: look for a stray factor, or a sum in place of a mean."
-    return f"Multiply {subject} by {1 / factor:.6g}: look for a lost factor, or a mean in place of a sum."

@@ -8,17 +8,19 @@ import math
 import numpy as np
 
 from gradproof._prove._accuse import report_entries, report_part
-from gradproof._prove._diagnose import Cause, Evidence, factor_cause
+from gradproof._prove._charge import Cause, Place, WrongEntry
+from gradproof._prove._diagnose import Evidence, factor_cause
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
 from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
-from gradproof._prove._locate import Place, WrongEntry
 from gradproof._prove._measure import Asking, Excuse, Meter, Residual, Tier
 from gradproof._report import Reason, Verdict
 
 # Entries that are asked about at once.
 TOGETHER = 4096
+# Wrong entries that are named one by one although they are all that a leaf has.
+FEW = 2
 # Wrong entries along which jumps of f are looked for in vain before others are believed to be wrong without.
 WALKS = 2
 
@@ -137,13 +139,15 @@ def judge_entry(
 def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], wrong: list[Entry]) -> None:
     """Name the wrong entries, or the cause if one explains all entries of the leaf."""
     leaf = ledger.leaves[index]
-    evidence = Evidence(path=leaf.path, shape=leaf.shape, size=leaf.size)
+    evidence = Evidence(shape=leaf.shape, size=leaf.size)
     for e in entries:
         evidence.add(Direction(stream=-1, group=(index,), scales=(1.0,), entry=e.index), e.residual)
     deviations = np.array([abs(e.residual.value / e.step) if e.step else 0.0 for e in entries])
-    cause = factor_cause(evidence) if len(wrong) == len(entries) else None
-    if isinstance(cause, Cause):
-        note = report_part(meter, ledger, index, evidence, Place(everywhere=True), cause, deviations)
+    everywhere = len(wrong) == len(entries)
+    cause = factor_cause(evidence) if everywhere else None
+    if isinstance(cause, Cause) or (everywhere and len(entries) > FEW):
+        named = cause if isinstance(cause, Cause) else None
+        note = report_part(meter, ledger, index, evidence, Place(everywhere=True), named, deviations)
     else:
         found = [
             WrongEntry(

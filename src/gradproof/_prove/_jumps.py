@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradproof._line import ShapeKind
+from gradproof._prove._charge import Charge
 from gradproof._prove._judge import LARGEST, OBVIOUS, excuses
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, in_phase
@@ -31,12 +32,9 @@ def jumps_nearby(meter: Meter, failing: Measured) -> Asking[bool]:
     return False
 
 
-def is_dense(findings: Sequence[Finding]) -> bool:
+def is_dense(found: Sequence[Finding | Charge]) -> bool:
     """Whether accusations are of whole leaves, without a factor or another cause that explains them."""
-    return bool(findings) and all(
-        one.factor is None and not one.entries and one.kind in ("is not the gradient of f", "this entry is wrong")
-        for one in findings
-    )
+    return bool(found) and all(isinstance(one, Charge) and one.is_unexplained for one in found)
 
 
 def note_jumps(ledger: Ledger, meter: Meter) -> None:

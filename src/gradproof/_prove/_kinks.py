@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 
+from gradproof._prove._charge import Place, WrongEntry
 from gradproof._prove._directions import Direction, Spans
 from gradproof._prove._finest import bends_nearby
 from gradproof._prove._judge import REACH, inside_kink, kinked
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._locate import Place, WrongEntry, entry_index
+from gradproof._prove._locate import entry_index
 from gradproof._prove._maps import Region
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
 from gradproof._report import Reason, Severity, Verdict
@@ -234,33 +235,19 @@ def _refuse(
         step = float(meter.directions.vector(measured.direction)[leaf.start + offset])
     low, high = sorted(side / step for side in _sides(measured))
     at_kink = kinked(measured, tolerance_at(measured, rtol))
-    path = leaf.path + place
     if entry is not None:
         wrong = WrongEntry(index=leaf.start + offset, reference=measured.value / step, bar=measured.bar / abs(step))
         ledger.regions[index] = Region(Place(entries=(wrong,)), place)
     ledger.settle(index, Verdict.WRONG, note="outside the one-sided slopes at a kink" if at_kink else "")
-    ledger.report(
-        "GP103" if at_kink else "GP101",
-        Severity.ERROR,
-        path=path,
-        entries=() if entry is None else (entry,),
-        place=place,
-        kind=outside_words(low / ledger.unit, high / ledger.unit) if at_kink else "this entry is wrong",
+    ledger.charge(
+        leaves=(index,),
+        index=entry,
         claimed=measured.claimed / step,
         reference=measured.value / step,
         error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
-        quantity="slope" if entry is None else "entry",
-        advice=(
-            "No subgradient has this value: check the branch that is taken at the kink."
-            if at_kink
-            else f"Look at how the gradient of `{path}` is computed."
-        ),
+        entry=entry is not None,
+        sides=(low / ledger.unit, high / ledger.unit) if at_kink else None,
     )
-
-
-def outside_words(low: float, high: float) -> str:
-    """What is wrong with a claim (GP103) that lies outside these one-sided slopes."""
-    return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
 
 
 def _sides(measured: Measured) -> tuple[float, float]:

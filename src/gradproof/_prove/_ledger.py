@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from typing import overload
 
 from gradproof._function._problem import Problem
+from gradproof._prove._charge import Cause, Charge, Place
 from gradproof._prove._directions import Directions
 from gradproof._prove._maps import Region
+from gradproof._prove._wording import write
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
 
 
@@ -22,7 +24,8 @@ class Ledger:
         self.unit = directions.unit
         self.reproducer = problem.reproducer
         self.results: dict[int, LeafResult] = {}
-        self.findings: list[Finding] = []
+        # What speaks against the claim, and what else there is to say, in the order in which it was found.
+        self.findings: list[Finding | Charge] = []
         # The wrong parts of leaves, by index.
         self.regions: dict[int, Region] = {}
         self.reasons: list[Reason] = []
@@ -95,6 +98,46 @@ class Ledger:
             )
         )
 
+    def charge(
+        self,
+        *,
+        leaves: tuple[int, ...],
+        claimed: float,
+        reference: float,
+        error_bar: float,
+        place: Place | None = None,
+        cause: Cause | None = None,
+        entry: bool = False,
+        index: tuple[int, ...] | None = None,
+        example: tuple[int, ...] | None = None,
+        sides: tuple[float, float] | None = None,
+        is_small: bool = False,
+        is_one_of: bool = False,
+    ) -> Charge:
+        """Record what speaks against the claim."""
+        charge = Charge(
+            leaves=leaves,
+            place=place,
+            cause=cause,
+            claimed=self.natural(claimed),
+            reference=self.natural(reference),
+            error_bar=self.natural(error_bar),
+            entry=entry,
+            index=index,
+            example=example,
+            sides=sides,
+            is_small=is_small,
+            is_one_of=is_one_of,
+        )
+        self.findings.append(charge)
+        return charge
+
+    def written(self) -> tuple[Finding, ...]:
+        """All that there is to say, of a gradient."""
+        return tuple(
+            write(one, self.leaves, self.reproducer) if isinstance(one, Charge) else one for one in self.findings
+        )
+
     def mark(self) -> Mark:
         """Where the ledger stands."""
         return Mark(len(self.findings), dict(self.results), dict(self.regions))
@@ -122,6 +165,11 @@ class Mark:
     findings: int
     results: dict[int, LeafResult]
     regions: dict[int, Region]
+
+
+def is_error(one: Finding | Charge) -> bool:
+    """Whether it speaks against the claim."""
+    return isinstance(one, Charge) or one.severity is Severity.ERROR
 
 
 def wide_note(bound: float) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradproof._base._away import BudgetSpent
+from gradproof._prove._charge import Place, WrongEntry
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
 from gradproof._prove._judge import RTOL64_BALANCED
 from gradproof._prove._measure import Asking, Meter, Residual, Tier
@@ -22,7 +23,13 @@ READABLE = 0.3
 # Evaluations spent on naming entries of one leaf before it is called wrong in many places: one for each entry, as
 # measuring them all would take, but no fewer and no more than this. A question takes two.
 LEAST, MOST = 200, 2000
+# Entries of which random subsets are drawn; of fewer each is asked about.
+LEAST_DRAWN = 6
+# Entries found one by one after which it is asked whether the box around them holds all that is wrong, and is wrong
+# all over: once for each doubling, as an answer costs two evaluations and each further entry some twenty.
+HULL = (4, 8, 16, 32)
 
+Box = tuple[tuple[int, int], ...]
 
 Halves = tuple[tuple[tuple[int, ...], Residual], tuple[tuple[int, ...], Residual]]
 
@@ -104,31 +111,6 @@ def _spans(meter: Meter, group: Sequence[int]) -> Spans:
     return Spans(tuple((leaves[index].start, leaves[index].stop) for index in group))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WrongEntry:
-    """One wrong entry: flat index over all leaves, true derivative and its bar."""
-
-    index: int
-    reference: float
-    bar: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where one leaf is wrong.
-
-    entries : the wrong entries, if single ones were found.
-    complete : whether these explain the whole deviation.
-    box : per axis (low, high), if the wrong entries fill a part of the leaf along its axes.
-    everywhere : whether wrong entries are all over the leaf (or all over the box).
-    """
-
-    entries: tuple[WrongEntry, ...] = ()
-    complete: bool = True
-    box: tuple[tuple[int, int], ...] | None = None
-    everywhere: bool = False
-
-
 @dataclasses.dataclass
 class _Search:
     """One failing direction through one leaf, and how to ask about its parts."""
@@ -164,14 +146,32 @@ class _Search:
         return Slab(self.start, self.stop, stride, self.shape[axis], low, high)
 
 
-def wrong_place(meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float) -> Asking[Place]:
+# A range along one axis, counted from the last: (axis, its length, low, high).
+Range = tuple[int, int, int, int]
+
+
+def ranges_of(shape: Sequence[int], place: Place) -> list[Range]:
+    """Where a box is narrower than its leaf: other leaves may be wrong in the same place along the same axis."""
+    spans = [] if place.box is None else list(zip(shape, place.box, strict=True))
+    return [(axis, length, *span) for axis, (length, span) in enumerate(reversed(spans)) if span != (0, length)]
+
+
+def wrong_place(
+    meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, likely: Sequence[Range] = ()
+) -> Asking[Place]:
     """Find the wrong entries of a leaf, from a direction through it that fails.
+
+    `likely` are ranges in which other leaves are wrong: these are tried first.
 
     A lone wrong entry is read off one ratio: with weights (i + 1) / (n + 1) the residual of entry i shrinks by just
     that. The same with the index along an axis finds a lone row or column. If random small subsets all fail, the wrong
     entries are many: they fill a box along the axes, or the whole leaf. Else they are few: halve.
     """
     search = _Search(meter, leaf, direction, whole, scale)
+    for axis, length, low, high in likely:
+        box = _with_range(search.shape, axis, length, (low, high))
+        if box is not None and (yield from _holds_all(search, box)) and (yield from _fails_all_over(search, box)):
+            return Place(box=box, everywhere=True)
     lone = yield from _lone_entry(search, direction, whole)
     if lone is not None:
         return Place(entries=(lone,))
@@ -180,19 +180,61 @@ def wrong_place(meter: Meter, leaf: int, direction: Direction, whole: Residual, 
     box = yield from _lone_slice(search)
     if box is None:
         failing = yield from _failing_subsets(search, direction, search.stop - search.start)
-        if failing == 2:
-            # Two of four are an accident that five wrong entries have, too; a search for a box that is none is dear.
-            failing += (yield from _failing_subsets(search, direction, search.stop - search.start, another=True)) - 2
+        if failing in (1, 2):
+            # Two of four are an accident that five wrong entries have, too, and one of four one of a box of a quarter;
+            # a search for a box that is none is dear.
+            failing = yield from _failing_subsets(search, direction, search.stop - search.start, another=True)
         if failing >= 2:
             box = yield from _box(search)
         if box is None and failing == 4:
             return Place(everywhere=True)
     if box is None:
         return (yield from _halve(search, direction, whole))
-    part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
-    if (yield from _failing_subsets(search, part, math.prod(high - low for low, high in box))) == 4:
+    if (yield from _fails_all_over(search, box)):
         return Place(box=box, everywhere=True)
+    part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
     return (yield from _halve(search, part, whole))
+
+
+def _with_range(shape: Sequence[int], axis: int, length: int, span: tuple[int, int]) -> Box | None:
+    """The box of a leaf that a range along one of its axes, counted from the last, cuts out."""
+    if len(shape) <= axis or shape[-1 - axis] != length:
+        return None
+    box = [(0, each) for each in shape]
+    box[-1 - axis] = span
+    return tuple(box)
+
+
+def _holds_all(search: _Search, box: Box) -> Asking[bool]:
+    """Whether a box holds all that is wrong."""
+    part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
+    inside = yield from search.ask(part)
+    return inside.clear and (search.whole - inside).agrees_with_zero
+
+
+def _fails_all_over(search: _Search, box: Box) -> Asking[bool]:
+    """Whether random parts of a box, or all its entries where they are few, are wrong."""
+    part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
+    count = math.prod(high - low for low, high in box)
+    if count >= LEAST_DRAWN:
+        return (yield from _failing_subsets(search, part, count)) == 4
+    for index in _inside(search, box):
+        alone = yield from search.ask(search.only(index))
+        if not alone.seen:
+            return False
+    return True
+
+
+def _inside(search: _Search, box: Box) -> list[int]:
+    """Flat indices of the entries of a box."""
+    axes = np.ix_(*(np.arange(low, high) for low, high in box))
+    return [search.start + int(i) for i in np.ravel_multi_index(axes, search.shape).ravel()]
+
+
+def _hull(search: _Search, entries: Sequence[WrongEntry]) -> Box:
+    """The smallest box that holds some entries."""
+    indices = np.unravel_index([entry.index - search.start for entry in entries], search.shape)
+    return tuple((int(axis.min()), int(axis.max()) + 1) for axis in indices)
 
 
 def _lone_entry(search: _Search, direction: Direction, residual: Residual) -> Asking[WrongEntry | None]:
@@ -246,7 +288,7 @@ def _digit(search: _Search, direction: Direction, residual: Residual, stride: in
 
 def _failing_subsets(search: _Search, direction: Direction, count: int, *, another: bool = False) -> Asking[int]:
     """How many of four random subsets (`another`: four others) fail: sixty-fourths, or a few entries."""
-    if count < 6:
+    if count < LEAST_DRAWN:
         return 0
     depth = min(6, int(math.log2(count / 2)))
     trials = failing = 0
@@ -315,15 +357,23 @@ def _clean_end(search: _Search, axis: int, length: int, *, from_start: bool) -> 
 def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
     """Split at random until every part holds one wrong entry."""
     found: list[WrongEntry] = []
+    box: Box | None = None
     try:
-        complete = yield from _single_out(search, start, whole, found)
+        complete, box = yield from _single_out(search, start, whole, found)
     except BudgetSpent:
         complete = False
+    if box is None and complete and len(found) > 2 and len(found) == len(_inside(search, _hull(search, found))):
+        box = _hull(search, found)
+    if box is not None:
+        is_whole = all(span == (0, length) for span, length in zip(box, search.shape, strict=True))
+        return Place(box=None if is_whole else box, everywhere=True)
     return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
 
 
-def _single_out(search: _Search, start: Direction, whole: Residual, found: list[WrongEntry]) -> Asking[bool]:
-    """Add the wrong entries one by one; whether these are all."""
+def _single_out(
+    search: _Search, start: Direction, whole: Residual, found: list[WrongEntry]
+) -> Asking[tuple[bool, Box | None]]:
+    """Add the wrong entries one by one; whether these are all, or the box that is wrong all over."""
     todo: list[tuple[Direction, Residual, int]] = [(start, whole, 0)]
     most = max(LEAST, min(search.stop - search.start, MOST)) // 2
     while todo and search.asked < most:
@@ -332,6 +382,10 @@ def _single_out(search: _Search, start: Direction, whole: Residual, found: list[
             lone = yield from _lone_entry(search, direction, residual)
             if lone is not None:
                 found.append(lone)
+                if len(found) in HULL and todo:
+                    box = _hull(search, found)
+                    if (yield from _holds_all(search, box)) and (yield from _fails_all_over(search, box)):
+                        return True, box
                 continue
         if depth > 40:
             continue
@@ -346,7 +400,7 @@ def _single_out(search: _Search, start: Direction, whole: Residual, found: list[
     if found and complete:
         rest = yield from search.ask(start.restricted(Without(tuple(entry.index for entry in found))))
         complete = rest.agrees_with_zero
-    return complete
+    return complete, None
 
 
 def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:
@@ -373,38 +427,6 @@ def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:
 def entry_index(shape: Sequence[int], offset: int) -> tuple[int, ...]:
     """Multi-index of a flat offset within a leaf."""
     return tuple(int(i) for i in np.unravel_index(offset, tuple(shape)))
-
-
-def box_words(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
-    """A box along the axes as a reader says it: "row 3", "rows >= 96", "columns 2 to 5", "[0:4, 2:7]"."""
-    names = ("row", "column") if len(shape) == 2 else ("entry",) if len(shape) == 1 else ()
-    partial = [axis for axis, (low, high) in enumerate(box) if (low, high) != (0, shape[axis])]
-    if len(partial) != 1 or not (names or len(partial) == 1):
-        return "[" + ", ".join(f"{low}:{high}" for low, high in box) + "]"
-    axis = partial[0]
-    low, high = box[axis]
-    name = names[axis] if names else f"index along axis {axis}"
-    plural = {"row": "rows", "column": "columns", "entry": "entries"}.get(name, name)
-    if high - low == 1:
-        return f"{name} {low}"
-    if high == shape[axis]:
-        return f"{plural} >= {low}"
-    if low == 0:
-        return f"{plural} < {high}"
-    return f"{plural} {low} to {high - 1}"
-
-
-def box_source(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
-    """A box as a Python subscript: "[3]", "[96:]", "[:, 2:6]"."""
-    parts: list[str] = []
-    for length, (low, high) in zip(shape, box, strict=True):
-        if high - low == 1 and length > 1:
-            parts.append(str(low))
-        else:
-            parts.append(f"{low or ''}:{high if high != length else ''}")
-    while len(parts) > 1 and parts[-1] == ":":
-        parts.pop()
-    return "[" + ", ".join(parts) + "]"
 
 
 def box_part(shape: Sequence[int], start: int, stop: int, box: Sequence[tuple[int, int]]) -> tuple[Part, ...]:

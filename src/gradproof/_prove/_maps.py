@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._leaf import Leaf
-from gradproof._prove._locate import Place
+from gradproof._prove._charge import Place
+from gradproof._prove._wording import FEW, few_words
 from gradproof._report._evidence import TensorMap
 
 Floats = NDArray[np.float64]
@@ -21,18 +22,11 @@ Indices = range | NDArray[np.intp]
 CELLS, DIGITS = 64, 3
 # Places that are named beside it.
 NAMED = 4
-# Entries that are named in words.
-FIRST = 3
 
 
 def entries_words(indices: Iterable[Sequence[int]], count: int) -> str:
     """The first of `count` entries, and how many more there are."""
-    return _few([str(list(index)) for index in it.islice(indices, FIRST)], count)
-
-
-def _few(words: Sequence[str], count: int) -> str:
-    more = count - len(words)
-    return ", ".join(words) + (f" and {more} more" if more else "")
+    return few_words([str(list(index)) for index in it.islice(indices, FEW)], count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +40,11 @@ class Region:
     place: Place
     words: str
     deviation: Floats | None = None
+
+    def moved(self, by: int) -> Region:
+        """The same where the leaf starts elsewhere."""
+        entries = tuple(dataclasses.replace(entry, index=entry.index + by) for entry in self.place.entries)
+        return dataclasses.replace(self, place=dataclasses.replace(self.place, entries=entries))
 
     def indices(self, leaf: Leaf) -> Indices:
         """Flat indices of the wrong entries."""
@@ -106,7 +105,7 @@ class Sketch:
             claimed=_rounded(self._typical(whole) / unit),
             deviation=off,
             wrong=_rounded(self._shares()),
-            place=_few(places[:NAMED], len(places)),
+            place=few_words(places[:NAMED], len(places)),
         )
 
     def _shares(self) -> Floats:

@@ -13,6 +13,7 @@ from gradproof._base._away import BudgetSpent
 from gradproof._function._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
+from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
@@ -20,7 +21,7 @@ from gradproof._prove._flat import CANCELLED, Still, certify_flat, flat_tier, se
 from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, why_wide
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
 from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone, tolerance_at
-from gradproof._prove._ledger import Ledger, Mark, wide_note
+from gradproof._prove._ledger import Ledger, Mark, is_error, wide_note
 from gradproof._prove._low_entries import try_entries
 from gradproof._prove._maps import Region
 from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
@@ -106,6 +107,7 @@ class Options:
 class Outcome:
     """What was proved, ready to be reported.
 
+    findings, charges : all that there is to say of a gradient, and what speaks against it as data.
     regions : the wrong parts of leaves, by index.
     zero_errors : bounds on the errors of claims of zero, by index; those of the leaves are relative to how f moves.
     """
@@ -113,6 +115,7 @@ class Outcome:
     verdict: Verdict
     reason: Reason | None
     findings: tuple[Finding, ...]
+    charges: tuple[Charge, ...]
     leaves: tuple[LeafResult, ...]
     level: str
     rtol: float
@@ -174,7 +177,8 @@ class _Proof:
         return Outcome(
             verdict=verdict,
             reason=self.ledger.reasons[0] if verdict is Verdict.INCONCLUSIVE else None,
-            findings=tuple(self.ledger.findings),
+            charges=tuple(one for one in self.ledger.findings if isinstance(one, Charge)),
+            findings=self.ledger.written(),
             leaves=tuple(results[index] for index in range(len(self.ledger.leaves))),
             level="entries" if self.by_entries else "certificate",
             rtol=min(self.rtol, 1.0),
@@ -425,7 +429,7 @@ class _Proof:
         if 1 < len(tier.group) <= ALONE:
             for index in tier.group:
                 yield from self._certify((index,), last=True)
-            if any(finding.severity is Severity.ERROR for finding in self.ledger.findings[before:]):
+            if any(is_error(one) for one in self.ledger.findings[before:]):
                 return
             if self.meter.on_stairs:
                 # What each part of f is rounded to may add up to that.
@@ -436,17 +440,12 @@ class _Proof:
             return
         else:
             self.ledger.undecided(tier.group, Reason.NOISE, note="one or more of these leaves are wrong")
-        self.ledger.report(
-            "GP101",
-            Severity.ERROR,
-            path=self.ledger.leaves[tier.group[0]].path,
-            place=f"or in one of {len(tier.group) - 1} other leaves",
-            kind="is not the gradient of f",
+        self.ledger.charge(
+            leaves=tier.group,
             claimed=failing.claimed,
             reference=failing.value,
             error_bar=failing.bar,
-            quantity="slope",
-            advice="The error bars are too wide to tell the leaves apart; check them one at a time with `wrt`.",
+            is_one_of=True,
         )
 
     def _not_smooth(self, tier: Tier, judgement: Judgement) -> Asking[None]:

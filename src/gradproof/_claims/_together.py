@@ -1,0 +1,55 @@
+"""One mistake, one finding: what speaks against several arrays alike is said once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from gradproof._report import Finding, Severity
+
+# Arrays that are named beside the first one.
+NAMED = 4
+SAME_FACTOR = "All of them are off by the same factor: look at what they share, such as a mean, a sum or a scale."
+SAME_SOURCE = (
+    "Look at what the gradients of these arrays have in common: where one passes through a mistake, so do all that "
+    "are computed from it."
+)
+
+
+def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> list[Finding]:
+    """Join findings about whole arrays, or parts of them, that say the same; `paths` are those of whole arrays.
+
+    A factor in several arrays is one mistake. So is, as far as anybody can tell, what no cause explains: the array
+    whose wrong part is the smallest stands first, and the others are named with it.
+    """
+    whole = set(paths)
+    groups: dict[tuple[str, float | None], list[Finding]] = {}
+    for one in findings:
+        if _is_of_arrays(one) and not (", " in one.path and set(one.path.split(", ")) <= whole):
+            groups.setdefault((one.kind, one.factor), []).append(one)
+    joined: dict[int, Finding] = {}
+    left_out: set[int] = set()
+    for alike in groups.values():
+        if len({one.path for one in alike}) < 2 or not (alike[0].factor is not None or _is_unexplained(alike[0])):
+            continue
+        first = next((one for one in alike if one.path not in whole), alike[0])
+        others = list(dict.fromkeys(one.path for one in alike if one.path != first.path))
+        joined[id(alike[0])] = _joined(first, others)
+        left_out |= {id(one) for one in alike[1:]}
+    return [joined.get(id(one), one) for one in findings if id(one) not in left_out]
+
+
+def _is_of_arrays(one: Finding) -> bool:
+    return one.id == "GP101" and one.severity is Severity.ERROR and not one.entries
+
+
+def _is_unexplained(one: Finding) -> bool:
+    return one.factor is None and one.kind.startswith("is not the ")
+
+
+def _joined(first: Finding, others: Sequence[str]) -> Finding:
+    names = ", ".join(f"`{path}`" for path in others[:NAMED])
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    place = f"{first.place}, and {names}{more}" if first.place else f"and {names}{more}"
+    advice = SAME_SOURCE if first.factor is None else SAME_FACTOR
+    return dataclasses.replace(first, place=place, advice=advice)

@@ -1,0 +1,109 @@
+"""What speaks against a claim, as data: `_wording` says it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Mistake(enum.Enum):
+    """The mistakes that have a name."""
+
+    FACTOR = enum.auto()
+    ZERO = enum.auto()
+    NOT_ZERO = enum.auto()
+    COPY = enum.auto()
+    TRANSPOSED = enum.auto()
+    RESHAPED = enum.auto()
+    FLIPPED = enum.auto()
+    ROLLED = enum.auto()
+    FORTRAN_ORDER = enum.auto()
+    LACKS_DECAY = enum.auto()
+    LACKS_L1 = enum.auto()
+    LACKS_CONSTANT = enum.auto()
+    LACKS_FACTOR_X = enum.auto()
+    EXTRA_FACTOR_X = enum.auto()
+    SWAPPED = enum.auto()
+    SWAPPED_TRANSPOSED = enum.auto()
+    LACKS_PATH = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """A named mistake with its numbers.
+
+    factor : claimed / true, where the claim is a multiple of the true gradient.
+    number : what a missing term is multiplied by.
+    beside : a factor that comes on top of another mistake; None if there is none.
+    axis, shift : along which axis entries have moved, and by how many places.
+    other : path of another leaf that the mistake is about.
+    """
+
+    mistake: Mistake
+    factor: float | None = None
+    number: float | None = None
+    beside: float | None = None
+    axis: int = 0
+    shift: int = 0
+    other: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WrongEntry:
+    """One wrong entry: flat index over all leaves, claimed and true derivative with the bar of the latter."""
+
+    index: int
+    reference: float
+    bar: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one leaf is wrong.
+
+    entries : the wrong entries, if single ones were found.
+    complete : whether these explain the whole deviation.
+    box : per axis (low, high), if the wrong entries fill a part of the leaf along its axes.
+    everywhere : whether wrong entries are all over the leaf (or all over the box).
+    """
+
+    entries: tuple[WrongEntry, ...] = ()
+    complete: bool = True
+    box: tuple[tuple[int, int], ...] | None = None
+    everywhere: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Charge:
+    """What speaks against the claim for one leaf, or for several alike.
+
+    leaves : their indices, the one that is named first.
+    place : where in it; None if nothing is known.
+    cause : the mistake that explains it.
+    claimed, reference, error_bar : in the user's units.
+    entry : whether these are about a single entry, and not the slope along a direction.
+    index : the entry's index within the leaf, where the charge is about that one alone.
+    example : the same of one of several wrong entries, which the numbers are about.
+    sides : the one-sided slopes at a kink that the claim lies outside of, the smaller first.
+    is_small : whether the whole claim is off by so little that f's own tolerance may be the reason.
+    is_one_of : whether it is one of the leaves, and nobody knows which.
+    """
+
+    leaves: tuple[int, ...]
+    place: Place | None = None
+    cause: Cause | None = None
+    claimed: float
+    reference: float
+    error_bar: float
+    entry: bool = False
+    index: tuple[int, ...] | None = None
+    example: tuple[int, ...] | None = None
+    sides: tuple[float, float] | None = None
+    is_small: bool = False
+    is_one_of: bool = False
+
+    @property
+    def is_unexplained(self) -> bool:
+        """Whether it is about a whole leaf, or a part of it, and no cause explains it."""
+        several = self.place is not None and bool(self.place.entries)
+        return self.cause is None and self.index is None and self.sides is None and not several

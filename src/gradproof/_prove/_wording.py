@@ -1,0 +1,255 @@
+"""How what speaks against a claim is said: the one place that writes of mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradproof._base._leaf import Leaf
+from gradproof._prove._charge import Cause, Charge, Mistake, WrongEntry
+from gradproof._report import Finding, Severity
+
+# Entries that are named in words.
+FEW = 3
+# What is said where f's own tolerance may be the reason.
+TOLERANCE = (
+    "If f solves, integrates or iterates to a tolerance, or draws random numbers by rejection, its own error may be "
+    "the reason: tighten that tolerance and run the check again. A deviation that shrinks with it is f's."
+)
+NO_SUBGRADIENT = "No subgradient has this value: check the branch that is taken at the kink."
+# What is said of a mistake, and what to do about it; of and path are put in.
+_WORDS: dict[Mistake, tuple[str, str]] = {
+    Mistake.TRANSPOSED: ("transposed", "Use the transpose of the gradient of {path}."),
+    Mistake.RESHAPED: (
+        "reshaped in place of transposed",
+        "The gradient of {path} was reshaped where it should have been transposed.",
+    ),
+    Mistake.FLIPPED: ("flipped along axis {axis}", "Reverse the gradient of {path} along axis {axis}."),
+    Mistake.ROLLED: (
+        "rolled by {shift} along axis {axis}",
+        "The gradient of {path} is shifted by one along axis {axis}: look for an index off by one.",
+    ),
+    Mistake.FORTRAN_ORDER: (
+        "entries in Fortran order",
+        "The gradient of {path} was flattened or reshaped in another memory order (`order='F'`).",
+    ),
+    Mistake.LACKS_DECAY: (
+        "lacks the term {number} * x (weight decay)",
+        "Add the derivative of the penalty, {number} * {path}, to its gradient.",
+    ),
+    Mistake.LACKS_L1: (
+        "lacks the term {number} * sign(x) (L1 penalty)",
+        "Add the derivative of the penalty, {number} * sign({path}), to its gradient.",
+    ),
+    Mistake.LACKS_CONSTANT: (
+        "lacks the constant {number}",
+        "Every entry of the gradient of {path} lacks the same number, {number}.",
+    ),
+    Mistake.LACKS_FACTOR_X: (
+        "lacks a factor x",
+        "The gradient of {path} has to be multiplied by {path}, entry by entry.",
+    ),
+    Mistake.EXTRA_FACTOR_X: (
+        "has a factor x too many",
+        "The gradient of {path} has to be divided by {path}, entry by entry.",
+    ),
+    Mistake.COPY: (
+        "is a copy of the gradient of {other}",
+        "The same array is returned for {path} and `{other}`: compute both.",
+    ),
+    Mistake.SWAPPED: (
+        "is the gradient of {other}",
+        "The gradients of {path} and `{other}` are swapped.",
+    ),
+    Mistake.SWAPPED_TRANSPOSED: (
+        "is the transposed gradient of {other}",
+        "The gradients of {path} and `{other}` are swapped.",
+    ),
+    Mistake.LACKS_PATH: (
+        "lacks {number} times the gradient of {other}",
+        "The part of the gradient of {path} that comes through `{other}` is missing.",
+    ),
+}
+
+
+def cause_words(cause: Cause, of: str = "the true gradient") -> str:
+    """A mistake in a few words; `of` is what is claimed."""
+    if cause.factor is not None and cause.mistake is Mistake.FACTOR:
+        return f"claimed {factor_words(cause.factor)} {of}"
+    if cause.mistake is Mistake.ZERO:
+        return f"claimed zero, {of} is not"
+    if cause.mistake is Mistake.NOT_ZERO:
+        return f"{of} is zero, the claim is not"
+    words = _filled(_WORDS[cause.mistake][0], cause, "")
+    if cause.beside is not None and cause.beside != 1:
+        words += f", and {factor_words(cause.beside)} {of}"
+    return words
+
+
+def cause_advice(cause: Cause, path: str) -> str:
+    """What to do about a mistake in the gradient of `path`, or in a part of a claim that `path` names."""
+    subject = f"`{path}`" if path.partition("[")[0] in ("jac", "hess") else f"the gradient of `{path}`"
+    if cause.factor is not None and cause.mistake is Mistake.FACTOR:
+        return _factor_advice(subject, cause.factor)
+    if cause.mistake is Mistake.ZERO:
+        return f"The gradient of `{path}` is never computed, detached or overwritten with zeros."
+    if cause.mistake is Mistake.NOT_ZERO:
+        return f"f does not depend on `{path}` to first order: drop this gradient, or check that f uses it."
+    return _filled(_WORDS[cause.mistake][1], cause, f"`{path}`")
+
+
+def _filled(words: str, cause: Cause, path: str) -> str:
+    number = "" if cause.number is None else f"{cause.number:.12g}"
+    return words.format(path=path, number=number, axis=cause.axis, shift=cause.shift, other=cause.other)
+
+
+def outside_words(low: float, high: float) -> str:
+    """What is wrong with a claim (GP103) that lies outside these one-sided slopes."""
+    return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
+
+
+def unexplained(path: str, *, small: bool) -> str:
+    """What to do about a leaf that no cause explains; `small` says that all of it is off by a few percent at most."""
+    advice = f"Look at how the gradient of `{path}` is computed."
+    return f"{advice} {TOLERANCE}" if small else advice
+
+
+def region_words(charge: Charge, leaf: Leaf) -> tuple[str, str]:
+    """The place of a charge within its leaf: as Python source behind the leaf's path, and in words."""
+    place = charge.place
+    if charge.index is not None:
+        within = str(list(charge.index)) if charge.index else ""
+        return within, within
+    if place is not None and place.entries:
+        some = [str(list(_index(leaf, entry))) for entry in place.entries[:FEW]]
+        return "", few_words(some, len(place.entries))
+    if place is not None and place.box is not None:
+        return box_source(leaf.shape, place.box), box_words(leaf.shape, place.box)
+    everywhere = charge.cause is not None or (place is not None and place.everywhere)
+    return "", "everywhere" if leaf.size > 1 and everywhere else ""
+
+
+def entries_of(charge: Charge, leaf: Leaf) -> tuple[tuple[int, ...], ...]:
+    """Indices of the wrong entries, where these are known one by one."""
+    if charge.index is not None:
+        return (charge.index,)
+    return () if charge.place is None else tuple(_index(leaf, entry) for entry in charge.place.entries)
+
+
+def quantity_of(charge: Charge) -> str:
+    """What the numbers of a charge are."""
+    return f"entry {list(charge.example)}" if charge.example else "entry" if charge.entry else "slope"
+
+
+def _index(leaf: Leaf, entry: WrongEntry) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(entry.index - leaf.start, leaf.shape))
+
+
+def few_words(words: Sequence[str], count: int) -> str:
+    """The first of `count` things, and how many more there are."""
+    more = count - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
+
+
+def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
+    """A charge against a gradient as a finding."""
+    leaf = leaves[charge.leaves[0]]
+    within, place = region_words(charge, leaf)
+    path, others = leaf.path + within, len(charge.leaves) - 1
+    kind = "is not the gradient of f"
+    if charge.entry and charge.index is None and charge.example is not None:
+        kind = "these entries are wrong"
+    elif charge.index is not None:
+        kind = "this entry is wrong"
+    advice = unexplained(path, small=charge.is_small)
+    if charge.sides is not None:
+        kind = outside_words(*charge.sides)
+        advice = NO_SUBGRADIENT
+    elif charge.cause is not None:
+        kind, advice = cause_words(charge.cause), cause_advice(charge.cause, path)
+    if charge.is_one_of:
+        place = f"or in one of {others} other leaves"
+        advice = "The error bars are too wide to tell the leaves apart; check them one at a time with `wrt`."
+    elif others:
+        place = f"and {others} other leaves alike"
+        advice = "All gradients are off by the same factor: look at the loss's own derivative, a mean or a sum."
+    return Finding(
+        id="GP101" if charge.sides is None else "GP103",
+        severity=Severity.ERROR,
+        path=path,
+        entries=entries_of(charge, leaf),
+        place=place,
+        kind=kind,
+        claimed=charge.claimed,
+        reference=charge.reference,
+        error_bar=charge.error_bar,
+        quantity=quantity_of(charge),
+        factor=None if charge.cause is None else charge.cause.factor,
+        advice=advice,
+        reproducer=reproducer,
+    )
+
+
+def box_words(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
+    """A box along the axes as a reader says it: "row 3", "rows >= 96", "columns 2 to 5", "[0:4, 2:7]"."""
+    names = ("row", "column") if len(shape) == 2 else ("entry",) if len(shape) == 1 else ()
+    partial = [axis for axis, (low, high) in enumerate(box) if (low, high) != (0, shape[axis])]
+    if len(partial) != 1 or not (names or len(partial) == 1):
+        return "[" + ", ".join(f"{low}:{high}" for low, high in box) + "]"
+    axis = partial[0]
+    low, high = box[axis]
+    name = names[axis] if names else f"index along axis {axis}"
+    plural = {"row": "rows", "column": "columns", "entry": "entries"}.get(name, name)
+    if high - low == 1:
+        return f"{name} {low}"
+    if high == shape[axis]:
+        return f"{plural} >= {low}"
+    if low == 0:
+        return f"{plural} < {high}"
+    return f"{plural} {low} to {high - 1}"
+
+
+def box_source(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
+    """A box as a Python subscript: "[3]", "[96:]", "[:, 2:6]"."""
+    parts: list[str] = []
+    for length, (low, high) in zip(shape, box, strict=True):
+        if high - low == 1 and length > 1:
+            parts.append(str(low))
+        else:
+            parts.append(f"{low or ''}:{high if high != length else ''}")
+    while len(parts) > 1 and parts[-1] == ":":
+        parts.pop()
+    return "[" + ", ".join(parts) + "]"
+
+
+def factor_words(factor: float) -> str:
+    """A factor as a reader writes it: "2 times", "1/4 of", "-1 times", "1.013 times"."""
+    for denominator in (1, *range(2, 13)):
+        numerator = round(factor * denominator)
+        if numerator and abs(numerator / denominator / factor - 1) < 1e-12:
+            if denominator == 1:
+                return f"{numerator} times"
+            if abs(numerator) <= 12:
+                return f"{numerator}/{denominator} of" if numerator > 0 else f"{numerator}/{denominator} times"
+    inverse = round(1 / factor) if abs(factor) > 1e-6 else 0
+    if inverse > 1 and abs(1 / inverse / factor - 1) < 1e-12:
+        return f"1/{inverse} of"
+    if abs(factor - 1) < 1e-3:
+        return f"(1 {'+' if factor > 1 else '-'} {abs(factor - 1):.3g}) times"
+    return f"{factor:.6g} times"
+
+
+def _factor_advice(subject: str, factor: float) -> str:
+    if factor == -1:
+        return f"Flip the sign of {subject}."
+    if factor < 0:
+        return f"{subject[0].upper()}{subject[1:]} has the wrong sign, and is off by a factor {abs(factor):.6g}."
+    if abs(factor - 1) < 1e-3:
+        return (
+            f"{subject[0].upper()}{subject[1:]} is nearly right: look for a constant, a scale or a tolerance with few "
+            "digits."
+        )
+    if factor > 1:
+        return f"Divide {subject} by {factor:.6g}: look for a stray factor, or a sum in place of a mean."
+    return f"Multiply {subject} by {1 / factor:.6g}: look for a lost factor, or a mean in place of a sum."
