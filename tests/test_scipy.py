@@ -372,7 +372,7 @@ def test_the_quadratic_part_of_a_loss():
 
     report = check_least_squares(residuals, x0, residuals_jac, loss=wrong, f_scale=1e3, rng=0)
     assert report.verdict is Verdict.WRONG  # rho moves, so that it is no doubt that rho' stands still
-    assert [(one.id, one.path) for one in report.findings] == [("GP101", f'jac["rho\'"][{i}]') for i in range(4)]
+    assert [(one.id, one.path) for one in report.findings] == [("GP101", 'jac["rho\'"]')]
 
 
 def test_a_loss_by_name_and_a_loss_of_another_shape():

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._pieces import is_large
-from gradproof._claims._proved import Proved
+from gradproof._claims._proved import Proved, is_zero
 from gradproof._function._primal import Primal
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -26,8 +26,6 @@ Matrix = NDArray[np.float64]
 
 # Roundings of either kind, and the largest share of the rest of the claim that is excused as such.
 ROUNDINGS, LARGEST = 64.0, 1e-5
-# A reference is zero within so many bars.
-ZERO = 3.0
 # Reasons why nothing is told that a claim of rounding may bring about. (Noise of f is none: it may hide a wrong claim.)
 UNTOLD = (Reason.NO_CONVERGENCE, Reason.UNSTABLE)
 
@@ -44,7 +42,7 @@ def is_told(primal: Primal, eps: float) -> bool:
 
 def may_be_cancelled(proved: Proved) -> bool:
     """Whether entries that should be 0 may be what speaks against a claim."""
-    return any(_says_zero(one) for one in proved.findings)
+    return proved.says_zero or any(_says_zero(one) for one in proved.findings)
 
 
 def suspects(proved: Proved) -> set[int]:
@@ -65,7 +63,7 @@ def _says_zero(finding: Finding) -> bool:
     if finding.id != "GP101" or finding.severity is not Severity.ERROR or finding.claimed is None:
         return False
     reference, bar = finding.reference, finding.error_bar
-    return reference is not None and bar is not None and abs(reference) <= ZERO * bar
+    return reference is not None and bar is not None and is_zero(reference, bar)
 
 
 def without_cancelled(claim: Matrix, floor: Matrix | Vector) -> Matrix | None:

@@ -27,6 +27,7 @@ from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem
 from gradproof._line import slope
 from gradproof._prove import Direction, Directions
+from gradproof._prove._wording import with_others
 from gradproof._report import Finding, Severity, Verdict
 
 Vector = NDArray[np.float64]
@@ -447,7 +448,7 @@ class _Search:
 
 def _merge(findings: list[Finding], origin: Origin, *, lone: bool) -> None:
     own = [one for one in findings if one.id in SHADOWS and _mentions(one.path, origin.path)]
-    if lone and len(own) == 1 and own[0].place == "and 1 other leaves alike":
+    if lone and len(own) == 1 and own[0].place == with_others("", [f"{origin.path}.imag"]):
         place = "everywhere" if origin.size > 1 else ""
         findings[findings.index(own[0])] = dataclasses.replace(own[0], path=origin.path, place=place)
         return

@@ -234,7 +234,11 @@ def _despite_cancelled(
     if not (claimed.measured and claimed.whole and may_be_cancelled(proved)):
         return proved
     eps = max(coarsest_eps(claimed.leaves), primal.outputs.eps, task.options.claim_eps)
-    if not is_told(primal, eps) or not claimed.densify():
+    if not is_told(primal, eps):
+        return proved
+    is_known = claimed.densify()
+    proved = dataclasses.replace(proved, claim_calls=claimed.calls)
+    if not is_known:
         return proved
     assert claimed.matrix is not None
     size = natural_sizes(primal, claimed.measured)
@@ -269,7 +273,7 @@ def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Calla
         return proved
     if task.around.bounds is not None or len(claimed.measured) < len(primal.leaves):
         return proved
-    calls = 0
+    calls, before = 0, claimed.calls
 
     def counted(u: Vector) -> Callable[..., Vector | None]:
         def called(*args: Any) -> Vector | None:
@@ -288,7 +292,9 @@ def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Calla
         places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=task.options.seed, cotangent=u))
         if places[-1] is Place.OUTSIDE:
             break
-    told = dataclasses.replace(excused(proved, worst_place(places)), claim_calls=proved.claim_calls + calls)
+    told = dataclasses.replace(
+        excused(proved, worst_place(places)), claim_calls=proved.claim_calls + claimed.calls - before + calls
+    )
     if told.suggestion is None and asks(told.findings):
         told = dataclasses.replace(told, suggestion=another_point(primal, task.options.seed, task.around.bounds))
     return told

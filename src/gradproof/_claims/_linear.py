@@ -125,6 +125,8 @@ class LinearProof:
         self.shots: list[Shot] = []
         self.samples = probe.samples if claimed.measured == probe.measured else Samples()
         self.findings: list[Finding] = []
+        # Whether a slope of f that excludes the claim is 0, as far as it is measured.
+        self.says_zero = False
         # Findings about single outputs, or mixtures, that say something only where they hold for all of them.
         self.moot: list[Finding] = []
 
@@ -178,7 +180,7 @@ class LinearProof:
             verdict = worst(leaf.verdict for leaf in merged.values())
             primal.look_again()
         findings = claimed.judged.findings + self.findings
-        return conclude(
+        proved = conclude(
             results,
             findings,
             measured=verdict,
@@ -190,6 +192,7 @@ class LinearProof:
             claim_calls=claimed.calls,
             level=level,
         )
+        return dataclasses.replace(proved, says_zero=self.says_zero)
 
     def _at_once(self) -> Measurement | Doubt:
         """Hold a matrix against all outputs at once."""
@@ -408,7 +411,8 @@ class LinearProof:
             located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
             if not located:
                 with self.primal.watch.during("locating"):
-                    located = locate(scene, u, renumbered(outcome, problem.leaves, self.claimed.leaves))
+                    located, says_zero = locate(scene, u, renumbered(outcome, problem.leaves, self.claimed.leaves))
+                self.says_zero |= says_zero
             self._add(located)
             if self.m > 1:
                 words = located[0].kind if len(located) == 1 else f"{len(located)} findings"

@@ -18,20 +18,20 @@ from gradproof._claims._cotangents import ALONE, STREAM, held
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
 from gradproof._claims._patterns import Pattern, explain, factor_words
+from gradproof._claims._proved import is_zero
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
-from gradproof._prove._accuse import SMALL
 from gradproof._prove._charge import Charge
 from gradproof._prove._maps import entries_words
 from gradproof._prove._wording import (
     NO_SUBGRADIENT,
-    TOLERANCE,
     cause_advice,
     cause_words,
     entries_of,
     outside_words,
     quantity_of,
     region_words,
+    unexplained,
 )
 from gradproof._report import Finding, Severity, Verdict
 
@@ -74,22 +74,14 @@ class Scene:
     reproducer: str
 
 
-def look_at(path: str, *, small: bool) -> str:
-    """What to do about a derivative that no cause explains, as `gradproof._prove._accuse.unexplained`."""
-    advice = f"Look at how `{path}` is computed."
-    return f"{advice} {TOLERANCE}" if small else advice
-
-
-def _is_small(claimed: float | None, reference: float) -> bool:
-    return claimed is not None and abs(claimed - reference) <= SMALL * abs(claimed)
-
-
-def locate(scene: Scene, u: Vector, outcome: Outcome) -> list[Finding]:
+def locate(scene: Scene, u: Vector, outcome: Outcome) -> tuple[list[Finding], bool]:
     """Name what makes <u, f> fail: a mistake of the whole matrix, a part of the inputs, outputs, or entries.
 
-    `outcome` is that of the proof, its leaves numbered as those of the claim are.
+    `outcome` is that of the proof, its leaves numbered as those of the claim are. Returns the findings, and whether
+    some slope of f that excludes the claim is 0, as far as it is measured.
     """
-    return _Search(scene, u, outcome).run()
+    search = _Search(scene, u, outcome)
+    return search.run(), search.says_zero
 
 
 def renumbered(outcome: Outcome, part: Sequence[Leaf], whole: Sequence[Leaf]) -> Outcome:
@@ -120,6 +112,7 @@ class _Search:
         self._wrong = np.zeros(0, dtype=np.intp)
         self.m = self.claimed.primal.outputs.size
         self.charges = () if outcome is None else outcome.charges
+        self.says_zero = any(is_zero(one.reference, one.error_bar) for one in self.charges)
         # Whether the proof was of all outputs together.
         self.is_mixture = np.count_nonzero(u) > 1
         self._rounding = _prove.ROUNDINGS * scene.options.claim_eps
@@ -150,7 +143,8 @@ class _Search:
             if self._outcome is not None:
                 self._mark_row(0, self._outcome)
             return [self._of_output(one, 0) for one in self.charges]
-        if self.m > ELEMENTWISE or (self.is_mixture and all(self._is_explained(one) for one in self.charges)):
+        is_explained = self.is_mixture and all(self._is_explained(one) for one in self.charges)
+        if self.m > ELEMENTWISE or (is_explained and self.claimed.matrix is None):
             return self._of_inputs()
         self.claimed.densify()
         columns = self._accused_columns() if self.is_mixture else None
@@ -166,6 +160,8 @@ class _Search:
             whole = self._whole(lines)
             if whole is not None:
                 return [whole]
+        if is_explained:
+            return self._of_inputs()
         if 0 < len(rows) <= max(FEW, min(ROWS, self.m // 2)) or 0 < len(rows) <= self.m <= ALONE:
             found = [one for i in rows for one in self._row(int(i))]
             if found:
@@ -234,8 +230,11 @@ class _Search:
         """Outputs whose slope along a line the claim does not have."""
         if line.claimed is not None:
             with np.errstate(invalid="ignore"):
-                return line.deviation > line.bar + self.tolerance
-        return self._halve(line)
+                off = line.deviation > line.bar + self.tolerance
+        else:
+            off = self._halve(line)
+        self.says_zero |= any(is_zero(float(line.value[i]), float(line.bar[i])) for i in np.flatnonzero(off))
+        return off
 
     def _halve(self, line: Line) -> NDArray[np.bool_]:
         """The same where only J^T u can be had: halve the outputs until single ones are left, at most `SHOWN`."""
@@ -429,13 +428,13 @@ class _Search:
         if self.claimed.reduced:
             named = factor is not None and charge.index is None
             kind = _kind(charge, "the true derivative") if named else "is not the derivative of this output"
-            advice = look_at(leaf.path, small=charge.is_small)
+            advice = unexplained(f"`{leaf.path}`", charge.off)
             return self._charged(charge, path=leaf.path, kind=kind, place=self._through(i, ""), advice=advice)
         if charge.entry and (charge.index is not None or leaf.size == 1):
             entry = charge.index or (0,) * len(leaf.shape)
             j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
             path, index, place = self.claimed.place(i, j)
-            kind, advice = _kind(charge, "the true entry"), look_at(path, small=charge.is_small)
+            kind, advice = _kind(charge, "the true entry"), unexplained(f"`{path}`", charge.off)
             if self.claimed.pattern is not None and not self.claimed.pattern[i, j]:
                 kind, factor = "missing from the declared sparsity pattern", None
                 advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
@@ -444,8 +443,8 @@ class _Search:
                 charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor
             )
         path = self.claimed.leaf_path(i, k, within)
-        kind = _kind(charge, "the true derivative", unexplained="is not the derivative of this output")
-        advice = look_at(path, small=charge.is_small) if cause is None else cause_advice(cause, path)
+        kind = _kind(charge, "the true derivative", otherwise="is not the derivative of this output")
+        advice = unexplained(f"`{path}`", charge.off) if cause is None else cause_advice(cause, path)
         words = self._through(i, "" if place == "everywhere" else place)
         if self.claimed.by_index and place == "everywhere" and self.m > 1:
             words = "whole row"
@@ -461,7 +460,7 @@ class _Search:
             within, place = region_words(charge, leaf)
             path, by_index = self._input_path(k, within), charge.index is not None
             kind = _kind(charge, "the true entry" if by_index else "the true derivative")
-            advice = look_at(path, small=False) if charge.cause is None else cause_advice(charge.cause, path)
+            advice = unexplained(f"`{path}`", None) if charge.cause is None else cause_advice(charge.cause, path)
             through = "through all outputs together"
             place = f"{place}, {through}" if place and not by_index and place != "everywhere" else place or through
             entries = entries_of(charge, leaf)
@@ -498,16 +497,23 @@ class _Search:
         if is_of_rows and not everything:
             place = f"in {len(self._wrong)} of {self.m} outputs"
         path = ", ".join(self.claimed.leaves[k].path for k in sorted(touched))
+        blocks = {one.path.rpartition("[")[0] for one in found}
+        if self.claimed.by_index:
+            path = blocks.pop() if len(blocks) == 1 else self._whole_path()
+            rows = {one.entries[0][0] for one in found if one.entries and one.entries[0]}
+            if len(rows) == 1 and len(self.claimed.leaves) == 1 and found[0].entries and len(found[0].entries[0]) == 2:
+                path = f"{path}[{rows.pop()}]"
+                place = "whole row" if len(columns) == self.claimed.columns else place
         return [
             dataclasses.replace(
                 worst,
-                path=self._whole_path() if self.claimed.by_index else path,
+                path=path,
                 entries=(),
                 place=place,
                 kind=worst.kind if same and worst.kind != ENTRY else "is not the derivative of f",
                 factor=worst.factor if same else None,
                 quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
-                advice=look_at(self.claimed.keyword, small=False),
+                advice=unexplained(f"`{self.claimed.keyword}`", None),
             )
         ]
 
@@ -554,12 +560,22 @@ class _Search:
         paths = [leaf.path for leaf in self.claimed.leaves]
         return paths[0] if len(paths) == 1 and not self.claimed.by_index else self.claimed.keyword
 
+    def _block_path(self, rows: NDArray[np.intp]) -> str:
+        """The claim, or the block of it that holds some rows."""
+        outputs = self.claimed.primal.outputs.layout
+        origins = {
+            outputs.owners[k] for k, leaf in enumerate(outputs.leaves) for i in rows if leaf.start <= i < leaf.stop
+        }
+        if len(origins) != 1:
+            return self.claimed.keyword
+        return self.claimed.keyword + self.claimed.names[outputs.origins.index(origins.pop())]
+
     def _summary(self, lines: list[Line], rows: NDArray[np.intp]) -> Finding:
         """What can be said when no single place or mistake was found."""
         first = self.charges[0] if self.charges else None
         touched = sorted({k for one in self.charges for k in one.leaves})
         leaves = [self.claimed.leaves[k].path for k in touched]
-        path = ", ".join(leaves[:3]) if not self.claimed.by_index else self.claimed.keyword
+        path = ", ".join(leaves[:3]) if not self.claimed.by_index else self._block_path(rows)
         causes = {one.cause for one in self.charges}
         cause = causes.pop() if len(causes) == 1 else None
         factor = None if cause is None else cause.factor
@@ -580,9 +596,18 @@ class _Search:
                 advice=f"Look at how `{self.claimed.keyword}` is computed.",
             )
         line = lines[0]
-        at_most = "at least " if self.claimed.matrix is None and len(rows) >= SHOWN else ""
         i = int(rows[np.argmax(np.abs(line.value[rows]) / np.maximum(line.bar[rows], 1e-300))])
-        every = len(rows) == self.m
+        # (Where outputs are looked for one by one that ends with so many; what is known of the inputs says more, then.)
+        is_cut_off = self.claimed.matrix is None and len(rows) >= SHOWN
+        in_all_inputs = bool(self.charges) and all(
+            one.place is not None and one.place.everywhere for one in self.charges
+        )
+        every = len(rows) == self.m or (is_cut_off and in_all_inputs)
+        place = "everywhere" if every else f"{'at least ' * is_cut_off}{len(rows)} of {self.m} outputs"
+        if len(rows) <= NAMED and not every:
+            place = f"{', '.join(self.claimed.output(int(k)) for k in rows)}: {place}"
+        if len(rows) == 1 and self.claimed.by_index and len(self.claimed.leaves) == 1 and not every:
+            path = self.claimed.leaf_path(i, 0, "")
         words = "everywhere" if every else f"{len(rows)} of {self.m} rows"
         self._marks = [
             _Mark(rows, np.arange(leaf.start, leaf.stop), words)
@@ -592,14 +617,14 @@ class _Search:
         claimed = self._entry(i, line)
         return self._finding(
             path=path,
-            place="everywhere" if every else f"{at_most}{len(rows)} of {self.m} outputs",
+            place=place,
             kind=kind,
             claimed=claimed,
             reference=float(line.value[i]),
             error_bar=float(line.bar[i]),
             quantity=f"slope of {self.claimed.output(i)}",
             factor=factor,
-            advice=look_at(self.claimed.keyword, small=every and _is_small(claimed, float(line.value[i]))),
+            advice=unexplained(f"`{self.claimed.keyword}`", _off(claimed, float(line.value[i])) if every else None),
         )
 
     # -------------------------------------------------------------------------------------------------- pictures
@@ -708,7 +733,7 @@ def _entries_words(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> str:
     return entries_words(zip(rows[:NAMED].tolist(), columns[:NAMED].tolist(), strict=True), len(rows))
 
 
-def _kind(charge: Charge, of: str, unexplained: str = "is not the derivative of f") -> str:
+def _kind(charge: Charge, of: str, otherwise: str = "is not the derivative of f") -> str:
     """What is wrong, in a few words; `of` is what is claimed."""
     if charge.sides is not None:
         return outside_words(*charge.sides)
@@ -716,7 +741,11 @@ def _kind(charge: Charge, of: str, unexplained: str = "is not the derivative of 
         return cause_words(charge.cause, of)
     if charge.example is not None:
         return UNNAMED
-    return ENTRY if charge.index is not None else unexplained
+    return ENTRY if charge.index is not None else otherwise
+
+
+def _off(claimed: float, reference: float) -> float | None:
+    return abs(1 - reference / claimed) if claimed else None
 
 
 def _unit(count: int, i: int) -> Vector:

@@ -14,6 +14,8 @@ Line = tuple[Vector, Vector, Vector]  # v (n,), slopes (m,), bars (m,)
 
 # A cause must explain every slope to this share of its row, whatever the bars allow.
 CLOSE = 1e-4
+# ... and leave no more than this share of what the claim leaves as it is.
+BETTER = 0.1
 _SIMPLE = (2.0, 0.5, -1.0, 3.0, 1 / 3, -2.0, -0.5, 4.0, 0.25)
 
 
@@ -49,11 +51,14 @@ def explain(
         return None
     limits = [bar + CLOSE * np.maximum(rows, np.abs(value)) for _, value, bar in lines]
 
+    unchanged = _misfit(matrix, lines)
+
     def fits(candidate: Matrix) -> bool:
-        return all(
+        close = all(
             bool((np.abs(candidate @ v - value) <= limit).all())
             for (v, value, _), limit in zip(lines, limits, strict=True)
         )
+        return close and _misfit(candidate, lines) <= BETTER * unchanged
 
     if not matrix.any():
         return Pattern(
@@ -80,6 +85,12 @@ def explain(
         if fits(candidate):
             return Pattern(kind=kind, advice=advice, corrected=candidate)
     return _reordered(matrix, lines, limits)
+
+
+def _misfit(candidate: Matrix, lines: Sequence[Line]) -> float:
+    """By how much slopes deviate from a matrix beyond their bars, taken together."""
+    beyond = [np.maximum(np.abs(candidate @ v - value) - bar, 0.0) for v, value, bar in lines]
+    return float(np.linalg.norm(np.concatenate(beyond)))
 
 
 def factor_words(

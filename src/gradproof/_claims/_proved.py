@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._claims._together import one_for_each_mistake
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
@@ -31,6 +30,8 @@ class Proved:
     claim_calls: int
     evidence: Evidence = dataclasses.field(default_factory=Evidence)
     suggestion: Any = None
+    # Whether a slope of f that excludes the claim is 0, as far as it is measured.
+    says_zero: bool = False
     # What tells this proof from the others of a check, such as the mode "fwd-rev".
     label: str = ""
     # The claim (m, n) over all leaves, where it is known entry by entry and of a size to keep.
@@ -48,6 +49,15 @@ class Measurement:
     rtol: float
     level: str
     findings: tuple[Finding, ...] = ()
+
+
+# A reference is zero within so many bars.
+ZERO = 3.0
+
+
+def is_zero(reference: float, bar: float) -> bool:
+    """Whether a slope of f is 0, as far as it is measured."""
+    return abs(reference) <= ZERO * bar
 
 
 def random_note() -> Finding:
@@ -112,7 +122,6 @@ def conclude(
         verdict, reason = worst([verdict, Verdict.INCONCLUSIVE]), Reason.STOCHASTIC
     if any(finding.severity is Severity.ERROR for finding in findings):
         verdict = Verdict.WRONG
-    findings = one_for_each_mistake(findings, [leaf.path for leaf in leaves])
     limits = options.limits
     rtol = limits.tolerance(eps) if rtol is None else rtol
     return Proved(

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradproof import _contracts
 from gradproof._claims._proved import Proved
+from gradproof._claims._together import one_for_each_mistake
 from gradproof._function._primal import Primal
 from gradproof._prove._collect import merged
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -42,10 +43,10 @@ class Result:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Those of all proofs; what holds for several is said once, else the finding says which it is of."""
+        """One for each mistake; what holds for several proofs is said once, else the finding says which it is of."""
         found = {(one.id, one.path, one.kind, one.place): one for one in self.beside}
         for proof in self.proofs:
-            for one in proof.findings:
+            for one in one_for_each_mistake(proof.findings, [leaf.path for leaf in proof.leaves]):
                 key = (one.id, one.path, one.kind, one.place)
                 if key not in found:
                     found[key] = dataclasses.replace(one, kind=f"{proof.label}: {one.kind}") if proof.label else one

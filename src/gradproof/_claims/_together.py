@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from gradproof._prove._wording import SAME_FACTOR, with_others
 from gradproof._report import Finding, Severity
 
-# Arrays that are named beside the first one.
-NAMED = 4
-SAME_FACTOR = "All of them are off by the same factor: look at what they share, such as a mean, a sum or a scale."
 SAME_SOURCE = (
     "Look at what the gradients of these arrays have in common: where one passes through a mistake, so do all that "
     "are computed from it."
@@ -48,8 +46,13 @@ def _is_unexplained(one: Finding) -> bool:
 
 
 def _joined(first: Finding, others: Sequence[str]) -> Finding:
-    names = ", ".join(f"`{path}`" for path in others[:NAMED])
-    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-    place = f"{first.place}, and {names}{more}" if first.place else f"and {names}{more}"
+    real, _, _ = first.path.rpartition(".real")
+    if real and f"{real}.imag" in others:
+        # Both parts of a complex array.
+        others = [path for path in others if path != f"{real}.imag"]
+        first = dataclasses.replace(first, path=real)
+    if not others:
+        return first
+    place = with_others(first.place, others)
     advice = SAME_SOURCE if first.factor is None else SAME_FACTOR
     return dataclasses.replace(first, place=place, advice=advice)

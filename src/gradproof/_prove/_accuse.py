@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
-from gradproof._prove._diagnose import DIRECTIONS, DIRECTIONS_LOW, Evidence, Undecided, diagnose, factor_cause
+from gradproof._prove._diagnose import (
+    DIRECTIONS,
+    DIRECTIONS_LOW,
+    Evidence,
+    Undecided,
+    diagnose,
+    factor_cause,
+    wrong_somewhere,
+)
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, on_tread
 from gradproof._prove._ledger import Ledger
@@ -34,8 +42,6 @@ from gradproof._report import Verdict
 
 Floats = NDArray[np.float64]
 
-# The largest share of a claim that f's own tolerance may be suspected of.
-SMALL = 0.05
 # Wrong entries of one leaf that are named, and that get a finding of their own: more of them are one mistake.
 SHOWN, APART = 20, 5
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
@@ -116,7 +122,7 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
     """
     leaf = ledger.leaves[suspect.leaf]
     share = tier.share(suspect.leaf)
-    evidence = Evidence(shape=leaf.shape, size=leaf.size)
+    evidence = Evidence(shape=leaf.shape, size=leaf.size, eps=meter.eps)
     evidence.add(suspect.direction, suspect.first)
     evidence.add(suspect.alone, suspect.second)
     place: Place | None = None
@@ -128,6 +134,8 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
             likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
         if place is not None and place.box is not None and not place.entries:
             named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
+        elif place is not None and not place.entries:
+            named = yield from wrong_somewhere(meter, suspect.leaf, evidence, share)
     except BudgetSpent:
         pass  # that it is wrong is known; where and why is said as far as it was found
     if place is not None and place.entries:
@@ -260,7 +268,7 @@ def report_part(
     step = float(meter.directions.vector(evidence.directions[0])[leaf.start]) if single else 1.0
     in_box = place is not None and place.box is not None
     # (Where others are right beside it, the error is no solver's.)
-    is_small = len(ledger.leaves) == 1 and not in_box and abs(shown.value) <= SMALL * abs(shown.claimed)
+    alone = len(ledger.leaves) == 1 and not in_box and shown.claimed != 0
     charge = ledger.charge(
         leaves=(index,),
         place=place,
@@ -269,7 +277,7 @@ def report_part(
         reference=(shown.claimed + shown.value) / step,
         error_bar=shown.bar / abs(step),
         entry=single,
-        is_small=is_small,
+        off=abs(shown.value / shown.claimed) if alone else None,
     )
     words = region_words(charge, leaf)[1]
     if words or single:

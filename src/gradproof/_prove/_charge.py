@@ -26,6 +26,26 @@ class Mistake(enum.Enum):
     SWAPPED = enum.auto()
     SWAPPED_TRANSPOSED = enum.auto()
     LACKS_PATH = enum.auto()
+    LACKS_SAME = enum.auto()
+    ZERO_ROUNDED = enum.auto()
+    ZERO_SOMEWHERE = enum.auto()
+    WRONG_BELOW = enum.auto()
+    WRONG_ABOVE = enum.auto()
+    UNMASKED_BELOW = enum.auto()
+    UNMASKED_ABOVE = enum.auto()
+    ONE_MINUS = enum.auto()
+    BY_EXP = enum.auto()
+    BY_LOG = enum.auto()
+
+
+# Mistakes that are wrong in some entries only, which they name themselves.
+SOMEWHERE = {
+    Mistake.ZERO_SOMEWHERE,
+    Mistake.WRONG_BELOW,
+    Mistake.WRONG_ABOVE,
+    Mistake.UNMASKED_BELOW,
+    Mistake.UNMASKED_ABOVE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +57,7 @@ class Cause:
     beside : a factor that comes on top of another mistake; None if there is none.
     axis, shift : along which axis entries have moved, and by how many places.
     other : path of another leaf that the mistake is about.
+    count, size : how many entries it is about, of how many.
     """
 
     mistake: Mistake
@@ -46,6 +67,8 @@ class Cause:
     axis: int = 0
     shift: int = 0
     other: str = ""
+    count: int = 0
+    size: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +108,7 @@ class Charge:
     index : the entry's index within the leaf, where the charge is about that one alone.
     example : the same of one of several wrong entries, which the numbers are about.
     sides : the one-sided slopes at a kink that the claim lies outside of, the smaller first.
-    is_small : whether the whole claim is off by so little that f's own tolerance may be the reason.
+    off : the deviation relative to the claim, where the whole claim is off and nothing right stands beside it.
     is_one_of : whether it is one of the leaves, and nobody knows which.
     """
 
@@ -99,7 +122,7 @@ class Charge:
     index: tuple[int, ...] | None = None
     example: tuple[int, ...] | None = None
     sides: tuple[float, float] | None = None
-    is_small: bool = False
+    off: float | None = None
     is_one_of: bool = False
 
     @property

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._prove._charge import Cause, Mistake
-from gradproof._prove._directions import Direction, Directions
-from gradproof._prove._measure import Asking, Meter, Residual
+from gradproof._prove._directions import Direction, Directions, Spans
+from gradproof._prove._measure import EPS64, Asking, Meter, Residual
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +26,19 @@ CHANCE = 1e-5
 LONE_FACTORS, LONE_TOLERANCE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 4.0, 1 / 3, 0.25), 3e-4
 # ... and whole numbers and their inverses up to 64, which are lengths of batches and axes, if met as closely as this.
 LONE_WHOLE = 1e-6
+# How closely one of the commonest factors must be met where bars are wide: no two lie within a fourth of each other,
+# nor of 1.
+PLAIN_TOLERANCE = 0.1
+# Roundings of the true slope up to which a claim is one of 0.
+ROUNDED = 64.0
+# A cap of memory: ranges of entries that share a sign, or are claimed to be 0.
+RANGES = 4096
+# A cap: exp of more than this is no factor that anybody has forgotten.
+LARGEST_EXPONENT = 50.0
+# Terms that cannot be told apart where all entries of x are equal.
+TERMS_OF_X = (Mistake.LACKS_DECAY, Mistake.LACKS_L1, Mistake.LACKS_CONSTANT)
+# Entries that must lie on either side before "only where" is said.
+LEAST_APART = 2
 # Directions spent on one leaf before it is left without a name.
 DIRECTIONS = 6
 # In low precision, where each says less: if ten agree within a fourteenth of an error of 1 %, that is no accident, and
@@ -39,6 +52,7 @@ class Evidence:
 
     shape: tuple[int, ...]
     size: int
+    eps: float = EPS64
     directions: list[Direction] = dataclasses.field(default_factory=list[Direction])
     residuals: list[Residual] = dataclasses.field(default_factory=list[Residual])
 
@@ -100,6 +114,8 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
     if all(value == 0 for value in claimed):
         return Cause(Mistake.ZERO, factor=0.0)
     true = [residual.value + residual.claimed for residual in residuals]
+    if _is_rounding_of_zero(claimed, true, evidence):
+        return Cause(Mistake.ZERO_ROUNDED, factor=0.0)
     found = fit(true, claimed, evidence)
     if found is None:
         return None
@@ -113,11 +129,29 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
     whole = simple is not None and tolerance <= LONE_WHOLE and max(abs(simple), abs(1 / simple)) in range(1, 65)
     if simple is not None and evidence.spare <= 0 and (common or whole):
         return Cause(Mistake.FACTOR, factor=simple)
+    if simple is None or tolerance > 1e-3:
+        plain = _plainest(factor, tolerance)
+        if plain is not None and found.chance <= CHANCE:
+            return Cause(Mistake.FACTOR, factor=plain)
     # A simple number is a check of its own: few numbers are that simple.
     chance = found.chance * (min(1.0, 300 * tolerance) if simple is not None else 1.0)
     if chance > CHANCE or tolerance > 1e-3:
         return Undecided()
     return Cause(Mistake.FACTOR, factor=factor if simple is None else simple)
+
+
+def _is_rounding_of_zero(claimed: Sequence[float], true: Sequence[float], evidence: Evidence) -> bool:
+    """Whether the claim is no more than the rounding of terms that cancel, where f clearly moves."""
+    clear = all(residual.clear for residual in evidence.residuals)
+    size = ROUNDED * evidence.eps
+    return bool(claimed) and clear and all(abs(c) <= size * abs(t) for c, t in zip(claimed, true, strict=True))
+
+
+def _plainest(factor: float, tolerance: float) -> float | None:
+    """The one of the commonest factors that is as close as low precision can tell, if there is only one."""
+    if tolerance > PLAIN_TOLERANCE:
+        return None
+    return next((number for number in LONE_FACTORS if abs(factor / number - 1) <= tolerance), None)
 
 
 def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Asking[Cause | None]:
@@ -145,9 +179,9 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Askin
             for candidate, row in zip(candidates, tables, strict=True)
             if (found := _explains(candidate, row, evidence)) is not None
         ]
-        named = [candidate.cause(found) for candidate, _, found in kept if found.chance * len(tables) <= CHANCE]
+        named = [(candidate, found) for candidate, _, found in kept if found.chance * len(tables) <= CHANCE]
         if named:
-            return named[0]
+            return _one_cause(named)
         if not kept or len(evidence.residuals) >= DIRECTIONS:
             return None
         candidates, tables = [item[0] for item in kept], [item[1] for item in kept]
@@ -156,6 +190,52 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Askin
         evidence.add(direction, (yield from meter.residual(direction, scale)))
         if len(evidence.residuals) == tabled:
             return None
+
+
+def _one_cause(named: Sequence[tuple[_Candidate, Fit]]) -> Cause:
+    """The simplest of several causes; where terms look alike at this point, what can be said of all of them."""
+    first, found = named[0]
+    alike = [candidate for candidate, _ in named if candidate.mistake in TERMS_OF_X]
+    if first.mistake in TERMS_OF_X and len(alike) > 1:
+        constant = next((fit for candidate, fit in named if candidate.mistake is Mistake.LACKS_CONSTANT), None)
+        return Cause(Mistake.LACKS_SAME, number=None if constant is None else _rounded(constant.c, constant.error))
+    return first.cause(found)
+
+
+def wrong_somewhere(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Asking[Cause | None]:
+    """Whether all that is wrong lies where the claim is exactly 0, or where x is on one side of 0.
+
+    The rest of a direction is asked for alone: it must agree, and so it must along a second direction.
+    """
+    directions = meter.directions
+    where = directions.leaves[leaf]
+    claim, point = (whole[where.start : where.stop] for whole in (directions.claim, directions.point))
+    tried = [(claim == 0, Mistake.ZERO_SOMEWHERE), (point <= 0, Mistake.WRONG_BELOW), (point >= 0, Mistake.WRONG_ABOVE)]
+    order = sorted(range(len(evidence.residuals)), key=lambda k: -evidence.residuals[k].contrast)[:2]
+    for mask, mistake in tried:
+        count = int(np.count_nonzero(mask))
+        rest = _ranges(~mask, where.start)
+        if len(order) < 2 or min(count, where.size - count) < LEAST_APART or len(rest) > RANGES:
+            continue
+        inside: list[Residual] = []
+        for k in order:
+            whole = evidence.residuals[k]
+            found = yield from meter.residual(evidence.directions[k].restricted(Spans(rest)), scale)
+            if not (found.agrees_with_zero and whole.clear):
+                break
+            inside.append(whole - found)
+        if len(inside) < len(order):
+            continue
+        if mistake is not Mistake.ZERO_SOMEWHERE and all(abs(one.value + one.claimed) <= one.bar for one in inside):
+            mistake = Mistake.UNMASKED_BELOW if mistake is Mistake.WRONG_BELOW else Mistake.UNMASKED_ABOVE
+        return Cause(mistake, count=count, size=where.size)
+    return None
+
+
+def _ranges(mask: NDArray[np.bool_], start: int) -> tuple[tuple[int, int], ...]:
+    """The ranges of a flat vector in which a mask is set."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    return tuple((start + int(low), start + int(high)) for low, high in edges.reshape(-1, 2))
 
 
 def _copied_from(directions: Directions, leaf: int) -> int | None:
@@ -180,7 +260,11 @@ def _explains(candidate: _Candidate, row: Sequence[float], evidence: Evidence) -
     residuals = evidence.residuals
     if candidate.added:
         found = fit([residual.value for residual in residuals], row, evidence)
-        return found if found is not None and abs(found.c) > 10 * found.error else None
+        if found is None or abs(found.c) <= 10 * found.error:
+            return None
+        # (A path to f that was forgotten is missing once, and not 0.7 times.)
+        is_path = candidate.mistake is Mistake.LACKS_PATH
+        return None if is_path and abs(found.c - 1) > 3 * found.error else found
     true = [residual.value + residual.claimed for residual in residuals]
     found = fit(true, row, evidence)
     if found is None or abs(found.c) <= 10 * found.error:
@@ -250,6 +334,10 @@ def _candidates(directions: Directions, leaf: int) -> Iterator[_Candidate]:
     yield _Candidate(Mistake.LACKS_CONSTANT, lambda: np.ones(shape), added=True)
     yield _Candidate(Mistake.LACKS_FACTOR_X, lambda: claim * point)
     yield _Candidate(Mistake.EXTRA_FACTOR_X, lambda: np.divide(claim, point, where=point != 0, out=0 * claim))
+    yield _Candidate(Mistake.ONE_MINUS, lambda: directions.unit - claim)
+    if np.all(np.abs(point) < LARGEST_EXPONENT):
+        yield _Candidate(Mistake.BY_EXP, lambda: claim * np.exp(point))
+        yield _Candidate(Mistake.BY_LOG, lambda: claim * np.exp(-point))
     for index, other in enumerate(directions.leaves):
         if index == leaf:
             continue

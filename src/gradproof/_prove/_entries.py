@@ -139,7 +139,7 @@ def judge_entry(
 def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], wrong: list[Entry]) -> None:
     """Name the wrong entries, or the cause if one explains all entries of the leaf."""
     leaf = ledger.leaves[index]
-    evidence = Evidence(shape=leaf.shape, size=leaf.size)
+    evidence = Evidence(shape=leaf.shape, size=leaf.size, eps=meter.eps)
     for e in entries:
         evidence.add(Direction(stream=-1, group=(index,), scales=(1.0,), entry=e.index), e.residual)
     deviations = np.array([abs(e.residual.value / e.step) if e.step else 0.0 for e in entries])

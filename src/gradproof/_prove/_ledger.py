@@ -111,7 +111,7 @@ class Ledger:
         index: tuple[int, ...] | None = None,
         example: tuple[int, ...] | None = None,
         sides: tuple[float, float] | None = None,
-        is_small: bool = False,
+        off: float | None = None,
         is_one_of: bool = False,
     ) -> Charge:
         """Record what speaks against the claim."""
@@ -126,7 +126,7 @@ class Ledger:
             index=index,
             example=example,
             sides=sides,
-            is_small=is_small,
+            off=off,
             is_one_of=is_one_of,
         )
         self.findings.append(charge)

@@ -7,11 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradproof._base._leaf import Leaf
-from gradproof._prove._charge import Cause, Charge, Mistake, WrongEntry
+from gradproof._prove._charge import SOMEWHERE, Cause, Charge, Mistake, WrongEntry
 from gradproof._report import Finding, Severity
 
-# Entries that are named in words.
-FEW = 3
+# Entries that are named in words, and arrays that are named beside the first one.
+FEW, OTHERS = 3, 4
+SAME_FACTOR = (
+    "All of them are off by the same factor: look at what they share, such as the loss's own derivative, a mean or a "
+    "sum."
+)
+# The largest share of a claim that f's own tolerance may be suspected of, and a constant that keeps f off a pole.
+SMALL, NEARLY = 0.05, 1e-3
+EPSILON = (
+    "It is nearly right: if f has an epsilon, a clip or a cutoff that the claim leaves out, such as log(p + 1e-7), or "
+    "if the claim is made of finite differences, that is the reason."
+)
 # What is said where f's own tolerance may be the reason.
 TOLERANCE = (
     "If f solves, integrates or iterates to a tolerance, or draws random numbers by rejection, its own error may be "
@@ -54,6 +64,41 @@ _WORDS: dict[Mistake, tuple[str, str]] = {
         "has a factor x too many",
         "The gradient of {path} has to be divided by {path}, entry by entry.",
     ),
+    Mistake.LACKS_SAME: (
+        "every entry lacks the same number, {number}",
+        "At a point whose entries are all equal a constant, weight decay and an L1 penalty look alike: check {path} at "
+        "another point to tell which is missing.",
+    ),
+    Mistake.ZERO_SOMEWHERE: (
+        "claimed zero in {count} of {size} entries, where {of} is not; the others are right",
+        "The gradient of {path} is computed for some of its entries only: look for a loop that ends early, an index or "
+        "a mask.",
+    ),
+    Mistake.WRONG_BELOW: (
+        "wrong where x <= 0 ({count} of {size} entries), and right elsewhere",
+        "Look at the branch that the gradient of {path} takes where {path} is negative.",
+    ),
+    Mistake.WRONG_ABOVE: (
+        "wrong where x >= 0 ({count} of {size} entries), and right elsewhere",
+        "Look at the branch that the gradient of {path} takes where {path} is positive.",
+    ),
+    Mistake.UNMASKED_BELOW: (
+        "not zero where x <= 0 ({count} of {size} entries), where {of} is; the others are right",
+        "Multiply the gradient of {path} by the mask of f, such as `x > 0`.",
+    ),
+    Mistake.UNMASKED_ABOVE: (
+        "not zero where x >= 0 ({count} of {size} entries), where {of} is; the others are right",
+        "Multiply the gradient of {path} by the mask of f, such as `x < 0`.",
+    ),
+    Mistake.ONE_MINUS: ("is 1 minus {of}", "Return 1 minus the gradient of {path}."),
+    Mistake.BY_EXP: (
+        "is the derivative with respect to exp(x), not x",
+        "Multiply the gradient of {path} by exp({path}): f takes the logarithm.",
+    ),
+    Mistake.BY_LOG: (
+        "is the derivative with respect to log(x), not x",
+        "Multiply the gradient of {path} by exp(-{path}), the derivative of what f is a function of.",
+    ),
     Mistake.COPY: (
         "is a copy of the gradient of {other}",
         "The same array is returned for {path} and `{other}`: compute both.",
@@ -72,6 +117,22 @@ _WORDS: dict[Mistake, tuple[str, str]] = {
     ),
 }
 
+# The same of terms that the claim has and f lacks.
+_EXTRA: dict[Mistake, tuple[str, str]] = {
+    Mistake.LACKS_DECAY: (
+        "has an extra term {number} * x (weight decay): regularised in the gradient, not in f",
+        "Add the penalty to f, or take {number} * {path} out of its gradient.",
+    ),
+    Mistake.LACKS_L1: (
+        "has an extra term {number} * sign(x) (L1 penalty): regularised in the gradient, not in f",
+        "Add the penalty to f, or take {number} * sign({path}) out of its gradient.",
+    ),
+    Mistake.LACKS_CONSTANT: (
+        "has the same number too much in every entry, {number}",
+        "Take the number {number} out of the gradient of {path}.",
+    ),
+}
+
 
 def cause_words(cause: Cause, of: str = "the true gradient") -> str:
     """A mistake in a few words; `of` is what is claimed."""
@@ -79,9 +140,13 @@ def cause_words(cause: Cause, of: str = "the true gradient") -> str:
         return f"claimed {factor_words(cause.factor)} {of}"
     if cause.mistake is Mistake.ZERO:
         return f"claimed zero, {of} is not"
+    if cause.mistake is Mistake.ZERO_ROUNDED:
+        return f"claimed zero up to rounding, {of} is not"
     if cause.mistake is Mistake.NOT_ZERO:
         return f"{of} is zero, the claim is not"
-    words = _filled(_WORDS[cause.mistake][0], cause, "")
+    if cause.number is not None and cause.number < 0 and cause.mistake in _EXTRA:
+        return _EXTRA[cause.mistake][0].format(number=f"{-cause.number:.12g}")
+    words = _filled(_WORDS[cause.mistake][0], cause, "", of)
     if cause.beside is not None and cause.beside != 1:
         words += f", and {factor_words(cause.beside)} {of}"
     return words
@@ -94,14 +159,27 @@ def cause_advice(cause: Cause, path: str) -> str:
         return _factor_advice(subject, cause.factor)
     if cause.mistake is Mistake.ZERO:
         return f"The gradient of `{path}` is never computed, detached or overwritten with zeros."
+    if cause.mistake is Mistake.ZERO_ROUNDED:
+        return f"The terms of {subject} cancel each other: look for a sign, or a term that is subtracted twice."
+    if cause.number is not None and cause.number < 0 and cause.mistake in _EXTRA:
+        return _EXTRA[cause.mistake][1].format(number=f"{-cause.number:.12g}", path=f"`{path}`")
     if cause.mistake is Mistake.NOT_ZERO:
         return f"f does not depend on `{path}` to first order: drop this gradient, or check that f uses it."
-    return _filled(_WORDS[cause.mistake][1], cause, f"`{path}`")
+    return _filled(_WORDS[cause.mistake][1], cause, f"`{path}`", "")
 
 
-def _filled(words: str, cause: Cause, path: str) -> str:
+def _filled(words: str, cause: Cause, path: str, of: str) -> str:
     number = "" if cause.number is None else f"{cause.number:.12g}"
-    return words.format(path=path, number=number, axis=cause.axis, shift=cause.shift, other=cause.other)
+    return words.format(
+        path=path,
+        of=of,
+        number=number,
+        axis=cause.axis,
+        shift=cause.shift,
+        other=cause.other,
+        count=cause.count,
+        size=cause.size,
+    )
 
 
 def outside_words(low: float, high: float) -> str:
@@ -109,10 +187,12 @@ def outside_words(low: float, high: float) -> str:
     return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
 
 
-def unexplained(path: str, *, small: bool) -> str:
-    """What to do about a leaf that no cause explains; `small` says that all of it is off by a few percent at most."""
-    advice = f"Look at how the gradient of `{path}` is computed."
-    return f"{advice} {TOLERANCE}" if small else advice
+def unexplained(what: str, off: float | None) -> str:
+    """What to do about what no cause explains; `off` is as in `Charge`."""
+    advice = f"Look at how {what} is computed."
+    if off is not None and off <= NEARLY:
+        advice = f"{advice} {EPSILON}"
+    return f"{advice} {TOLERANCE}" if off is not None and off <= SMALL else advice
 
 
 def region_words(charge: Charge, leaf: Leaf) -> tuple[str, str]:
@@ -126,6 +206,8 @@ def region_words(charge: Charge, leaf: Leaf) -> tuple[str, str]:
         return "", few_words(some, len(place.entries))
     if place is not None and place.box is not None:
         return box_source(leaf.shape, place.box), box_words(leaf.shape, place.box)
+    if charge.cause is not None and charge.cause.mistake in SOMEWHERE:
+        return "", ""
     everywhere = charge.cause is not None or (place is not None and place.everywhere)
     return "", "everywhere" if leaf.size > 1 and everywhere else ""
 
@@ -152,6 +234,12 @@ def few_words(words: Sequence[str], count: int) -> str:
     return ", ".join(words) + (f" and {more} more" if more else "")
 
 
+def with_others(place: str, paths: Sequence[str]) -> str:
+    """A place in one array, and the other arrays of which the same is said."""
+    named = few_words([f"`{path}`" for path in paths[:OTHERS]], len(paths))
+    return f"{place}, and {named}" if place else f"and {named}"
+
+
 def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
     """A charge against a gradient as a finding."""
     leaf = leaves[charge.leaves[0]]
@@ -162,7 +250,7 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
         kind = "these entries are wrong"
     elif charge.index is not None:
         kind = "this entry is wrong"
-    advice = unexplained(path, small=charge.is_small)
+    advice = unexplained(f"the gradient of `{path}`", charge.off)
     if charge.sides is not None:
         kind = outside_words(*charge.sides)
         advice = NO_SUBGRADIENT
@@ -172,8 +260,8 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
         place = f"or in one of {others} other leaves"
         advice = "The error bars are too wide to tell the leaves apart; check them one at a time with `wrt`."
     elif others:
-        place = f"and {others} other leaves alike"
-        advice = "All gradients are off by the same factor: look at the loss's own derivative, a mean or a sum."
+        place = with_others("", [leaves[k].path for k in charge.leaves[1:]])
+        advice = SAME_FACTOR
     return Finding(
         id="GP101" if charge.sides is None else "GP103",
         severity=Severity.ERROR,
