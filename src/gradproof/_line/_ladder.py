@@ -298,6 +298,14 @@ def _beyond(step: Step, width: float, third: float, jitter: np.random.Generator)
     return found
 
 
+def _told(step: Step, third: float) -> float:
+    """How far beyond a jump phi may be looked at for the next one, before what is smooth hides it (see `_beyond`)."""
+    if third == 0:
+        return math.inf
+    farthest = ((UNTOLD - SMOOTH) * abs(step.jump) / third) ** 0.25
+    return max(farthest - 1.1 * abs(step.at), 0.0) / 1.1
+
+
 def _is_alone(coarse: Slope, bend: Bend, step: Step) -> bool:
     """Whether no level, up to the coarsest, is off by so much that phi may have jumped a second time."""
     levels, limit = coarse.h[coarse.h > abs(step.at)].tolist(), abs(step.jump) / 2
@@ -332,12 +340,13 @@ def _jumps_again(ladder: _Ladder, fine: Slope, coarse: Slope, bend: Bend, step: 
 def _next_to_a_piece(fine: Slope, j: int) -> int:
     """The finest level that is off, given the finest whose odd part is: jumps on both sides may cancel in that.
 
-    They do not in the even part, which otherwise goes with the square of the step.
+    They do not in the even part, which otherwise goes with the square of the step (and so does the noise of what a
+    finer level foretells).
     """
     even, noise = np.abs(fine.even[:, 0]), float(fine.noise[0])
-    while j + 2 < len(even) and even[j + 1] > 8 * noise + CURVED * even[j + 2] * (fine.h[j + 1] / fine.h[j + 2]) ** 2:
-        j += 1
-    return j
+    foretold = CURVED * (even[1:] + noise) * (fine.h[:-1] / fine.h[1:]) ** 2
+    off = np.flatnonzero(even[:-1] > 8 * noise + foretold)
+    return max(j, int(off[-1])) if len(off) else j
 
 
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
@@ -388,8 +397,18 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
         if again or _is_alone(coarse, bend, step):
             return either if again else lone
         width = max(abs(step.jump) / max(apart, 1e-300), abs(step.at))
-        beyond = yield from _beyond(step, width, third, jitter)
-        return either if beyond is Beyond.JUMPS else lone
+        told = _told(step, third)
+        if told > 0:
+            beyond = yield from _beyond(step, min(width, told / float(BEYOND[-1])), third, jitter)
+            if beyond is Beyond.JUMPS:
+                return either
+        if told >= width:
+            return lone
+        # Too small a jump, too far out, to tell whether the next one comes: treads at least this wide differ from the
+        # slope by no more than one jump makes of it, or by what coarse steps allow.
+        held = apart + coarse.central_bar
+        wide = fine.bar + np.minimum(held, abs(step.jump) / told if told > 0 else math.inf)
+        return dataclasses.replace(lone, bar=wide, central_bar=np.maximum(wide, fine.central_bar))
     # (As wide as this jump asks for, or as the way to it was: jumps of other parts of f may be larger, and rarer.)
     beyond = yield from _beyond(step, max(abs(step.jump) / max(apart, 1e-300), abs(step.at)), third, jitter)
     if beyond is not Beyond.JUMPS:
