@@ -99,7 +99,8 @@ def off_level(
                 found[k] = j
                 break
         rough = found[k] < 0 and bar[k] > ROUGH * size[k] and off[:, k].any()
-        if rough and _is_plateau(h, odd[:, k] / h, float(value[k]), float(bar[k])):
+        far = slice(0, int(level[k]))  # (what finer levels agree on is the slope of a tread that is known already)
+        if rough and _is_plateau(h[far], odd[far, k] / h[far], float(value[k]), float(bar[k])):
             # Treads of many widths, as those of several rounded inputs, show at all finer levels.
             found[k] = np.flatnonzero(off[:, k])[-1]
     return found
