@@ -257,7 +257,7 @@ class _Ladder:
     continuous: bool
 
     def scatter(self, jump: float | Floats, farthest: float) -> Floats:
-        """The noise of a value (m,) where f jumps, up to a step: a jump, or what many, of many parts of f, add up to."""
+        """The noise of a value (m,) where f jumps, up to a step: a jump, or what many of them add up to."""
         finite = self.line.finite()
         h, plus, minus, f0 = self.line.h[finite], self.line.plus[finite], self.line.minus[finite], self.line.f0
         rounding = _rounding(f0, (plus, minus), self.eps, self.scale)
@@ -422,9 +422,7 @@ def _past_a_jump(ladder: _Ladder, fine: Slope, off: int, size: Floats, jitter: n
     apart = abs(float(coarse.value[0] - fine.value[0]))
     if apart <= float(coarse.central_bar[0] + fine.bar[0]):
         # A lone jump explains what coarse steps see, and so may a staircase: is there another jump?
-        is_flat = (
-            float(fine.value[0]) == 0
-        )  # (the tread of a step function)
+        is_flat = float(fine.value[0]) == 0  # (the tread of a step function)
         held = either if is_flat else _holding(lone, apart + coarse.central_bar)
         if (yield from _jumps_again(ladder, fine, coarse, bend, step, size)):
             return held
