@@ -2218,19 +2218,22 @@ def golden_section(draw: Draw) -> Made:
 
 @family("solver staircase", "float64")
 def grid_search_then_a_factor(draw: Draw) -> Made:
-    """The best of 4,096 points of a grid, times a smooth factor."""
+    """The best of 65,536 points of a grid, times a smooth factor.
+
+    (Steps of a thirtieth of the natural size of x pass some points of the grid, or no step would show that f is one.)
+    """
     n = draw.integer(1, 4)
-    grid = np.linspace(-2, 2, 4096)
+    grid = np.linspace(-2, 2, 2**16)
 
     def best(x: np.ndarray, c: np.ndarray) -> float:
         costs = (grid - float((np.sin(x) * c).sum())) ** 2
         return float(grid[int(np.argmin(costs))] * (1 + np.exp(x / 2).sum()))
 
-    c = draw.normal(n)
+    c = draw.uniform(0.3, 1.0, n)
     return Made(
         lambda x, c: (sin(x) * c).sum() * (1 + exp(x * 0.5).sum()),
-        draw.normal(n),
-        (c / max(1.0, float(np.abs(c).sum()) / 1.8),),
+        draw.uniform(0.5, 1.2, n),
+        (c * (1.8 / float(c.sum())),),
         best,
     )
 

@@ -97,6 +97,24 @@ def test_all_entries_tied(seed, f):
     assert report.verdict is Verdict.WRONG
 
 
+def nearest_to_half(x: Any) -> float:
+    return float(x[np.argmin(np.abs(x - 0.5))])
+
+
+# (Seeds at which six slopes in a row lie in one piece of f.)
+@pytest.mark.parametrize(
+    ("f", "at", "seeds"),
+    [(np.median, np.zeros(3), (40, 129, 158)), (nearest_to_half, np.full(2, 0.5), range(60))],
+)
+def test_a_piece_that_reaches_to_both_sides(f, at, seeds):
+    """All directions looked at may lie in it: f is not taken for linear, a unit vector is right, and zero is WRONG."""
+    unit = np.eye(len(at))[1]
+    for seed in seeds:
+        assert check(f, at, grad=lambda x: unit.copy(), rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE
+    wrong = check(f, at, grad=np.zeros_like, rng=seeds[0])  # wrong on purpose
+    assert wrong.verdict is Verdict.WRONG
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_wrong_gradient_of_a_smooth_function_stays_wrong(seed):
     """It is right everywhere but at the point itself, where f has no kink."""

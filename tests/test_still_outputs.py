@@ -37,3 +37,17 @@ def test_a_slope_claimed_of_a_still_output_is_seen(count, value, seed):
     report = gradproof.check(f, X, vjp=lambda u, x: u @ matrix, rng=seed)
     assert report.verdict is Verdict.CORRECT
     assert report.leaves[0].bound < 1e-3
+
+
+@pytest.mark.parametrize(("claimed", "verdict"), [(1e-17, Verdict.INCONCLUSIVE), (0.1, Verdict.WRONG)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_slope_below_the_roundings_of_all_outputs(claimed, verdict, seed):
+    """Where no output does more than a few roundings, f neither shows nor excludes a slope that is less than one."""
+
+    def f(x):
+        return np.array([(np.tanh(x[1]) + 10) - 10 - np.tanh(x[1]), (np.sin(x[0]) + 10) - 10 - np.sin(x[0]), 0 * x[0]])
+
+    matrix = np.zeros((3, 3))
+    matrix[2, :2] = claimed  # wrong on purpose where it is 0.1
+
+    assert gradproof.check(f, X, jac=lambda x: matrix, rng=seed).verdict is verdict

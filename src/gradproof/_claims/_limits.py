@@ -137,28 +137,46 @@ class _Search:
         drawn = [self._draw() for _ in range(5)]
         ways = (*drawn, -np.sum(drawn, axis=0))
         step = math.sqrt(self.beside.eps)
-        near, size = self._sum_of_slopes(ways, step)
+        slopes = self._slopes(ways, step)
+        near, size = float(slopes.sum()), float(np.abs(slopes).max())
         noise = len(ways) * self.rounding / step
         share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
         if not abs(near) > share * size + noise:
-            return True
+            return self._is_linear(drawn, slopes[:-1], share * size + noise, step)
         # A kink gives the same sum further away. Noise gives less of it, and curvature, at a stationary point, more.
         for k, times in enumerate(FURTHER):
-            far, _ = self._sum_of_slopes(ways, times * step)
+            far = float(self._slopes(ways, times * step).sum())
             if math.isfinite(far):
                 if abs(far - near) > 0.5 * abs(near):
                     return True
             elif k == 0:
-                nearer, _ = self._sum_of_slopes(ways, NEARER * step)
+                nearer = float(self._slopes(ways, NEARER * step).sum())
                 return abs(nearer - near) > 0.5 * abs(near) + LIKELY * noise / NEARER
             else:
                 break
         return False
 
-    def _sum_of_slopes(self, ways: Iterable[Vector], step: float) -> tuple[float, float]:
-        """The sum of one-sided slopes along some directions, and the largest."""
-        slopes = np.array([self._value(step * v) - self.at_point for v in ways]) / step
-        return float(slopes.sum()), float(np.abs(slopes).max())
+    def _is_linear(self, ways: Sequence[Vector], slopes: Vector, noise: float, step: float) -> bool:
+        """Whether the gradient that some slopes belong to, where they tell it, foretells the one along an axis, too.
+
+        A piece of a median that reaches to both sides may hold all of their directions where entries are few. It does
+        not hold the axis of the entry that is the median there, along which f stays as it is.
+        """
+        count = len(self.claim)
+        if not 1 < count <= len(ways):
+            return True
+        solved = np.linalg.pinv(np.array(ways))
+        gradient = solved @ slopes
+        entry = int(np.abs(gradient).argmax())
+        axis = np.zeros(count)
+        axis[entry] = 1.0
+        slope = float(self._slopes([axis], step)[0])
+        # (What the slopes are off by reaches the gradient through all of them.)
+        return abs(slope - float(gradient[entry])) <= noise * (1 + float(np.abs(solved[entry]).sum()))
+
+    def _slopes(self, ways: Iterable[Vector], step: float) -> Vector:
+        """One-sided slopes along some directions."""
+        return np.array([self._value(step * v) - self.at_point for v in ways]) / step
 
     def look(self, count: int, *, towards: bool = False) -> None:
         """Call the claim at generic points: some along the claim at first, then around the most promising ones."""

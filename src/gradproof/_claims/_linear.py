@@ -378,7 +378,7 @@ class LinearProof:
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
         stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
-        if stands_still and not sees and np.count_nonzero(u) == 1 and samples.moved() and self._is_visible(u):
+        if stands_still and not sees and np.count_nonzero(u) == 1 and self._is_visible(u, samples):
             # Another output moves, so that f sees its arguments: this one is constant.
             return self._shot(
                 group, u, confidence, wrong, unit, samples, number=number, resolution=resolution, sees=True
@@ -445,10 +445,10 @@ class LinearProof:
         picked = np.flatnonzero(u)
         return self.claimed.output(int(picked[0])) if len(picked) == 1 else MIX
 
-    def _is_visible(self, u: Vector) -> bool:
-        """Whether the claim for an output is more than what rounding may leave of 0 beside the other outputs."""
+    def _is_visible(self, u: Vector, samples: Samples) -> bool:
+        """Whether the claim for an output is more than rounding may leave of 0 or hide, as the other outputs tell."""
         claimed = float(np.linalg.norm(self.claimed.pull(np.sign(u)) * self.size))
-        return claimed > VISIBLE * float(self.rows().max())
+        return claimed > VISIBLE * float(self.rows().max()) and samples.show(claimed)
 
     def _part_bound(self) -> float | None:
         """How narrow the bound of one proof must be for that on all of f' to be narrow enough."""

@@ -25,6 +25,8 @@ EPS64 = 2.0**-52
 LATTICE = 8
 # Different values that must be seen of a lattice whose steps are no small share of them.
 FEWEST, COARSE = 4, 1e-3
+# How many roundings make up a change that is nothing else.
+ROUNDED = 64.0
 
 
 class Points(Protocol):
@@ -70,6 +72,21 @@ class Samples:
     def moved(self) -> bool:
         """Whether any output has been seen to change."""
         return any((values != self.at_point[0]).any() for values, _ in self._found.values()) if self.at_point else False
+
+    def show(self, change: float) -> bool:
+        """Whether an output that does so would have been seen to change by this much, as far as others tell.
+
+        They do not where all that they do are some roundings, each of which is larger: terms may have cancelled in all.
+        Roundings go both ways; a step function that steps beside the point, as sign(x) may, goes one.
+        """
+        if not self.moved():
+            return False
+        changes = np.array([values for values, _ in self._found.values()]) - self.at_point[0]
+        changes = np.where(np.isfinite(changes), changes, 0.0)
+        rises, falls = (changes > 0).any(axis=0), (changes < 0).any(axis=0)
+        sizes = np.abs(changes[changes != 0])
+        smallest, largest = float(sizes.min(initial=np.inf)), float(sizes.max(initial=0.0))
+        return bool((rises != falls).any()) or largest > ROUNDED * smallest or change > smallest
 
     def lattice(self, eps: float) -> Vector | float:
         """Coarsest binary step that all values of an output share, per output: 0 where that is rounding to eps.

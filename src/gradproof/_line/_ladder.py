@@ -37,8 +37,11 @@ ROUNDING = 16.0
 # The quotient at the third finest level may differ so much, relative to its size, from a slope that is believed. In low
 # precision its step is so coarse (0.05 in float32) that truncation alone makes it differ by a hundredth.
 PLAUSIBLE, PLAUSIBLE_LOW = 3e-4, 3e-2
-# Steps up to which values are taken for scattered by jumps: beyond, they may be bent as well.
-FARTHEST = 0.01
+# Steps up to which values are taken for scattered by jumps: so many times as wide as the one that met the first, as
+# slower parts meet theirs some levels further out. Beyond FARTHEST they may be bent as well.
+FURTHER, FARTHEST = 64.0, 0.01
+# How many standard deviations the largest of some twenty samples of noise is.
+LARGEST = 2.0
 # How much faster than with the square of the step an even part grows only where phi jumps (or is not resolved at all).
 CURVED = 16.0
 # Where beyond a jump phi is looked at, in treads (at no even distances, which a staircase could hide behind), and how
@@ -237,6 +240,11 @@ def slope(
     return (yield from _on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter))
 
 
+def _scattered(step: float) -> float:
+    """Up to which step values are scattered by jumps, the first of which this step has met."""
+    return max(step, min(FURTHER * step, FARTHEST))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Ladder:
     """A line, and what its estimate rests on besides the noise floor: see `_solve`."""
@@ -248,17 +256,13 @@ class _Ladder:
     repeats_differ: bool
     continuous: bool
 
-    def scatter(self, jump: float | Floats, step: float) -> Floats:
-        """The noise of a value (m,) where f jumps: a jump, or what many of them, of many parts of f, add up to.
-
-        `step` met the first jump; some levels further out slower parts have met theirs.
-        """
+    def scatter(self, jump: float | Floats, farthest: float) -> Floats:
+        """The noise of a value (m,) where f jumps, up to a step: a jump, or what many of them add up to."""
         finite = self.line.finite()
         h, plus, minus, f0 = self.line.h[finite], self.line.plus[finite], self.line.minus[finite], self.line.f0
         rounding = _rounding(f0, (plus, minus), self.eps, self.scale)
         seen = noise(h, plus, minus, f0, np.maximum(jump, rounding), rounding[-1], eps=self.eps, continuous=True)
-        near = h <= max(step, min(64 * step, FARTHEST))
-        return np.max(seen.sigma[near], axis=0)
+        return np.max(seen.sigma[h <= farthest], axis=0)
 
     def solve(self, floor: Floats, stage: int) -> Slope | None:
         line, eps = self.line, self.eps
@@ -298,6 +302,14 @@ def _beyond(step: Step, width: float, third: float, jitter: np.random.Generator)
     return found
 
 
+def _told(step: Step, third: float) -> float:
+    """How far beyond a jump phi may be looked at for the next one, before what is smooth hides it (see `_beyond`)."""
+    if third == 0:
+        return math.inf
+    farthest = ((UNTOLD - SMOOTH) * abs(step.jump) / third) ** 0.25
+    return max(farthest - 1.1 * abs(step.at), 0.0) / 1.1
+
+
 def _is_alone(coarse: Slope, bend: Bend, step: Step) -> bool:
     """Whether no level, up to the coarsest, is off by so much that phi may have jumped a second time."""
     levels, limit = coarse.h[coarse.h > abs(step.at)].tolist(), abs(step.jump) / 2
@@ -332,24 +344,50 @@ def _jumps_again(ladder: _Ladder, fine: Slope, coarse: Slope, bend: Bend, step: 
 def _next_to_a_piece(fine: Slope, j: int) -> int:
     """The finest level that is off, given the finest whose odd part is: jumps on both sides may cancel in that.
 
-    They do not in the even part, which otherwise goes with the square of the step.
+    They do not in the even part, which otherwise goes with the square of the step (and so does the noise of what a
+    finer level foretells).
     """
     even, noise = np.abs(fine.even[:, 0]), float(fine.noise[0])
-    while j + 2 < len(even) and even[j + 1] > 8 * noise + CURVED * even[j + 2] * (fine.h[j + 1] / fine.h[j + 2]) ** 2:
-        j += 1
-    return j
+    foretold = CURVED * (even[1:] + noise) * (fine.h[:-1] / fine.h[1:]) ** 2
+    off = np.flatnonzero(even[:-1] > 8 * noise + foretold)
+    return max(j, int(off[-1])) if len(off) else j
 
 
 def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Generator) -> Asking:
-    """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps."""
+    """The slope that counts where fine steps give another than coarse ones: that of the coarse ones if phi jumps.
+
+    Parts of f that are rounded more coarsely jump more rarely, and higher: what coarse steps give may be the slope of
+    such a tread again.
+    """
     off = off_level(fine.h, fine.odd, fine.value, fine.bar, fine.noise, fine.level, size)
     if len(off) > 1:
         return (yield from _many_on_stairs(ladder, fine, off, size, jitter))
-    if not (off >= 0).any():
-        return fine
-    unknown = np.where(off >= 0, np.inf, fine.bar)
-    either = dataclasses.replace(fine, bar=unknown, central_bar=np.maximum(unknown, fine.central_bar))
-    j = _next_to_a_piece(fine, int(off[0]))
+    found, tread = fine, None
+    while off[0] >= 0:
+        found = yield from _past_a_jump(ladder, found, int(off[0]), size, jitter)
+        if found.tread is None:
+            break
+        tread = tread or found.tread
+        found = dataclasses.replace(found, tread=None)
+        off = off_level(found.h, found.odd, found.value, found.bar, found.noise, found.level, size)
+    if tread is None or found.step is None:
+        return found
+    # Directions after this one rest on steps like these, at which f may scatter by more than this jump.
+    scatter = ladder.scatter(found.step.size, float(found.h[found.level[0]])) / LARGEST
+    return dataclasses.replace(found, tread=tread, noise=np.maximum(found.noise, scatter))
+
+
+def _holding(fine: Slope, more: Floats) -> Slope:
+    """The slope with a bar that holds what coarse steps allow, too."""
+    bar = fine.bar + more
+    return dataclasses.replace(fine, bar=bar, central_bar=np.maximum(bar, fine.central_bar))
+
+
+def _past_a_jump(ladder: _Ladder, fine: Slope, off: int, size: Floats, jitter: np.random.Generator) -> Asking:
+    """The slope that counts where a level leaves that of the finest ones: see `_on_stairs`."""
+    unknown = np.full_like(fine.bar, np.inf)
+    either = dataclasses.replace(fine, bar=unknown, central_bar=unknown)
+    j = _next_to_a_piece(fine, off)
     near, far = float(fine.h[j + 1]), float(fine.h[j])
     even = float(fine.even[j + 1, 0])
     bent = even / near**2 if abs(even) > 8 * float(fine.noise[0]) else 0.0
@@ -371,7 +409,7 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
             yield from ladder.line.ask(added)
     jump = Jump(abs(step.jump), abs(step.at))
     lone, either = dataclasses.replace(fine, step=jump), dataclasses.replace(either, step=jump)
-    scatter = ladder.scatter(abs(step.jump), far)
+    scatter = ladder.scatter(abs(step.jump), _scattered(far))
     coarse = ladder.solve(scatter, 2)
     if coarse is not None and (coarse.central_bar > WIDE * size).any():
         # Where jumps and truncation leave little in between, levels half as far apart tell more.
@@ -384,12 +422,25 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
     apart = abs(float(coarse.value[0] - fine.value[0]))
     if apart <= float(coarse.central_bar[0] + fine.bar[0]):
         # A lone jump explains what coarse steps see, and so may a staircase: is there another jump?
-        again = yield from _jumps_again(ladder, fine, coarse, bend, step, size)
-        if again or _is_alone(coarse, bend, step):
-            return either if again else lone
+        is_flat = float(fine.value[0]) == 0  # (the tread of a step function)
+        held = either if is_flat else _holding(lone, apart + coarse.central_bar)
+        if (yield from _jumps_again(ladder, fine, coarse, bend, step, size)):
+            return held
+        if _is_alone(coarse, bend, step):
+            return lone
         width = max(abs(step.jump) / max(apart, 1e-300), abs(step.at))
-        beyond = yield from _beyond(step, width, third, jitter)
-        return either if beyond is Beyond.JUMPS else lone
+        told = math.inf if is_flat else _told(step, third)
+        beyond = Beyond.UNKNOWN
+        if told > 0:
+            beyond = yield from _beyond(step, min(width, told / float(BEYOND[-1])), third, jitter)
+        if beyond is Beyond.JUMPS:
+            return held
+        if told < width:
+            # Too small a jump, too far out, to tell whether the next one comes: treads at least so wide leave no more
+            # of the slope out than a jump makes over them.
+            left_out = abs(step.jump) / told if told > 0 else math.inf
+            return _holding(lone, np.minimum(apart + coarse.central_bar, left_out))
+        return lone
     # (As wide as this jump asks for, or as the way to it was: jumps of other parts of f may be larger, and rarer.)
     beyond = yield from _beyond(step, max(abs(step.jump) / max(apart, 1e-300), abs(step.at)), third, jitter)
     if beyond is not Beyond.JUMPS:
@@ -398,7 +449,8 @@ def _on_stairs(ladder: _Ladder, fine: Slope, size: Floats, jitter: np.random.Gen
     if (np.abs(coarse.jump) <= coarse.jump_bar).all() and (np.abs(fine.jump) <= fine.jump_bar).all():
         # No kink at 0 shows on the tread, whose finer steps would show a smaller one than the coarse steps can.
         coarse = dataclasses.replace(coarse, bar=coarse.central_bar + fine.bar - fine.central_bar)
-    return dataclasses.replace(coarse, step=jump, tread=Tread(float(fine.value[0]), float(fine.bar[0])))
+    tread = Tread(float(fine.value[0]), float(fine.bar[0]))
+    return dataclasses.replace(coarse, step=jump, tread=tread)
 
 
 def _many_on_stairs(
@@ -416,7 +468,7 @@ def _many_on_stairs(
         added = ladder.line.far_from(levels[levels > far], 1.5)
         if len(added):
             yield from ladder.line.ask(added)
-    coarse = ladder.solve(ladder.scatter(jump_sizes(treads, off), far), 2)
+    coarse = ladder.solve(ladder.scatter(jump_sizes(treads, off), _scattered(far)), 2)
     if coarse is None or len(coarse.h) < len(fine.h):
         return bars_for_both(fine, off)
     like, unlike = yield from look_between(treads, off, coarse.value - treads.value, jitter)

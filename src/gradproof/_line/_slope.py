@@ -37,6 +37,8 @@ SHARP_NOISE, LEAST_THIRD = 10.0, 0.1
 # of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
 LEAST_CUBIC = 0.25
 
+# Bar of a whole ladder, relative to the slope, from which it has left the slope open.
+OPEN = 3e-3
 # The same on a staircase: the ratios to choose from, and how far a coarse quotient may be off, relative to the slope.
 STAIR_RATIOS, VOUCHES = (4.0, 6.0, 10.0, 20.0), 5e-5
 
@@ -237,7 +239,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         between = low
         used = [int(np.argmin(np.abs(np.log(h / step)))) for step in low.tolist()]
         coarse = float(h[used[0]])
-    third = first.third(used[0])
+    third, size = first.third(used[0]), max(scale, abs(float(first.value[0])))
     return Known(
         eps=first.eps,
         f0=first.f0,
@@ -247,10 +249,10 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         curvature=abs(float(first.even[used[0], 0])) / coarse**2,
         third=third,
         finest=float(h[-1]),
-        size=max(scale, abs(float(first.value[0]))),
+        size=size,
         # (It may be steeper in the next direction.)
-        structure=4 * float(first.structure[used[-1], 0]),
-        relative_third=third / max(scale, abs(float(first.value[0])), 1e-300),
+        structure=4 * _unresolved(first, used[-1], size),
+        relative_third=third / max(size, 1e-300),
         fourth=_fourth(first) if first.eps > 1e-12 else 0.0,
         smooth=relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first)),
     )
@@ -260,6 +262,20 @@ def _fourth(first: Slope) -> float:
     """Size of the t**4 term of the even part of a scalar phi, from the two coarsest levels."""
     (a, b), (of_a, of_b) = first.h[:2] ** 2, first.even[:2, 0]
     return abs(float(of_a / a - of_b / b)) / float(a - b)
+
+
+def _unresolved(first: Slope, row: int, size: float) -> float:
+    """How steep the part of a scalar phi may be that few levels, with this one the finest, do not see.
+
+    Where the whole ladder leaves a wide bar that noise does not explain, its levels contradict each other. Those of the
+    next direction may do so by as much, and few of them do not show it.
+    """
+    bent = bool(abs(first.jump[0]) > first.jump_bar[0])
+    bar = float((first.central_bar if bent else first.bar)[0])
+    noise = float(first.noise[0]) / float(first.h[first.level[0]])
+    if first.eps < 1e-12 and first.stage >= 2 and first.tread is None and bar > max(OPEN * size, PAIR_NOISE * noise):
+        return bar
+    return float(first.structure[row, 0])
 
 
 def _merely_noisy(first: Slope) -> bool:

@@ -85,8 +85,10 @@ def off_level(
         hidden = (off[:-1] & (away[1:] <= np.maximum(less, floor[1:]))).any(axis=0)
         worth = hidden | (off.any(axis=0) & (bar > ROUGH * size))
     for k in np.flatnonzero(worth).tolist():
-        # (Jumps on both sides may cancel in the finest such level. Where steps are few, two of them are far apart.)
-        for j in np.flatnonzero(off[:, k])[: -3 if levels >= LONG else -2 : -1].tolist():
+        # (Jumps on both sides may cancel in the finest such level. Where steps are few, two of them are far apart, and
+        # the finest that more than truncation leaves off counts.)
+        these = off[:, k] if levels >= LONG else off[:, k] & ~_grows(h, away[:, k], floor[:, k])
+        for j in np.flatnonzero(these)[: -3 if levels >= LONG else -2 : -1].tolist():
             foretold = HIDDEN * away[j, k] * (h[j + 1 :] / h[j]) ** 3
             is_hidden = (away[j + 1 :, k] <= np.maximum(foretold, floor[j + 1 :, k])).all()
             # What is seen so clearly is worth a look even if bars hide what the next finer level could show: on a whole
@@ -97,10 +99,17 @@ def off_level(
                 found[k] = j
                 break
         rough = found[k] < 0 and bar[k] > ROUGH * size[k] and off[:, k].any()
-        if rough and _is_plateau(h, odd[:, k] / h, float(value[k]), float(bar[k])):
+        far = slice(0, int(level[k]))  # (what finer levels agree on is the slope of a tread that is known already)
+        if rough and _is_plateau(h[far], odd[far, k] / h[far], float(value[k]), float(bar[k])):
             # Treads of many widths, as those of several rounded inputs, show at all finer levels.
             found[k] = np.flatnonzero(off[:, k])[-1]
     return found
+
+
+def _grows(h: Floats, away: Floats, floor: Floats) -> NDArray[np.bool_]:
+    """Whether a level is off the slope by no more than truncation makes of what the next finer level is off (L,)."""
+    shown = away[1:] > np.maximum(HIDDEN * away[:-1] * (h[1:] / h[:-1]) ** 3, floor[1:])
+    return np.append(shown, False)
 
 
 def _is_plateau(h: Floats, quotients: Floats, value: float, bar: float) -> bool:
