@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import subprocess
 import sys
 import warnings
@@ -118,6 +119,18 @@ class AddsOne(torch.autograd.Function):
     @staticmethod
     def backward(ctx, cotangent):
         return 2 * ctx.saved_tensors[0] * cotangent + 1.0  # wrong on purpose
+
+
+class Zero(torch.autograd.Function):
+    """Zero everywhere, whose backward says one whatever the cotangent."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return torch.ones_like(cotangent)  # wrong on purpose
 
 
 class BeyondAbs(torch.autograd.Function):
@@ -735,6 +748,49 @@ def test_what_has_no_derivative_must_stand_still(check, f, passes):
 def test_empty_tensors_pass():
     assert gradcheck(torch.sin, tensor(0))
     assert gradcheck(lambda x: x[:0], tensor(3))
+
+
+INF = float("inf")
+NOWHERE_FINITE = {
+    "real": (lambda x: torch.ops.aten._safe_softmax(x, -1), at(-INF, -INF)),
+    "complex": (torch.exp, torch.full((2,), complex(-INF, 0.0), dtype=torch.complex128, requires_grad=True)),
+    "nan": (torch.nan_to_num, at(math.nan, math.nan)),
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE_FINITE)
+@pytest.mark.parametrize(("ours", "theirs"), [(gradcheck, torch_gradcheck), (gradgradcheck, torch_gradgradcheck)])
+def test_an_argument_that_no_step_moves_is_left_out_with_a_warning(name, ours, theirs):
+    """As torch passes it; its contracts are held all the same."""
+    f, x = NOWHERE_FINITE[name]
+    assert theirs(f, x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert ours(f, x)
+    assert "not checked: no entry of argument 0 is finite" in str(caught[0].message)
+    if ours is gradcheck:
+        assert ids(refused(lambda x: Zero.apply(x), x)) == ["GP221"]
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+def test_other_arguments_are_checked_beside_one_that_no_step_moves(dtype):
+    """A wrong derivative with respect to one of them is found."""
+    x, y = torch.full((2,), -INF, dtype=dtype, requires_grad=True), at(0.3, 1.2)
+    with pytest.warns(GradproofWarning, match="not checked: no entry of argument 0 is finite"):
+        assert gradcheck(lambda x, y: torch.exp(x).real + y.sin(), (x, y))
+    report = refused(lambda x, y: torch.exp(x).real + sine(WRONG["negated"])(y), (x, y))
+    assert [one.path for one in report.findings if one.severity is gradproof.Severity.ERROR] != []
+    assert [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG] == ["y"]
+
+
+@pytest.mark.parametrize("values", [(-INF, -INF), (-INF, 1.0)])
+def test_infinity_that_reaches_an_output_does_not_pass(values):
+    """nan minus nan is nothing that torch compares either; the entry is named."""
+    x = at(*values)
+    assert not torch_gradcheck(lambda x: 2 * x, x, raise_exception=False)
+    report = refused(lambda x: 2 * x, x)
+    assert report.reason is gradproof.Reason.DOMAIN
+    assert "`x[0]` is -inf" in report.findings[0].advice
 
 
 def test_complex_functions():

@@ -14,7 +14,7 @@ import numpy as np
 from gradproof import _backends, _progress, _tree
 from gradproof._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
 from gradproof._backends import Matrix, Vector
-from gradproof._errors import ClaimError, FunctionError, UsageError
+from gradproof._errors import ClaimError, FunctionError, NotFiniteError, UsageError
 from gradproof._layout import Layout, Origin
 from gradproof._leaf import Leaf
 from gradproof._names import argument_names, function_name
@@ -505,8 +505,8 @@ class Primal:
         if not self.layout.leave_out() or sum(map(len, self.layout.left_out.values())) == len(point):
             raise self._not_finite()
 
-    def _not_finite(self) -> UsageError:
-        return UsageError(f"the point must be finite where f depends on it, but {self._first_odd}.")
+    def _not_finite(self) -> NotFiniteError:
+        return NotFiniteError(f"the point must be finite where f depends on it, but {self._first_odd}.")
 
     def place(self, flat: int) -> str:
         """An entry of the flat point as Python source: ``params['W2'][1, 3]``."""
@@ -516,9 +516,7 @@ class Primal:
     def places_left_out(self) -> list[str]:
         """The entries of the user's arrays that are left out, as Python source."""
         left_out = self.layout.left_out
-        return [
-            _place(origin, int(entry)) for origin in self.origins for entry in left_out.get(origin.parts[0], ())
-        ]
+        return [_place(origin, int(entry)) for origin in self.origins for entry in left_out.get(origin.parts[0], ())]
 
 
 def _place(array: Leaf | Origin, entry: int) -> str:

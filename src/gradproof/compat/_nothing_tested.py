@@ -1,4 +1,7 @@
-"""What the original checkers pass although nothing is tested: empty arrays, and zero where f keeps its bits."""
+"""What the original checkers pass although nothing is tested.
+
+Empty arrays, arrays without a finite entry, which no step moves, and zero where f keeps its bits.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import time
 from collections.abc import Sequence
 
 from gradproof._check import check
+from gradproof._contracts import find_undefined
+from gradproof._errors import NotFiniteError
 from gradproof._report import Reason, Report, Severity, Verdict
 
 
@@ -38,6 +43,18 @@ def still_text(name: str, paths: Sequence[str]) -> str:
         f"`{name}` keeps its bits up to rounding as {', '.join(paths)} {verb} around this point, "
         "as its derivative of zero says: nothing else was tested there."
     )
+
+
+def not_finite_text(name: str, argument: str) -> str:
+    """What the warning says where an argument stays as it is, whatever is added to it."""
+    return f"`{name}` with respect to {argument} was not checked: no entry of {argument} is finite."
+
+
+def undefined_report(name: str, error: NotFiniteError, *, seed: int, started: float) -> Report:
+    """Return the report on a function that is nan or infinite because its point is."""
+    found = dataclasses.replace(find_undefined(name), advice=str(error))
+    report = nothing_to_check(name, seed=seed, started=started)
+    return dataclasses.replace(report, verdict=Verdict.INCONCLUSIVE, reason=Reason.DOMAIN, findings=(found,), leaves=())
 
 
 def nothing_to_check(name: str, *, seed: int, started: float) -> Report:

@@ -22,11 +22,18 @@ from gradproof._away import is_from_handler
 from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
 from gradproof._check import Options, check, check_autodiff
-from gradproof._errors import GradproofWarning
+from gradproof._errors import GradproofWarning, NotFiniteError
 from gradproof._report import Finding, GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
-from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, still_text, untested_text
+from gradproof.compat._nothing_tested import (
+    not_finite_text,
+    nothing_to_check,
+    passes_untested,
+    still_text,
+    undefined_report,
+    untested_text,
+)
 from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_closer import look_closer
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
@@ -272,10 +279,23 @@ class _Answer:
         self.whole = question
         if cotangents is not None:
             self.whole = GradientQuestion(question, cotangents, is_gappy=is_gappy)
+        # The inputs that no step moves.
+        self.not_finite = self.whole.without_finite_entry(masked=masked)
 
     def prove(self, modes: tuple[str, ...]) -> None:
         """Prove or refute the modes, within the tolerance that the user has set."""
         started = time.perf_counter()
+        try:
+            self._prove(modes, started)
+        except NotFiniteError as error:
+            if not self.whole.is_finite():
+                self.report = undefined_report(self.whole.__name__, error, seed=self.seed, started=started)
+            elif len(self.not_finite) == len(list(tensors_in(self.whole.inputs))):
+                self.report = nothing_to_check(self.whole.__name__, seed=self.seed, started=started)
+            else:
+                raise
+
+    def _prove(self, modes: tuple[str, ...], started: float) -> None:
         function = self.first.named()
         if not self.whole.differentiable or self._is_empty():
             self.report = self._of_a_constant(started)
@@ -392,10 +412,15 @@ def _give(answer: _Answer, raise_exception: bool) -> bool:
     """Answer as torch does."""
     __tracebackhide__ = True
     report = answer.report
-    if passes_untested(report) or answer.is_still:
+    is_right = report.verdict not in (Verdict.WRONG, Verdict.INCONCLUSIVE)
+    is_untested = passes_untested(report) or answer.is_still
+    if is_right or is_untested:
+        for place in answer.not_finite:
+            warnings.warn(not_finite_text(report.name, f"argument {place}"), GradproofWarning, stacklevel=3)
+    if is_untested:
         warnings.warn(untested_text(report.name), GradproofWarning, stacklevel=3)
         return True
-    if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
+    if not is_right:
         if raise_exception:
             raise GradcheckError(report)
         return False
