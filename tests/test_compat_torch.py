@@ -806,6 +806,18 @@ def test_complex_functions():
     assert gradcheck(lambda z: Conjugated.apply(z), z, atol=20.0)
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:.*keeps its bits")
+@pytest.mark.parametrize(("factor", "verdicts"), [(1.0, "CORRECT INCONCLUSIVE"), (1.05, "INCONCLUSIVE"), (-1.0, "WRONG")])
+def test_outputs_of_complex32_are_as_precise_as_float16(factor, verdicts):
+    """A small mistake is not seen and not passed, a large one is, and neither raises anything that torch does not."""
+    f = lambda x: sine(lambda g: factor * g)(x).chalf()  # noqa: E731  (wrong on purpose, but for 1)
+    for seed in range(3):
+        report = gradproof.check(f, (tensor(3, seed=seed),), modes=("rev",), rng=seed)
+        assert report.verdict.value in verdicts.split()
+        assert factor == 1.0 or gradcheck(f, tensor(3, seed=seed), raise_exception=False) is False
+    assert gradgradcheck(lambda x: (2 * x).chalf(), tensor(3)) is True
+
+
 class Conjugated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z):

@@ -13,7 +13,7 @@ from gradproof._errors import FunctionError
 from gradproof._layout import Layout
 from gradproof._leaf import Leaf
 
-NUMBERS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+NUMBERS = ("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128")
 
 
 class Outputs:
