@@ -793,6 +793,17 @@ def test_infinity_that_reaches_an_output_does_not_pass(values):
     assert "`x[0]` is -inf" in report.findings[0].advice
 
 
+@pytest.mark.parametrize("options", [{}, {"check_batched_grad": True}])
+def test_where_f_is_nan_nothing_is_called_wrong(options):
+    """torch fails; a gradient of nan is not zero for a cotangent of zeros, nor equal to itself under vmap."""
+    f = lambda x: x.log() * x  # noqa: E731
+    assert not torch_gradcheck(f, at(-1.0, 2.0), raise_exception=False)
+    report = refused(f, at(-1.0, 2.0), **options)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "GP304" in {one.id for one in report.findings}
+    assert refused(lambda x: AddsOne.apply(x), at(-1.0, 2.0), **options).verdict is Verdict.WRONG
+
+
 def test_complex_functions():
     z = tensor(3, dtype=torch.complex128) * (1 + 0.5j)
     z = z.detach().requires_grad_()
@@ -807,7 +818,9 @@ def test_complex_functions():
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:.*keeps its bits")
-@pytest.mark.parametrize(("factor", "verdicts"), [(1.0, "CORRECT INCONCLUSIVE"), (1.05, "INCONCLUSIVE"), (-1.0, "WRONG")])
+@pytest.mark.parametrize(
+    ("factor", "verdicts"), [(1.0, "CORRECT INCONCLUSIVE"), (1.05, "INCONCLUSIVE"), (-1.0, "WRONG")]
+)
 def test_outputs_of_complex32_are_as_precise_as_float16(factor, verdicts):
     """A small mistake is not seen and not passed, a large one is, and neither raises anything that torch does not."""
     f = lambda x: sine(lambda g: factor * g)(x).chalf()  # noqa: E731  (wrong on purpose, but for 1)

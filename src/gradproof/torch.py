@@ -13,8 +13,9 @@ import torch
 
 from gradproof._backends._torch_module import WRT, TorchModule, keeper
 from gradproof._bounds import by_name
-from gradproof._check import Options, Seed, check_autodiff
+from gradproof._check import Options, Seed, check_autodiff, draw_seed
 from gradproof._errors import UsageError
+from gradproof._nothing import nothing_to_check
 from gradproof._progress import Setting
 from gradproof._report import Report
 
@@ -137,6 +138,9 @@ def check_module(
     kept = keeper(model, loss, batch, reference)
     with kept, kept:
         autodiff = TorchModule(model, loss, batch, wrt, kept)
+        empty = autodiff.empty_leaves()
+        if empty:
+            return nothing_to_check(type(model).__name__, seed=draw_seed(rng), started=started, leaves=empty)
         return check_autodiff(
             autodiff,
             options,

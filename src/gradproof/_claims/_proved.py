@@ -13,7 +13,7 @@ from gradproof._contracts import Judged
 from gradproof._evidence import Evidence
 from gradproof._primal import Primal
 from gradproof._prove import Options
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._report import EMPTY, Finding, LeafResult, Reason, Severity, Verdict, worst
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
     }
     results |= {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
     for i in judged.empty:
-        results[i] = leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
+        results[i] = leaf_result(primal, i, Verdict.CORRECT, EMPTY, bound=0.0)
     return results
 
 

@@ -6,12 +6,11 @@ Empty arrays, arrays without a finite entry, which no step moves, and zero where
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
-from gradproof._check import check
 from gradproof._contracts import find_undefined
 from gradproof._errors import NotFiniteError
+from gradproof._nothing import nothing_to_check as nothing_to_check
 from gradproof._report import Reason, Report, Severity, Verdict
 
 
@@ -54,18 +53,4 @@ def undefined_report(name: str, error: NotFiniteError, *, seed: int, started: fl
     """Return the report on a function that is nan or infinite because its point is."""
     found = dataclasses.replace(find_undefined(name), advice=str(error))
     report = nothing_to_check(name, seed=seed, started=started)
-    return dataclasses.replace(report, verdict=Verdict.INCONCLUSIVE, reason=Reason.DOMAIN, findings=(found,), leaves=())
-
-
-def nothing_to_check(name: str, *, seed: int, started: float) -> Report:
-    """Return the report on a function that has no entry which could be wrong.
-
-    `started` is when the check began, by `time.perf_counter`.
-    """
-    report = check(_nothing, 0.0, grad=0.0, rng=seed)
-    cost = dataclasses.replace(report.cost, seconds=time.perf_counter() - started)
-    return dataclasses.replace(report, verdict=Verdict.CORRECT, reason=None, name=name, cost=cost)
-
-
-def _nothing(x: float) -> float:
-    return x * 0.0
+    return dataclasses.replace(report, verdict=Verdict.INCONCLUSIVE, reason=Reason.DOMAIN, findings=(found,))

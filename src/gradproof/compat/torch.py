@@ -326,6 +326,8 @@ class _Answer:
         """Hold torch's contracts against what was asked, and add what is broken to the report."""
         if not self.whole.differentiable or any(one.id == "GP201" for one in self.report.findings):
             return  # (torch cannot run the backward)
+        if not self.whole.is_finite():
+            return  # (There is no derivative, of which anything could be asked.)
         try:
             findings = self._broken(nondet_tol, backward, undefined, batched, batched_forward)
         except Exception as error:
