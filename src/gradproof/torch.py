@@ -95,8 +95,8 @@ def check_module(
     whatever `loss` does, raises, or Ctrl-C breaks off. What a module keeps in attributes that are no buffers is not put
     back. It takes a copy of parameters and their `.grad`, in their own dtypes. Of models with 4,000,000 parameters and
     more none is made where it would take more than a quarter of the free memory: then a parameter is copied where the
-    first call of `loss` is about to write into it, a later write is an error at once, and what NumPy or a kernel has
-    written past torch is told at the end (`GP210`).
+    first call of `loss` is about to write into it, and a later write is an error at once. What NumPy or a kernel has
+    written past torch is told at the end, and put back where there is a copy (`GP210`).
 
     Hooks that you registered on parameters and inputs by `register_hook`, and full backward hooks of modules, are part
     of the gradient that is checked; those of `register_post_accumulate_grad_hook` are not called. One check of PyTorch
