@@ -15,6 +15,9 @@ mode; the loss is a fixed random combination of all that a module returns. Input
 gradcheck fails there.
 """
 
+# torch's own annotations are partial, and its test suite has next to none:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import argparse
@@ -38,6 +41,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import torch
 from torch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from torch.utils import _pytree  # pyright: ignore[reportPrivateUsage]
 from torch_operators import TooLongError, time_limit
 
 import gradproof
@@ -196,7 +200,7 @@ def module_records(options: argparse.Namespace) -> Iterator[Record]:
 
 def is_a_point(batch: Any) -> bool:
     """Whether the input of a module holds no nan: some samples are logarithms of negative numbers."""
-    tensors = [one for one in torch.utils._pytree.tree_leaves(batch) if isinstance(one, torch.Tensor)]
+    tensors = [one for one in _pytree.tree_leaves(batch) if isinstance(one, torch.Tensor)]
     return not any(bool(one.isnan().any()) for one in tensors)
 
 
@@ -213,7 +217,7 @@ def check_module(info: Any, given: Any, dtype: torch.dtype, training: bool) -> N
 
     def loss(model: Any, batch: Any) -> torch.Tensor:
         generator.manual_seed(1)
-        returned = torch.utils._pytree.tree_leaves(model(*batch[0], **batch[1]))
+        returned = _pytree.tree_leaves(model(*batch[0], **batch[1]))
         outputs = [one for one in returned if isinstance(one, torch.Tensor) and one.is_floating_point()]
         return sum((one * torch.randn(one.shape, generator=generator).to(one.dtype)).sum() for one in outputs)  # pyright: ignore[reportReturnType]
 
