@@ -48,7 +48,8 @@ def check_grads(f, args, order, modes=("fwd", "rev"), atol=None, rtol=None, eps=
     Notes
     -----
     Whatever f or its rule raises is passed on as it is. Where f is not differentiable at the point and JAX's derivative
-    is a valid subgradient, there is a `GradproofWarning`.
+    is a valid subgradient, there is a `GradproofWarning`. So is there for an array without a finite entry, which is
+    left out.
 
     Examples
     --------

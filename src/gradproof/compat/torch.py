@@ -111,8 +111,9 @@ def gradcheck(
     Returns
     -------
     bool
-        True if the verdict is CORRECT. Also where the function is not differentiable at the point and torch's
-        derivative is a valid subgradient, with a `GradproofWarning`.
+        True if the verdict is CORRECT. Also, with a `GradproofWarning`, where the function is not differentiable at the
+        point and torch's derivative is a valid subgradient, where the function stands still as a derivative of zero
+        says, and where no entry of an input is finite, which is left out.
 
     Raises
     ------
