@@ -133,6 +133,18 @@ class Zero(torch.autograd.Function):
         return torch.ones_like(cotangent)  # wrong on purpose
 
 
+class SquaresItsCotangent(torch.autograd.Function):
+    """2x, whose backward is not linear."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return 2 * cotangent**2  # wrong on purpose
+
+
 class BeyondAbs(torch.autograd.Function):
     """abs with a slope of 3 everywhere."""
 
@@ -488,6 +500,26 @@ def test_derivatives_that_are_rounding_of_nothing_pass_with_a_warning(options):
     assert not gradgradcheck(lambda x: small(x, 1e-7), x, raise_exception=False)
 
 
+def test_products_of_rounding_need_not_be_linear():
+    """Along an axis of length 1 `normalize` is a sign, and entries near 0 magnify what its terms leave of rounding."""
+    x = tensor(1, 2, 4, 5)
+    with torch.no_grad():
+        x[0, 0, 0, :2] = torch.tensor([0.0085, -0.06])
+    options = {"check_fwd_over_rev": True, "check_rev_over_rev": False, "check_undefined_grad": False}
+
+    def f(x):
+        return torch.nn.functional.normalize(x, p=0.5, dim=0)
+
+    with pytest.warns(GradproofWarning, match="up to rounding"):
+        assert gradgradcheck(f, x, **options)
+
+
+def test_tolerances_excuse_no_product_that_is_not_linear():
+    """For every unit cotangent it is right: torch, which asks for these, passes it."""
+    assert torch_gradcheck(lambda x: SquaresItsCotangent.apply(x), tensor(3))
+    assert ids(refused(lambda x: SquaresItsCotangent.apply(x), tensor(3), atol=1e-3)) == ["GP205"]
+
+
 @pytest.mark.parametrize("claimed", [1e-14, 1e-11])
 def test_a_claim_beyond_rounding_does_not_pass_where_f_stands_still(claimed):
     f = Biased.apply
@@ -772,7 +804,7 @@ def test_an_argument_that_no_step_moves_is_left_out_with_a_warning(name, ours, t
         assert ids(refused(lambda x: Zero.apply(x), x)) == ["GP221"]
 
 
-@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128, torch.complex64])
 def test_other_arguments_are_checked_beside_one_that_no_step_moves(dtype):
     """A wrong derivative with respect to one of them is found."""
     x, y = torch.full((2,), -INF, dtype=dtype, requires_grad=True), at(0.3, 1.2)
