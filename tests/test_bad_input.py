@@ -285,6 +285,8 @@ def test_point_not_finite():
         check(lambda p: np.sum(p["a"]), {"a": x}, grad={"a": x}, rng=0)
     with pytest.raises(UsageError, match="`x` is inf"):
         check(lambda x: 0.0, float("inf"), grad=0.0, rng=0)
+    with pytest.raises(UsageError, match=r"`z.real\[0\]` is -inf"):
+        check(lambda z: 0.0, np.array([complex(-np.inf, 0.0)]), grad=np.zeros(1, complex), rng=0)
     assert check(lambda y, x: y**2 + 0 * np.nansum(x), (1.0, x), grad=2.0, rng=0).correct
 
 

@@ -196,7 +196,7 @@ def later(model, *, way, first=3):
 @pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize("way", ["add", "data", "numpy", "nothing"])
 def test_what_a_later_call_writes_is_put_back(way, is_large, monkeypatch):
-    """Bit for bit, its version too: large models are copied as long as there is room."""
+    """Bit for bit, its version too, and told: large models are copied as long as there is room."""
     if is_large:
         make_large(monkeypatch, has_room=True)
     model = linear()
@@ -204,9 +204,10 @@ def test_what_a_later_call_writes_is_put_back(way, is_large, monkeypatch):
     before = held(*model.parameters())
     report = gradproof.torch.check_module(model, loss, BATCH, rng=0)
     assert held(*model.parameters()) == before
-    # (Torch does not count what goes around it.)
-    assert ("GP210" in ids(report)) is (way == "add")
-    assert report.verdict is (Verdict.WRONG if way == "add" else Verdict.CORRECT)
+    found = [one for one in report.findings if one.id == "GP210"]
+    assert [one.path for one in found] == (["model.weight"] if way != "nothing" else [])
+    assert all("`gradproof` has put it back" in one.advice for one in found)
+    assert report.verdict is (Verdict.CORRECT if way == "nothing" else Verdict.WRONG)
 
 
 def test_a_later_write_is_an_error_at_once_where_there_is_no_room(monkeypatch):

@@ -143,3 +143,50 @@ def test_subgradients_are_accepted():
     """With a warning, as `assert_grad` does."""
     with pytest.warns(GradproofWarning, match="valid subgradient"):
         check_grads(jnp.abs, (jnp.array([0.0, 1.0]),), 1, modes=("rev",))
+
+
+NOWHERE_FINITE = {
+    "real": (jnp.exp, jnp.array([-np.inf, -np.inf], jnp.float32)),
+    "complex": (jnp.exp, jnp.full(2, -np.inf + 0j, jnp.complex64)),
+    "nan": (jnp.nan_to_num, jnp.array([np.nan], jnp.float32)),
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE_FINITE)
+def test_an_argument_that_no_step_moves_is_left_out_with_a_warning(name):
+    """As JAX passes it, in every checker."""
+    f, x = NOWHERE_FINITE[name]
+    text = "not checked: no entry of argument 0 is finite"
+    test_util.check_grads(f, (x,), 1)
+    for order in (1, 2):
+        with pytest.warns(GradproofWarning, match=text):
+            check_grads(f, (x,), order)
+    with pytest.warns(GradproofWarning, match=text):
+        check_jvp(f, ft.partial(jax.jvp, f), (x,))
+    with pytest.warns(GradproofWarning, match=text):
+        check_vjp(f, ft.partial(jax.vjp, f), (x,))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+def test_other_arguments_are_checked_beside_one_that_no_step_moves(dtype):
+    """A wrong derivative with respect to one of them is found."""
+    args = {"mask": jnp.full(2, -np.inf, dtype), "x": X[:2]}
+    for factor in (1.0, 1.01):
+        f = lambda args: jnp.exp(args["mask"]).real + sine(factor)(args["x"])  # noqa: B023, E731
+        if factor == 1.0:
+            with pytest.warns(GradproofWarning, match=r"no entry of argument 0\['mask'\] is finite"):
+                check_grads(f, (args,), 1)
+            continue
+        with pytest.raises(GradientError) as caught:  # wrong on purpose
+            check_grads(f, (args,), 1)
+        wrong = {leaf.path for leaf in caught.value.report.leaves if leaf.verdict is Verdict.WRONG}
+        assert wrong == {"args['x']", "args['x'] (fwd)"}
+
+
+@pytest.mark.parametrize("x", [(-np.inf, -np.inf), (-np.inf, 1.0)])
+def test_infinity_that_reaches_an_output_does_not_pass(x):
+    """The entry is named."""
+    with pytest.raises(AssertionError):
+        test_util.check_grads(lambda x: 2 * x, (jnp.array(x),), 1)
+    with pytest.raises(GradientError, match=r"`x\[0\]` is -inf"):
+        check_grads(lambda x: 2 * x, (jnp.array(x),), 1)

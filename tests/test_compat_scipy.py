@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import check_grad as scipy_check_grad
 from scipy.optimize import rosen, rosen_der
 
+from gradproof import GradproofWarning
 from gradproof.compat.scipy import check_grad
 
 X0 = np.random.default_rng(3).normal(size=12)
@@ -97,6 +98,19 @@ def test_errors_are_scipys():
 def test_where_func_is_not_finite_the_answer_is_nan():
     assert math.isnan(check_grad(lambda x: np.nan * x[0], lambda x: np.ones(1), [1.0]))
     assert math.isnan(check_grad(lambda x: x[0] ** 2, lambda x: np.full(1, np.nan), [1.0]))
+    assert math.isnan(check_grad(np.sum, np.ones_like, np.array([-np.inf, 1.0])))
+    with np.errstate(invalid="ignore"):
+        assert math.isnan(scipy_check_grad(np.sum, np.ones_like, np.array([-np.inf, 1.0])))
+
+
+def test_a_point_that_no_step_moves_is_nan_with_a_warning():
+    """nan is SciPy's answer as well, where it moves one entry after the other."""
+    f, x = lambda x: np.exp(x).sum(), np.array([-np.inf, -np.inf])
+    with np.errstate(invalid="ignore"):
+        assert math.isnan(scipy_check_grad(f, np.exp, x))
+    for direction in ("all", "random"):
+        with pytest.warns(GradproofWarning, match="not checked: no entry of argument 0 is finite"):
+            assert math.isnan(check_grad(f, np.exp, x, direction=direction))
 
 
 def test_blocks_of_entries_make_no_difference():

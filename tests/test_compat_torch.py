@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import subprocess
 import sys
 import warnings
@@ -118,6 +119,30 @@ class AddsOne(torch.autograd.Function):
     @staticmethod
     def backward(ctx, cotangent):
         return 2 * ctx.saved_tensors[0] * cotangent + 1.0  # wrong on purpose
+
+
+class Zero(torch.autograd.Function):
+    """Zero everywhere, whose backward says one whatever the cotangent."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return torch.ones_like(cotangent)  # wrong on purpose
+
+
+class SquaresItsCotangent(torch.autograd.Function):
+    """2x, whose backward is not linear."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return 2 * cotangent**2  # wrong on purpose
 
 
 class BeyondAbs(torch.autograd.Function):
@@ -475,6 +500,26 @@ def test_derivatives_that_are_rounding_of_nothing_pass_with_a_warning(options):
     assert not gradgradcheck(lambda x: small(x, 1e-7), x, raise_exception=False)
 
 
+def test_products_of_rounding_need_not_be_linear():
+    """Along an axis of length 1 `normalize` is a sign, and entries near 0 magnify what its terms leave of rounding."""
+    x = tensor(1, 2, 4, 5)
+    with torch.no_grad():
+        x[0, 0, 0, :2] = torch.tensor([0.0085, -0.06])
+    options = {"check_fwd_over_rev": True, "check_rev_over_rev": False, "check_undefined_grad": False}
+
+    def f(x):
+        return torch.nn.functional.normalize(x, p=0.5, dim=0)
+
+    with pytest.warns(GradproofWarning, match="up to rounding"):
+        assert gradgradcheck(f, x, **options)
+
+
+def test_tolerances_excuse_no_product_that_is_not_linear():
+    """For every unit cotangent it is right: torch, which asks for these, passes it."""
+    assert torch_gradcheck(lambda x: SquaresItsCotangent.apply(x), tensor(3))
+    assert ids(refused(lambda x: SquaresItsCotangent.apply(x), tensor(3), atol=1e-3)) == ["GP205"]
+
+
 @pytest.mark.parametrize("claimed", [1e-14, 1e-11])
 def test_a_claim_beyond_rounding_does_not_pass_where_f_stands_still(claimed):
     f = Biased.apply
@@ -737,6 +782,60 @@ def test_empty_tensors_pass():
     assert gradcheck(lambda x: x[:0], tensor(3))
 
 
+INF = float("inf")
+NOWHERE_FINITE = {
+    "real": (lambda x: torch.ops.aten._safe_softmax(x, -1), at(-INF, -INF)),
+    "complex": (torch.exp, torch.full((2,), complex(-INF, 0.0), dtype=torch.complex128, requires_grad=True)),
+    "nan": (torch.nan_to_num, at(math.nan, math.nan)),
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE_FINITE)
+@pytest.mark.parametrize(("ours", "theirs"), [(gradcheck, torch_gradcheck), (gradgradcheck, torch_gradgradcheck)])
+def test_an_argument_that_no_step_moves_is_left_out_with_a_warning(name, ours, theirs):
+    """As torch passes it; its contracts are held all the same."""
+    f, x = NOWHERE_FINITE[name]
+    assert theirs(f, x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert ours(f, x)
+    assert "not checked: no entry of argument 0 is finite" in str(caught[0].message)
+    if ours is gradcheck:
+        assert ids(refused(lambda x: Zero.apply(x), x)) == ["GP221"]
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128, torch.complex64])
+def test_other_arguments_are_checked_beside_one_that_no_step_moves(dtype):
+    """A wrong derivative with respect to one of them is found."""
+    x, y = torch.full((2,), -INF, dtype=dtype, requires_grad=True), at(0.3, 1.2)
+    with pytest.warns(GradproofWarning, match="not checked: no entry of argument 0 is finite"):
+        assert gradcheck(lambda x, y: torch.exp(x).real + y.sin(), (x, y))
+    report = refused(lambda x, y: torch.exp(x).real + sine(WRONG["negated"])(y), (x, y))
+    assert [one.path for one in report.findings if one.severity is gradproof.Severity.ERROR] != []
+    assert [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG] == ["y"]
+
+
+@pytest.mark.parametrize("values", [(-INF, -INF), (-INF, 1.0)])
+def test_infinity_that_reaches_an_output_does_not_pass(values):
+    """nan minus nan is nothing that torch compares either; the entry is named."""
+    x = at(*values)
+    assert not torch_gradcheck(lambda x: 2 * x, x, raise_exception=False)
+    report = refused(lambda x: 2 * x, x)
+    assert report.reason is gradproof.Reason.DOMAIN
+    assert "`x[0]` is -inf" in report.findings[0].advice
+
+
+@pytest.mark.parametrize("options", [{}, {"check_batched_grad": True}])
+def test_where_f_is_nan_nothing_is_called_wrong(options):
+    """torch fails; a gradient of nan is not zero for a cotangent of zeros, nor equal to itself under vmap."""
+    f = lambda x: x.log() * x  # noqa: E731
+    assert not torch_gradcheck(f, at(-1.0, 2.0), raise_exception=False)
+    report = refused(f, at(-1.0, 2.0), **options)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "GP304" in {one.id for one in report.findings}
+    assert refused(lambda x: AddsOne.apply(x), at(-1.0, 2.0), **options).verdict is Verdict.WRONG
+
+
 def test_complex_functions():
     z = tensor(3, dtype=torch.complex128) * (1 + 0.5j)
     z = z.detach().requires_grad_()
@@ -748,6 +847,20 @@ def test_complex_functions():
     assert gradgradcheck(f, z, check_fwd_over_rev=True)
     assert refused(lambda z: Conjugated.apply(z), z).verdict is Verdict.WRONG
     assert gradcheck(lambda z: Conjugated.apply(z), z, atol=20.0)
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:.*keeps its bits")
+@pytest.mark.parametrize(
+    ("factor", "verdicts"), [(1.0, "CORRECT INCONCLUSIVE"), (1.05, "INCONCLUSIVE"), (-1.0, "WRONG")]
+)
+def test_outputs_of_complex32_are_as_precise_as_float16(factor, verdicts):
+    """A small mistake is not seen and not passed, a large one is, and neither raises anything that torch does not."""
+    f = lambda x: sine(lambda g: factor * g)(x).chalf()  # noqa: E731  (wrong on purpose, but for 1)
+    for seed in range(3):
+        report = gradproof.check(f, (tensor(3, seed=seed),), modes=("rev",), rng=seed)
+        assert report.verdict.value in verdicts.split()
+        assert factor == 1.0 or gradcheck(f, tensor(3, seed=seed), raise_exception=False) is False
+    assert gradgradcheck(lambda x: (2 * x).chalf(), tensor(3)) is True
 
 
 class Conjugated(torch.autograd.Function):

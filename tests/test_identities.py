@@ -205,3 +205,35 @@ def test_what_second_differences_could_not_show_is_no_evidence_of_asymmetry(apar
     if found is not None:
         assert found.id == "GP207"
         assert "hess[0, 1] is 0, hess[1, 0] is 1e-07" in found.kind
+
+
+# ------------------------------------------------------------------------------------------------ fewer digits inside
+
+
+def halved(x: Any) -> Any:
+    return np.float16(x)
+
+
+@pytest.mark.parametrize("kind", ["vjp", "jvp"])
+def test_a_product_that_is_rounded_on_the_way(kind):
+    """float16 inside a function of float64, as under mixed precision: rounding commutes with powers of two."""
+
+    def f(x: Any) -> Any:
+        return np.sin(halved(x)).astype(np.float64)
+
+    def product(u: Any, x: Any, term: float = 0.0) -> Any:
+        return (halved(u) * np.cos(halved(x))).astype(np.float64) + term * np.abs(u)
+
+    for seed in range(5):
+        report = check(f, X, **{kind: product}, rng=seed)
+        assert report.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
+        assert not ids(report) & {"GP205", "GP206"}
+        wrong = check(f, X, **{kind: lambda u, x: product(u, x, 0.03)}, rng=seed)  # wrong on purpose
+        assert ids(wrong) & {"GP205", "GP206"}
+
+
+@pytest.mark.parametrize("term", [lambda u: 1e-3 * u**2, lambda u: 1e-3 * np.abs(u), lambda u: 0.3 * u**3 / (u @ u)])
+def test_small_terms_that_are_no_rounding(term):
+    """Of another degree, of the wrong symmetry, or far larger than any rounding."""
+    report = check(np.sin, X, vjp=lambda u, x: u * np.cos(x) + term(u), rng=0)  # wrong on purpose
+    assert "GP205" in ids(report)

@@ -400,6 +400,18 @@ def test_what_cannot_be_checked_is_said():
         check_module(model, broken_loss, BATCH, rng=0)
 
 
+def test_an_empty_batch():
+    """Where nothing differentiated has an entry there is none that could be wrong; parameters are not tested by it."""
+    batch = torch.zeros(0, 3, 2, dtype=torch.float64, requires_grad=True)
+    loss = lambda model, batch: model(batch).sum()  # noqa: E731
+    report = check_module(torch.nn.BatchNorm1d(3, affine=False).double(), loss, batch, wrt="all", rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert [(leaf.path, leaf.note) for leaf in report.leaves] == [("batch", "empty: nothing to check")]
+    assert gradproof.Report.from_json(report.to_json()) == report
+    report = check_module(torch.nn.BatchNorm1d(3).double(), loss, batch, wrt="all", rng=0)
+    assert report.verdict is Verdict.INCONCLUSIVE
+
+
 def test_another_point_is_offered_by_name():
     model = nn.Linear(3, 1, bias=False).double()
     nn.init.zeros_(model.weight)

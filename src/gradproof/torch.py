@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 
-from gradproof._ask._check import Options, Seed, check_autodiff
+from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
+from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_module import WRT, TorchModule, keeper
 from gradproof._base._errors import UsageError
 from gradproof._function._bounds import by_name
@@ -94,8 +95,8 @@ def check_module(
     whatever `loss` does, raises, or Ctrl-C breaks off. What a module keeps in attributes that are no buffers is not put
     back. It takes a copy of parameters and their `.grad`, in their own dtypes. Of models with 4,000,000 parameters and
     more none is made where it would take more than a quarter of the free memory: then a parameter is copied where the
-    first call of `loss` is about to write into it, a later write is an error at once, and what NumPy or a kernel has
-    written past torch is told at the end (`GP210`).
+    first call of `loss` is about to write into it, and a later write is an error at once. What NumPy or a kernel has
+    written past torch is told at the end, and put back where there is a copy (`GP210`).
 
     Hooks that you registered on parameters and inputs by `register_hook`, and full backward hooks of modules, are part
     of the gradient that is checked; those of `register_post_accumulate_grad_hook` are not called. One check of PyTorch
@@ -137,6 +138,9 @@ def check_module(
     kept = keeper(model, loss, batch, reference)
     with kept, kept:
         autodiff = TorchModule(model, loss, batch, wrt, kept)
+        empty = autodiff.empty_leaves()
+        if empty:
+            return nothing_to_check(type(model).__name__, seed=draw_seed(rng), started=started, leaves=empty)
         return check_autodiff(
             autodiff,
             options,

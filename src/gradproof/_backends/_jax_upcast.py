@@ -105,6 +105,12 @@ def is_copy(low: JaxFunction, high: JaxFunction) -> bool:
     return True
 
 
+def _rounded_at_random(array: NDArray[Any], eps: float, generator: np.random.Generator) -> NDArray[Any]:
+    factors = 1 + eps * (generator.random(array.shape) - 0.5)
+    # (Infinity times a factor is nan in one part of a complex entry.)
+    return np.multiply(array, factors, out=array.copy(), where=np.isfinite(array))
+
+
 def claim_precision(
     low: JaxFunction, high: JaxFunction, bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
 ) -> float:
@@ -116,7 +122,7 @@ def claim_precision(
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in low.arguments[: low.count])
     leaves, others = high.arguments[: high.count], high.arguments[high.count :]
     generator = np.random.default_rng(0)
-    moved = [np.asarray(leaf) * (1 + eps * (generator.random(leaf.shape) - 0.5)) for leaf in leaves]
+    moved = [_rounded_at_random(np.asarray(leaf), eps, generator) for leaf in leaves]
     for i, (lower, upper) in enumerate(zip(*bounds, strict=True) if bounds is not None else ()):
         moved[i] = moved[i] if lower is upper is None else np.clip(moved[i], lower, upper)
     with high.precision():

@@ -11,11 +11,13 @@ from gradproof._backends._numpy import Array, Maker, Vector
 
 _KINDS = {
     **dict.fromkeys((torch.float64, torch.float32, torch.float16, torch.bfloat16), "f"),
-    **dict.fromkeys((torch.complex128, torch.complex64), "c"),
+    **dict.fromkeys((torch.complex128, torch.complex64, torch.complex32), "c"),
     **dict.fromkeys((torch.int64, torch.int32, torch.int16, torch.int8), "i"),
     torch.uint8: "u",
     torch.bool: "b",
 }
+# What NumPy does not know, and what of NumPy's holds all of its values.
+_FOREIGN = {torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -69,12 +71,12 @@ def as_vector(value: Any) -> Vector:
 
 
 def as_numpy(value: Any) -> Array:
-    """Return the value as an array, which may share its memory; bfloat16 comes as float32, sparse as dense."""
+    """Return the value as an array, which may share its memory; bfloat16 comes as float32, complex32 as complex64."""
     tensor = value.detach()
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
-    if tensor.dtype is torch.bfloat16:
-        tensor = tensor.float()
+    if tensor.dtype in _FOREIGN:
+        tensor = tensor.to(_FOREIGN[tensor.dtype])
     return np.asarray(tensor.numpy(force=True))
 
 

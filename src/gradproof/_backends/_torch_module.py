@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from gradproof._backends._torch import dtype_of
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
 from gradproof._backends._torch_findings import summary
 from gradproof._backends._torch_held import Held, find_held
@@ -20,7 +21,7 @@ from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
 from gradproof._base import _tree
 from gradproof._base._errors import UsageError
-from gradproof._report import Finding, Verdict
+from gradproof._report import EMPTY, Finding, LeafResult, Verdict
 
 Tensor = torch.Tensor
 Loss = Callable[[Any, Any], Any]
@@ -100,6 +101,24 @@ class TorchModule(Torch):
         if not low.is_scalar:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
         super().__init__(low, self._copy(low, batch) if is_low(low) else None)
+
+    def empty_leaves(self) -> list[LeafResult]:
+        """What is differentiated, where none of it has an entry; else nothing."""
+        low = self._low
+        tensors = low.arguments[: low.count]
+        if any(tensor.numel() for tensor in tensors):
+            return []
+        return [
+            LeafResult(
+                path=name,
+                shape=tuple(tensor.shape),
+                dtype=dtype_of(tensor),
+                verdict=Verdict.CORRECT,
+                bound=0.0,
+                note=EMPTY,
+            )
+            for name, tensor in zip(low.names, tensors, strict=False)
+        ]
 
     def _copy(self, low: TorchAutodiff, batch: Any) -> TorchAutodiff | None:
         """The same in float64; None where that does not run, or is not the same function."""

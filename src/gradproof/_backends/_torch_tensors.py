@@ -159,10 +159,8 @@ class KeptTensors:
 
     @property
     def written(self) -> list[str]:
-        """Paths of those that have been changed, as far as is known."""
-        return [
-            kept.path for kept in self._all if id(kept) in self._written or kept.has_changed(at_all=kept.copy is None)
-        ]
+        """Paths of those that have been changed: to the bit where there is a copy, also past what torch counts."""
+        return [kept.path for kept in self._all if id(kept) in self._written or kept.has_changed()]
 
     @property
     def lost(self) -> list[str]:

@@ -282,10 +282,7 @@ def claim_precision(
         return high.vjp(ones, *moved, *high.others())
 
     leaves = arguments[: high.count]
-    rounded = [
-        leaf * (1 + eps * (torch.rand(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device) - 0.5))
-        for leaf in leaves
-    ]
+    rounded = [_rounded_at_random(leaf, eps, generator) for leaf in leaves]
     if bounds is not None:
         rounded = [_clipped(*one) for one in zip(rounded, *bounds, strict=True)]
     worst = eps
@@ -295,6 +292,12 @@ def claim_precision(
         if 0 < size < math.inf and change < 0.03 * size:
             worst = max(worst, change / size)
     return worst
+
+
+def _rounded_at_random(leaf: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    drawn = torch.rand(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device)
+    # (Infinity times a factor is nan in one part of a complex entry.)
+    return torch.where(leaf.isfinite(), leaf * (1 + eps * (drawn - 0.5)), leaf)
 
 
 def _clipped(tensor: Tensor, lower: Any, upper: Any) -> Tensor:

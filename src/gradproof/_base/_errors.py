@@ -17,6 +17,10 @@ class UsageError(GradproofError, ValueError):
     """An argument of `check` cannot be used; the message says which, why, and what to pass instead."""
 
 
+class NotFiniteError(UsageError):
+    """The point holds nan or infinity, and f does not ignore it or nothing else is left."""
+
+
 class FunctionError(GradproofError, RuntimeError):
     """The user's function raised, or returned something that is no real number.
 

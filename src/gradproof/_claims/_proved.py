@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._report import EMPTY, Finding, LeafResult, Reason, Severity, Verdict, worst
 from gradproof._report._evidence import Evidence
 
 
@@ -85,7 +85,7 @@ def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
     }
     results |= {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
     for i in judged.empty:
-        results[i] = leaf_result(primal, i, Verdict.CORRECT, "empty: nothing to check", bound=0.0)
+        results[i] = leaf_result(primal, i, Verdict.CORRECT, EMPTY, bound=0.0)
     return results
 
 

@@ -2,7 +2,8 @@
 
 A deviation below `LEAST` of the size of the terms is left to the comparison with f: an adjoint that is solved
 iteratively is linear only as far as its solver converges. So is what is numerically zero (`floor`, from `vanishing`),
-where the terms are rounding themselves, and what differs from one call of the claim to the next.
+where the terms are rounding themselves, what differs from one call of the claim to the next, and what a cast to fewer
+digits on the way explains.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LEAST = 1e-5
 ROUNDING = 1e4
 # What is not linear by less than ten times what two calls differ by is random.
 RANDOM = 0.1
+# Up to this share of the terms a product may be rounded to a coarser dtype on the way: 16 roundings of bfloat16.
+COARSE = 16 * 2.0**-8
 
 
 def check_linear(
@@ -78,6 +81,12 @@ def check_linear(
     again = None if repeat is None else repeat(a * u1 + b * u2)
     if again is not None and _beyond(both - again, size, 0.0) > RANDOM * max(off, at_zero):
         return None
+    # Rounding to fewer digits on the way, as where f casts down inside, commutes with powers of two and with the sign;
+    # what has another degree does not, nor has a constant.
+    if at_zero <= least and off <= COARSE * terms:
+        pairs = [(product(-2.0 * u), product(u)) for u in (u1, u2, a * u1 + b * u2)]
+        if all(_are_scaled(double, single, size, RANDOM * off) for double, single in pairs):
+            return None
     word = "cotangent" if keyword == "vjp" else "tangent"
     if float(np.linalg.norm(size * (p1 - p2))) <= 1e-3 * usual / LEAST and not np.array_equal(u1, u2):
         kind, advice = f"`{keyword}` ignores its {word}", f"the result must be multiplied by the {word}."
@@ -90,6 +99,11 @@ def check_linear(
     return Finding(
         id="GP205" if keyword == "vjp" else "GP206", severity=Severity.ERROR, path=keyword, kind=kind, advice=advice
     )
+
+
+def _are_scaled(double: Vector | None, single: Vector | None, size: Vector, least: float) -> bool:
+    """Whether the product with -2 u is -2 times that with u."""
+    return double is not None and single is not None and _beyond(double + 2.0 * single, size, 0.0) <= least
 
 
 def _beyond(entries: Vector, size: Vector, floor: float | Vector) -> float:

@@ -226,16 +226,16 @@ def held(primal: Primal, domain: Any) -> tuple[Finding, ...]:
 
 def left_out(primal: Primal) -> tuple[Finding, ...]:
     """GP421: entries that are nan or infinite stay what they are, and f ignores them."""
-    flat = [primal.leaves[i].start + int(k) for i, entries in primal.layout.left_out.items() for k in entries]
-    if not flat:
+    places = primal.places_left_out()
+    if not places:
         return ()
-    places = ", ".join(primal.place(i) for i in flat[:3]) + (", ..." if len(flat) > 3 else "")
-    number = "1 entry is" if len(flat) == 1 else f"{len(flat):,} entries are"
+    named = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
+    number = "1 entry is" if len(places) == 1 else f"{len(places):,} entries are"
     found = Finding(
         id="GP421",
         severity=Severity.NOTE,
-        path=primal.leaves[0].path if len(primal.leaves) == 1 else "",
-        kind=f"{number} nan or infinite and left out: {places}",
+        path=primal.origins[0].path if len(primal.origins) == 1 else "",
+        kind=f"{number} nan or infinite and left out: {named}",
         advice="The gradient is checked by all others; what is claimed by these is not looked at.",
     )
     return (found,)

@@ -146,15 +146,23 @@ class Layout:
         self.point: Vector = joined(vectors)
 
     def leave_out(self) -> bool:
-        """Let entries that are nan or infinite stay what they are; whether that can be done (not of complex arrays)."""
-        for i, leaf in enumerate(self.leaves):
-            part = self.point[leaf.start : leaf.stop]
-            entries = np.flatnonzero(~np.isfinite(part))
-            if entries.size:
-                if is_large(self.point) or self.owners[i].is_complex:
-                    return False
+        """Let entries that are nan or infinite stay what they are; whether that can be done.
+
+        A complex entry is left out as a whole, whichever of its parts it is.
+        """
+        if is_large(self.point):
+            return False  # (It may be the user's own memory.)
+        for origin in self.origins:
+            leaves = [self.leaves[i] for i in origin.parts]
+            parts = [self.point[leaf.start : leaf.stop] for leaf in leaves]
+            entries = np.flatnonzero(~np.isfinite(parts).all(axis=0))
+            if not entries.size:
+                continue
+            for i, leaf, part in zip(origin.parts, leaves, parts, strict=True):
                 self.left_out[i], self._values[i] = entries, part[entries].copy()
                 part[entries] = 0.0
+                if leaf.moduli is not None:
+                    leaf.moduli[entries] = 0.0
         return True
 
     def _filled(self, i: int, make: Maker, start: int | None) -> Maker:

@@ -14,7 +14,7 @@ from gradproof._base._errors import FunctionError
 from gradproof._base._leaf import Leaf
 from gradproof._function._layout import Layout
 
-NUMBERS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+NUMBERS = ("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128")
 
 
 class Outputs:

@@ -15,10 +15,11 @@ from gradproof import _backends, _progress
 from gradproof._backends import Matrix, Vector
 from gradproof._base import _tree
 from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
-from gradproof._base._errors import ClaimError, FunctionError, UsageError
+from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
+from gradproof._base._leaf import Leaf
 from gradproof._base._names import argument_names, function_name
 from gradproof._base._pieces import at_point, is_large
-from gradproof._function._layout import Layout
+from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
 from gradproof._function._vectorized import one_at_a_time
 
@@ -502,17 +503,27 @@ class Primal:
             return
         flat = np.flatnonzero(~np.isfinite(np.asarray(point)))
         self._first_odd = f"`{self.place(int(flat[0]))}` is {point[int(flat[0])]}"
-        if len(flat) == len(point) or not self.layout.leave_out():
+        if not self.layout.leave_out() or sum(map(len, self.layout.left_out.values())) == len(point):
             raise self._not_finite()
 
-    def _not_finite(self) -> UsageError:
-        return UsageError(f"the point must be finite where f depends on it, but {self._first_odd}.")
+    def _not_finite(self) -> NotFiniteError:
+        return NotFiniteError(f"the point must be finite where f depends on it, but {self._first_odd}.")
 
     def place(self, flat: int) -> str:
         """An entry of the flat point as Python source: ``params['W2'][1, 3]``."""
         leaf = next(leaf for leaf in self.leaves if leaf.start <= flat < leaf.stop)
-        index = ", ".join(str(i) for i in np.unravel_index(flat - leaf.start, leaf.shape))
-        return f"{leaf.path}[{index}]" if leaf.shape else leaf.path
+        return _place(leaf, flat - leaf.start)
+
+    def places_left_out(self) -> list[str]:
+        """The entries of the user's arrays that are left out, as Python source."""
+        left_out = self.layout.left_out
+        return [_place(origin, int(entry)) for origin in self.origins for entry in left_out.get(origin.parts[0], ())]
+
+
+def _place(array: Leaf | Origin, entry: int) -> str:
+    """An entry of an array, as Python source."""
+    index = ", ".join(str(i) for i in np.unravel_index(entry, array.shape))
+    return f"{array.path}[{index}]" if array.shape else array.path
 
 
 def _scalar(returned: Any, name: str) -> float:

@@ -3,6 +3,7 @@
 Every room that decides or shows something uses it. It imports `_base` alone.
 """
 
+from gradproof._report._report import EMPTY as EMPTY
 from gradproof._report._report import WORST_FIRST as WORST_FIRST
 from gradproof._report._report import Cost as Cost
 from gradproof._report._report import Finding as Finding

@@ -112,6 +112,10 @@ class Finding:
     reproducer: str = ""
 
 
+# What the note of an array without entries says.
+EMPTY = "empty: nothing to check"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeafResult:
     """What was proved of one named array of the parameters.

@@ -21,8 +21,10 @@ from gradproof._ask._check import Options, check_autodiff
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_function import Arrays, JaxFunction
+from gradproof._base._errors import NotFiniteError
 from gradproof._claims._by_entry import Entries, measure_entries
 from gradproof._report import Reason, Report, Severity, Verdict
+from gradproof.compat._nothing_tested import undefined_report
 from gradproof.compat._passed_on import passed_on
 
 # Findings that a tolerance can excuse: those about numbers, and about rounding that grows where terms cancel.
@@ -67,6 +69,17 @@ class Answer:
         self._args = jax.tree_util.tree_map(_as_array, args)
         self._tolerance = tolerance
         self._seed = int.from_bytes(os.urandom(4), "little")
+        # The differentiated arrays that no step moves, in words.
+        arrays = [
+            (keys, leaf) for keys, leaf in jax.tree_util.tree_flatten_with_path(self._args)[0] if _has_values(leaf)
+        ]
+        self.not_finite = [_in_words(keys) for keys, leaf in arrays if _is_nowhere_finite(leaf)]
+        self._is_nowhere_finite = bool(arrays) and len(self.not_finite) == len(arrays)
+
+    @property
+    def name(self) -> str:
+        """That of f."""
+        return str(getattr(self._f, "__name__", type(self._f).__name__))
 
     def of_order(self, order: int, modes: tuple[str, ...]) -> Iterator[Report]:
         """Prove or refute the modes and their compositions, up to any order."""
@@ -89,7 +102,7 @@ class Answer:
         with passed_on():
             packed = Packed(self._f, self._args, None)
             function = packed.made(kind(packed))
-            if _has_no_numbers(function):
+            if self._has_no_numbers(function):
                 _differentiate(function, mode)
                 return None
             autodiff = Jax.of(packed, function)
@@ -106,21 +119,35 @@ class Answer:
         return packed, packed.function()
 
     def _is_empty(self, modes: tuple[str, ...]) -> bool:
-        """Whether no number can be compared: every differentiated array, or every output, is empty.
+        """Whether no number can be compared: every differentiated array, or every output, is empty, or none can move.
 
         f is differentiated once all the same: what that raises is passed on.
         """
         with passed_on():
             _, function = self._own
-            if not _has_no_numbers(function):
+            if not self._has_no_numbers(function):
                 return False
             for mode in modes:
                 _differentiate(function, "rev" if mode == "rev" else "fwd")
             return True
 
+    def _has_no_numbers(self, function: JaxFunction) -> bool:
+        inputs = function.arguments[: function.count]
+        if not sum(one.size for one in inputs) or not sum(one.size for one in function.outputs):
+            return True
+        if not self._is_nowhere_finite:
+            return False
+        return all(bool(jnp.isfinite(one).all()) for one in tree.floating(function.value(*function.arguments)))
+
     def _proved(self, autodiff: Jax, order: int, modes: tuple[str, ...]) -> Report:
         started = time.perf_counter()
-        name = str(getattr(self._f, "__name__", type(self._f).__name__))
+        try:
+            return self._proved_where_finite(autodiff, order, modes, started)
+        except NotFiniteError as error:
+            return undefined_report(self.name, error, seed=self._seed, started=started)
+
+    def _proved_where_finite(self, autodiff: Jax, order: int, modes: tuple[str, ...], started: float) -> Report:
+        name = self.name
         options = Options(order=order, modes=modes, rng=self._seed)
         with passed_on():
             report = check_autodiff(
@@ -189,11 +216,6 @@ class Answer:
         return lambda primals, tangents: _linearized(run, primals, tangents), (leaves, leaves)
 
 
-def _has_no_numbers(function: JaxFunction) -> bool:
-    inputs = function.arguments[: function.count]
-    return not sum(one.size for one in inputs) or not sum(one.size for one in function.outputs)
-
-
 def _differentiate(function: JaxFunction, mode: str) -> None:
     """Call a derivative at the point, with zeros."""
     if mode == "rev":
@@ -251,6 +273,26 @@ def _linearized(f: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any
 
 def _is_proved(entries: Entries, report: Report) -> bool:
     return entries.agree(report.rtol) and max(entries.bounds()) <= report.max_bound
+
+
+def _has_values(leaf: Any) -> bool:
+    return tree.is_floating(leaf) and leaf.size > 0 and not tree.is_tracer(leaf) and not _is_deleted(leaf)
+
+
+def _is_deleted(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.is_deleted()
+
+
+def _is_nowhere_finite(leaf: Any) -> bool:
+    """Whether no entry is finite."""
+    values = np.asarray(leaf)
+    # (Mostly the first one tells.)
+    return not np.isfinite(values[(0,) * values.ndim]) and not np.isfinite(values).any()
+
+
+def _in_words(keys: Any) -> str:
+    """An array among the arguments, by the way to it."""
+    return f"argument {keys[0].idx}{jax.tree_util.keystr(keys[1:])}"
 
 
 def _as_array(value: Any) -> Any:

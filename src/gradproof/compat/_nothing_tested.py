@@ -1,12 +1,16 @@
-"""What the original checkers pass although nothing is tested: empty arrays, and zero where f keeps its bits."""
+"""What the original checkers pass although nothing is tested.
+
+Empty arrays, arrays without a finite entry, which no step moves, and zero where f keeps its bits.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
-from gradproof._ask._check import check
+from gradproof._ask._nothing import nothing_to_check as nothing_to_check
+from gradproof._base._errors import NotFiniteError
+from gradproof._contracts import find_undefined
 from gradproof._report import Reason, Report, Severity, Verdict
 
 
@@ -40,15 +44,13 @@ def still_text(name: str, paths: Sequence[str]) -> str:
     )
 
 
-def nothing_to_check(name: str, *, seed: int, started: float) -> Report:
-    """Return the report on a function that has no entry which could be wrong.
-
-    `started` is when the check began, by `time.perf_counter`.
-    """
-    report = check(_nothing, 0.0, grad=0.0, rng=seed)
-    cost = dataclasses.replace(report.cost, seconds=time.perf_counter() - started)
-    return dataclasses.replace(report, verdict=Verdict.CORRECT, reason=None, name=name, cost=cost)
+def not_finite_text(name: str, argument: str) -> str:
+    """What the warning says where an argument stays as it is, whatever is added to it."""
+    return f"`{name}` with respect to {argument} was not checked: no entry of {argument} is finite."
 
 
-def _nothing(x: float) -> float:
-    return x * 0.0
+def undefined_report(name: str, error: NotFiniteError, *, seed: int, started: float) -> Report:
+    """Return the report on a function that is nan or infinite because its point is."""
+    found = dataclasses.replace(find_undefined(name), advice=str(error))
+    report = nothing_to_check(name, seed=seed, started=started)
+    return dataclasses.replace(report, verdict=Verdict.INCONCLUSIVE, reason=Reason.DOMAIN, findings=(found,))

@@ -66,9 +66,21 @@ class Question:
 
     def is_empty(self, *, masked: bool) -> bool:
         """Whether there is no number to differentiate, or none by which: `masked` counts those that are stored."""
-        columns = sum(_stored(x) if masked else x.numel() for x in tensors_in(self.inputs))
+        columns = sum((_values(x, masked=True) if masked else x).numel() for x in tensors_in(self.inputs))
         rows = [self.outputs[i].numel() for i in self.differentiable]
         return not columns or (bool(rows) and not sum(rows))
+
+    def without_finite_entry(self, *, masked: bool) -> list[int]:
+        """Places of the differentiated inputs that hold entries, none of them finite; `masked` as for `is_empty`."""
+        return [
+            i
+            for i, x in enumerate(self.inputs)
+            if isinstance(x, Tensor) and x.requires_grad and _is_nowhere_finite(_values(x, masked=masked))
+        ]
+
+    def is_finite(self) -> bool:
+        """Whether all that is differentiated is finite at the point."""
+        return all(bool(self.outputs[i].detach().isfinite().all()) for i in self.differentiable)
 
     def picked(self, *inputs: Any) -> Any:
         """The differentiable outputs of func, alone where it is one."""
@@ -148,13 +160,22 @@ def _dense(output: Any) -> Any:
     return output.to_dense() if isinstance(output, Tensor) and output.layout in SPARSE else output
 
 
-def _stored(tensor: Tensor) -> int:
-    """How many entries a tensor stores."""
-    return (
-        tensor.detach().coalesce().values().numel()
-        if tensor.layout is torch.sparse_coo
-        else (tensor.detach().values().numel() if tensor.layout in SPARSE else tensor.numel())
-    )
+def _values(tensor: Tensor, *, masked: bool) -> Tensor:
+    """The entries of a tensor; of a sparse one those that it stores if `masked`, else all."""
+    tensor = tensor.detach()
+    if tensor.layout not in SPARSE:
+        return tensor
+    if not masked:
+        return tensor.to_dense()
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
+
+
+def _is_nowhere_finite(tensor: Tensor) -> bool:
+    """Whether there are entries, and none is finite."""
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    # (Mostly the first one tells.)
+    return bool(tensor.numel()) and not tensor[(0,) * tensor.dim()].isfinite() and not bool(tensor.isfinite().any())
 
 
 def _require_inputs(inputs: Sequence[Any]) -> None:

@@ -13,7 +13,7 @@ import warnings
 from gradproof._base._errors import GradproofWarning
 from gradproof._report import GradientError, Report, Verdict
 from gradproof.compat._jax_answer import Answer, Tolerance, pulled_by, pushed_by
-from gradproof.compat._nothing_tested import passes_untested, untested_text
+from gradproof.compat._nothing_tested import not_finite_text, passes_untested, untested_text
 
 __all__ = ["check_grads", "check_jvp", "check_vjp"]
 
@@ -48,7 +48,8 @@ def check_grads(f, args, order, modes=("fwd", "rev"), atol=None, rtol=None, eps=
     Notes
     -----
     Whatever f or its rule raises is passed on as it is. Where f is not differentiable at the point and JAX's derivative
-    is a valid subgradient, there is a `GradproofWarning`.
+    is a valid subgradient, there is a `GradproofWarning`. So is there for an array without a finite entry, which is
+    left out.
 
     Examples
     --------
@@ -59,8 +60,10 @@ def check_grads(f, args, order, modes=("fwd", "rev"), atol=None, rtol=None, eps=
     __tracebackhide__ = True
     tolerance = Tolerance(atol, rtol)
     args = tuple(args)
-    for answer in Answer(f, args, tolerance).of_order(order, tuple(modes)):
-        _give(answer, "")
+    answer = Answer(f, args, tolerance)
+    for report in answer.of_order(order, tuple(modes)):
+        _give(report, "")
+    _warn_of_what_no_step_moves(answer)
 
 
 def check_jvp(f, f_jvp, args, atol=None, rtol=None, eps=1e-4, err_msg=""):
@@ -93,7 +96,9 @@ def check_jvp(f, f_jvp, args, atol=None, rtol=None, eps=1e-4, err_msg=""):
     """
     __tracebackhide__ = True
     args = tuple(args)
-    _give(Answer(f, args, Tolerance(atol, rtol)).of_claim("fwd", pushed_by(f_jvp)), err_msg)
+    answer = Answer(f, args, Tolerance(atol, rtol))
+    _give(answer.of_claim("fwd", pushed_by(f_jvp)), err_msg)
+    _warn_of_what_no_step_moves(answer)
 
 
 def check_vjp(f, f_vjp, args, atol=None, rtol=None, eps=1e-4, err_msg=""):
@@ -126,7 +131,14 @@ def check_vjp(f, f_vjp, args, atol=None, rtol=None, eps=1e-4, err_msg=""):
     """
     __tracebackhide__ = True
     args = tuple(args)
-    _give(Answer(f, args, Tolerance(atol, rtol)).of_claim("rev", pulled_by(f_vjp)), err_msg)
+    answer = Answer(f, args, Tolerance(atol, rtol))
+    _give(answer.of_claim("rev", pulled_by(f_vjp)), err_msg)
+    _warn_of_what_no_step_moves(answer)
+
+
+def _warn_of_what_no_step_moves(answer: Answer) -> None:
+    for argument in answer.not_finite:
+        warnings.warn(not_finite_text(answer.name, argument), GradproofWarning, stacklevel=3)
 
 
 def _give(report: Report | None, message: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools as ft
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._ask import _scipy
-from gradproof._base._errors import FunctionError, UsageError
+from gradproof._base._errors import FunctionError, GradproofWarning, NotFiniteError, UsageError
+from gradproof._base._names import function_name
 from gradproof._claims._around import natural_sizes
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem
 from gradproof._line import slope
+from gradproof.compat._nothing_tested import not_finite_text
 
 __all__ = ["check_grad"]
 
@@ -69,7 +72,8 @@ def check_grad(
     -------
     float
         Absolute, as SciPy's: 1e-6 is a small error of a gradient of norm 1, and a total one of a gradient of norm
-        1e-6. nan where `func` is not finite around `x0`. `gradproof.scipy.check_minimize` gives a verdict instead.
+        1e-6. nan where `func` is not finite around `x0`, and, with a `GradproofWarning`, where no entry of `x0` is
+        finite. `gradproof.scipy.check_minimize` gives a verdict instead.
 
     Raises
     ------
@@ -98,8 +102,8 @@ def check_grad(
     claim = np.asarray(grad(point.copy(), *args), dtype=np.float64)
     if direction == "random" and claim.ndim > 1:
         raise ValueError("'random' can only be used with scalar valued func")
-    primal = Primal(_scipy.adapted(func, _scipy.vector), (point, *args), is_vector=True)
     try:
+        primal = Primal(_scipy.adapted(func, _scipy.vector), (point, *args), is_vector=True)
         m, n = primal.outputs.size, point.size
         if claim.shape not in ((n,), (m, n)) or (claim.ndim == 1 and m > 1):
             raise UsageError(f"`grad` returned shape {claim.shape} for {m} values of `func` and {n} entries of `x0`.")
@@ -110,6 +114,11 @@ def check_grad(
         if not isinstance(generator, (np.random.Generator, np.random.RandomState)):
             generator = np.random.default_rng(generator)
         return np.float64(np.abs(measuring.along(generator.standard_normal(n))[0]))
+    except NotFiniteError:
+        if not np.isfinite(point).any():
+            text = not_finite_text(function_name(func), "argument 0")
+            warnings.warn(text, GradproofWarning, stacklevel=2)
+        return math.nan
     except FunctionError as error:
         if error.__cause__ is None:
             raise

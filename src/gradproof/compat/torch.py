@@ -22,11 +22,18 @@ from gradproof._ask._check import Options, check, check_autodiff
 from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
 from gradproof._base._away import is_from_handler
-from gradproof._base._errors import GradproofWarning
+from gradproof._base._errors import GradproofWarning, NotFiniteError
 from gradproof._report import Finding, GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
-from gradproof.compat._nothing_tested import nothing_to_check, passes_untested, still_text, untested_text
+from gradproof.compat._nothing_tested import (
+    not_finite_text,
+    nothing_to_check,
+    passes_untested,
+    still_text,
+    undefined_report,
+    untested_text,
+)
 from gradproof.compat._passed_on import passed_on
 from gradproof.compat._torch_closer import look_closer
 from gradproof.compat._torch_question import GradientQuestion, Question, as_tuple, tensors_in
@@ -37,6 +44,8 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 _ATOL, _RTOL = 1e-5, 1e-3
 # Findings that a tolerance can excuse: those about numbers.
 _NUMBERS = ("GP101", "GP103", "GP311")
+# Those that a tolerance cannot excuse, but that f stands still: products of rounding are not linear.
+_PRODUCTS = ("GP205", "GP206")
 
 
 class GradcheckError(GradientError, _TorchGradcheckError):
@@ -102,8 +111,9 @@ def gradcheck(
     Returns
     -------
     bool
-        True if the verdict is CORRECT. Also where the function is not differentiable at the point and torch's
-        derivative is a valid subgradient, with a `GradproofWarning`.
+        True if the verdict is CORRECT. Also, with a `GradproofWarning`, where the function is not differentiable at the
+        point and torch's derivative is a valid subgradient, where the function stands still as a derivative of zero
+        says, and where no entry of an input is finite, which is left out.
 
     Raises
     ------
@@ -272,10 +282,23 @@ class _Answer:
         self.whole = question
         if cotangents is not None:
             self.whole = GradientQuestion(question, cotangents, is_gappy=is_gappy)
+        # The inputs that no step moves.
+        self.not_finite = self.whole.without_finite_entry(masked=masked)
 
     def prove(self, modes: tuple[str, ...]) -> None:
         """Prove or refute the modes, within the tolerance that the user has set."""
         started = time.perf_counter()
+        try:
+            self._prove(modes, started)
+        except NotFiniteError as error:
+            if not self.whole.is_finite():
+                self.report = undefined_report(self.whole.__name__, error, seed=self.seed, started=started)
+            elif len(self.not_finite) == len(list(tensors_in(self.whole.inputs))):
+                self.report = nothing_to_check(self.whole.__name__, seed=self.seed, started=started)
+            else:
+                raise
+
+    def _prove(self, modes: tuple[str, ...], started: float) -> None:
         function = self.first.named()
         if not self.whole.differentiable or self._is_empty():
             self.report = self._of_a_constant(started)
@@ -306,6 +329,8 @@ class _Answer:
         """Hold torch's contracts against what was asked, and add what is broken to the report."""
         if not self.whole.differentiable or any(one.id == "GP201" for one in self.report.findings):
             return  # (torch cannot run the backward)
+        if not self.whole.is_finite():
+            return  # (There is no derivative, of which anything could be asked.)
         try:
             findings = self._broken(nondet_tol, backward, undefined, batched, batched_forward)
         except Exception as error:
@@ -346,13 +371,13 @@ class _Answer:
         It can where the user has set a tolerance, which is about entries, and where random directions show too little
         of a small Jacobian: they add up the noise of all entries, and meet the jumps and kinks that are next to any.
         """
-        if any(one.severity is Severity.ERROR and one.id not in _NUMBERS for one in self.report.findings):
+        errors = {one.id for one in self.report.findings if one.severity is Severity.ERROR}
+        if not errors <= {*_NUMBERS, *_PRODUCTS}:
             return
+        atol, rtol = (self.atol, self.rtol) if errors <= {*_NUMBERS} else (0.0, 0.0)
         with passed_on():
             function = sparse.autodiff(self.whole.named(), self.whole.inputs, masked=self.masked).function
-            found = look_closer(
-                self.report, function, seed=self.seed, atol=self.atol, rtol=self.rtol, terms=self._terms()
-            )
+            found = look_closer(self.report, function, seed=self.seed, atol=atol, rtol=rtol, terms=self._terms())
         self.report, self.still, self.is_still = found.report, found.still, found.is_still
 
     def _terms(self) -> float:
@@ -392,10 +417,15 @@ def _give(answer: _Answer, raise_exception: bool) -> bool:
     """Answer as torch does."""
     __tracebackhide__ = True
     report = answer.report
-    if passes_untested(report) or answer.is_still:
+    is_right = report.verdict not in (Verdict.WRONG, Verdict.INCONCLUSIVE)
+    is_untested = passes_untested(report) or answer.is_still
+    if is_right or is_untested:
+        for place in answer.not_finite:
+            warnings.warn(not_finite_text(report.name, f"argument {place}"), GradproofWarning, stacklevel=3)
+    if is_untested:
         warnings.warn(untested_text(report.name), GradproofWarning, stacklevel=3)
         return True
-    if report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
+    if not is_right:
         if raise_exception:
             raise GradcheckError(report)
         return False
