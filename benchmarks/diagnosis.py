@@ -41,7 +41,18 @@ KINDS: dict[str, tuple[str, Plant]] = {
     "lacks a factor x": ("lacks a factor x", lambda g, x, r: g["a"] / x["a"]),
     "a factor x too many": ("has a factor x too many", lambda g, x, r: g["a"] * x["a"]),
     "a copy of another leaf's": ("is a copy of the gradient of p['b']", lambda g, x, r: g["b"].copy()),
-    "branch term": ("times the gradient of p['b']", lambda g, x, r: g["a"] - 0.7 * g["b"]),
+    "branch term": ("times the gradient of p['b']", lambda g, x, r: g["a"] - g["b"]),
+    "regularised in the gradient only": ("extra term 0.03 * x (weight decay)", lambda g, x, r: g["a"] + 0.03 * x["a"]),
+    "1 minus": ("is 1 minus the true gradient", lambda g, x, r: 1 - g["a"]),
+    "by exp(x)": ("with respect to exp(x)", lambda g, x, r: g["a"] / np.exp(x["a"])),
+    "zeros all over": ("claimed zero in", lambda g, x, r: g["a"] * (r.random(g["a"].shape) < 0.6)),
+    "all rows but one zero": ("claimed zero in 132 of 144", lambda g, x, r: g["a"] * np.eye(12)[3][:, None]),
+    "zero up to rounding": (
+        "claimed zero up to rounding",
+        lambda g, x, r: (0.1 * g["a"] + 0.2 * g["a"]) - 0.3 * g["a"],
+    ),
+    "another branch below 0": ("wrong where x <= 0", lambda g, x, r: np.where(x["a"] <= 0, 1.3, 1.0) * g["a"]),
+    "another branch above 0": ("wrong where x >= 0", lambda g, x, r: np.where(x["a"] > 0, g["a"] - 0.2, g["a"])),
     "transposed and times 2": ("transposed, and 2 times", lambda g, x, r: 2 * g["a"].T),
     "flipped and -1": ("flipped along axis 0, and -1 times", lambda g, x, r: -g["a"][::-1]),
     "one entry's sign": ("claimed -1 times", lambda g, x, r: one_entry(g["a"], -1.0, r)),
@@ -75,6 +86,7 @@ CONTROLS: dict[str, Plant] = {
     "1 % noise": lambda g, x, r: g["a"] * (1 + 0.01 * r.normal(size=g["a"].shape)),
     "three random entries": lambda g, x, r: few(g["a"], 3, r),
     "a random row": lambda g, x, r: one_row_random(g["a"], r),
+    "0.7 of another array too little": lambda g, x, r: g["a"] - 0.7 * g["b"],
     "shuffled": lambda g, x, r: r.permutation(g["a"].ravel()).reshape(g["a"].shape),
 }
 
@@ -111,7 +123,7 @@ def scene(rng: np.random.Generator) -> tuple[Callable[[dict], float], Gradient, 
 
 def names(report: gradproof.Report) -> list[str]:
     """The causes that a report names."""
-    plain = ("is not the gradient of f", "this entry is wrong")
+    plain = ("is not the gradient of f", "this entry is wrong", "these entries are wrong")
     return [finding.kind for finding in report.findings if finding.severity == "error" and finding.kind not in plain]
 
 

@@ -19,12 +19,12 @@ from gradproof._prove._diagnose import (
     Undecided,
     diagnose,
     factor_cause,
-    wrong_somewhere,
 )
 from gradproof._prove._directions import Direction
 from gradproof._prove._judge import REACH, on_tread
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
+    Box,
     Range,
     Suspect,
     box_part,
@@ -32,8 +32,10 @@ from gradproof._prove._locate import (
     halves,
     one_by_one,
     ranges_of,
+    regular_place,
+    single_entries,
     wrong_leaves,
-    wrong_place,
+    wrong_somewhere,
 )
 from gradproof._prove._maps import Region, entries_words
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
@@ -130,12 +132,15 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
     try:
         named = yield from _cause(meter, tier, suspect, evidence)
         if named is None and leaf.size > 1:
-            place = yield from _place(meter, suspect, evidence, share, likely)
-            likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
-        if place is not None and place.box is not None and not place.entries:
+            place = yield from _regular_place(meter, suspect, evidence, share, likely)
+            if place is None or not (place.entries or (place.box is not None and place.everywhere)):
+                named = yield from _somewhere(meter, suspect, evidence, share)
+            if named is None and (place is None or (place.box is not None and not place.everywhere)):
+                place = yield from _entries(meter, suspect, evidence, share, None if place is None else place.box)
+            if place is not None:
+                likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
+        if place is not None and place.box is not None and place.everywhere and not place.entries:
             named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
-        elif place is not None and not place.entries:
-            named = yield from wrong_somewhere(meter, suspect.leaf, evidence, share)
     except BudgetSpent:
         pass  # that it is wrong is known; where and why is said as far as it was found
     if place is not None and place.entries:
@@ -163,12 +168,31 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> As
     return cause if isinstance(cause, Cause) else None
 
 
-def _place(meter: Meter, suspect: Suspect, evidence: Evidence, share: float, likely: Sequence[Range]) -> Asking[Place]:
-    """The wrong part of a leaf."""
-    sharpest = max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
-    place = yield from wrong_place(meter, suspect.leaf, sharpest[1], sharpest[0], share, likely)
+def _somewhere(meter: Meter, suspect: Suspect, evidence: Evidence, share: float) -> Asking[Cause | None]:
+    """What says in which entries alone a leaf is wrong, by what they have in common."""
+    seen = sorted(zip(evidence.directions, evidence.residuals, strict=True), key=lambda item: -item[1].contrast)
+    return (yield from wrong_somewhere(meter, suspect.leaf, seen[:2], share)) if len(seen) > 1 else None
+
+
+def _sharpest(evidence: Evidence) -> tuple[Residual, Direction]:
+    """The direction along which the deviation is the clearest."""
+    return max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
+
+
+def _regular_place(
+    meter: Meter, suspect: Suspect, evidence: Evidence, share: float, likely: Sequence[Range]
+) -> Asking[Place | None]:
+    """A regular part of a leaf that holds all that is wrong."""
+    residual, direction = _sharpest(evidence)
+    return (yield from regular_place(meter, suspect.leaf, direction, residual, share, likely))
+
+
+def _entries(meter: Meter, suspect: Suspect, evidence: Evidence, share: float, box: Box | None) -> Asking[Place]:
+    """The wrong entries of a leaf, or of a box of it, one by one."""
+    residual, direction = _sharpest(evidence)
+    place = yield from single_entries(meter, suspect.leaf, direction, residual, share, box)
     if not (place.entries or place.box or place.everywhere) and evidence.size <= ONE_BY_ONE:
-        place = yield from one_by_one(meter, suspect.leaf, sharpest[0])
+        place = yield from one_by_one(meter, suspect.leaf, residual)
     return place
 
 

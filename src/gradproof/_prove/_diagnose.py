@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._prove._charge import Cause, Mistake
-from gradproof._prove._directions import Direction, Directions, Spans
+from gradproof._prove._directions import Direction, Directions
 from gradproof._prove._measure import EPS64, Asking, Meter, Residual
 
 Floats = NDArray[np.float64]
@@ -31,14 +31,10 @@ LONE_WHOLE = 1e-6
 PLAIN_TOLERANCE = 0.1
 # Roundings of the true slope up to which a claim is one of 0.
 ROUNDED = 64.0
-# A cap of memory: ranges of entries that share a sign, or are claimed to be 0.
-RANGES = 4096
 # A cap: exp of more than this is no factor that anybody has forgotten.
 LARGEST_EXPONENT = 50.0
 # Terms that cannot be told apart where all entries of x are equal.
 TERMS_OF_X = (Mistake.LACKS_DECAY, Mistake.LACKS_L1, Mistake.LACKS_CONSTANT)
-# Entries that must lie on either side before "only where" is said.
-LEAST_APART = 2
 # Directions spent on one leaf before it is left without a name.
 DIRECTIONS = 6
 # In low precision, where each says less: if ten agree within a fourteenth of an error of 1 %, that is no accident, and
@@ -200,42 +196,6 @@ def _one_cause(named: Sequence[tuple[_Candidate, Fit]]) -> Cause:
         constant = next((fit for candidate, fit in named if candidate.mistake is Mistake.LACKS_CONSTANT), None)
         return Cause(Mistake.LACKS_SAME, number=None if constant is None else _rounded(constant.c, constant.error))
     return first.cause(found)
-
-
-def wrong_somewhere(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Asking[Cause | None]:
-    """Whether all that is wrong lies where the claim is exactly 0, or where x is on one side of 0.
-
-    The rest of a direction is asked for alone: it must agree, and so it must along a second direction.
-    """
-    directions = meter.directions
-    where = directions.leaves[leaf]
-    claim, point = (whole[where.start : where.stop] for whole in (directions.claim, directions.point))
-    tried = [(claim == 0, Mistake.ZERO_SOMEWHERE), (point <= 0, Mistake.WRONG_BELOW), (point >= 0, Mistake.WRONG_ABOVE)]
-    order = sorted(range(len(evidence.residuals)), key=lambda k: -evidence.residuals[k].contrast)[:2]
-    for mask, mistake in tried:
-        count = int(np.count_nonzero(mask))
-        rest = _ranges(~mask, where.start)
-        if len(order) < 2 or min(count, where.size - count) < LEAST_APART or len(rest) > RANGES:
-            continue
-        inside: list[Residual] = []
-        for k in order:
-            whole = evidence.residuals[k]
-            found = yield from meter.residual(evidence.directions[k].restricted(Spans(rest)), scale)
-            if not (found.agrees_with_zero and whole.clear):
-                break
-            inside.append(whole - found)
-        if len(inside) < len(order):
-            continue
-        if mistake is not Mistake.ZERO_SOMEWHERE and all(abs(one.value + one.claimed) <= one.bar for one in inside):
-            mistake = Mistake.UNMASKED_BELOW if mistake is Mistake.WRONG_BELOW else Mistake.UNMASKED_ABOVE
-        return Cause(mistake, count=count, size=where.size)
-    return None
-
-
-def _ranges(mask: NDArray[np.bool_], start: int) -> tuple[tuple[int, int], ...]:
-    """The ranges of a flat vector in which a mask is set."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    return tuple((start + int(low), start + int(high)) for low, high in edges.reshape(-1, 2))
 
 
 def _copied_from(directions: Directions, leaf: int) -> int | None:

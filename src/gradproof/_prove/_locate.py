@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
-from gradproof._prove._charge import Place, WrongEntry
+from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
 from gradproof._prove._judge import RTOL64_BALANCED
 from gradproof._prove._measure import Asking, Meter, Residual, Tier
@@ -28,6 +29,11 @@ LEAST_DRAWN = 6
 # Entries found one by one after which it is asked whether the box around them holds all that is wrong, and is wrong
 # all over: once for each doubling, as an answer costs two evaluations and each further entry some twenty.
 HULL = (4, 8, 16, 32)
+
+# Entries that must lie on either side before "only where" is said.
+LEAST_APART = 2
+# A cap of memory: ranges of entries that share a sign, or are claimed to be 0.
+RANGES = 4096
 
 Box = tuple[tuple[int, int], ...]
 
@@ -156,16 +162,16 @@ def ranges_of(shape: Sequence[int], place: Place) -> list[Range]:
     return [(axis, length, *span) for axis, (length, span) in enumerate(reversed(spans)) if span != (0, length)]
 
 
-def wrong_place(
+def regular_place(
     meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, likely: Sequence[Range] = ()
-) -> Asking[Place]:
-    """Find the wrong entries of a leaf, from a direction through it that fails.
+) -> Asking[Place | None]:
+    """Find a regular place that holds what is wrong in a leaf, from a direction through it that fails; None if none is.
 
     `likely` are ranges in which other leaves are wrong: these are tried first.
 
     A lone wrong entry is read off one ratio: with weights (i + 1) / (n + 1) the residual of entry i shrinks by just
     that. The same with the index along an axis finds a lone row or column. If random small subsets all fail, the wrong
-    entries are many: they fill a box along the axes, or the whole leaf. Else they are few: halve.
+    entries are many: they fill a box along the axes, or the whole leaf. Else they are few, or scattered.
     """
     search = _Search(meter, leaf, direction, whole, scale)
     for axis, length, low, high in likely:
@@ -189,10 +195,16 @@ def wrong_place(
         if box is None and failing == 4:
             return Place(everywhere=True)
     if box is None:
-        return (yield from _halve(search, direction, whole))
-    if (yield from _fails_all_over(search, box)):
-        return Place(box=box, everywhere=True)
-    part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
+        return None
+    return Place(box=box, everywhere=(yield from _fails_all_over(search, box)))
+
+
+def single_entries(
+    meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, box: Box | None = None
+) -> Asking[Place]:
+    """Find the wrong entries of a leaf one by one, within a box that holds all of them."""
+    search = _Search(meter, leaf, direction, whole, scale)
+    part = direction if box is None else direction.restricted(*box_part(search.shape, search.start, search.stop, box))
     return (yield from _halve(search, part, whole))
 
 
@@ -215,11 +227,15 @@ def _holds_all(search: _Search, box: Box) -> Asking[bool]:
 def _fails_all_over(search: _Search, box: Box) -> Asking[bool]:
     """Whether random parts of a box, or all its entries where they are few, are wrong."""
     part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
-    count = math.prod(high - low for low, high in box)
-    if count >= LEAST_DRAWN:
-        return (yield from _failing_subsets(search, part, count)) == 4
-    for index in _inside(search, box):
-        alone = yield from search.ask(search.only(index))
+    return (yield from _all_over(search, part, _inside(search, box)))
+
+
+def _all_over(search: _Search, part: Direction, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
+    """Whether random parts of some entries, all that move along a direction, are wrong; each where these are few."""
+    if len(indices) >= LEAST_DRAWN:
+        return (yield from _failing_subsets(search, part, len(indices))) == 4
+    for index in indices:
+        alone = yield from search.ask(search.only(int(index)))
         if not alone.seen:
             return False
     return True
@@ -401,6 +417,51 @@ def _single_out(
         rest = yield from search.ask(start.restricted(Without(tuple(entry.index for entry in found))))
         complete = rest.agrees_with_zero
     return complete, None
+
+
+def wrong_somewhere(
+    meter: Meter, leaf: int, directions: Sequence[tuple[Direction, Residual]], scale: float
+) -> Asking[Cause | None]:
+    """Whether what is wrong lies where the claim is exactly 0, or where x is on one side of 0, and all over there.
+
+    directions : two directions through the leaf and what they leave. Along the first the rest must agree and random
+    parts must not, along the second the rest must agree, too.
+    """
+    claim, point = meter.directions.claim, meter.directions.point
+    where = meter.directions.leaves[leaf]
+    own = slice(where.start, where.stop)
+    tried = (
+        (claim[own] == 0, Mistake.ZERO_SOMEWHERE),
+        (point[own] <= 0, Mistake.WRONG_BELOW),
+        (point[own] >= 0, Mistake.WRONG_ABOVE),
+    )
+    for mask, mistake in tried:
+        count = int(np.count_nonzero(mask))
+        inside, rest = (Spans(_ranges(each, where.start)) for each in (mask, ~mask))
+        if min(count, where.size - count) < LEAST_APART or len(rest.ranges) > RANGES:
+            continue
+        parts: list[Residual] = []
+        for direction, whole in directions:
+            outside = yield from meter.residual(direction.restricted(rest), scale)
+            if not (whole.clear and outside.agrees_with_zero):
+                break
+            parts.append(whole - outside)
+        if len(parts) < 2:
+            continue
+        search = _Search(meter, leaf, *directions[0], scale)
+        indices = where.start + np.flatnonzero(mask)
+        if not (yield from _all_over(search, directions[0][0].restricted(inside), indices)):
+            continue
+        if mistake is not Mistake.ZERO_SOMEWHERE and all(abs(one.value + one.claimed) <= one.bar for one in parts):
+            mistake = Mistake.UNMASKED_BELOW if mistake is Mistake.WRONG_BELOW else Mistake.UNMASKED_ABOVE
+        return Cause(mistake, count=count, size=where.size)
+    return None
+
+
+def _ranges(mask: NDArray[np.bool_], start: int) -> tuple[tuple[int, int], ...]:
+    """The ranges of a flat vector in which a mask is set."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    return tuple((start + int(low), start + int(high)) for low, high in edges.reshape(-1, 2))
 
 
 def one_by_one(meter: Meter, leaf: int, whole: Residual) -> Asking[Place]:
