@@ -454,7 +454,7 @@ def test_causes_are_named():
         "flipped along axis 1": right[:, ::-1].copy(),
         "rolled by 1 along axis 0": np.roll(right, 1, 0),
         "lacks the term 0.01 * x": right - 0.01 * SQUARE,
-        "lacks the term -0.2 * sign(x)": right + 0.2 * np.sign(SQUARE),
+        "has an extra term 0.2 * sign(x)": right + 0.2 * np.sign(SQUARE),
         "lacks the constant 0.5": right - 0.5,
         "lacks a factor x": right / SQUARE,
         "has a factor x too many": right * SQUARE,

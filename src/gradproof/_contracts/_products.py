@@ -24,8 +24,9 @@ LEAST = 1e-5
 ROUNDING = 1e4
 # What is not linear by less than ten times what two calls differ by is random.
 RANDOM = 0.1
-# Up to this share of the terms a product may be rounded to a coarser dtype on the way: 16 roundings of bfloat16.
-COARSE = 16 * 2.0**-8
+# Up to this share of the terms a product may be rounded to a coarser dtype on the way: 16 roundings of float16. (With
+# those of bfloat16 a derivative of JAX passes that is wrong by 5 %, as terms cancel in it.)
+COARSE = 16 * 2.0**-11
 
 
 def check_linear(
