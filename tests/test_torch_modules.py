@@ -741,6 +741,28 @@ def test_the_line_of_what_was_looked_at_stays_short():
     assert str(report).count("looked at") == 1
 
 
+@pytest.mark.parametrize("whose", ["model", "loss"])
+def test_what_is_compiled_is_not_compiled_once_more_to_be_looked_at(whose):
+    """With a graph and without: nothing is said of its modules, and no hook is left behind."""
+    compiled = []
+
+    def backend(graph, examples):
+        compiled.append(graph)
+        return graph.forward
+
+    model, loss = nn.Sequential(nn.Linear(4, 4)).double(), squares
+    if whose == "model":
+        model = torch.compile(model, backend=backend)
+    else:
+        loss = torch.compile(squares, backend=backend)
+    report = check_module(model, loss, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert report.correct
+    assert report.modes[0].note == ""
+    assert len(compiled) == 2
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
 def test_a_loss_that_is_wrong_by_itself_is_named():
     def loss(model, batch):
         return (Half.apply(model(batch[0])) - batch[1]).square().mean()

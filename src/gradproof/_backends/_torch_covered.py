@@ -22,10 +22,10 @@ MOST = 60
 
 
 @contextlib.contextmanager
-def called_modules(roots: Mapping[str, Module]) -> Generator[list[str]]:
+def called_modules(roots: Mapping[str, Module], loss: Any) -> Generator[list[str]]:
     """Yield a list to which the paths of modules come when they are first called.
 
-    A compiled model is not watched, as it would be compiled anew: it stays empty.
+    It stays empty where a model or its loss is compiled, which would be compiled once more to be watched.
     """
     paths: dict[Module, str] = {}
     for root, module in roots.items():
@@ -38,7 +38,7 @@ def called_modules(roots: Mapping[str, Module]) -> Generator[list[str]]:
         if path is not None:
             called.append(path)
 
-    if any(hasattr(module, "_orig_mod") for module in paths):
+    if hasattr(loss, "_torchdynamo_orig_callable") or any(hasattr(module, "_orig_mod") for module in paths):
         yield called
         return
     handle = register_module_forward_pre_hook(enter)
@@ -47,7 +47,12 @@ def called_modules(roots: Mapping[str, Module]) -> Generator[list[str]]:
 
 
 def covered(rules: Sequence[str], modules: Sequence[str]) -> str:
-    """Say in one line which rules and modules these are, the rules first, as far as there is room."""
+    """Say in one line which rules and modules these are, the rules first, as far as there is room.
+
+    Empty where no module was seen to be called: of what is compiled nothing is known.
+    """
+    if not modules:
+        return ""
     parts: list[str] = []
     room = MOST
     for names, noun in ((rules, "Function"), (modules, "module")):

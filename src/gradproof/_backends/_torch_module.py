@@ -98,7 +98,7 @@ class TorchModule(Torch):
     def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str, keeper: Keeper) -> None:
         self._model, self._loss, self._wrt = model, loss, wrt
         self._parameters = Parameters(model)
-        with called_modules(keeper.state.roots) as self._called:
+        with called_modules(keeper.state.roots, loss) as self._called:
             low = _function(model, self._parameters, loss, batch, wrt, keeper.state)
         if not low.is_scalar:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")

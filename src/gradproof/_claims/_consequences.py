@@ -11,6 +11,7 @@ from gradproof._report import Finding, LeafResult, Severity, Verdict
 
 # Findings that say no more than that numbers are not those of the derivative.
 NUMBERS = ("GP101", "GP103")
+CONSEQUENCES = "GP122"
 # A cap of display: arrays that one line names, all of them if there is one more.
 NAMED = 2
 
@@ -68,6 +69,11 @@ def advised(proofs: Sequence[Proved], rule: str) -> list[Proved]:
     return found
 
 
+def excused(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What is left of the findings where a tolerance excuses all errors: notes, but none on what follows from one."""
+    return tuple(one for one in findings if one.severity is Severity.NOTE and one.id != CONSEQUENCES)
+
+
 def _is_about_numbers(finding: Finding) -> bool:
     return finding.id in NUMBERS and finding.severity is Severity.ERROR
 
@@ -86,7 +92,7 @@ def _follows(names: str, paths: Sequence[str]) -> Finding:
     shown = paths if len(paths) <= NAMED + 1 else paths[:NAMED]
     more = len(paths) - len(shown)
     arrays = f"{', '.join(shown)} and {more:,} other arrays" if more else _joined(shown)
-    return Finding(id="GP122", severity=Severity.NOTE, kind=f"follows from {names}: {arrays}")
+    return Finding(id=CONSEQUENCES, severity=Severity.NOTE, kind=f"follows from {names}: {arrays}")
 
 
 def _joined(names: Iterable[str]) -> str:
