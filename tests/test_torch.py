@@ -892,6 +892,28 @@ def test_a_wrong_function_in_float32_is_measured_beside_its_copy(factor):
     assert check(lambda x: (Sine.apply(2 * x) ** 2).sum(), x, modes=("rev",), rng=0).correct
 
 
+class FastSine(torch.autograd.Function):
+    """Right, but float32 rounds its phase by 3e-4."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (5000 * x).sin()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return 5000 * cotangent * (5000 * ctx.saved_tensors[0]).cos()
+
+
+def test_a_right_function_that_is_conditioned_worse_than_the_whole_is_not_named():
+    """What it rounds away hardly counts in f, whose mistake is another one."""
+    x = tensor(6, dtype=torch.float32)
+    report = check(lambda x: 1e-6 * FastSine.apply(x).sum() + (x * x.detach()).sum(), x, modes=("rev",), rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert {one.id for one in report.findings} == {"GP101"}
+
+
 class SineWithModes(torch.autograd.Function):
     """A wrong `jvp` beside a right `backward`."""
 

@@ -683,6 +683,36 @@ def test_of_a_wrong_function_in_four_layers_the_cause_is_one_finding_and_its_con
     assert "(1 error)" in str(report)
 
 
+class Shares(nn.Module):
+    """An activation that is one module in several blocks."""
+
+    def __init__(self, act):
+        super().__init__()
+        blocks = [nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4)) for _ in range(3)]
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
+class TanhOffByItsMean(WrongTanh):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (y,) = ctx.saved_tensors
+        return cotangent * (1 - y**2) * (1.5 + y.mean())  # wrong on purpose
+
+
+def test_a_module_that_several_blocks_share_is_one_cause():
+    """Although it is off by another factor in each."""
+    torch.manual_seed(0)
+    report = check_module(Shares(Act(TanhOffByItsMean)).double(), squares, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert ids(report) == ["GP120", "GP122"]
+    wrong = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG]
+    assert len(wrong) == 10
+    assert report.findings[1].kind.endswith(" and 8 other arrays")
+
+
 def test_a_second_mistake_behind_a_wrong_function_is_an_error_of_its_own():
     """The gradient of the last layer does not pass through the activation before it."""
 

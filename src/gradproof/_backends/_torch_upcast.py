@@ -203,11 +203,7 @@ class _Copies:
             return low
         try:
             high = make()
-            if not agree(low, high):
-                return low
-            found = Upcast(low, high)
-            found.claim_eps = claim_precision(low, high)
-            return found
+            return Upcast(low, high) if agree(low, high) else low
         except Exception:
             # Whatever it is: the part does not run in float64, and is differenced as it is.
             return low
@@ -224,10 +220,8 @@ class Upcast:
 
     Attributes
     ----------
-    of_whole
+    of_whole : frozenset of str
         As for a `TorchAutodiff`.
-    claim_eps : float
-        Of a part: the relative precision that its claim can be expected to have.
     """
 
     def __init__(self, low: TorchAutodiff | Derivative, high: TorchAutodiff | Derivative) -> None:
@@ -236,7 +230,6 @@ class Upcast:
         self.arguments = (*widened(low.arguments[: low.count]), *high.arguments[low.count :])
         self.is_scalar, self.left_out = low.is_scalar, low.left_out
         self.of_whole: frozenset[str] = frozenset()
-        self.claim_eps = 0.0
 
     def value(self, *arguments: Any) -> Any:
         """What the copy returns."""

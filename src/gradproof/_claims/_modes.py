@@ -328,12 +328,9 @@ class Refuter:
         """Return the first error of a function in a mode; None if there is none, or it could not be found."""
         if self.evaluations >= self._allowed:
             return None
-        # A part may be conditioned worse than the whole.
-        eps = max(self._options.claim_eps, getattr(function, "claim_eps", 0.0))
-        options = dataclasses.replace(self._options, claim_eps=eps)
         try:
             around = Surroundings(domain=self._domain(function))
-            primal, proved = _Asked(function, mode, self._name, options, around, "").prove()
+            primal, proved = _Asked(function, mode, self._name, self._options, around, "").prove()
         except GradproofError:
             return None  # it cannot be run by itself, which is no evidence against it
         self.evaluations += primal.evaluations
