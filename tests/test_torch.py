@@ -714,6 +714,7 @@ wrong_sine.register_autograd(
     lambda ctx, u: (1.5 * u * ctx.saved_tensors[0].cos(), None),  # wrong on purpose
     setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]),
 )
+wrong_sine.register_fake(lambda angle, times=1.0: torch.empty_like(angle))
 wrong_sum.register_autograd(
     lambda ctx, u: [u * ctx.saved_tensors[0].cos(), 2 * u],  # wrong on purpose
     setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs[0]),
