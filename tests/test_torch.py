@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 DOUBLE = torch.float64
 SLOW = pytest.mark.slow
+COMPILED = SLOW, pytest.mark.filterwarnings("ignore")  # torch's own, as it imports its compiler
 
 
 def tensor(*shape, seed=0, dtype=DOUBLE):
@@ -962,7 +963,7 @@ def test_a_wrong_backward_and_a_wrong_jvp_are_two_findings():
     assert "GP101" not in [one.id for one in report.findings]
 
 
-@pytest.mark.parametrize("asked", [("vmap",), ("rev", "vmap"), pytest.param(("compile",), marks=SLOW)])
+@pytest.mark.parametrize("asked", [("vmap",), ("rev", "vmap"), pytest.param(("compile",), marks=COMPILED)])
 def test_a_wrong_function_is_named_whatever_reverse_mode_is_asked_for(asked):
     report = check(lambda x: wrong_sine(2 * x).sum(), tensor(2, 3), modes=asked, rng=0)
 
