@@ -20,6 +20,7 @@ from torch.autograd import gradcheck as torch_gradcheck  # noqa: E402
 from torch.autograd import gradgradcheck as torch_gradgradcheck  # noqa: E402
 from torch.autograd.gradcheck import GradcheckError as TorchGradcheckError  # noqa: E402
 
+from gradproof._claims._consequences import excused  # noqa: E402
 from gradproof.compat import _torch_contracts as contracts  # noqa: E402
 from gradproof.compat.torch import GradcheckError, gradcheck, gradgradcheck  # noqa: E402
 
@@ -1004,3 +1005,17 @@ def with_keywords(op, sample):
     if tensors is sample.input:
         return lambda *inputs: func(inputs, *sample.args), tuple(tensors)
     return func, (sample.input, *sample.args)
+
+
+def test_a_function_inside_is_named_and_a_tolerance_excuses_it():
+    """A finding on a part is about numbers, as the one on its input is, and what follows from it goes with it."""
+    x = at(0.3, 1.2)
+
+    def f(x):
+        return sine(lambda g: g * (1 + 1e-4))(2 * x)  # wrong on purpose
+
+    with pytest.raises(GradcheckError, match=r"in `f` \(Rule\): ") as caught:
+        gradcheck(f, (x,))
+    assert ids(caught.value.report) == ["GP120"]
+    assert excused(caught.value.report.findings) == ()
+    assert gradcheck(f, (x,), atol=1e-2)

@@ -31,6 +31,7 @@ class Example:
 
     id: str
     path: str
+    before: list[str]  # ids before this one, of what it follows from
     beside: list[str]  # ids beside this one
     spared: list[str]  # ids of the look-alike
     build: Callable[[bool], Report | None]
@@ -39,9 +40,9 @@ class Example:
 EXAMPLES: list[Example] = []
 
 
-def example(id, path="x", *, beside=(), spared=()):
+def example(id, path="x", *, before=(), beside=(), spared=()):
     def add(build):
-        EXAMPLES.append(Example(id, path, [*beside], [*spared], build))
+        EXAMPLES.append(Example(id, path, [*before], [*beside], [*spared], build))
         return build
 
     return add
@@ -180,7 +181,8 @@ def batch_of(torch):
     return torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
 
 
-@example("GP120", "model[1]", beside=["GP101"])
+@example("GP120", "model[1]", beside=["GP122"])
+@example("GP122", "", before=["GP120"])
 def a_part_of_a_module(is_odd):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
@@ -188,7 +190,8 @@ def a_part_of_a_module(is_odd):
     return gradproof.torch.check_module(torch.nn.Sequential(*parts).double(), loss_of, batch_of(torch), rng=0)
 
 
-@example("GP120", "loss", beside=["GP101"])
+@example("GP120", "loss", beside=["GP122"])
+@example("GP122", "", before=["GP120"])
 def a_rule_in_a_function_of_jax(is_odd):
     pytest.importorskip("jax")
     import jax
@@ -800,15 +803,15 @@ def test_a_finding_is_reported(one):
     report = one.build(True)
 
     assert report is not None
-    assert ids(report) == [one.id, *one.beside]
-    found = report.findings[0]
+    assert ids(report) == [*one.before, one.id, *one.beside]
+    found = report.findings[len(one.before)]
     assert (found.path, found.severity.value) == (one.path, SEVERITIES[one.id])
     assert found.kind
     if report.claim == "grad":
         another = bool({"GP110", "GP301", "GP302", "GP310", "GP311"} & set(ids(report)))
         assert (report.suggested_args is not None) is another
     kink = one.id == "GP110"
-    assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if kink else VERDICTS[found.severity])
+    assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if kink else VERDICTS[report.findings[0].severity])
 
 
 @examples

@@ -445,6 +445,43 @@ def test_names_the_rule_that_is_wrong():
     report = check(loss, drawn(4), modes=("rev",))
     assert ids(report)[0] == "GP120"
     assert report.findings[0].kind.startswith("in `loss` (cube): ")
+    assert ids(report) == ["GP120", "GP122"]
+    assert report.findings[1].kind == "follows from `cube`: x"
+
+
+def test_what_follows_from_a_wrong_rule_is_one_line():
+    """Through jitted functions, in all modes that are made from the rule; what does not pass through it is an error."""
+
+    @jax.custom_jvp
+    def wrong(x):
+        return jnp.sin(x)
+
+    wrong.defjvp(lambda primals, tangents: (jnp.sin(primals[0]), 2 * tangents[0] * jnp.cos(primals[0])))
+
+    def loss(a, b, c, d, e):
+        inner = jax.jit(lambda a, b: wrong(a * jnp.tanh(b)))
+        stopped = jax.lax.stop_gradient(e)
+        return jnp.sum(inner(a + b, c * stopped)) + jnp.sum(d**2) + jnp.sum(e * stopped)
+
+    report = check(loss, tuple(drawn(3, seed=k) for k in range(5)))
+
+    assert (ids(report)[0], ids(report)[-1]) == ("GP120", "GP122")
+    assert {(one.id, one.path[0]) for one in report.findings[1:-1]} == {("GP101", "e")}
+    assert report.findings[-1].kind == "follows from `wrong`: a, b and c"
+    verdicts = {leaf.path: leaf.verdict for leaf in report.leaves}
+    assert [verdicts[name] for name in "abcde"] == [Verdict.WRONG] * 3 + [Verdict.CORRECT, Verdict.WRONG]
+
+
+def test_a_rule_is_named_where_forward_mode_alone_is_asked_for():
+    @jax.custom_jvp
+    def wrong(x):
+        return jnp.sin(x)
+
+    wrong.defjvp(lambda primals, tangents: (jnp.sin(primals[0]), 2 * tangents[0] * jnp.cos(primals[0])))
+    report = check(lambda x: jnp.sum(wrong(2 * x)), drawn(3), modes=("fwd",))
+
+    assert ids(report) == ["GP120", "GP122"]
+    assert report.findings[0].advice.startswith("Look at the jvp of `wrong`: ")
 
 
 def test_check_rules_finds_what_hardly_counts():

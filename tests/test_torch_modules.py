@@ -630,6 +630,181 @@ class Half(torch.autograd.Function):
         return cotangent / 2  # wrong on purpose
 
 
+class Act(nn.Module):
+    def __init__(self, rule):
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, x):
+        return self.rule.apply(x)
+
+
+class FourLayers(nn.Module):
+    """One activation, called three times unless told otherwise."""
+
+    def __init__(self, rule, width=4, calls=3):
+        super().__init__()
+        for k in range(1, 5):
+            setattr(self, f"layer{k}", nn.Linear(width, width))
+        self.act, self.calls = Act(rule), calls
+
+    def forward(self, x):
+        for k in range(1, 4):
+            x = getattr(self, f"layer{k}")(x)
+            x = self.act(x) if k <= self.calls else torch.tanh(x)
+        return self.layer4(x)
+
+
+class WrongTanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x.tanh())
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent * (1 - ctx.saved_tensors[0])  # wrong on purpose
+
+
+class RightTanh(WrongTanh):
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent * (1 - ctx.saved_tensors[0] ** 2)
+
+
+@pytest.mark.parametrize(
+    ("calls", "line"),
+    [
+        (1, "follows from `model.act`: model.layer1.weight and model.layer1.bias"),
+        (2, "follows from `model.act`: model.layer1.weight, model.layer1.bias and 2 other arrays"),
+        (3, "follows from `model.act`: model.layer1.weight, model.layer1.bias and 4 other arrays"),
+    ],
+)
+def test_of_a_wrong_function_in_four_layers_the_cause_is_one_finding_and_its_consequences_one_line(calls, line):
+    """The arrays keep their verdicts; those whose gradients do not pass through it are CORRECT."""
+    torch.manual_seed(0)
+    report = check_module(FourLayers(WrongTanh, calls=calls).double(), squares, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert ids(report) == ["GP120", "GP122"]
+    assert report.findings[0].path == "model.act"
+    assert report.findings[0].kind.startswith("in `model.act` (WrongTanh): ")
+    assert report.findings[1].kind == line
+    wrong = {leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG}
+    assert wrong == {f"model.layer{k + 1}.{name}" for k in range(calls) for name in ("weight", "bias")}
+    assert {leaf.verdict for leaf in report.leaves} == {Verdict.WRONG, Verdict.CORRECT}
+    assert "(1 error)" in str(report)
+
+
+class Shares(nn.Module):
+    """An activation that is one module in several blocks."""
+
+    def __init__(self, act):
+        super().__init__()
+        blocks = [nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4)) for _ in range(3)]
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
+class TanhOffByItsMean(WrongTanh):
+    @staticmethod
+    def backward(ctx, cotangent):
+        (y,) = ctx.saved_tensors
+        return cotangent * (1 - y**2) * (1.5 + y.mean())  # wrong on purpose
+
+
+def test_a_module_that_several_blocks_share_is_one_cause():
+    """Although it is off by another factor in each."""
+    torch.manual_seed(0)
+    report = check_module(Shares(Act(TanhOffByItsMean)).double(), squares, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert ids(report) == ["GP120", "GP122"]
+    wrong = [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG]
+    assert len(wrong) == 10
+    assert report.findings[1].kind.endswith(" and 8 other arrays")
+
+
+def test_a_second_mistake_behind_a_wrong_function_is_an_error_of_its_own():
+    """The gradient of the last layer does not pass through the activation before it."""
+
+    def loss(model, batch):
+        return squares(model, batch) + model.layer4.bias.square().sum() * model.layer4.bias.detach().sum()
+
+    torch.manual_seed(0)
+    model = FourLayers(WrongTanh).double()
+    report = check_module(model, loss, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert ids(report)[0] == "GP120"
+    assert ids(report)[-1] == "GP122"
+    assert {one.path.partition("[")[0] for one in report.findings[1:-1]} == {"model.layer4.bias"}
+    assert "layer4" not in report.findings[-1].kind
+
+
+def test_parameters_that_are_not_differentiated_accuse_no_module():
+    """A rule that is wrong for its weight alone is right for the inputs."""
+    loss = lambda model, batch: (model(batch[0]) - batch[1]).square().mean() + (batch[0] * batch[0].detach()).sum()  # noqa: E731
+    report = check_module(net(WrongForItsWeight), loss, BATCH, wrt="inputs", rng=0)
+
+    assert report.verdict is Verdict.WRONG
+    assert "GP120" not in ids(report)
+
+
+def test_a_report_says_which_functions_and_modules_were_looked_at():
+    """In one line, when all is well, too; what the loss does not call is not there."""
+    torch.manual_seed(0)
+    model = FourLayers(RightTanh, calls=1).double()
+    model.spare = nn.Linear(2, 2).double()
+    report = check_module(model, squares, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert report.correct
+    assert report.modes[0].note == (
+        "looked at 1 Function (RightTanh) and 6 modules (model, model.layer1, model.act, model.layer2 and 2 more)"
+    )
+    assert report.modes[0].note in " ".join(str(report).split())
+    assert "spare" not in report.modes[0].note
+    wrong = check_module(FourLayers(WrongTanh).double(), squares, (tensor(5, 4), tensor(5, 4)), rng=0)
+    assert wrong.modes[0].note.startswith("looked at 1 Function (WrongTanh) and 6 modules (model, ")
+    plain = check_module(nn.Sequential(nn.Linear(4, 4)).double(), squares, (tensor(5, 4), tensor(5, 4)), rng=0)
+    assert plain.modes[0].note == "looked at no Functions and 2 modules (model, model[0])"
+
+
+def test_the_line_of_what_was_looked_at_stays_short():
+    """Some 120 characters, also of many modules and rules, every mode the same."""
+    rules = [type(f"Rule{k:02}OfManyOthers", (RightTanh,), {}) for k in range(12)]
+    torch.manual_seed(0)
+    model = nn.Sequential(*(part for rule in rules for part in (nn.Linear(4, 4), Act(rule)))).double()
+    report = check_module(model, squares, (tensor(5, 4), tensor(5, 4)), modes=("rev", "vmap"), rng=0)
+
+    (line,) = {one.note for one in report.modes}
+    assert line.startswith("looked at 12 Functions (Rule")
+    assert " and 25 modules (model and 24 more)" in line
+    assert len(line) < 130
+    assert str(report).count("looked at") == 1
+
+
+@pytest.mark.parametrize("whose", ["model", "loss"])
+def test_what_is_compiled_is_not_compiled_once_more_to_be_looked_at(whose):
+    """With a graph and without: nothing is said of its modules, and no hook is left behind."""
+    compiled = []
+
+    def backend(graph, examples):
+        compiled.append(graph)
+        return graph.forward
+
+    model, loss = nn.Sequential(nn.Linear(4, 4)).double(), squares
+    if whose == "model":
+        model = torch.compile(model, backend=backend)
+    else:
+        loss = torch.compile(squares, backend=backend)
+    report = check_module(model, loss, (tensor(5, 4), tensor(5, 4)), rng=0)
+
+    assert report.correct
+    assert report.modes[0].note == ""
+    assert len(compiled) == 2
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
 def test_a_loss_that_is_wrong_by_itself_is_named():
     def loss(model, batch):
         return (Half.apply(model(batch[0])) - batch[1]).square().mean()

@@ -43,7 +43,8 @@ def check_module(
 
     Every trainable parameter is checked, in a number of forward passes that does not grow with their number. Where the
     gradient is wrong, the modules are searched, each on the inputs and cotangents that it really received: the report
-    names the deepest one whose own derivative is wrong, and the `autograd.Function` inside it.
+    names the deepest one whose own derivative is wrong, and the `autograd.Function` inside it, and lists the parameters
+    that are wrong for that reason in one line. Which Functions and modules were looked at stands beside the mode.
 
     Parameters
     ----------

@@ -49,6 +49,8 @@ class Rule:
     high: JaxFunction | None
     received: tuple[Any, ...]
     places: tuple[int | None, ...]
+    # The arrays whose gradients pass through this rule, in this call or another.
+    reached: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +63,7 @@ class _Call:
     names: Sequence[str]
     # All arguments in their order: a place among the inputs, or None, and the value.
     given: Sequence[tuple[int | None, Any]]
+    reached: frozenset[str]
 
     @property
     def places(self) -> list[int]:
@@ -81,6 +84,9 @@ def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
     copies = [] if high is None else list(_calls(high))
     is_alike = [call.source for call in found] == [copy.source for copy in copies]
     seen: dict[str, int] = {}
+    reached: dict[str, frozenset[str]] = {}
+    for call in found:
+        reached[call.source] = reached.get(call.source, frozenset()) | call.reached
     result: list[Rule] = []
     for i, call in enumerate(found):
         seen[call.source] = seen.get(call.source, 0) + 1
@@ -97,6 +103,7 @@ def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
                 high=copy,
                 received=tuple(value for _, value in call.given),
                 places=tuple(moved.get(place) for place, _ in call.given),
+                reached=reached[call.source],
             )
         )
     return result
@@ -105,7 +112,12 @@ def rules(low: JaxFunction, high: JaxFunction | None) -> list[Rule]:
 class Whole:
     """f as what may be searched (see `gradproof._claims._parts.Part`): its rules are all that it has of parts."""
 
+    # JAX makes reverse mode from a `custom_jvp`; a `custom_vjp` has no forward mode.
+    is_one_rule_for_all_modes = True
+    only_rule = ""
+
     def __init__(self, name: str, low: JaxFunction, high: JaxFunction | None) -> None:
+        self.reached = frozenset(low.names[: low.count])
         self.path = name
         self.owner = self
         self._low, self._high = low, high
@@ -134,7 +146,7 @@ class Part:
     """One call of a function with a rule, times random cotangents (see `gradproof._claims._parts.Part`)."""
 
     def __init__(self, rule: Rule, owner: object) -> None:
-        self.path, self.owner = rule.name, owner
+        self.path, self.owner, self.reached = rule.name, owner, rule.reached
         self._rule = rule
 
     def function(self, *, received: bool) -> Upcast | JaxFunction | None:
@@ -185,14 +197,20 @@ def _calls(function: JaxFunction) -> Iterator[_Call]:
     leaves, others = function.arguments[: function.count], function.arguments[function.count :]
     with function.precision():
         closed = jax.make_jaxpr(lambda *leaves: function.run(*leaves, *others))(*leaves)
-        yield from _walk(closed.jaxpr, closed.consts, leaves)
+        yield from _walk(
+            closed.jaxpr, closed.consts, leaves, [frozenset([name]) for name in function.names[: function.count]]
+        )
 
 
-def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[_Call]:
+def _walk(
+    jaxpr: Any, consts: Sequence[Any], values: Sequence[Any], origins: Sequence[frozenset[str]]
+) -> Iterator[_Call]:
+    """The calls of rules in the order of execution; `origins` are the arrays that each value is differentiated by."""
     wanted = [one for one in jaxpr.eqns if one.primitive.name in (*RULES, *_CALLS)]
     taken = [variable for one in wanted for variable in one.invars]
     if not wanted:
         return
+    behind = _origins(jaxpr, origins)
     inputs = iter(core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr.replace(outvars=taken), consts))(*values))
     for one in wanted:
         received = [jnp.asarray(next(inputs)) for _ in one.invars]
@@ -212,6 +230,7 @@ def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[
                 for variable in by_variable
             ]
             order = {variable: k for k, variable in enumerate(by_variable)}
+            of_inputs = [behind.get(variable, frozenset()) for variable in by_variable]
             yield _Call(
                 name=name,
                 source=source,
@@ -223,11 +242,29 @@ def _walk(jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> Iterator[
                     for variable, value, own in zip(one.invars, received, called, strict=True)
                     if own
                 ],
+                reached=frozenset[str]().union(*of_inputs),
             )
         else:
             inner = one.params["jaxpr"] if "jaxpr" in one.params else one.params["call_jaxpr"]
             is_closed = isinstance(inner, core.ClosedJaxpr)
-            yield from _walk(inner.jaxpr if is_closed else inner, inner.consts if is_closed else (), received)
+            passed = [frozenset[str]() if isinstance(v, core.Literal) else behind[v] for v in one.invars]
+            yield from _walk(inner.jaxpr if is_closed else inner, inner.consts if is_closed else (), received, passed)
+
+
+def _origins(jaxpr: Any, origins: Sequence[frozenset[str]]) -> dict[Any, frozenset[str]]:
+    """By which arrays each variable may be differentiated: what is no floating number, or stopped, by none."""
+    found: dict[Any, frozenset[str]] = dict.fromkeys(jaxpr.constvars, frozenset())
+    found |= zip(jaxpr.invars, origins, strict=False)
+    for one in jaxpr.eqns:
+        taken = [found[variable] for variable in one.invars if not isinstance(variable, core.Literal)]
+        through = frozenset[str]() if one.primitive.name == "stop_gradient" else frozenset[str]().union(*taken)
+        for variable in one.outvars:
+            found[variable] = through if _is_inexact(variable.aval) else frozenset()
+    return found
+
+
+def _is_inexact(aval: Any) -> bool:
+    return hasattr(aval, "dtype") and bool(jnp.issubdtype(aval.dtype, jnp.inexact))
 
 
 def _argument_names(one: Any, name: str) -> list[str]:

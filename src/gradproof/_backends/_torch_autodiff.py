@@ -13,13 +13,14 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends
+from gradproof._backends._torch_graph import Rule, is_rule, only_rule, rules_in
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
@@ -73,6 +74,12 @@ class TorchAutodiff:
         The same as Python source.
     roots : list of str
         The names of the members of `args`.
+    called : callable
+        f, as it is called.
+    rules : list of Rule, or None
+        The hand-written rules that f applies; None before reverse mode has been asked for.
+    only_rule : Rule or None
+        The one that f is nothing but a call of.
     count : int
         How many are differentiated.
     is_scalar : bool
@@ -106,7 +113,7 @@ class TorchAutodiff:
     ) -> None:
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self.roots = roots = names_of(f, len(positional))
-        self._f: Callable[..., Any] = f.apply if _is_rule(f) else f
+        self.called: Callable[..., Any] = f.apply if is_rule(f) else f
         flat = _tree.flatten(positional, roots, none_is_leaf=True)
         chosen = _chosen([(int(leaf.keys[0]), leaf.value) for leaf in flat.leaves], wrt, len(positional))  # pyright: ignore[reportArgumentType]
         if not chosen:
@@ -140,6 +147,8 @@ class TorchAutodiff:
         self.hooked = [name for name, hooks in zip(self.names, self._hooks, strict=False) if hooks]
         self.primals = Primals()
         self.undefined: set[str] = set()
+        self.rules: list[Rule] | None = None
+        self.only_rule: Rule | None = None
         self.updated: list[str] = []
         self.spoilt: list[str] = []
         self.records = bool(self.hooked)
@@ -206,6 +215,7 @@ class TorchAutodiff:
         """
         with torch.enable_grad(), _refusals():
             leaves, outputs = self._record(arguments)
+            self._look_for_rules(outputs)
             if self.primals.wants("reverse"):
                 self._compare("reverse", outputs, arguments)
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
@@ -279,6 +289,7 @@ class TorchAutodiff:
             return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
         with torch.enable_grad(), _refusals():
             leaves, outputs = self._record(arguments)
+            self._look_for_rules(outputs)
             self.is_batched = True
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
@@ -291,7 +302,8 @@ class TorchAutodiff:
     def _compiled(self) -> TorchAutodiff:
         """The same function, compiled by `torch.compile` at its first call."""
         compiled = copy.copy(self)
-        compiled._f = torch.compile(self._f)
+        compiled.called = torch.compile(self.called)
+        compiled.rules = []  # those of the compiled graph are torch's own
         return compiled
 
     def outputs(self, leaves: Sequence[Tensor], others: Sequence[Any]) -> list[Tensor]:
@@ -309,6 +321,11 @@ class TorchAutodiff:
             # Within a model f may: there it gets what other functions return.
             leaves = self._leaves(arguments)
             return leaves, self.outputs([leaf.clone() for leaf in leaves], arguments[self.count :])
+
+    def _look_for_rules(self, outputs: Sequence[Tensor]) -> None:
+        """See which hand-written rules f applies, the first time that a graph is recorded."""
+        if self.rules is None:
+            self.rules, self.only_rule = rules_in(outputs), only_rule(outputs)
 
     def _leaves(self, arguments: Sequence[Any]) -> Tensors:
         leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
@@ -351,7 +368,7 @@ class TorchAutodiff:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            name = getattr(self._f, "__name__", type(self._f).__name__)
+            name = getattr(self.called, "__name__", type(self.called).__name__)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
             self.state.learn()
@@ -422,7 +439,7 @@ class TorchAutodiff:
     def _call(self, arguments: Sequence[Any]) -> Any:
         self.state.rewind()
         ordered = self._ordered(arguments)
-        return self._f(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
+        return self.called(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _misshapen(self, cotangents: list[Any], arguments: Sequence[Any], error: RuntimeError) -> Tensors:
         """Gradients where a backward returns one that does not fit its input, so that torch raises for all of them.
@@ -864,13 +881,9 @@ def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None
     return [i for i in floating if leaves[i][0] in allowed]
 
 
-def _is_rule(f: Any) -> TypeGuard[type[torch.autograd.Function]]:
-    return isinstance(f, type) and issubclass(f, torch.autograd.Function)
-
-
 def names_of(f: Any, count: int) -> list[str]:
     """F's own names for its positional arguments: those of the `forward` of a module, or of a rule without its ctx."""
-    is_rule = _is_rule(f)
-    function = f.forward if is_rule or isinstance(f, torch.nn.Module) else f
-    has_context = is_rule and f.setup_context is torch.autograd.Function.setup_context
+    is_by_hand = is_rule(f)
+    function = f.forward if is_by_hand or isinstance(f, torch.nn.Module) else f
+    has_context = is_by_hand and f.setup_context is torch.autograd.Function.setup_context
     return argument_names(function, count, skip=int(has_context))

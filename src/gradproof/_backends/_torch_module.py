@@ -13,12 +13,14 @@ import torch
 
 from gradproof._backends._torch import dtype_of
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating
+from gradproof._backends._torch_covered import called_modules, covered
 from gradproof._backends._torch_findings import summary
+from gradproof._backends._torch_graph import is_by_the_user, rule_name
 from gradproof._backends._torch_held import Held, find_held
 from gradproof._backends._torch_inputs import marked
-from gradproof._backends._torch_parts import LossPart, Scene
+from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_state import Keeper, State, path_of
-from gradproof._backends._torch_upcast import Torch, agree, doubled, is_low
+from gradproof._backends._torch_upcast import COPIES, Torch, agree, doubled, is_low
 from gradproof._base import _tree
 from gradproof._base._errors import UsageError
 from gradproof._report import EMPTY, Finding, LeafResult, Verdict
@@ -97,7 +99,8 @@ class TorchModule(Torch):
     def __init__(self, model: torch.nn.Module, loss: Loss, batch: Any, wrt: str, keeper: Keeper) -> None:
         self._model, self._loss, self._wrt = model, loss, wrt
         self._parameters = Parameters(model)
-        low = _function(model, self._parameters, loss, batch, wrt, keeper.state)
+        with called_modules(keeper.state.roots, loss) as self._called:
+            low = _function(model, self._parameters, loss, batch, wrt, keeper.state)
         if not low.is_scalar:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
         super().__init__(low, self._copy(low, batch) if is_low(low) else None)
@@ -119,6 +122,12 @@ class TorchModule(Torch):
             )
             for name, tensor in zip(low.names, tensors, strict=False)
         ]
+
+    @property
+    def note(self) -> str:
+        """What the reference is, and which rules and modules are looked at."""
+        rules = [rule_name(rule) for rule in rules_of(self._low) if is_by_the_user(rule)]
+        return "; ".join(filter(None, (super().note, covered(rules, self._called))))
 
     def _copy(self, low: TorchAutodiff, batch: Any) -> TorchAutodiff | None:
         """The same in float64; None where that does not run, or is not the same function."""
@@ -186,7 +195,7 @@ class TorchModule(Torch):
 
     def whole(self) -> LossPart:
         """The loss, to be searched for the part that is wrong."""
-        return LossPart(Scene({"model": self._model}, self._low), getattr(self._loss, "__name__", "loss"))
+        return LossPart(Scene(self._low.state.roots, self._low, COPIES), getattr(self._loss, "__name__", "loss"))
 
 
 def _function(

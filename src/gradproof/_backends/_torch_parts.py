@@ -9,19 +9,29 @@ import contextlib
 import dataclasses
 import functools as ft
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import optree
 import torch
+from torch.utils._pytree import tree_unflatten
 
+from gradproof._backends._torch_alone import SEED, Alone, Call, Copies, Received, private
 from gradproof._backends._torch_autodiff import TorchAutodiff, inner_product, is_floating, names_of, normal_like
+from gradproof._backends._torch_graph import (
+    Rule,
+    differentiated_by,
+    is_by_the_user,
+    leaves_behind,
+    nodes_from,
+    operator_of,
+    rule_name,
+    rule_of,
+    rules_in,
+)
 from gradproof._backends._torch_state import State, path_of, undone
-from gradproof._base import _tree
 
 Tensor = torch.Tensor
 Module = torch.nn.Module
-Rule = type[torch.autograd.Function]
 
 
 @dataclasses.dataclass
@@ -33,28 +43,6 @@ class _Call:
     parent: int
 
 
-@dataclasses.dataclass
-class _Received:
-    """What a call received: its arguments, the state of the moment, and the cotangents of its floating outputs."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    state: State
-    cotangents: list[Tensor | None] = dataclasses.field(default_factory=list["Tensor | None"])
-
-    def watch(self, returned: Any) -> None:
-        """Keep the cotangents that will come for these outputs."""
-        outputs = _floating(returned)
-        self.cotangents = [None] * len(outputs)
-        for i, tensor in enumerate(outputs):
-            if tensor.requires_grad:
-                tensor.register_hook(ft.partial(self._keep, i))
-
-    def _keep(self, i: int, cotangent: Tensor | None) -> None:
-        if cotangent is not None:
-            self.cotangents[i] = cotangent.detach().clone()
-
-
 class Scene:
     """The whole function, which can be run again while its modules are watched.
 
@@ -63,24 +51,45 @@ class Scene:
     modules : mapping of str to nn.Module
         By name.
     function : TorchAutodiff
-        Of one real output.
+    copies : Copies
+        How parts of low precision are measured.
     """
 
-    def __init__(self, modules: Mapping[str, Module], function: TorchAutodiff) -> None:
+    def __init__(self, modules: Mapping[str, Module], function: TorchAutodiff, copies: Copies) -> None:
         self._function = function
+        self.copies = copies
         self._paths: dict[Module, str] = {}
         for root, module in modules.items():
             for name, part in module.named_modules():
                 self._paths.setdefault(part, root + path_of(module, name))
         self._calls: list[_Call] | None = None
+        self._reached: dict[Rule, frozenset[str]] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the differentiated arrays."""
+        return self._function.names[: self._function.count]
+
+    def differentiates(self, parameter: Tensor) -> bool:
+        """Whether a parameter is one of the differentiated arrays."""
+        return any(parameter is leaf for leaf in self._function.arguments[: self._function.count])
+
+    def reached_by(self, rule: Rule) -> frozenset[str]:
+        """The differentiated arrays whose gradients pass through a rule."""
+        if self._reached is None:
+            self._look_at_graph(*_record(self._function))
+        assert self._reached is not None
+        return self._reached.get(rule, frozenset())
 
     @property
     def function(self) -> TorchAutodiff:
         """The whole function."""
         return self._function
 
-    def calls(self, parent: int) -> list[tuple[int, _Call, _Received]]:
+    def calls(self, parent: int) -> list[tuple[int, _Call, Received]]:
         """The calls made directly in another one, with what they received."""
+        if not self._paths:
+            return []
         if self._calls is None:
             self._calls, _ = self._run(())
         numbers = [i for i, call in enumerate(self._calls) if call.parent == parent]
@@ -89,10 +98,10 @@ class Scene:
         calls, received = self._run(numbers)
         return [(i, calls[i], received[i]) for i in numbers if i in received]
 
-    def _run(self, numbers: Sequence[int]) -> tuple[list[_Call], dict[int, _Received]]:
+    def _run(self, numbers: Sequence[int]) -> tuple[list[_Call], dict[int, Received]]:
         """Run everything forward and backward at the point; hooks are there for that time only."""
         calls: list[_Call] = []
-        received: dict[int, _Received] = {}
+        received: dict[int, Received] = {}
         open_calls: list[int] = []
         wanted = frozenset(numbers)
         is_forward = True
@@ -104,7 +113,7 @@ class Scene:
                 open_calls.append(number)
                 if number in wanted:
                     state = State({calls[number].path: module}, keep_grads=False, within=True)
-                    received[number] = _Received(_private(args), _private(kwargs), state)
+                    received[number] = Received.of(args, kwargs, state)
 
         def leave(module: Module, args: Any, kwargs: Any, returned: Any) -> None:
             if is_forward:
@@ -119,17 +128,41 @@ class Scene:
                 stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
             value, leaves = _record(self._function)
             is_forward = False
+            self._look_at_graph(value, leaves, list(received.values()))
             _run_backward(value, leaves)
         return calls, received
 
+    def _look_at_graph(self, value: Tensor, leaves: tuple[Tensor, ...], received: Sequence[Received] = ()) -> None:
+        """See to which arrays the rules in the graph of the whole lead, and these calls."""
+        nodes = list(nodes_from([value]))
+        by_rule: dict[Rule, list[Any]] = {}
+        for node in nodes:
+            rule = rule_of(node)
+            if rule is not None:
+                by_rule.setdefault(rule, []).append(node)
+        self._reached = {rule: self._named(leaves_behind(own, leaves)) for rule, own in by_rule.items()}
+        everything, differentiated = set(nodes), differentiated_by(value, leaves)
+        for call in received:
+            call.reached = self._named(leaves_behind(everything.intersection(call.nodes), leaves))
+            call.settle(differentiated)
+
+    def _named(self, indices: frozenset[int]) -> frozenset[str]:
+        return frozenset(self._function.names[i] for i in indices)
+
 
 class LossPart:
-    """The whole, which is known to be wrong."""
+    """The whole, a loss or any other function, which is known to be wrong."""
+
+    # `backward` and `jvp` of a Function are written apart.
+    is_one_rule_for_all_modes = False
 
     def __init__(self, scene: Scene, name: str) -> None:
         self._scene = scene
         self.path = name
         self.owner: object = scene
+        self.reached = frozenset(scene.names)
+        rule = scene.function.only_rule
+        self.only_rule = "" if rule is None else rule_name(rule)
 
     def function(self, *, received: bool) -> TorchAutodiff:
         """The whole."""
@@ -141,32 +174,47 @@ class LossPart:
 
     def rules(self) -> list[RulePart]:
         """The rules applied within it."""
-        return _rules(self._scene.function)
+        return _rules(self._scene.function, self._scene)
 
 
 class ModulePart:
     """One call of a module."""
 
-    def __init__(self, scene: Scene, number: int, call: _Call, received: _Received) -> None:
+    def __init__(self, scene: Scene, number: int, call: _Call, received: Received) -> None:
         self._scene = scene
         self._number = number
         self._call = call
         self._received = received
         self.path = call.path
         self.owner: object = call.module
+        self.reached = received.reached
 
-    def function(self, *, received: bool) -> TorchAutodiff | None:
-        """Its outputs times the cotangents that they received, or times random ones: of inputs and parameters."""
+    def function(self, *, received: bool) -> Any:
+        """Its outputs times the cotangents that they received, or times random ones.
+
+        A function of its inputs, and of those of its parameters that the whole is differentiated by.
+        """
+        return self._alone().function(received=received)
+
+    def _alone(self) -> Alone:
         module = self._call.module
-        names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+        named = module.named_parameters()
+        names = [name for name, parameter in named if parameter.requires_grad and self._scene.differentiates(parameter)]
         parameters = [module.get_parameter(name).detach().clone().requires_grad_() for name in names]
         paths = [self.path + path_of(module, name) for name in names]
 
-        def call(parameters: Sequence[Tensor], args: Any, kwargs: Any) -> Any:
-            return torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), args, kwargs)
+        def calling(module: Module) -> Call:
+            return lambda parameters, args, kwargs: torch.func.functional_call(
+                module, dict(zip(names, parameters, strict=True)), args, kwargs
+            )
+
+        def copied() -> tuple[Call, State]:
+            self._received.state.rewind()
+            copy = self._scene.copies.doubled(module)
+            return calling(copy), State({self.path: copy}, within=True)
 
         names_of_inputs = names_of(module, len(self._received.args))
-        return _projected(call, parameters, paths, self._received, names_of_inputs, received=received)
+        return Alone(calling(module), copied, parameters, paths, names_of_inputs, self._received, self._scene.copies)
 
     def parts(self) -> list[ModulePart]:
         """The modules that it calls."""
@@ -174,27 +222,42 @@ class ModulePart:
 
     def rules(self) -> list[RulePart]:
         """The rules applied within it."""
-        function = self.function(received=True) or self.function(received=False)
-        return [] if function is None else _rules(function)
+        alone = self._alone()
+        function = alone.own(received=True) or alone.own(received=False)
+        return [] if function is None else _rules(function, self._scene)
 
 
 class RulePart:
     """One application of an `autograd.Function`."""
 
-    def __init__(self, rule: Rule, received: _Received) -> None:
+    def __init__(self, rule: Rule, received: Received, scene: Scene) -> None:
         self._rule = rule
         self._received = received
-        self.path = _rule_name(rule)
+        self._scene = scene
+        self.path = rule_name(rule)
         self.owner: object = rule
 
-    def function(self, *, received: bool) -> TorchAutodiff | None:
+    @property
+    def reached(self) -> frozenset[str]:
+        """The differentiated arrays of the whole whose gradients pass through any of its applications."""
+        return self._scene.reached_by(self._rule)
+
+    def function(self, *, received: bool) -> Any:
         """Its outputs times the cotangents that they received, or times random ones."""
 
         def call(_: Sequence[Tensor], args: Any, __: Any) -> Any:
             return self._rule.apply(*args)
 
+        def copied() -> tuple[Call, State]:
+            return call, self._received.state
+
         names = names_of(self._rule, len(self._received.args))
-        return _projected(call, [], [], self._received, names, received=received)
+        operator = operator_of(self._rule)
+        if operator is not None:
+            named = [argument.name for argument in operator._schema.arguments]
+            names[: len(named)] = named[: len(names)]
+        alone = Alone(call, copied, [], [], names, self._received, self._scene.copies)
+        return alone.function(received=received)
 
     def parts(self) -> list[RulePart]:
         """A rule is the end of the search."""
@@ -203,46 +266,11 @@ class RulePart:
     rules = parts
 
 
-def _projected(
-    call: Callable[..., Any],
-    parameters: list[Tensor],
-    paths: Sequence[str],
-    given: _Received,
-    names: Sequence[str],
-    *,
-    received: bool,
-) -> TorchAutodiff | None:
-    """Outputs times cotangents as a real function of parameters and of those inputs that took part in the graph."""
-    args, kwargs = given.args, given.kwargs
-    inputs = _tree.flatten((args, kwargs), ("args", "kwargs"), none_is_leaf=True).leaves
-    if not parameters and not any(is_floating(leaf.value) and leaf.value.requires_grad for leaf in inputs):
-        return None
-    shown = [
-        f"{names[int(leaf.keys[1])]}{leaf.path[len(f'args[{leaf.keys[1]}]') :]}"  # pyright: ignore[reportArgumentType]
-        if leaf.keys[0] == 0
-        else leaf.path
-        for leaf in inputs
-    ]
-
-    def outputs(parameters: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        return _floating(call(parameters, args, kwargs))
-
-    def times(*arguments: Any) -> Tensor:
-        pairs = [(u, y) for u, y in zip(weights, outputs(*arguments), strict=True) if u is not None]
-        return inner_product([u for u, _ in pairs], [y for _, y in pairs])
-
-    weights = given.cotangents
-    if not received:
-        given.state.rewind()
-        with torch.no_grad():
-            templates = outputs([tensor.detach() for tensor in parameters], args, kwargs)
-        generator = np.random.default_rng(7)
-        weights = [normal_like(tensor, generator) for tensor in templates]
-    if not any(u is not None and bool(u.any()) for u in weights):
-        return None
-    made = TorchAutodiff(times, (parameters, args, kwargs), None, names=[*paths, *shown], state=given.state)
-    made.of_whole = frozenset(paths)
-    return made
+def rules_of(function: TorchAutodiff) -> list[Rule]:
+    """The hand-written rules that a function applies."""
+    if function.rules is None:
+        function.rules = rules_in([_record(function)[0]])
+    return function.rules
 
 
 def applications(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, tuple[Any, ...]]]:
@@ -250,58 +278,47 @@ def applications(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> l
     return [(rule, received.args) for rule, received in _applied(function, is_asked)]
 
 
-def _rules(function: TorchAutodiff) -> list[RulePart]:
+def _rules(function: TorchAutodiff, scene: Scene) -> list[RulePart]:
     """Every application of every rule within a function, with what it received."""
-    return [RulePart(rule, received) for rule, received in _applied(function, lambda _: True)]
+    return [RulePart(rule, received, scene) for rule, received in _applied(function, is_by_the_user)]
 
 
-def _applied(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, _Received]]:
-    value, _ = _record(function)
-    found: list[tuple[Rule, _Received]] = []
-    rules = list(filter(is_asked, _rules_in_graph(value)))
+def _applied(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, Received]]:
+    rules = list(filter(is_asked, rules_of(function)))
+    found: list[tuple[Rule, Received]] = []
     if not rules:
         return []
     with contextlib.ExitStack() as stack:
         for rule in rules:
             stack.enter_context(_watched(rule, found))
         value, leaves = _record(function)
+        differentiated = differentiated_by(value, leaves)
+        for _, received in found:
+            received.settle(differentiated)
         _run_backward(value, leaves)
     return found
 
 
-def _rules_in_graph(value: Tensor) -> list[Rule]:
-    """The classes of all hand-written rules that lead to a tensor."""
-    found: dict[Rule, None] = {}
-    seen: set[Any] = set()
-    todo: list[Any] = [value.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            found.setdefault(cast("Any", node)._forward_cls)
-        todo += [parent for parent, _ in node.next_functions]
-    return list(found)
-
-
 @contextlib.contextmanager
-def _watched(rule: Rule, found: list[tuple[Rule, _Received]]) -> Generator[None]:
+def _watched(rule: Rule, found: list[tuple[Rule, Received]]) -> Generator[None]:
     """Keep what every application of a rule receives, forward and backward.
 
     `forward` and `backward` are watched, not `apply`: that is often bound to a name of its own.
     """
-    calls: dict[Any, _Received] = {}
+    calls: dict[Any, Received] = {}
     has_context = rule.setup_context is torch.autograd.Function.setup_context
     backward_name = "backward" if rule.backward is not torch.autograd.Function.backward else "vjp"
     original: dict[str, Any] = {name: getattr(rule, name) for name in ("forward", backward_name)}
     if not has_context:
         original["setup_context"] = rule.setup_context
     own = {name: rule.__dict__[name] for name in original if name in rule.__dict__}
-    pending: list[_Received] = []
+    pending: list[Received] = []
 
-    def keep(args: tuple[Any, ...]) -> _Received:
-        received = _Received(_private(args), {}, State({}, within=True))
+    def keep(args: tuple[Any, ...]) -> Received:
+        # A custom operator that takes lists of tensors gets them one by one, and how to put them together.
+        if hasattr(args[-1] if args else None, "input_spec"):
+            args = tuple(tree_unflatten(list(args[:-1]), args[-1].input_spec))
+        received = Received.of(args, {}, State({}, within=True))
         found.append((rule, received))
         return received
 
@@ -342,37 +359,18 @@ def _watched(rule: Rule, found: list[tuple[Rule, _Received]]) -> Generator[None]
 
 
 def _record(function: TorchAutodiff) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The value of a real function, or a sum of all that it returns, recorded, and the private leaves of the graph."""
+    """The value of a real function, or all that it returns times random cotangents, and the leaves of the graph."""
     with torch.enable_grad():
         leaves = tuple(leaf.detach().clone().requires_grad_() for leaf in function.arguments[: function.count])
-        values = function.outputs(leaves, _private(function.arguments[function.count :]))
-        sums = [value.real.sum() if value.is_complex() else value.sum() for value in values]
-        return torch.stack([one.double() for one in sums]).sum() if len(sums) > 1 else sums[0], leaves
+        values = function.outputs(leaves, private(function.arguments[function.count :]))
+        if function.is_scalar:
+            return values[0].sum(), leaves
+        generator = np.random.default_rng(SEED)
+        return inner_product([normal_like(value, generator) for value in values], values), leaves
 
 
 def _run_backward(value: Tensor, leaves: tuple[Tensor, ...]) -> None:
-    """Run the backward for those who watch it; a value that has lost its graph has none."""
+    """Run the backward for those who watch it; a value that has lost its graph has none, nor may a rule."""
     if value.requires_grad:
-        torch.autograd.grad(value, leaves, allow_unused=True)
-
-
-def _private(tree: Any) -> Any:
-    """The same tree with copies of all tensors, which require grad where those do."""
-    return optree.tree_map(_copy, tree, none_is_leaf=True, namespace=_tree.NAMESPACE)
-
-
-def _copy(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    copy = value.detach().clone()
-    return copy.requires_grad_() if is_floating(value) and value.requires_grad else copy
-
-
-def _floating(returned: Any) -> list[Tensor]:
-    leaves = _tree.flatten((returned,), ("output",), none_is_leaf=True).leaves
-    return [leaf.value for leaf in leaves if is_floating(leaf.value)]
-
-
-def _rule_name(rule: Rule) -> str:
-    """The name of the class, or that of the custom operator that it was made for."""
-    return rule.__name__.removeprefix("GeneratedBackwardFor_")
+        with contextlib.suppress(NotImplementedError):
+            torch.autograd.grad(value, leaves, allow_unused=True)

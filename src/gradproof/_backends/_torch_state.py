@@ -44,6 +44,11 @@ class State:
     within : bool
         Whether it is taken while a module is being called: then its parameters and hooks may be those of others, and
         are left alone.
+
+    Attributes
+    ----------
+    roots : dict of str to nn.Module
+        The modules, as passed.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class State:
     ) -> None:
         self._random = RandomState([] if held is None else held.generators)
         self._within = within
+        self.roots = dict(modules)
         self._contexts = None if within else Contexts()
         self._switches = Switches()
         self._modules = [

@@ -23,12 +23,15 @@ from gradproof import _backends
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_batched import find_rules_apart
 from gradproof._backends._torch_findings import findings
+from gradproof._backends._torch_graph import is_rule_itself
 from gradproof._backends._torch_held import find_held
+from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
 from gradproof._backends._torch_state import Keeper, State
 from gradproof._base import _tree
 from gradproof._base._errors import NotAvailableError
+from gradproof._base._names import function_name
 from gradproof._report import Finding, Verdict
 
 Tensor = torch.Tensor
@@ -44,8 +47,6 @@ class Torch:
     Attributes
     ----------
     function : TorchAutodiff or Upcast
-    note : str
-        What the reference is, where it is not f itself.
     """
 
     not_available = NotAvailableError
@@ -61,11 +62,16 @@ class Torch:
         self._low, self._high = low, high
         self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
-        self.note = "" if high is None else COPY
+        self._reference = "" if high is None else COPY
         # Lower and upper bounds of all differentiated tensors, where there are any (see `gradproof._function._bounds`).
         self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
         if high is not None and casts_down(high):
-            self.note = NARROW_COPY
+            self._reference = NARROW_COPY
+
+    @property
+    def note(self) -> str:
+        """What the reference is, where it is not f itself."""
+        return self._reference
 
     @ft.cached_property
     def claim_eps(self) -> float:
@@ -121,9 +127,11 @@ class Torch:
         found = findings(self._low, leaves)
         return found + find_rules_apart(self._low) if self._low.is_batched else found
 
-    def whole(self) -> Any:
-        """Nothing: f is a part by itself."""
-        return None
+    def whole(self) -> LossPart | None:
+        """f, to be searched for the part that is wrong; None where it has no parts."""
+        if is_rule_itself(self._low.called) or not (self._low.state.roots or rules_of(self._low)):
+            return None
+        return LossPart(Scene(self._low.state.roots, self._low, COPIES), function_name(self._low.called))
 
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
         """Leave everything besides the arguments as it was found, whatever happens."""
@@ -184,11 +192,36 @@ def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | 
         return None
 
 
+class _Copies:
+    """See `gradproof._backends._torch_alone.Copies`."""
+
+    def doubled(self, tree: Any) -> Any:
+        return doubled(tree)
+
+    def beside(self, low: TorchAutodiff, make: Callable[[], TorchAutodiff]) -> TorchAutodiff | Upcast:
+        if not is_low(low):
+            return low
+        try:
+            high = make()
+            return Upcast(low, high) if agree(low, high) else low
+        except Exception:
+            # Whatever it is: the part does not run in float64, and is differenced as it is.
+            return low
+
+
+COPIES = _Copies()
+
+
 class Upcast:
     """A function whose values come from a copy in float64 and whose derivatives are the claims of the original.
 
     Its arguments are those of the original in float64, which holds them exactly; a derivative is computed at the same
     point in the original's own precision and then widened.
+
+    Attributes
+    ----------
+    of_whole : frozenset of str
+        As for a `TorchAutodiff`.
     """
 
     def __init__(self, low: TorchAutodiff | Derivative, high: TorchAutodiff | Derivative) -> None:
@@ -196,6 +229,7 @@ class Upcast:
         self.names, self.count = low.names, low.count
         self.arguments = (*widened(low.arguments[: low.count]), *high.arguments[low.count :])
         self.is_scalar, self.left_out = low.is_scalar, low.left_out
+        self.of_whole: frozenset[str] = frozenset()
 
     def value(self, *arguments: Any) -> Any:
         """What the copy returns."""

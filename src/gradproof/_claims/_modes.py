@@ -10,6 +10,7 @@ taken on trust but the inner mode, which has been proved before.
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,11 +19,12 @@ import numpy as np
 from gradproof import _progress, _prove
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
+from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
-from gradproof._claims._parts import Part, wrong_parts
+from gradproof._claims._parts import Whole, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
 from gradproof._function._bounds import extended
@@ -30,6 +32,7 @@ from gradproof._function._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
+REVERSE = ("rev", "vmap", "compile")
 # Compilation takes seconds: only when asked for.
 BY_DEFAULT = ("rev", "fwd", "vmap")
 # Outputs from which on a vjp is held against a few combinations of them only.
@@ -76,8 +79,12 @@ class Autodiff(Protocol):
 
     function: Function
     not_available: type[Exception]
-    note: str
     bounds: tuple[Sequence[Any], Sequence[Any]] | None
+
+    @property
+    def note(self) -> str:
+        """What is said of every mode that was checked: what the reference is, and what was looked at."""
+        ...
 
     @property
     def claim_eps(self) -> float:
@@ -100,7 +107,7 @@ class Autodiff(Protocol):
         """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
         ...
 
-    def whole(self) -> Part | None:
+    def whole(self) -> Whole | None:
         """What may be searched for the part that is wrong; None where f is a part by itself."""
         ...
 
@@ -232,14 +239,13 @@ def prove_modes(
     refuter = Refuter(name, options, len(primals[0].point), named)
     reverse = next((proof for proof in proofs if not proof.label), None)
     beside += autodiff.findings({} if reverse is None else {leaf.path: leaf.verdict for leaf in reverse.leaves})
+    causes, proofs = _find_causes(autodiff, proofs, refuter)
+    beside = [*causes, *beside]
     if reverse is not None:
-        whole = autodiff.whole() if reverse.verdict is Verdict.WRONG else None
-        if whole is not None:
-            beside = [*wrong_parts(whole, refuter.refute), *beside]
         about = {one.path for one in beside if one.id == "GP121"}
-        index = proofs.index(reverse)
-        kept = tuple(one for one in reverse.findings if not (one.path in about and one.factor == 0))
-        proofs[index] = dataclasses.replace(reverse, findings=kept)
+        index = next(i for i, proof in enumerate(proofs) if not proof.label)
+        kept = tuple(one for one in proofs[index].findings if not (one.path in about and one.factor == 0))
+        proofs[index] = dataclasses.replace(proofs[index], findings=kept)
     for primal, proof in zip(primals, proofs, strict=True):
         beside += find_refusals(proof.verdict, primal)
     result = Result(
@@ -252,6 +258,33 @@ def prove_modes(
         beside=tuple(beside),
     )
     return ModesResult(result=result, modes=tuple(results))
+
+
+def _find_causes(autodiff: Autodiff, proofs: list[Proved], refuter: Refuter) -> tuple[list[Finding], list[Proved]]:
+    """Search f for the parts that are wrong, and say of what these explain no more than that."""
+    wrong = {proof.label or "rev" for proof in proofs if proof.verdict is Verdict.WRONG} & {*FIRST}
+    whole = autodiff.whole() if wrong else None
+    if whole is None:
+        return [], proofs
+    if whole.only_rule:
+        return [], advised(proofs, whole.only_rule)
+    is_right_in_reverse = "rev" not in wrong and any(not proof.label for proof in proofs)
+    findings: list[Finding] = []
+    for modes in (REVERSE, ("fwd",)):
+        affected = wrong.intersection(modes)
+        if not affected:
+            continue
+        asked = next(mode for mode in modes if mode in affected)
+        if asked == "compile":
+            if is_right_in_reverse:
+                continue  # no part is wrong by itself, but what the compiler has made of it
+            asked = "rev"
+        causes = wrong_parts(whole, ft.partial(refuter.refute, mode=asked), asked)
+        if causes and whole.is_one_rule_for_all_modes:
+            affected, wrong = wrong, set[str]()
+        follows, proofs = explained(causes, proofs, affected)
+        findings += [*(cause.finding for cause in causes), *follows]
+    return findings, proofs
 
 
 def _in_short(error: BaseException) -> str:
@@ -267,7 +300,7 @@ def together(function: Function) -> Together | None:
 
 
 class Refuter:
-    """Proves the reverse mode of scalar functions wrong, one after the other, as long as evaluations are left.
+    """Proves derivatives of scalar functions wrong, one after the other, as long as evaluations are left.
 
     Parameters
     ----------
@@ -291,13 +324,13 @@ class Refuter:
         self._allowed = options.allowance(n)
         self.evaluations = self.calls = 0
 
-    def refute(self, function: Function) -> Finding | None:
-        """Return the first error of a function; None if there is none, or it could not be found."""
+    def refute(self, function: Function, mode: str) -> Finding | None:
+        """Return the first error of a function in a mode; None if there is none, or it could not be found."""
         if self.evaluations >= self._allowed:
             return None
         try:
             around = Surroundings(domain=self._domain(function))
-            primal, proved = _Asked(function, "rev", self._name, self._options, around, "").prove()
+            primal, proved = _Asked(function, mode, self._name, self._options, around, "").prove()
         except GradproofError:
             return None  # it cannot be run by itself, which is no evidence against it
         self.evaluations += primal.evaluations

@@ -159,7 +159,8 @@ class ModeResult:
     verdict : Verdict or None
         None where the mode was not checked.
     note : str
-        Why not, such as ``"not available: ..."`` with the framework's own words; or what was left out.
+        Why not, such as ``"not available: ..."`` with the framework's own words; or what the reference is, what was
+        looked at, and what was left out.
     """
 
     mode: str

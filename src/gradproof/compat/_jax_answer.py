@@ -23,6 +23,7 @@ from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_function import Arrays, JaxFunction
 from gradproof._base._errors import NotFiniteError
 from gradproof._claims._by_entry import Entries, measure_entries
+from gradproof._claims._consequences import excused
 from gradproof._report import Reason, Report, Severity, Verdict
 from gradproof.compat._nothing_tested import undefined_report
 from gradproof.compat._passed_on import passed_on
@@ -191,7 +192,7 @@ class Answer:
             report,
             verdict=Verdict.CORRECT,
             reason=None,
-            findings=tuple(one for one in report.findings if one.severity is Severity.NOTE),
+            findings=excused(report.findings),
             modes=tuple(dataclasses.replace(one, verdict=Verdict.CORRECT) for one in report.modes),
         )
 

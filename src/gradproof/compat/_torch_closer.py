@@ -14,8 +14,9 @@ import dataclasses
 from collections.abc import Callable
 
 from gradproof._claims._by_entry import Entries, measure_entries
+from gradproof._claims._consequences import excused
 from gradproof._claims._modes import Function
-from gradproof._report import LeafResult, ModeResult, Report, Severity, Verdict, worst
+from gradproof._report import LeafResult, ModeResult, Report, Verdict, worst
 from gradproof.compat._torch_question import as_tuple
 from gradproof.compat._torch_still import stands_still
 
@@ -104,7 +105,7 @@ def look_closer(report: Report, function: Function, *, seed: int, atol: float, r
             report,
             verdict=worst(leaf.verdict for leaf in leaves),
             reason=None,
-            findings=tuple(one for one in report.findings if one.severity is Severity.NOTE),
+            findings=excused(report.findings),
             modes=modes,
             leaves=leaves,
         ),
