@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gradproof import Case, ClaimError, FunctionError, Reason, UsageError, Verdict, assert_grad, check
-from gradproof._claims._cotangents import FIRST, MOST, apart_confidence, spread, spread_apart
+from gradproof._claims._cotangents import FIRST, MOST
 from gradproof._claims._entrywise import _best_step
+from gradproof._prove._laws import apart_confidence, spread, spread_apart
 from helpers import finding, ids, snapshot
 
 SEEDS = range(4)

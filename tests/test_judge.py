@@ -16,9 +16,10 @@ import pytest
 from gradproof import Reason
 from gradproof._line import Shape, ShapeKind
 from gradproof._prove import _judge
-from gradproof._prove._certificate import error_bound
-from gradproof._prove._judge import REACH, Kind, Limits, Look, confirm, judge
+from gradproof._prove._judge import Kind, Look, confirm, judge
+from gradproof._prove._laws import error_bound
 from gradproof._prove._measure import Measured, Tier
+from gradproof._prove._tolerance import REACH, Limits
 
 EPS64, EPS32 = 2.0**-52, 2.0**-23
 LIMITS = Limits(rtol=None, max_bound=None, confidence=1 - 1e-6)

@@ -135,11 +135,11 @@ def test_compare_fails_where_a_copy_of_the_tree_has_a_mistake(tmp_path):
     right = compare()
     assert right.returncode == 0, right.stdout + right.stderr
     assert "0 of 2 checks" in right.stdout
-    judge = tmp_path / "src" / "gradproof" / "_prove" / "_judge.py"
-    before = judge.read_text(encoding="utf-8")
-    after = before.replace("jump > 3 * bar and jump > 10 * tolerance", "False")  # wrong on purpose
+    rules = tmp_path / "src" / "gradproof" / "_prove" / "_tolerance.py"
+    before = rules.read_text(encoding="utf-8")
+    after = before.replace("(size > KINK_BARS * bar)", "(size < 0)")  # wrong on purpose
     assert after != before
-    judge.write_text(after, encoding="utf-8")
+    rules.write_text(after, encoding="utf-8")
     wrong = compare()
     assert wrong.returncode == 1, wrong.stdout + wrong.stderr
     assert "kinks/abs/one entry/between/grad: verdict NOT_DIFFERENTIABLE" in wrong.stdout

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from gradproof._base._precision import is_double
 from gradproof._prove._measure import Asking, Measured, Meter
 
 # Noise of one value over the step, relative to the deviation: a quotient is off by a 28th of it (one sigma).
@@ -36,7 +37,7 @@ def borne_out(meter: Meter, measured: Measured) -> Asking[bool]:
     slope, deviation = measured.slope, measured.deviation
     if slope.side or not len(slope.h) or not deviation > 0 or meter.random:
         return True
-    if slope.eps > 1e-12 and not (yield from _at_finest(meter, measured)):
+    if not is_double(slope.eps) and not (yield from _at_finest(meter, measured)):
         return False
     return not (yield from _unresolved(meter, measured))
 
@@ -84,7 +85,7 @@ def follows_further_out(measured: Measured) -> bool:
     what else moves f there may have any slope.
     """
     slope = measured.slope
-    if slope.eps < 1e-12 or slope.side or len(slope.h) < 4:
+    if is_double(slope.eps) or slope.side or len(slope.h) < 4:
         return False
     quotients = slope.odd[:, 0] / slope.h
     follows = np.abs(quotients - measured.claimed) <= ALIKE * measured.deviation
@@ -98,7 +99,7 @@ def bends_nearby(meter: Meter, measured: Measured) -> Asking[bool]:
     Beside an edge or a pole f may be so curved that coarse steps see one.
     """
     slope = measured.slope
-    if slope.eps < 1e-12 or slope.side or not len(slope.h) or meter.random:
+    if is_double(slope.eps) or slope.side or not len(slope.h) or meter.random:
         return True
     jump = float(slope.jump[0])
     step = 2 * FINEST * _noise(meter, measured) / abs(jump) if jump else 0.0

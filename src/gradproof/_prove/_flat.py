@@ -13,20 +13,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._precision import EPS64
 from gradproof._line import Slope, learn
 from gradproof._prove._at_the_point import jumps_here, report_jump
-from gradproof._prove._certificate import error_bound
-from gradproof._prove._judge import Limits, kinked, plain
+from gradproof._prove._judge import kinked, plain
+from gradproof._prove._laws import error_bound
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
+from gradproof._prove._tolerance import CANCELLED, STATIONARY_RTOL, Limits
 from gradproof._report import Reason, Severity, Verdict
 
 Floats = NDArray[np.float64]
 
 # Steps, in natural sizes, at which a leaf that claims to be flat must leave f as it is.
 STEPS = (0.7, 0.1)
-# Roundings of the gradient of the tested leaves that a claim may consist of: terms of their size have cancelled in it.
-CANCELLED = 64.0
 # Noise of f, relative to how far the tested leaves move it, beside which "f stays within its noise" says something.
 QUIET = 1e-3
 # Bar of a zero slope beside what f moves over the same step, where f is stationary.
@@ -105,7 +105,7 @@ def certify_flat(
     measured = yield from meter.slope(direction, tier.scale, full=True)
     again = measured
     largest = float(np.max(_movements(measured.slope), initial=0.0))
-    tolerance = 1e-9 * largest
+    tolerance = STATIONARY_RTOL * largest
     speaks = measured.finite and (kinked(measured, tolerance) or measured.deviation > measured.bar + tolerance)
     if speaks:
         again = yield from meter.slope(direction, tier.scale, full=True)
@@ -160,7 +160,7 @@ def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits
         if seen:
             direction = tier.direction(meter.next_stream())
             measured = yield from meter.slope(direction, tier.scale, full=True)
-            if not measured.finite or measured.deviation > measured.bar + 1e-9 * max(moves):
+            if not measured.finite or measured.deviation > measured.bar + STATIONARY_RTOL * max(moves):
                 break
         seen.append(measured.deviation + measured.bar)
         moved = _movements(measured.slope)

@@ -10,22 +10,27 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._precision import is_double
 from gradproof._line import Jump, Shape, ShapeKind, explains, learn
-from gradproof._prove._certificate import error_bound
 from gradproof._prove._finest import bends_nearby, borne_out, follows_further_out
+from gradproof._prove._laws import error_bound
 from gradproof._prove._low_precision import narrow_widest, sharp_again, worth_many
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, Tier, in_phase
+from gradproof._prove._tolerance import (
+    REACH,
+    RTOL64,
+    RTOL64_UNCLEAR,
+    TYPICAL_SLACK_LOW,
+    Limits,
+    irregular,
+    is_kink,
+    natural_scale,
+    typical_bound,
+)
 from gradproof._report import Reason
 
 Floats = NDArray[np.float64]
 
-# An error of relative size rtol cannot make a residual of more than 5 rtol times the scale (5 sigma): this factor
-# makes rtol the smallest relative error that is ever called WRONG.
-REACH = 5.0
-RTOL64, RTOL64_UNCLEAR, RTOL32 = 1e-7, 2e-6, 4e-5
-EPS32 = 2.0**-23
-# The same for balanced directions, whose scale is that of the smallest claims: these carry the claim's own rounding.
-RTOL64_BALANCED, RTOL32_BALANCED = 6e-5, 2e-3
 EXTRA_DIRECTIONS = 6
 # A direction whose bar is so many times wider than all others has met an unlucky ladder.
 OUTLIER = 10.0
@@ -35,8 +40,6 @@ SMALL_TIER = 1e-6
 SPARED = 1e-6
 # Half-ulps of f beyond which a movement is not hidden by rounding.
 HIDDEN = 1e4
-# Roundings of the largest leaf's gradient that any leaf's may be off by: terms of that size have cancelled in it.
-ROUNDED = 2.0
 # A deviation of this share of the scale is more than f's own irregularity is suspected of.
 OBVIOUS = 2e-3
 # A difference of the one-sided slopes from this share of a deviation on makes a kink of it.
@@ -87,48 +90,11 @@ class Judgement:
     unchanged: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Limits:
-    """rtol, max_bound: None = derived from precision and behaviour of f; confidence of the certificates.
-
-    claim_eps : relative precision that the claim can be expected to have, where it is coarser than f's own.
-    rounding : what that may do to a slope, relative to its size, where it is more than usual.
-    """
-
-    rtol: float | None
-    max_bound: float | None
-    confidence: float
-    claim_eps: float = 0.0
-    sparing: bool = False
-    sees: bool = False
-    rounding: float = 0.0
-
-    def tolerance(self, eps: float, *, balanced: bool = False) -> float:
-        """Return rtol as set by the user or derived from the precision of f and of the claim.
-
-        Below float64 the rounding of a backward pass is that of many operations, whose errors partly cancel: it grows
-        with eps**(2/3), from float32, where it was measured, to 0.016 in float16 and 0.06 in bfloat16.
-        """
-        if self.rtol is not None:
-            return self.rtol
-        eps = max(eps, self.claim_eps)
-        if eps < 1e-12:
-            return RTOL64_BALANCED if balanced else RTOL64
-        usual = (RTOL32_BALANCED if balanced else RTOL32) * max(1.0, eps / EPS32) ** (2 / 3)
-        return max(usual, self.rounding)
-
-    def largest_bound(self, eps: float) -> float:
-        """Return max_bound as set by the user or derived from the precision of f."""
-        if self.max_bound is not None:
-            return self.max_bound
-        return 1e-2 if max(eps, self.claim_eps) < 1e-12 else 5e-2
-
-
 def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
     """Measure a direction through a group, and learn noise and curvature from it if nothing is known yet."""
     direction = tier.direction(meter.next_stream())
-    known, target = meter.known, SPARED if limits.sparing and meter.eps < 1e-12 else None
-    if known is not None and known.eps < 1e-12 and 0 < tier.scale < known.size:
+    known, target = meter.known, SPARED if limits.sparing and is_double(meter.eps) else None
+    if known is not None and is_double(known.eps) and 0 < tier.scale < known.size:
         # Beside larger leaves noise allows no bar as narrow as theirs: a whole ladder would find none.
         target = min(SMALL_TIER, 3 * known.relative_bar * known.size / tier.scale)
         if limits.sparing:
@@ -138,7 +104,7 @@ def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
         known = dataclasses.replace(known, levels=known.levels_for(tier.scale))
     measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
     if known is None and measured.finite and measured.slope.side == 0:
-        size = tier.scale if tier.scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
+        size = natural_scale(tier.scale, measured.value, float(measured.slope.f0[0]))
         if not kinked(measured, REACH * limits.tolerance(measured.slope.eps) * size):
             # (A kink teaches the next direction nothing but wide bars, in which it would not show again.)
             meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
@@ -179,16 +145,17 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
             if balanced:
                 continue
             return Judgement(kind=Kind.UNSURE, reason=why_wide(meter, measured), measured=(*seen, measured))
-        size = scale if scale > 0 else max(abs(measured.value), 1e-3 * abs(float(measured.slope.f0[0])))
+        size = natural_scale(scale, measured.value, float(measured.slope.f0[0]))
         eps = measured.slope.eps
         rtol = max(rtol, limits.tolerance(eps))
         seen.append(measured)
-        # What f's own jumps do to a slope does not shrink with the claims that move.
-        tolerance = REACH * max(
-            limits.tolerance(eps, balanced=balanced) * size,
-            meter.regularity * max(size, tier.scale),
-            ROUNDED * meter.claim_floor * max(tier.scales),
-            limits.rounding * tier.scale,
+        tolerance = limits.allowance(
+            eps,
+            size,
+            tier.scale,
+            balanced=balanced,
+            regularity=meter.regularity,
+            cancelled=meter.claim_floor * max(tier.scales),
         )
         # (Of a known lattice the bar holds what it hides.)
         sees = limits.sees and (meter.resolution > 0 or _would_move(measured))
@@ -246,7 +213,7 @@ def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = No
                 return Judgement(kind=Kind.UNSURE, reason=reason, measured=tuple(seen), rtol=rtol)
             if again.look is Look.IRREGULAR:
                 # f itself is no smoother than this: the deviation counts as bar, and less cannot be accused.
-                meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / size)
+                meter.regularity = max(meter.regularity, irregular(measured.deviation, size))
                 if again.jump is not None:
                     meter.excuses.append(Excuse(measured=measured, jump=again.jump))
                 rtol = max(rtol, meter.regularity)
@@ -348,9 +315,9 @@ def _worth_more(meter: Meter, tier: Tier, bound: float, best: float, limits: Lim
     `best` is the bound that all directions still allowed would give if they agree as well as those so far.
     """
     largest = limits.largest_bound(meter.precision)
-    slack = 1.0 if meter.precision < 1e-12 else 5.0
+    slack = 1.0 if is_double(meter.precision) else TYPICAL_SLACK_LOW
     for index, share in zip(tier.group, tier.shares, strict=True):
-        typical = slack * min(1e-2, 0.3 / math.sqrt(meter.directions.leaves[index].size))
+        typical = slack * typical_bound(meter.directions.leaves[index].size)
         goals = (largest,) if limits.sparing else (largest, typical)
         if any(best <= share * goal < bound for goal in goals):
             return True
@@ -369,7 +336,7 @@ def kinked(measured: Measured, tolerance: float) -> bool:
     """Whether the one-sided slopes differ beyond doubt, and each lies outside the other's bar."""
     jump, bar = abs(float(measured.slope.jump[0])), float(measured.slope.jump_bar[0])
     apart = jump > 2 * float(measured.slope.central_bar[0]) + bar
-    return measured.slope.side == 0 and apart and jump > 3 * bar and jump > 10 * tolerance
+    return measured.slope.side == 0 and apart and is_kink(jump, bar, tolerance)
 
 
 def _would_move(measured: Measured) -> bool:
@@ -405,7 +372,7 @@ def _may_be_bent(measured: Measured) -> bool:
     slope = measured.slope
     jump, bar = abs(float(slope.jump[0])), float(slope.jump_bar[0])
     room = jump + bar > BENT * measured.deviation or (_bends(measured) and jump > HINT * measured.deviation)
-    return slope.eps > 1e-12 and slope.side == 0 and room
+    return not is_double(slope.eps) and slope.side == 0 and room
 
 
 def _same_kink(first: Measured, second: Measured, tolerance: float) -> bool:
@@ -481,7 +448,7 @@ def _look_twice(meter: Meter, measured: Measured, tolerance: float) -> Asking[Se
     again = yield from meter.slope(measured.direction, scale, full=deviation < 10 * measured.bar)
     if not again.finite:
         return SecondLook(Look.UNSURE, again)
-    if again.slope.side != 0 and meter.precision > 1e-12:
+    if again.slope.side != 0 and not is_double(meter.precision):
         # So close to the edge of its domain f may change on scales below the smallest step of low precision.
         return SecondLook(Look.UNSURE, again)
     if again.deviation <= again.bar + tolerance:
@@ -597,6 +564,6 @@ def why_wide(meter: Meter, measured: Measured) -> Reason:
             return Reason.NO_CONVERGENCE
     if not measured.finite or (slope.side != 0 and measured.bar > 0.1 * abs(measured.value)):
         return Reason.NO_CONVERGENCE
-    if meter.precision > 1e-12:
+    if not is_double(meter.precision):
         return Reason.PRECISION
     return Reason.NOISE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradproof._base._precision import is_double
 from gradproof._line import ShapeKind
 from gradproof._prove._charge import Charge
 from gradproof._prove._judge import LARGEST, OBVIOUS, excuses
@@ -11,8 +12,6 @@ from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, in_phase
 from gradproof._report import Finding, Severity
 
-# Between the relative precision of float64 and that of float32.
-BELOW_DOUBLE = 1e-12
 TIGHTEN = "Errors of this size are not seen: tighten the tolerance inside f, and run the check again."
 
 
@@ -45,7 +44,7 @@ def note_jumps(ledger: Ledger, meter: Meter) -> None:
     treads = [one for one in meter.excuses if one.on_tread] or [one for one in meter.excuses if one.tread is not None]
     if treads:
         _note_tread(ledger, treads[0])
-    if meter.precision > BELOW_DOUBLE > meter.eps:
+    if is_double(meter.eps) and not is_double(meter.precision):
         ledger.report(
             "GP314",
             Severity.NOTE,

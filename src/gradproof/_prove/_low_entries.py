@@ -1,6 +1,6 @@
 """Entry by entry in low precision, where directions cannot tell: a certificate multiplies every bar, this does not.
 
-A direction's bar is multiplied by 2 to 160 (see `_certificate`), as it may miss most of an error; entries miss nothing.
+A direction's bar is multiplied by 2 to 160 (see `_laws`), as it may miss most of an error; entries miss nothing.
 They cost more: two levels, four values of f, for each. Noise is known from the directions; where an entry turns out to
 bend more than was expected, it gets two finer levels of its own.
 """
@@ -18,9 +18,9 @@ from gradproof._line import balanced_step
 from gradproof._line._slope import LEAST_CUBIC, LEAST_RATIO, PAIR_NOISE
 from gradproof._prove._directions import Direction
 from gradproof._prove._entries import Entry, accuse_entries, judge_entry, settle_entries
-from gradproof._prove._judge import REACH, Limits
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, EntryPairs, Measured, Meter
+from gradproof._prove._tolerance import REACH, Limits
 
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", float, NDArray[np.float64])

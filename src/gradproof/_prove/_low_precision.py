@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradproof._prove._certificate import error_bound
+from gradproof._base._precision import is_double
+from gradproof._prove._laws import error_bound
 from gradproof._prove._measure import Asking, Measured, Meter, Tier
 
 # Directions beyond the first three. The bound is that of one direction times kappa / delta**(1 / m), with m directions
-# (see `_certificate`): from 9 to 24 of them it shrinks by another factor of 2.6, at a pair of levels for each.
+# (see `_laws`): from 9 to 24 of them it shrinks by another factor of 2.6, at a pair of levels for each.
 EXTRA_LOW = 21
 # A deviation of so many bars on sharp, independent steps needs no whole ladder.
 CLEAR = 3.0
@@ -19,7 +20,7 @@ WIDER = 1.3
 def worth_many(meter: Meter, tier: Tier, agreed: list[float], confidence: float, largest: float) -> bool:
     """Whether some of `EXTRA_LOW` directions more can bring a leaf to where it may be called CORRECT."""
     used = max(len(agreed) - 3, 0)
-    if meter.precision < 1e-12 or used >= EXTRA_LOW:
+    if is_double(meter.precision) or used >= EXTRA_LOW:
         return False
     now = error_bound(max(agreed), len(agreed), tier.size, confidence, folded=tier.folded)
     best = error_bound(max(agreed), len(agreed) + EXTRA_LOW - used, tier.size, confidence, folded=tier.folded)
@@ -41,7 +42,7 @@ def narrow_widest(
     """
     k = int(np.argmax(agreed))
     others = max(agreed[:k] + agreed[k + 1 :])
-    if meter.precision < 1e-12 or len(held) < len(agreed) or agreed[k] < WIDER * others or meter.known is None:
+    if is_double(meter.precision) or len(held) < len(agreed) or agreed[k] < WIDER * others or meter.known is None:
         return False
     bound = error_bound(agreed[k], len(agreed), tier.size, confidence, folded=tier.folded)
     best = error_bound(others, len(agreed) + EXTRA_LOW, tier.size, confidence, folded=tier.folded)

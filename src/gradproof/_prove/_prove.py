@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
+from gradproof._base._precision import EPS64, is_double
 from gradproof._function._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
@@ -17,14 +18,15 @@ from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
-from gradproof._prove._flat import CANCELLED, Still, certify_flat, flat_tier, settle_still, stands_still
-from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, why_wide
+from gradproof._prove._flat import Still, certify_flat, flat_tier, settle_still, stands_still
+from gradproof._prove._judge import Judgement, Kind, first_look, judge, why_wide
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
-from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone, tolerance_at
+from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone
 from gradproof._prove._ledger import Ledger, Mark, is_error, wide_note
 from gradproof._prove._low_entries import try_entries
 from gradproof._prove._maps import Region
-from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
+from gradproof._prove._tolerance import CANCELLED, ROUNDINGS, Limits
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
@@ -38,8 +40,6 @@ SPARING_ACCUSED = 3
 NEGLIGIBLE = CANCELLED * EPS64
 # Leaves that are judged one by one where a direction through all of them fails and none stands out.
 ALONE = 12
-# Roundings of a backward pass in the claim's own precision that a named mistake may be hidden by.
-ROUNDINGS = 64.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
@@ -198,7 +198,7 @@ class _Proof:
         if moving:
             # A zeroed gradient is found early: flat leaves come as soon as f's noise is known and all is well so far.
             looked = yield from self._look(moving[0])
-            if flat and looked.finite and looked.deviation <= looked.bar + tolerance_at(looked, self.rtol):
+            if flat and looked.finite and looked.deviation <= looked.bar + looked.tolerance(self.rtol):
                 yield from self._certify_flat(flat, only=False)
                 flat = ()
         for group in moving:
@@ -317,7 +317,7 @@ class _Proof:
             if len(tier.group) > 1:
                 measured = yield from slope_alone(self.meter, self.meter.tier((index,)))
                 zone = zone_around(measured) if measured.finite else None
-            if zone is not None and measured.deviation > measured.bar + tolerance_at(measured, self.rtol):
+            if zone is not None and measured.deviation > measured.bar + measured.tolerance(self.rtol):
                 report_zone(self.ledger, index, measured, zone, is_wrong=True)
                 found.add(index)
         return found
@@ -407,7 +407,7 @@ class _Proof:
     ) -> Asking[tuple[int, ...]]:
         """Settle leaves entry by entry in low precision, where directions cannot tell; return the others."""
         # (Nor where the noise that directions show has misled them, as single entries rest on it.)
-        precise = self.meter.precision < 1e-12 or not self.by_entries_too or self.meter.misled
+        precise = is_double(self.meter.precision) or not self.by_entries_too or self.meter.misled
         if precise or judgement.unchanged or judgement.reason not in WIDE or not judgement.measured:
             return group
         left: list[int] = []
