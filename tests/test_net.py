@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 net = pytest.importorskip("net", exc_type=ModuleNotFoundError)
 
-from gradproof._prove import _judge  # noqa: E402
+from gradproof._prove import _trial  # noqa: E402
 
 # Quick checks of several kinds that depend on whether a kink is seen.
 FEW = ("kinks/abs/one entry/between/grad", "kinks/abs/half/outside/grad", "kinks/relu/one entry/between/grad")
@@ -63,7 +63,7 @@ def test_a_mistake_in_the_engine_is_noticed(listed, table, monkeypatch, capsys):
     """No kink is ever seen: three reports are not as in the table, and the smooth one beside them is."""
     assert net.compared(table, rows(listed, (*FEW, SMOOTH))) == []
 
-    monkeypatch.setattr(_judge, "kinked", lambda measured, tolerance: False)  # wrong on purpose
+    monkeypatch.setattr(_trial, "kinked", lambda measured, tolerance: False)  # wrong on purpose
     found = dict(net.compared(table, rows(listed, (*FEW, SMOOTH))))
 
     assert set(found) == set(FEW)

@@ -25,8 +25,9 @@ from gradproof._claims._rows import Doubt, scale_of
 from gradproof._function._problem import Problem, Samples
 from gradproof._line import TRUST, Known
 from gradproof._prove import Direction, Directions, Question
+from gradproof._prove._bends import kinked
+from gradproof._prove._confirm import Look, confirm
 from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
-from gradproof._prove._judge import Look, confirm, kinked
 from gradproof._prove._jumps import TIGHTEN, excuse_words, jumps_nearby, largest_excuse
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Excuse, Meter
@@ -332,8 +333,6 @@ class Entries:
             again = yield from confirm(meter, measured, tolerance)
             if again.look is Look.IRREGULAR:
                 self.regularity[i] = max(self.regularity[i], irregular(measured.deviation, size))
-                if again.jump is not None:
-                    meter.excuses.append(Excuse(measured=measured, jump=again.jump))
             if again.look is not Look.EXCLUDED:
                 return False
             # (As before a whole leaf is accused: a solver that stops early makes a sawtooth of f.)

@@ -35,6 +35,7 @@ from gradproof._prove import Direction, Directions
 from gradproof._prove._laws import shared, spread
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
+from gradproof._prove._prove import TIER
 from gradproof._prove._tolerance import REACH, is_kink, steadied, typical_bound, unsaturated
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
@@ -48,8 +49,8 @@ FIRST, MOST, MOST_LOW = 3, 9, 24
 # Lines of low precision that are measured again, each on a ladder of some 26 values: single outputs, which are judged
 # where rows are not certified, take a thousand.
 AGAIN = 6
-# As in `gradproof._prove`: leaves that share directions, and claims too small to be told from 0 beside others.
-TIER, NEGLIGIBLE = 1e3, 1e-13
+# Claims too small to be told from 0 beside others, as in `gradproof._prove`.
+NEGLIGIBLE = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

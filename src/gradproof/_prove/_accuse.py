@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
 from gradproof._base._precision import is_double
+from gradproof._prove._bends import on_tread
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
 from gradproof._prove._diagnose import (
     DIRECTIONS,
@@ -22,7 +23,6 @@ from gradproof._prove._diagnose import (
     factor_cause,
 )
 from gradproof._prove._directions import Direction
-from gradproof._prove._judge import on_tread
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
     Box,

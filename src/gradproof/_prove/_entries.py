@@ -9,13 +9,14 @@ import numpy as np
 
 from gradproof._base._precision import is_double
 from gradproof._prove._accuse import report_entries, report_part
+from gradproof._prove._bends import kinked
 from gradproof._prove._charge import Cause, Place, WrongEntry
+from gradproof._prove._confirm import Look, confirm
 from gradproof._prove._diagnose import Evidence, factor_cause
 from gradproof._prove._directions import Direction
-from gradproof._prove._judge import Look, confirm, kinked
 from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
-from gradproof._prove._measure import Asking, Excuse, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Meter, Residual, Tier
 from gradproof._prove._tolerance import REACH, Limits, irregular
 from gradproof._report import Reason, Verdict
 
@@ -130,8 +131,6 @@ def judge_entry(
     if again.look is Look.IRREGULAR:
         # f itself is no smoother than this: the deviation counts as bar.
         meter.regularity = max(meter.regularity, irregular(measured.deviation, rms))
-        if again.jump is not None:
-            meter.excuses.append(Excuse(measured=measured, jump=again.jump))
         residual = dataclasses.replace(residual, bar=max(residual.bar, measured.deviation))
     elif again.look is Look.UNSURE:
         residual = dataclasses.replace(residual, bar=math.inf)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from gradproof._base._precision import EPS64
 from gradproof._line import Slope, learn
 from gradproof._prove._at_the_point import jumps_here, report_jump
-from gradproof._prove._judge import kinked, plain
+from gradproof._prove._bends import kinked
+from gradproof._prove._confirm import plain
 from gradproof._prove._laws import error_bound
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
@@ -36,7 +37,8 @@ STEEPEST = 16.0
 FLAT_NOTE = "flat: no more than rounding beside the others, not tested by itself"
 UNTESTED_NOTE = "untested: f's noise hides whatever it does"
 STATIONARY_NOTE = "stationary: f changes to second order only, and the claim is zero"
-# Directions through a stationary leaf, and leaves that are moved one by one: what one moves says nothing of another.
+# Directions through a stationary leaf; leaves that are moved, or judged, one by one where all together tell nothing: a
+# cap, as each takes some 20 evaluations.
 DIRECTIONS, ALONE = 3, 12
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from gradproof._base._precision import is_double
 from gradproof._line import ShapeKind
+from gradproof._prove._bends import excuses
 from gradproof._prove._charge import Charge
-from gradproof._prove._judge import LARGEST, OBVIOUS, excuses
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, in_phase
+from gradproof._prove._tolerance import LARGEST_JUMP, OBVIOUS
 from gradproof._report import Finding, Severity
 
 TIGHTEN = "Errors of this size are not seen: tighten the tolerance inside f, and run the check again."
@@ -22,7 +23,9 @@ def jumps_nearby(meter: Meter, failing: Measured) -> Asking[bool]:
     A bisection or a stopping rule makes a sawtooth of f: between its jumps the slope may be off by some percent.
     """
     deviation, scale = failing.deviation, failing.scale
-    if failing.slope.side != 0 or failing.direction.floor > 0 or not OBVIOUS * scale < deviation <= LARGEST * scale:
+    if failing.slope.side != 0 or failing.direction.floor > 0:
+        return False
+    if not OBVIOUS * scale < deviation <= LARGEST_JUMP * scale:
         return False
     shape = yield from meter.shape(failing, far=False)
     if shape.kind is ShapeKind.JUMPS and shape.jump is not None and excuses(shape.jump, failing):

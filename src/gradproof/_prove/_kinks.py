@@ -8,10 +8,10 @@ import math
 import numpy as np
 
 from gradproof._base._precision import EPS64
+from gradproof._prove._bends import inside_kink, kinked
 from gradproof._prove._charge import Place, WrongEntry
 from gradproof._prove._directions import Direction, Spans
 from gradproof._prove._finest import bends_nearby
-from gradproof._prove._judge import inside_kink, kinked
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import entry_index
 from gradproof._prove._maps import Region

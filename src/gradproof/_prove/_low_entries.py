@@ -25,7 +25,7 @@ from gradproof._prove._tolerance import REACH, Limits
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", float, NDArray[np.float64])
 
-# Values of f for one claim, and how many more for each of up to so many entries.
+# A cap of effort: values of f for one claim, and how many more for each of up to so many entries.
 MOST, FOR_EACH, UP_TO = 1000, 4, 1000
 # Values that one entry may take: whole ladders, a second one before it is accused, and a look at the shape of f.
 WHOLE = 100

@@ -50,8 +50,14 @@ TYPICAL_SLACK_LOW = LARGEST_BOUND_LOW / LARGEST_BOUND
 # an estimate (benchmarks/honesty.py counts how often one is too small), and a kink accuses nobody: with fewer, noise
 # would be called one; with more, small kinks are measured as curvature, and widen bars.
 KINK_BARS, KINK_TOLERANCES = 3.0, 10.0
+# A deviation of this share of the scale is more than f's own irregularity is suspected of. Chosen: a smaller one takes
+# a look at the shape of f (up to 60 evaluations, or 300 further out) before it is believed: benchmarks/solvers.py.
+OBVIOUS = 2e-3
+# A solver that stops early may leave deviations up to this share of the scale: jumps of f are looked for far out; and
+# this is the largest share that a jump beside the point may excuse. Chosen: what is larger is visibly another slope.
+SOLVER, LARGEST_JUMP = 2e-4, 0.05
 # Roundings of the largest leaf's gradient that any leaf's may be off by: a difference of two terms of that size.
-ROUNDED = 2.0
+LARGEST_ROUNDINGS = 2.0
 # Roundings of a backward pass in the claim's own precision that a named mistake may be hidden by, or that cancelled
 # terms leave of a claim that is 0. Measured on saturated tanh, sigmoid, softmax, gelu and others in float32: 2 to 10
 # where they begin to saturate, 71 at most.
@@ -76,7 +82,7 @@ OF_VALUE = 1e-3
 STATIONARY_RTOL = 1e-9
 # Rows of a claim in low precision are as good as the rounding of a row of this share of the largest. Chosen: smaller
 # rows are looked at as if they had that, and errors in them count by so much less.
-LEAST_ROW = 0.2
+ROW_FLOOR = 0.2
 # The bar of a slope in double precision is about 1e-11 of f's value. A row of f' below the first share of that value is
 # lost in it once a certificate has multiplied it; below the second share of the largest row it is nothing beside that.
 ROW_OF_VALUE, ROW_OF_LARGEST = 1e-7, 1e-6
@@ -139,13 +145,13 @@ class Limits:
         eps : relative precision of f along the line.
         size, scale : natural size of the slope, and of that of the whole group.
         regularity : how smooth f has been found to be: smallest relative error worth an accusation.
-        cancelled : rounding of terms that may have cancelled in the claim, see `ROUNDED` (absolute).
+        cancelled : rounding of terms that may have cancelled in the claim, see `LARGEST_ROUNDINGS` (absolute).
         """
         return REACH * max(
             self.tolerance(eps, balanced=balanced) * size,
             # What f's own jumps do to a slope does not shrink with the claims that move.
             regularity * max(size, scale),
-            ROUNDED * cancelled,
+            LARGEST_ROUNDINGS * cancelled,
             self.rounding * scale,
         )
 
@@ -193,11 +199,11 @@ def steadied(rows: Floats, eps: float) -> Floats:
     """Norms of the rows that a claim in low precision can be held to.
 
     Where terms of the size of other rows cancel in one, as in 1 - tanh(x)**2, its rounding is theirs: rows below
-    `LEAST_ROW` of the largest are looked at as if they had that.
+    `ROW_FLOOR` of the largest are looked at as if they had that.
     """
     if is_double(eps):
         return rows
-    return np.where(rows > 0, np.maximum(rows, LEAST_ROW * float(rows.max(initial=0.0))), rows)
+    return np.where(rows > 0, np.maximum(rows, ROW_FLOOR * float(rows.max(initial=0.0))), rows)
 
 
 def unsaturated(rows: Floats, values: Floats) -> Floats:
@@ -221,4 +227,4 @@ def low_rounding(rows: Floats, eps: float, values: Floats | None) -> Floats:
     Terms of the size of the largest row may have cancelled in it, or, where all are saturated, of its own value.
     """
     largest = np.full(len(rows), rows.max(initial=0.0))
-    return min(ROUNDINGS * eps, LEAST_ROW) * (largest if values is None else np.maximum(largest, np.abs(values)))
+    return min(ROUNDINGS * eps, ROW_FLOOR) * (largest if values is None else np.maximum(largest, np.abs(values)))
