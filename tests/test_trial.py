@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +25,9 @@ from gradproof._prove._laws import error_bound
 from gradproof._prove._measure import Measured, Tier
 from gradproof._prove._tolerance import REACH, Limits
 from gradproof._prove._trial import Case, Confirm, Kind, Ruling, Seen, Trial, why_wide
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+import simulate_trial
 
 EPS64, EPS32 = 2.0**-52, 2.0**-23
 LIMITS = Limits(rtol=None, max_bound=None, confidence=1 - 1e-6)
@@ -195,6 +200,11 @@ def test_a_witness_that_disagrees_ends_a_trial_and_one_that_agrees_narrows_it():
     questions, ruling = told_apart(*[wide, line(0, 1e-9)] * 3, case=case)
     assert (questions, ruling.kind) == (["Look", "Witness"] * 3, Kind.AGREES)
     assert told_apart(wide, wide, wide)[0] == ["Look"] * 3  # where there is none
+    # A leaf that nothing is claimed of needs no narrow bar.
+    tier = dataclasses.replace(TIER, group=(0, 1), scales=(1.0, 1.0), shares=(1.0, 0.0))
+    assert (
+        told_apart(line(), line(), line(), case=dataclasses.replace(case, tier=tier, sizes=(6, 6)))[0] == ["Look"] * 3
+    )
     assert ruling.bound == pytest.approx(error_bound(1e-9, 3, 12, LIMITS.confidence))
 
 
@@ -427,6 +437,17 @@ def test_another_kink_or_none_at_all_on_the_longer_ladder_is_unstable(again):
 )
 def test_what_is_a_kink(one, is_kink):
     assert _bends.kinked(one, TOLERANCE) is is_kink
+
+
+@pytest.mark.parametrize(
+    ("jump_bar", "wide", "is_curved"),
+    [(3.4e-3, 0.01, True), (3.2e-3, 0.01, False), (0.0, 0.034, True), (0.0, 0.0325, False)],
+)
+def test_what_fades_at_finer_steps_is_curvature(jump_bar, wide, is_curved):
+    """A difference of 0.01 within three bars of it, what it changes by included, or a third of what it was."""
+    even = (H * np.array([wide, wide, 0.01]) / 2)[:, None]
+    assert _bends.merely_curved(line(jump=0.01, jump_bar=jump_bar, even=even)) == is_curved
+    assert not _bends.merely_curved(line(jump=0.01, jump_bar=jump_bar, h=H[:1]))
 
 
 def test_what_lies_within_a_kink():
@@ -961,3 +982,45 @@ def test_tolerances():
     assert LIMITS.largest_bound(EPS64) == 1e-2
     assert LIMITS.largest_bound(EPS32) == 5e-2
     assert dataclasses.replace(LIMITS, max_bound=0.3).largest_bound(EPS32) == 0.3
+
+
+# --------------------------------------------------------------------------------------------------------- simulated
+
+
+def pool(*lines: Measured) -> simulate_trial.Pool:
+    """Ladders of one function; the truth of each is 1."""
+    ladders = [simulate_trial.Recorded(1.0, one.slope, one.value, one.bar) for one in lines]
+    return simulate_trial.Pool("made up", "smooth", EPS64, 12, 1.0, ladders, ladders, ladders)
+
+
+def words(ladders: simulate_trial.Pool, size: float, *, same: bool, count: int = 100) -> set[str]:
+    rng = np.random.default_rng(1)
+    rulings = [simulate_trial.tried(ladders, size, rng, same=same) for _ in range(count)]
+    return {simulate_trial.said(one, ladders, size) for one in rulings}
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_honest_ladders_accuse_nobody_and_pass_no_error_above_the_bound(same):
+    honest = pool(*(line(1e-9 * k, 1e-8) for k in range(-5, 6)))
+    assert words(honest, 0.0, same=same) == {"correct"}
+    assert words(honest, 1e-9, same=same) == {"correct"}
+    assert words(honest, 1.0, same=same) == {"wrong"}
+    assert words(pool(*[line(0, 0.5)] * 12), 0.0, same=same) == {"undecided"}
+
+
+def test_a_dishonest_ladder_accuses_only_where_it_fools_every_look():
+    """One in twelve is off by a thousand bars: the second look is another ladder, unless all of them are that one."""
+    dishonest = pool(line(1e-4, 1e-7), *[line(0, 1e-7)] * 11)
+    assert words(dishonest, 0.0, same=False, count=300) == {"correct"}
+    assert words(dishonest, 0.0, same=True, count=300) == {"correct", "wrong"}
+
+
+def test_an_error_that_all_ladders_hide_is_missed():
+    """As if every bar were too small by as much as the claim is off: the simulation sees that."""
+    rng = np.random.default_rng(2)
+    blind = SimpleNamespace(kind=Kind.AGREES, bound=1e-7, measured=(line(),))
+    assert simulate_trial.said(blind, pool(line()), 1e-6) == "missed"  # pyright: ignore
+    assert simulate_trial.said(blind, pool(line()), 1e-8) == "correct"  # pyright: ignore
+    drawn = np.array([simulate_trial.seen_along(5, rng) for _ in range(4000)])
+    assert abs(float(np.mean(drawn**2)) - 1) < 0.1
+    assert np.abs(drawn).max() <= math.sqrt(5)

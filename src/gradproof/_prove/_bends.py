@@ -7,7 +7,7 @@ import numpy as np
 from gradproof._base._precision import is_double
 from gradproof._line import Jump, explains
 from gradproof._prove._measure import Measured
-from gradproof._prove._tolerance import OBVIOUS, is_kink
+from gradproof._prove._tolerance import KINK_BARS, OBVIOUS, is_kink
 
 # A difference of the one-sided slopes from this share of a deviation on makes a kink of it. Chosen: a smaller one would
 # leave four fifths of the deviation to the claim; a larger share would let half a kink accuse.
@@ -22,6 +22,9 @@ SLIGHT = 0.01
 HIDDEN = 1e4
 # The difference of fresh one-sided slopes that is the same kink's: a cap, as what varies by more is no slope.
 SAME = 0.3
+# What is left of a difference of one-sided slopes at a finer step, where it is curvature that fades: nearly all of
+# that of a kink; of curvature the ratio of the steps, a quarter or less.
+FADES = 0.3
 # A jump that must make a large deviation by itself, as `gradproof._line._shape.REACH` for any other: chosen, ten times
 # stricter, as such a deviation is seldom f's own.
 BY_ITSELF = 3.0
@@ -58,7 +61,7 @@ def merely_curved(measured: Measured) -> bool:
     (coarse, fine), (wide, narrow) = slope.h[-2:], 2 * slope.even[-2:, 0] / slope.h[-2:]
     jump = float(slope.jump[0])
     fading = abs(jump - float(coarse * narrow - fine * wide) / (coarse - fine))
-    return abs(jump) <= 3 * (float(slope.jump_bar[0]) + fading) or abs(narrow) < 0.3 * abs(wide)
+    return abs(jump) <= KINK_BARS * (float(slope.jump_bar[0]) + fading) or abs(narrow) < FADES * abs(wide)
 
 
 def bends(measured: Measured) -> bool:
