@@ -33,7 +33,7 @@ QUIET = 1e-3
 # Bar of a zero slope beside what f moves over the same step, where f is stationary.
 STATIONARY = 1e-3
 # The steepest power of a step by which f may move at such a point. (Of x**16 at 0 values from a step of 0.1 on show.)
-STEEPEST = 16.0
+DEGREE = 16.0
 FLAT_NOTE = "flat: no more than rounding beside the others, not tested by itself"
 UNTESTED_NOTE = "untested: f's noise hides whatever it does"
 STATIONARY_NOTE = "stationary: f changes to second order only, and the claim is zero"
@@ -137,7 +137,7 @@ def certify_flat(
 def _movements(slope: Slope) -> Floats:
     """How far phi moves at the finer levels, up to where it is another function altogether, in the order of `slope.h`.
 
-    It is one at a step beyond which it grows faster than a polynomial of degree `STEEPEST` (an exponential that takes
+    It is one at a step beyond which it grows faster than a polynomial of degree `DEGREE` (an exponential that takes
     off, say): what it moves by there tells nothing of the point.
     """
     rises = np.abs(np.stack([slope.plus[:, 0], slope.minus[:, 0]]) - float(slope.f0[0]))
@@ -145,7 +145,7 @@ def _movements(slope: Slope) -> Floats:
     shown = np.flatnonzero(moved > max(10 * float(slope.noise[0]), 8 * float(slope.unit[0])))
     last = int(shown[-1]) if len(shown) else 0
     for k in range(last, 0, -1):
-        degree = math.log(slope.h[k - 1] / slope.h[k]) * STEEPEST
+        degree = math.log(slope.h[k - 1] / slope.h[k]) * DEGREE
         if math.log(max(moved[k - 1], 1e-300)) - math.log(max(moved[k], 1e-300)) > degree:
             return moved[k:]
     return moved

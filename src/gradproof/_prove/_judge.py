@@ -41,10 +41,10 @@ ENOUGH = 1e-6
 # ends a level earlier.
 NOISIER = 3.0
 # What is asked for so that three directions certify every leaf: this part of what would do, for the deviations' sake.
-ROOM = 0.3
+SPARE = 0.3
 # A claim below this share of the root mean square one is tiny; so much smaller ones are cut down to this. Chosen: the
 # balanced direction costs a few evaluations, and bounds nothing.
-TINY, FLOOR = 0.03, 1e-6
+TINY_CLAIM, FLOOR = 0.03, 1e-6
 
 
 def judge(meter: Meter, tier: Tier, limits: Limits, looked: Measured | None = None) -> Asking[Ruling]:
@@ -107,7 +107,7 @@ def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
         if limits.sparing:
             # What three directions need for a bound narrow enough on every leaf.
             wide = min(share for share in tier.shares if share > 0) * limits.largest_bound(known.eps)
-            target = max(target, ROOM * wide / error_bound(tier.scale, FIRST_LINES, tier.size, limits.confidence))
+            target = max(target, SPARE * wide / error_bound(tier.scale, FIRST_LINES, tier.size, limits.confidence))
         known = dataclasses.replace(known, levels=known.levels_for(tier.scale))
     measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
     if known is None and measured.finite and measured.slope.side == 0:
@@ -148,7 +148,7 @@ def _balanced_floor(meter: Meter, tier: Tier) -> float:
         square += float(steps @ steps)
     rms = math.sqrt(square / tier.size)
     floor = max(FLOOR * rms, smallest)
-    return 0.0 if floor > TINY * rms and not zeros else floor
+    return 0.0 if floor > TINY_CLAIM * rms and not zeros else floor
 
 
 def _claimed_steps(meter: Meter, tier: Tier) -> Iterator[Floats]:

@@ -67,7 +67,7 @@ KINKS = 2
 # Further directions where one excludes the claim but not a kink.
 MOST_BENT = 1
 # What is left of a jump of f while the step shrinks twice, and half-ulps that it is larger than: see `why_wide`.
-STAYS, LARGER = 0.5, 1e4
+STILL_JUMPS, LARGER = 0.5, 1e4
 # A slope from one side with a bar of this share of it has not converged: a cap, beyond which nothing is told.
 ONE_SIDED = 0.1
 
@@ -510,7 +510,7 @@ def why_wide(seen: Seen, measured: Measured) -> Reason:
     if len(slope.h) >= 3 and slope.side == 0:
         # At a jump of f the difference of both sides stays as it is while the step shrinks.
         fine, coarser = (abs(float(slope.odd[row, 0])) for row in (-1, -3))
-        if fine > LARGER * float(slope.unit[0]) and fine > STAYS * coarser:
+        if fine > LARGER * float(slope.unit[0]) and fine > STILL_JUMPS * coarser:
             return Reason.NO_CONVERGENCE
     if not measured.finite or (slope.side != 0 and measured.bar > ONE_SIDED * abs(measured.value)):
         return Reason.NO_CONVERGENCE
