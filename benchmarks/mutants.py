@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python benchmarks/mutants.py map                  # once: which test and which check runs which line
     PYTHONPATH=src python benchmarks/mutants.py run --count 100      # plant a hundred, drawn over all lines by --seed
-    PYTHONPATH=src python benchmarks/mutants.py run --files _prove/_judge.py --text "not _staircase"
+    PYTHONPATH=src python benchmarks/mutants.py run --files _prove/_trial.py --text "never more"
     PYTHONPATH=src python benchmarks/mutants.py idle                 # which statements nothing runs
 
 Every mutant is planted in a copy of the tree. The tests that run its line are tried first, the quick ones before the
@@ -41,7 +41,7 @@ PACKAGE = "src/gradproof/"
 ROOMS = ("_prove", "_line", "_claims", "_contracts", "_backends/_torch_state.py")
 # Of the fast tests those that run checks. What looks at pages, pictures and terminals tells the engine's mistakes late.
 TESTS = (
-    "prove", "judge", "line", "restraint", "kinks", "kinks_at_the_point", "jumps", "staircase", "saturation",
+    "prove", "trial", "line", "restraint", "kinks", "kinks_at_the_point", "jumps", "staircase", "saturation",
     "low_precision", "second_differences", "second_order", "stationary", "away_from_the_point", "parameters",
     "isolated_value", "still_outputs", "identities", "cancelled", "claims", "claim_calls", "contracts", "complex",
     "batched", "honesty", "ask_and_tell", "option_effects", "findings", "scipy_problems", "evidence", "untested",

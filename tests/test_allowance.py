@@ -5,7 +5,7 @@ import pytest
 
 import gradproof
 from gradproof import Reason, Severity, Verdict
-from gradproof._prove import _prove
+from gradproof._prove import _low_entries, _prove
 
 A = np.random.default_rng(0).standard_normal((7, 12))
 X = {"a": np.linspace(0.3, 1.1, 5), "b": np.linspace(-0.9, 0.8, 7)}
@@ -85,8 +85,8 @@ def claims(kind, *, wrong):
 
 
 def limit(monkeypatch, allowed):
-    monkeypatch.setattr(_prove, "LEAST_ALLOWED", allowed)
-    monkeypatch.setattr(_prove, "PER_ENTRY", 0)
+    monkeypatch.setattr(_low_entries, "WHOLE_CLAIM", allowed + _prove.BESIDE)
+    monkeypatch.setattr(_low_entries, "PER_ENTRY", 0)
 
 
 @pytest.mark.parametrize("allowed", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in ALLOWED])

@@ -94,6 +94,19 @@ def test_certificates_hold_as_often_as_stated():
     assert violated <= 0.01 * of + 4 * (0.01 * of) ** 0.5, shown
 
 
+def test_simulated_trials_accuse_few_and_miss_nothing():
+    """Of right claims less than 1 % are accused, however many ladders err alike; large errors are never CORRECT."""
+    shown = run("simulate_trial.py", "--count", "7500")
+
+    rows = re.findall(r"^ +(\d+)% +(\S+) +(\S+)% +\S+% +\S+% +(\S+)% +(\S+)%$", shown, flags=re.MULTILINE)
+    assert len(rows) == 15, shown
+    assert all(float(wrong) < 1 for _, error, wrong, *_ in rows if error == "0e+00"), shown
+    assert all(
+        (float(correct), float(wrong) > 90) == (0, True) for _, error, wrong, correct, _ in rows if error == "1e+00"
+    )
+    assert all(float(missed) == 0 for *_, missed in rows), shown
+
+
 def test_places_are_exact():
     """A lone entry, five, a row, a column, a tail, everything: exact in all of 10,000 entries."""
     shown = run("location.py", "--side", "100", "--seeds", "5")

@@ -5,7 +5,7 @@ import pytest
 
 import gradproof
 from gradproof import Verdict
-from gradproof._prove import _prove
+from gradproof._prove import _low_entries, _prove
 from helpers import finding, free_energy, free_energy_gradient, ids, log_sum_exp
 
 WEIGHTS = np.array([0.4, -0.9, 0.7])
@@ -66,8 +66,8 @@ def test_beside_a_wrong_array(seed):
 @pytest.mark.parametrize(("allowed", "seed"), [(100, 0), (150, 3), (200, 1)])
 def test_a_second_proof_shares_the_allowance(allowed, seed, monkeypatch):
     """Both proofs together take what one claim may; without a second one a wrong array beside it stays WRONG."""
-    monkeypatch.setattr(_prove, "LEAST_ALLOWED", allowed)
-    monkeypatch.setattr(_prove, "PER_ENTRY", 0)
+    monkeypatch.setattr(_low_entries, "WHOLE_CLAIM", allowed + _prove.BESIDE)
+    monkeypatch.setattr(_low_entries, "PER_ENTRY", 0)
 
     def rolled(p):
         return {**free_energy_gradient(p), "b": np.roll(np.cos(p["b"]), 1)}  # wrong on purpose

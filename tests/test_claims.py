@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gradproof import Case, ClaimError, FunctionError, Reason, UsageError, Verdict, assert_grad, check
-from gradproof._claims._cotangents import FIRST, MOST, apart_confidence, spread, spread_apart
+from gradproof._claims._cotangents import FIRST, MOST
 from gradproof._claims._entrywise import _best_step
+from gradproof._prove._laws import adjoint_bound, apart_confidence, error_bound, kappa, spread, spread_apart
 from helpers import finding, ids, snapshot
 
 SEEDS = range(4)
@@ -810,6 +811,23 @@ def test_spread_holds(size, count):
         error[: len(values)] = values / np.linalg.norm(values)
         hidden = np.linalg.norm(g * error, axis=2).max(axis=1) * spread(count, size, confidence) < 1
         assert hidden.mean() <= (1 - confidence) / 8 + 3 * math.sqrt(0.05 / trials)
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 5), (2, 3), (3, 2), (4, 12)])
+def test_pairs_bound_a_bilinear_error(m, n):
+    """An error hides from pairs u, v in at most the stated share of draws, for any spectrum; the law is as derived."""
+    rng = np.random.default_rng([m, n])
+    delta, trials, pairs = 0.2, 4000, 4
+    u, v = rng.normal(size=(trials, pairs, m)), rng.normal(size=(trials, pairs, n))
+    u, v = (g * math.sqrt(g.shape[2]) / np.linalg.norm(g, axis=2, keepdims=True) for g in (u, v))
+    for values in spectra(min(m, n)):
+        k = len(values)
+        seen = np.abs(np.sum(u[..., :k] * v[..., :k] * values, axis=2)).max(axis=1) / np.linalg.norm(values)
+        hidden = [adjoint_bound(one, pairs, m, n, delta) < 1 for one in seen.tolist()]
+        assert np.mean(hidden) <= delta + 3 * math.sqrt(delta / trials)
+    density = {1: math.nan, 2: 1.0, 3: kappa(3), 4: kappa(4), 5: kappa(5), 12: kappa(12)}
+    law = 4 * density[m] * density[n] * 2 / math.sqrt(delta)
+    assert adjoint_bound(2.0, 4, m, n, delta) == pytest.approx(error_bound(2.0, 4, n, 1 - delta) if m == 1 else law)
 
 
 @pytest.mark.parametrize("size", [3, 30])

@@ -15,12 +15,11 @@ import gradproof
 from gradproof import LeafResult, Verdict
 from gradproof._claims import _many
 from gradproof._claims._around import Around
-from gradproof._claims._cotangents import spread
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._proved import Proved
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
-from gradproof._prove._certificate import error_bound
+from gradproof._prove._laws import error_bound, spread
 
 # What may go wrong with one check, spent in equal parts over eight looks at what was measured.
 MISSED = 1e-6 / 8

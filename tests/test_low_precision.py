@@ -6,8 +6,9 @@ import pytest
 import gradproof
 from gradproof import Verdict
 from gradproof._base._leaf import Leaf
-from gradproof._claims._cotangents import held, unsaturated
+from gradproof._claims._cotangents import held
 from gradproof._prove import Directions, leaf_size
+from gradproof._prove._tolerance import unsaturated
 
 F16, F32 = np.float16, np.float32
 SIZES = (16, 40, 100)

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 net = pytest.importorskip("net", exc_type=ModuleNotFoundError)
 
-from gradproof._prove import _judge  # noqa: E402
+from gradproof._prove import _trial  # noqa: E402
 
 # Quick checks of several kinds that depend on whether a kink is seen.
 FEW = ("kinks/abs/one entry/between/grad", "kinks/abs/half/outside/grad", "kinks/relu/one entry/between/grad")
@@ -63,7 +63,7 @@ def test_a_mistake_in_the_engine_is_noticed(listed, table, monkeypatch, capsys):
     """No kink is ever seen: three reports are not as in the table, and the smooth one beside them is."""
     assert net.compared(table, rows(listed, (*FEW, SMOOTH))) == []
 
-    monkeypatch.setattr(_judge, "kinked", lambda measured, tolerance: False)  # wrong on purpose
+    monkeypatch.setattr(_trial, "kinked", lambda measured, tolerance: False)  # wrong on purpose
     found = dict(net.compared(table, rows(listed, (*FEW, SMOOTH))))
 
     assert set(found) == set(FEW)
@@ -135,11 +135,11 @@ def test_compare_fails_where_a_copy_of_the_tree_has_a_mistake(tmp_path):
     right = compare()
     assert right.returncode == 0, right.stdout + right.stderr
     assert "0 of 2 checks" in right.stdout
-    judge = tmp_path / "src" / "gradproof" / "_prove" / "_judge.py"
-    before = judge.read_text(encoding="utf-8")
-    after = before.replace("jump > 3 * bar and jump > 10 * tolerance", "False")  # wrong on purpose
+    rules = tmp_path / "src" / "gradproof" / "_prove" / "_tolerance.py"
+    before = rules.read_text(encoding="utf-8")
+    after = before.replace("(size > KINK_BARS * bar)", "(size < 0)")  # wrong on purpose
     assert after != before
-    judge.write_text(after, encoding="utf-8")
+    rules.write_text(after, encoding="utf-8")
     wrong = compare()
     assert wrong.returncode == 1, wrong.stdout + wrong.stderr
     assert "kinks/abs/one entry/between/grad: verdict NOT_DIFFERENTIABLE" in wrong.stdout

@@ -9,9 +9,9 @@ import gradproof
 from gradproof import Verdict, course
 from gradproof._function._problem import Leaf
 from gradproof._prove import Direction, Directions
-from gradproof._prove._certificate import LOOKS, error_bound
 from gradproof._prove._diagnose import simplest
 from gradproof._prove._directions import natural_size
+from gradproof._prove._laws import LOOKS, error_bound
 from gradproof._prove._locate import _shares
 from gradproof._prove._measure import Meter
 from gradproof._prove._wording import factor_words

@@ -12,7 +12,7 @@ from gradproof._line import slope
 from gradproof._line._ladder import Beyond, _beyond
 from gradproof._line._slope import Tread
 from gradproof._line._stairs import Bend, Step, StepKind, close_in
-from gradproof._prove._judge import on_tread
+from gradproof._prove._bends import on_tread
 
 
 def measure(phi, seed=0, **options):

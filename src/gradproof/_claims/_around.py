@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from gradproof import _backends, _run
 from gradproof._base._leaf import Leaf
 from gradproof._base._pieces import is_large
+from gradproof._base._precision import EPS64
 from gradproof._function._bounds import flat_bounds
 from gradproof._function._primal import Primal
 from gradproof._prove._directions import leaf_size
 from gradproof._reference import ComplexStep, Trusted
 
 Vector = NDArray[np.float64]
-
-EPS64 = 2.0**-52
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

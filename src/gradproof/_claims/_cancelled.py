@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._pieces import is_large
+from gradproof._base._precision import is_double
 from gradproof._claims._proved import Proved, is_zero
 from gradproof._function._primal import Primal
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
@@ -24,20 +25,13 @@ from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, wo
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-# Roundings of either kind, and the largest share of the rest of the claim that is excused as such.
-ROUNDINGS, LARGEST = 64.0, 1e-5
 # Reasons why nothing is told that a claim of rounding may bring about. (Noise of f is none: it may hide a wrong claim.)
 UNTOLD = (Reason.NO_CONVERGENCE, Reason.UNSTABLE)
 
 
-def cancelled(sizes: Vector, others: Vector, eps: float = 2.0**-52) -> Vector:
-    """What may be left of entries that are 0, relative to the rest of the claim, given how large two inputs are."""
-    return np.minimum(ROUNDINGS * eps * np.maximum(1.0, np.abs(sizes)) * np.maximum(1.0, np.abs(others)), LARGEST)
-
-
 def is_told(primal: Primal, eps: float) -> bool:
     """Whether such rounding is looked for: among numbers of `eps` that are few, and real."""
-    return eps <= 1e-12 and not is_large(primal.point) and not primal.layout.is_complex
+    return is_double(eps) and not is_large(primal.point) and not primal.layout.is_complex
 
 
 def may_be_cancelled(proved: Proved) -> bool:

@@ -16,19 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
+from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._lines import EPS64, Learned, Line, Lines, learn_all
+from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
 from gradproof._claims._rows import Doubt, scale_of
 from gradproof._function._problem import Problem, Samples
 from gradproof._line import TRUST, Known
 from gradproof._prove import Direction, Directions, Question
-from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
-from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Look, confirm, kinked
+from gradproof._prove._bends import kinked
+from gradproof._prove._confirm import Look, confirm
+from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._jumps import TIGHTEN, excuse_words, jumps_nearby, largest_excuse
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Excuse, Meter
+from gradproof._prove._tolerance import CANCELLED, INNER_PRODUCT, REACH, irregular, is_kink
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -233,7 +236,7 @@ class Entries:
             if np.linalg.norm(bar * weights) > 1e-3 * math.sqrt(self.m / self.n):
                 odd[inputs] = True
             # (No entry of the claim's own product is larger than its row.)
-            bar += 8 * EPS64 * self.scale.rows
+            bar += INNER_PRODUCT * EPS64 * self.scale.rows
             residual = plus - minus
             residual *= weights / (2 * h)
             # (A slice where that will do: it takes no copy.)
@@ -274,7 +277,7 @@ class Entries:
             line, disagree = self.lines.witnessed(line, self.tolerance)
             line = dataclasses.replace(line, bar=np.where(disagree, np.inf, line.bar))
         found = line.slope
-        bent = np.abs(found.jump) > np.maximum(3 * found.jump_bar, 10 * self.tolerance)
+        bent = is_kink(found.jump, found.jump_bar, self.tolerance)
         bent &= line.deviation <= np.abs(found.jump) / 2 + line.bar + self.tolerance
         self.kinks |= found.side == 0 and bool(bent.any())
         assert line.claimed is not None
@@ -323,15 +326,13 @@ class Entries:
 
         def ask() -> Generator[Question, Vector, bool]:
             direction = Direction(stream=-1, group=(leaf,), scales=(1.0,), entry=j)
-            tolerance = REACH * self.limits.tolerance(self.eps) * size
+            tolerance = self.limits.allowance(self.eps, size, size)
             measured = yield from meter.slope(direction, size)
             if not measured.finite or kinked(measured, tolerance) or measured.deviation <= measured.bar + tolerance:
                 return False
             again = yield from confirm(meter, measured, tolerance)
             if again.look is Look.IRREGULAR:
-                self.regularity[i] = max(self.regularity[i], RTOL64_UNCLEAR, measured.deviation / size)
-                if again.jump is not None:
-                    meter.excuses.append(Excuse(measured=measured, jump=again.jump))
+                self.regularity[i] = max(self.regularity[i], irregular(measured.deviation, size))
             if again.look is not Look.EXCLUDED:
                 return False
             # (As before a whole leaf is accused: a solver that stops early makes a sawtooth of f.)
@@ -407,7 +408,7 @@ class Entries:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if not is_double(self.eps) else Reason.NOISE,
             findings=((random_note(),) if self.random else ()) + self._excuse_note(),
             eps=self.eps,
             rtol=max(rtol, float(self.regularity.max())),

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
+from gradproof._base._precision import EPS64
 from gradproof._claims._around import Around, as_runners, natural_sizes
-from gradproof._claims._cancelled import cancelled, is_told, settle, suspects, without_cancelled
+from gradproof._claims._cancelled import is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
@@ -23,7 +24,7 @@ from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove._collect import Collector
 from gradproof._prove._locate import entry_index
-from gradproof._prove._measure import UNDERFLOWN
+from gradproof._prove._tolerance import UNDERFLOWN, cancelled_zero
 from gradproof._prove._wording import outside_words
 from gradproof._report import Finding, Reason, Severity, Verdict
 
@@ -178,7 +179,7 @@ class _Scene:
         if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
             return proved
         claim, size = self.claim[None], natural_sizes(primal, range(len(primal.leaves)))
-        floor = cancelled(size, np.full(len(size), size.max())) * float(np.linalg.norm(claim * size))
+        floor = cancelled_zero(size, np.full(len(size), size.max()), EPS64) * float(np.linalg.norm(claim * size))
         spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
         suspected = np.zeros(len(size), dtype=bool)
         for i in chosen:

@@ -3,12 +3,7 @@
 Two modes that agree deserve the same verdict, also where that is a valid subgradient or cannot be told.
 
 <u, J v> = <J^T u, v> ties forward to reverse mode. Let E be the difference of the two Jacobians they stand for, rows
-and columns weighted so that u and v are uniform on spheres, and let |u_k^T E v_k| <= b hold for K independent pairs. A
-pair misses an E of norm e if |E^T u| < t e, of probability at most kappa_m t, or if |<E^T u, v>| <= b although
-|E^T u| >= t e, of probability at most kappa_n b / (t e) (see `_prove._certificate`, whose kappa this is). With the best
-t both together are 2 sqrt(kappa_m kappa_n b / e), and K pairs miss with the K-th power of it: e is below
-4 kappa_m kappa_n b / delta**(2/K) with probability 1 - delta. For m = 1 there is no u, and `error_bound` holds as it
-is.
+and columns weighted so that u and v are uniform on spheres: `adjoint_bound` is what independent pairs say of its norm.
 
 Where the Jacobian is known entry by entry from the proof of reverse mode, no u is needed: K products J v bound the norm
 of E by `spread` times the largest norm of E v.
@@ -25,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts, _prove
-from gradproof._claims._cotangents import held, spread, steadied
+from gradproof._claims._cotangents import held
 from gradproof._claims._proved import Proved
 from gradproof._function._primal import Primal
 from gradproof._prove import Direction, Directions
-from gradproof._prove._certificate import LOOKS, error_bound
+from gradproof._prove._laws import adjoint_bound, error_bound, spread
+from gradproof._prove._tolerance import steadied
 from gradproof._report import Verdict
 from gradproof._report._evidence import Evidence
 
@@ -98,11 +94,7 @@ def adopt_by_adjoint(
     if not worst <= options.limits.tolerance(eps):
         return None
     delta = SHARE * (1 - options.confidence)
-    n = primal.point.size
-    if m == 1:
-        more = error_bound(worst, PAIRS, n, 1 - delta) * math.sqrt(len(moving))
-    else:
-        more = 4 * _kappa(m) * _kappa(n) * worst / delta ** (2 / PAIRS) * math.sqrt(len(moving))
+    more = adjoint_bound(worst, PAIRS, m, primal.point.size, delta) * math.sqrt(len(moving))
     return _adopted(proved, more, worst, calls)
 
 
@@ -235,8 +227,3 @@ def _on_sphere(generator: np.random.Generator, size: int) -> Vector:
     """Draw uniformly from the sphere of radius sqrt(size)."""
     drawn = generator.standard_normal(size)
     return drawn * math.sqrt(size) / float(np.linalg.norm(drawn))
-
-
-def _kappa(size: int) -> float:
-    """Largest density of |<e, u>| for a unit vector e and u uniform on the sphere of radius sqrt(size)."""
-    return error_bound(1.0, 1, size, 1 - LOOKS) if size > 2 else 1.0

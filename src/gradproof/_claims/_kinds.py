@@ -17,8 +17,9 @@ from gradproof._base._away import OutsideError, is_from_handler
 from gradproof._base._errors import UsageError
 from gradproof._base._leaf import Leaf
 from gradproof._base._pieces import is_large
+from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around, natural_sizes, reach
-from gradproof._claims._cancelled import cancelled, is_told, may_be_cancelled, settle, without_cancelled
+from gradproof._claims._cancelled import is_told, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._claimed import (
     COLUMNS,
     DENSE,
@@ -31,7 +32,7 @@ from gradproof._claims._claimed import (
     random_tangents,
     read_jacobian,
 )
-from gradproof._claims._cotangents import ALONE, STREAM, Cotangents, rounding, spread, steadied, unsaturated
+from gradproof._claims._cotangents import ALONE, STREAM, Cotangents, rounding
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
@@ -44,6 +45,8 @@ from gradproof._function._primal import Primal, Together
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._collect import Collector
+from gradproof._prove._laws import shared, spread
+from gradproof._prove._tolerance import cancelled_zero, steadied, unsaturated
 from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
 
@@ -247,11 +250,11 @@ def _despite_cancelled(
         rest = float(np.linalg.norm(claimed.matrix * size, axis=1).max())
         # (A weight of tangents moves a whole array by its natural size.)
         moved = size if leaf_sizes is None else leaf_sizes
-        floor = cancelled(moved, np.full(len(size), inputs.max())) * rest / size
+        floor = cancelled_zero(moved, np.full(len(size), inputs.max()), EPS64) * rest / size
     else:
         sized = claimed.matrix * size * size[:, None]
         rest = max(float(np.linalg.norm(sized, axis=1).max()), float(np.abs(primal.output_values() * size).max()))
-        floor = cancelled(size, size[:, None]) * rest / (size * size[:, None])
+        floor = cancelled_zero(size, size[:, None], EPS64) * rest / (size * size[:, None])
     without = without_cancelled(claimed.matrix, floor)
     if without is None:
         return proved
@@ -389,7 +392,7 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
     known = [(u, claimed.pull(u)) for u in (first, second)]
     eps = task.precision(probe)
     lost = 0.0
-    if eps > 1e-12:
+    if not is_double(eps):
         rounded = rounding(probe.rows(), eps)
         lost = sum(float(np.linalg.norm(u * rounded)) for u in (first, second))
 
@@ -467,11 +470,11 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
         tangents, counts = random_tangents(primal.leaves, size, np.where(inward, np.abs(draws), draws), per_leaf)
         reduced, around = _along_tangents(primal, tangents, counts, task.around, inward)
         claimed = ask_jvp(primal, jvp, tangents, reduced=reduced, repeats=task.repeats("jvp"))
-        delta = 1 - task.options.confidence
-        options = dataclasses.replace(task.options, confidence=1 - delta / 2)
+        half = shared(task.options.confidence, 2)
+        options = dataclasses.replace(task.options, confidence=half)
         task = dataclasses.replace(task, options=options, around=around)
         wider = {
-            i: spread(count, leaf.size, 1 - delta / 2, folded=bool(inward[leaf.start : leaf.stop].any()))
+            i: spread(count, leaf.size, half, folded=bool(inward[leaf.start : leaf.stop].any()))
             for i, (leaf, count) in enumerate(zip(primal.leaves, counts, strict=True))
             if leaf.size > count
         }

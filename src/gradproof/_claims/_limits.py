@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._precision import is_double
 from gradproof._claims._around import natural_sizes
 from gradproof._claims._proved import Proved
 from gradproof._function._primal import Primal
@@ -105,7 +106,7 @@ def _step(eps: float) -> float:
 
     So much less than their distance that few kinks lie between; in low precision noise allows no less.
     """
-    return eps ** (1 / 3) / (256 if eps < 1e-12 else 16)
+    return eps ** (1 / 3) / (256 if is_double(eps) else 16)
 
 
 class _Search:
@@ -140,7 +141,7 @@ class _Search:
         slopes = self._slopes(ways, step)
         near, size = float(slopes.sum()), float(np.abs(slopes).max())
         noise = len(ways) * self.rounding / step
-        share = ADDITIVE if self.beside.eps < 1e-12 else ADDITIVE_LOW
+        share = ADDITIVE if is_double(self.beside.eps) else ADDITIVE_LOW
         if not abs(near) > share * size + noise:
             return self._is_linear(drawn, slopes[:-1], share * size + noise, step)
         # A kink gives the same sum further away. Noise gives less of it, and curvature, at a stationary point, more.

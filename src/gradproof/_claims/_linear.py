@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from gradproof import _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import relaid
+from gradproof._base._precision import EPS32, is_double
 from gradproof._claims._around import Around, as_runners, natural_sizes, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import (
@@ -43,12 +44,7 @@ from gradproof._claims._cotangents import (
     MOST_LOW,
     STREAM,
     Cotangents,
-    apart_confidence,
     rounding,
-    spread,
-    spread_apart,
-    steadied,
-    unsaturated,
 )
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries, renumbered
@@ -60,12 +56,13 @@ from gradproof._function._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._collect import MIX
 from gradproof._prove._flat import STATIONARY_NOTE, STEPS
+from gradproof._prove._laws import apart_confidence, shared, spread, spread_apart
 from gradproof._prove._prove import FEW
+from gradproof._prove._tolerance import TYPICAL_BLOCK, steadied, typical_bound, unsaturated
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
 
-EPS32 = 2.0**-23
 # Leaves that are proved one by one, in float64 and in lower precision.
 FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
 # Steps of a lattice that hide an output's slope, relative to how far its natural size moves it.
@@ -138,13 +135,13 @@ class LinearProof:
     @ft.cached_property
     def apart(self) -> bool:
         """Whether proofs draw directions of their own: where there are too many leaves to prove one by one."""
-        few = FEW_LEAVES if self.probe.eps < 1e-12 else FEW_LEAVES_LOW
+        few = FEW_LEAVES if is_double(self.probe.eps) else FEW_LEAVES_LOW
         return self.m > ALONE and len(self.claimed.measured) > few
 
     @ft.cached_property
     def most(self) -> int:
         """How many cotangents at most."""
-        return MOST if self.probe.eps < 1e-12 or self.apart else MOST_LOW
+        return MOST if is_double(self.probe.eps) or self.apart else MOST_LOW
 
     def run(self) -> Proved:
         """Prove, locate what is wrong, and put it all together."""
@@ -209,7 +206,7 @@ class LinearProof:
             scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
             located = locate_entries(scene, entries.wrong)
             return dataclasses.replace(found, findings=(*located, *found.findings))
-        if self.claimed.matrix is None and eps > 1e-12 and self.m > ALONE:
+        if self.claimed.matrix is None and not is_double(eps) and self.m > ALONE:
             self.claimed.densify()
         # Of few outputs and few inputs every entry is measured by itself.
         is_tiny = self.m <= ALONE and self.claimed.columns <= FEW
@@ -252,12 +249,12 @@ class LinearProof:
         wrong: set[int] = set()
         if self.m <= ALONE:
             plan = [(i, np.eye(self.m)[i]) for i in range(self.m) if not self._vanishes(i)]
-            confidence = 1 - (1 - self.options.confidence) / self.m
+            confidence = shared(self.options.confidence, self.m)
             for group, u in plan:
                 self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
             return
-        delta = (1 - self.options.confidence) / len(cotangents.groups)
-        confidence = apart_confidence(1 - delta) if self.apart else 1 - delta / (2 * self.most)
+        whole, groups = self.options.confidence, len(cotangents.groups)
+        confidence = apart_confidence(shared(whole, groups)) if self.apart else shared(whole, groups, 2 * self.most)
         together = self.apart or self.m <= ALONE
         for unit in [self.claimed.measured] if together else [(i,) for i in self.claimed.measured]:
             samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
@@ -278,7 +275,7 @@ class LinearProof:
     def _vanishes(self, i: int) -> bool:
         """Whether an output is numerically zero beside the others, as claimed: there is nothing to prove."""
         rows = self._own_rows()
-        if self.probe.eps > 1e-12 or not vanished(rows)[i] or not rows.any():
+        if not is_double(self.probe.eps) or not vanished(rows)[i] or not rows.any():
             return False
         floor = row_floor(rows)
         claimed = float(np.linalg.norm(self.claimed.pull(np.eye(1, self.m, i)[0]) * self.size))
@@ -321,7 +318,7 @@ class LinearProof:
     def _lost(self, u: Vector) -> float:
         """What the claim's own precision may do to the slope of <u, f>."""
         eps = max(self.probe.eps, self.options.claim_eps)
-        if eps < 1e-12:
+        if is_double(eps):
             return 0.0
         return float(np.linalg.norm(u * rounding(self.rows(), eps, self.probe.at_point)))
 
@@ -430,9 +427,9 @@ class LinearProof:
         self._add([one for one in said if not self._moot(one)])
         wrong |= accused
         done = sum(shot.group == group and shot.measured == measured for shot in self.shots)
-        if self.m > ALONE and self.probe.eps > 1e-12 and done >= MOST:
+        if self.m > ALONE and not is_double(self.probe.eps) and done >= MOST:
             law = spread_apart if self.apart else spread
-            wider = law(self.most, self.group_size(group), 1 - (1 - self.options.confidence) / 2)
+            wider = law(self.most, self.group_size(group), shared(self.options.confidence, 2))
             if any(leaf.bound is not None and leaf.bound * wider > self._max_bound() for leaf in outcome.leaves):
                 return False
         hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
@@ -458,7 +455,7 @@ class LinearProof:
         whole = self.options.max_bound
         if whole is None:
             whole = self.limits.largest_bound(self.probe.eps)
-        return whole / law(self.most, self.m, 1 - (1 - self.options.confidence) / 2)
+        return whole / law(self.most, self.m, shared(self.options.confidence, 2))
 
     def _max_bound(self) -> float:
         """The largest bound that may be called CORRECT."""
@@ -482,11 +479,11 @@ class LinearProof:
 
     def _tight(self, group: int, unit: tuple[int, ...]) -> bool:
         """Whether a typical wrong entry is excluded in every leaf."""
-        low = self.probe.eps > 1e-12
+        low = not is_double(self.probe.eps)
         for i in unit:
             bound = self._bound(group, i)
             n = self.primal.leaves[i].size
-            target = self._max_bound() if low else min(1e-3, 0.3 / math.sqrt(n * self.m))
+            target = self._max_bound() if low else typical_bound(n * self.m, TYPICAL_BLOCK)
             if bound is not None and bound * self.wider.get(i, 1.0) > target:
                 return False
         return True
@@ -514,7 +511,7 @@ class LinearProof:
             return max(seen) / max(norms)
         size = math.sqrt(float(np.mean(np.square(norms))))
         groups = 1 + max(shot.group for shot in self.shots)
-        confidence = 1 - (1 - self.options.confidence) / (2 * groups)
+        confidence = shared(self.options.confidence, 2 * groups)
         law = spread_apart if self.apart else spread
         return max(seen) * law(len(seen), self.group_size(group), confidence) / size
 
@@ -637,7 +634,7 @@ class Probe:
     @ft.cached_property
     def eps(self) -> float:
         """Relative precision of f: as declared, or float32 behind a float64 interface."""
-        if self.declared < 1e-12 and self.primal.outputs.size > ALONE:
+        if is_double(self.declared) and self.primal.outputs.size > ALONE:
             values = self._values(0, self.step)
             if _looks_float32(values):
                 return EPS32
@@ -645,7 +642,7 @@ class Probe:
 
     @property
     def step(self) -> float:
-        return 0.03 if self.declared < 1e-12 else min(10 * self.declared**0.5, 0.3)
+        return 0.03 if is_double(self.declared) else min(10 * self.declared**0.5, 0.3)
 
     @ft.cached_property
     def _problem(self) -> Problem:

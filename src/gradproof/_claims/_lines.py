@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _run
+from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around, reach
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._columns import slopes
@@ -17,13 +18,13 @@ from gradproof._function._problem import Problem, Samples
 from gradproof._line import Known, Slope, slope
 from gradproof._line._estimate import pair
 from gradproof._prove._collect import Collector
+from gradproof._prove._tolerance import COMPLEX_ROUNDINGS, INNER_PRODUCT
 from gradproof._reference import ComplexStep, Trusted
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-EPS64 = 2.0**-52
 COMPLEX_STEP = 1e-20
 # Relative bar that is good enough, in float64: with fewer than this nobody is accused, and bounds are narrow enough.
 TARGET = 1e-6
@@ -113,7 +114,7 @@ class Lines:
         matrix, n = self.claimed.matrix, len(self.problem.point)
         assert matrix is not None
         bounds = None if self.lower is None or self.upper is None else (self.lower, self.upper)
-        target_here = target if self.eps < 1e-12 else None
+        target_here = target if is_double(self.eps) else None
         found = slopes(
             self.problem,
             self.beside,
@@ -151,7 +152,7 @@ class Lines:
             bar = np.where(odd & (found.stage < 2), off, bar)
         if absolute is not None:
             # Each of the n terms of the claim's own inner product is rounded: 8 half-ulps of their absolute sum.
-            bar = bar + 8 * EPS64 * absolute
+            bar = bar + INNER_PRODUCT * EPS64 * absolute
         if claimed is not None:
             self.collector.line(v, claimed, found.value, bar, scale, found, self.claimed.named)
         return Line(v=v, value=found.value, bar=bar, claimed=claimed, slope=found)
@@ -177,7 +178,9 @@ class Lines:
         full: bool = False,
     ) -> Slope:
         first, last = reach(self.problem.point, v, self.lower, self.upper)
-        line = slope(self.jitter, eps=eps, scale=scale, target=target if eps < 1e-12 else None, known=known, full=full)
+        line = slope(
+            self.jitter, eps=eps, scale=scale, target=target if is_double(eps) else None, known=known, full=full
+        )
         try:
             steps = next(line)
             while True:
@@ -216,11 +219,11 @@ class Lines:
         disagree = np.zeros(self.m, dtype=bool)
         assert line.claimed is not None
         open_ = np.ones(self.m, dtype=bool)
-        rounding = 8 * EPS64 * self._absolute(line.v)
+        rounding = INNER_PRODUCT * EPS64 * self._absolute(line.v)
         for name, witness in self._witnesses.items():
             if name == "complex":
                 seen = witness.outputs(line.v, COMPLEX_STEP) / COMPLEX_STEP
-                seen_bar = 8 * rounding + 64 * EPS64 * np.abs(seen)
+                seen_bar = 8 * rounding + COMPLEX_ROUNDINGS * EPS64 * np.abs(seen)
             else:
                 found = self._run(_one_by_one(witness.outputs), line.v, EPS64, np.abs(line.claimed))
                 seen, seen_bar = found.value, found.bar + rounding

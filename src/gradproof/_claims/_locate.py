@@ -23,6 +23,7 @@ from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._charge import Charge
 from gradproof._prove._maps import entries_words
+from gradproof._prove._tolerance import REACH, RTOL64, is_kink
 from gradproof._prove._wording import (
     NO_SUBGRADIENT,
     cause_advice,
@@ -127,7 +128,7 @@ class _Search:
         self.problem = self.lines.problem
         # A row that is claimed to be zero is measured by the size of its output.
         values = np.abs(self.claimed.primal.output_values())
-        self.tolerance = 5 * max(scene.rtol, 1e-7) * np.where(scene.rows > 0, scene.rows, values)
+        self.tolerance = REACH * max(scene.rtol, RTOL64) * np.where(scene.rows > 0, scene.rows, values)
 
     def run(self) -> list[Finding]:
         """Find the place, as far as evaluations go, and draw it."""
@@ -367,7 +368,7 @@ class _Search:
         """The one-sided slopes of an output along a line, where it has a kink at the point; else None."""
         found = line.slope
         jump = float(found.jump[i])
-        if found.side or not abs(jump) > max(3 * float(found.jump_bar[i]), 10 * float(self.tolerance[i])):
+        if found.side or not is_kink(jump, float(found.jump_bar[i]), float(self.tolerance[i])):
             return None
         return float(line.value[i]) - jump / 2, float(line.value[i]) + jump / 2
 

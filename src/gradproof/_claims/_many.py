@@ -25,9 +25,10 @@ from gradproof import _contracts, _progress, _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
 from gradproof._base._pieces import is_large
+from gradproof._base._precision import is_double
 from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
-from gradproof._claims._cotangents import STEADY, held, spread
+from gradproof._claims._cotangents import STEADY, held
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._linear import Probe
 from gradproof._claims._proved import Proved, conclude, unmeasured
@@ -37,6 +38,7 @@ from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
 from gradproof._prove._collect import MIX
+from gradproof._prove._laws import shared, spread
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -76,7 +78,7 @@ class _Proof:
         self.eps = probe.eps
         weights = _weights(np.abs(primal.output_values()), probe.rows())
         self.weights = held(weights, primal.outputs.leaves)
-        self._draw(COUNT if probe.eps < 1e-12 else COUNT_LOW)
+        self._draw(COUNT if is_double(probe.eps) else COUNT_LOW)
         repeats = Repeats(keyword="vjp", options=options, around=around) if options.repeats else None
         self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)
         self.reduced = self._reduce()
@@ -184,7 +186,7 @@ class _Proof:
         return limits.largest_bound(self.eps)
 
     def _spread(self, count: int) -> float:
-        return spread(count, self.primal.outputs.size, 1 - (1 - self.options.confidence) / 2)
+        return spread(count, self.primal.outputs.size, shared(self.options.confidence, 2))
 
     def _at_once(self) -> dict[int, LeafResult] | None:
         """Certify all products with the cotangents along the same few lines; None where that does not settle it."""
@@ -196,7 +198,7 @@ class _Proof:
         claimed.use_matrix(np.array([self.claimed.pull(u) for u in self.cotangents]))
         wider = self._spread(self.count)
         options = dataclasses.replace(
-            self.options, confidence=1 - (1 - self.options.confidence) / 2, max_bound=self._largest() / wider
+            self.options, confidence=shared(self.options.confidence, 2), max_bound=self._largest() / wider
         )
         rows = Rows(claimed, options, eps=self.eps, around=self.around.without_witnesses())
         try:
@@ -226,10 +228,9 @@ class _Proof:
 
     def _prove(self) -> tuple[list[Outcome], list[dict[int, float]]]:
         """One scalar proof for each cotangent, until one is wrong, and the norms of the claims."""
-        delta = 1 - self.options.confidence
         options = dataclasses.replace(
             self.options,
-            confidence=1 - delta / (2 * self.count),
+            confidence=shared(self.options.confidence, 2 * self.count),
             max_bound=self._largest() / self._spread(self.count),
             output=MIX,
         )

@@ -25,8 +25,7 @@ from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line import Slope, slope
 from gradproof._prove import Direction, Directions
 from gradproof._prove._directions import leaf_size, steady_norm
-from gradproof._prove._judge import REACH
-from gradproof._prove._prove import CANCELLED, ROUNDINGS
+from gradproof._prove._tolerance import CANCELLED, REACH, ROUNDINGS
 from gradproof._report import Finding, Severity
 
 Vector = NDArray[np.float64]

@@ -23,17 +23,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove
+from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import Cotangents, rounding, spread, steadied, unsaturated
+from gradproof._claims._cotangents import Cotangents, rounding
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, random_note
 from gradproof._contracts import vanished
 from gradproof._line import lowest_bit
 from gradproof._prove import Direction, Directions
-from gradproof._prove._judge import REACH
+from gradproof._prove._laws import shared, spread
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
+from gradproof._prove._prove import TIER
+from gradproof._prove._tolerance import REACH, is_kink, steadied, typical_bound, unsaturated
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -41,14 +44,13 @@ Mask = NDArray[np.bool_]
 
 # Outputs up to which all are measured at once: the Neville tables of that many take half a second.
 ELEMENTWISE = 10_000
-EPS64 = 2.0**-52
 # Directions: first, and at most in float64 and in lower precision, where every bar is wide.
 FIRST, MOST, MOST_LOW = 3, 9, 24
 # Lines of low precision that are measured again, each on a ladder of some 26 values: single outputs, which are judged
 # where rows are not certified, take a thousand.
 AGAIN = 6
-# As in `gradproof._prove`: leaves that share directions, and claims too small to be told from 0 beside others.
-TIER, NEGLIGIBLE = 1e3, 1e-13
+# Claims too small to be told from 0 beside others, as in `gradproof._prove`.
+NEGLIGIBLE = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,7 +163,7 @@ class Rows:
         (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1.
         """
         found = self.seen[0].slope if len(self.seen) == 1 else None
-        if found is None or self.eps > 1e-12 or found.side or found.trouble:
+        if found is None or not is_double(self.eps) or found.side or found.trouble:
             return False
         step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
         coarse = np.isfinite(step) & (step > 8 * self.eps * np.abs(found.f0)) & (found.plus != found.f0).any(axis=0)
@@ -241,7 +243,7 @@ class Rows:
         tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
         share = np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)
         tolerance += self.scale.rounding * np.where(vanished(self.scale.rows), 1.0, share)
-        kinked = np.abs(found.jump) > np.maximum(3 * found.jump_bar, 10 * tolerance)
+        kinked = is_kink(found.jump, found.jump_bar, tolerance)
         if found.side == 0 and kinked.any():
             return Doubt()
         against = line.deviation > line.bar + tolerance
@@ -271,7 +273,7 @@ class Rows:
 
         Its steps suit the first direction of low precision, and need not suit another as well.
         """
-        if self.eps < 1e-12 or self.learned is None or self.again >= AGAIN or len(self.seen) < 2:
+        if is_double(self.eps) or self.learned is None or self.again >= AGAIN or len(self.seen) < 2:
             return False
         largest = self.limits.largest_bound(self.eps)
         if all(self._bound(k, len(self.seen)) <= largest for k in range(len(self.claimed.leaves))):
@@ -305,8 +307,7 @@ class Rows:
         return np.sqrt(np.einsum("ij,ij->i", sized, sized)) / self.scale.weights
 
     def _spread(self, count: int) -> float:
-        groups = len(self.scale.groups)
-        confidence = 1 - (1 - self.options.confidence) / groups
+        confidence = shared(self.options.confidence, len(self.scale.groups))
         return spread(count, self.tier.size, confidence, folded=self.tier.folded)
 
     def _bound(self, k: int, count: int) -> float:
@@ -322,7 +323,7 @@ class Rows:
         return found * self._spread(count) * self.wider.get(self.claimed.measured[k], 1.0)
 
     def _most(self) -> int:
-        return MOST if self.eps < 1e-12 and not self.on_stairs else MOST_LOW
+        return MOST if is_double(self.eps) and not self.on_stairs else MOST_LOW
 
     def _worth_more(self) -> bool:
         """Whether more lines can bring a leaf to where it may be called CORRECT, or exclude a typical wrong entry."""
@@ -330,7 +331,7 @@ class Rows:
             return False
         largest = self.limits.largest_bound(self.eps)
         for k, leaf in enumerate(self.directions.leaves):
-            typical = min(1e-2, 0.3 / math.sqrt(leaf.size)) if self.eps < 1e-12 else largest
+            typical = typical_bound(leaf.size) if is_double(self.eps) else largest
             now, best = self._bound(k, len(self.seen)), self._bound(k, self._most())
             if any(best <= goal < now for goal in (largest, typical)):
                 return True
@@ -363,7 +364,7 @@ class Rows:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if self.eps > 1e-12 else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if not is_double(self.eps) else Reason.NOISE,
             findings=(random_note(),) if self.random else (),
             eps=self.eps,
             rtol=self.limits.tolerance(self.eps),

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress
 from gradproof._base._away import BudgetSpent
-from gradproof._claims._around import EPS64, natural_sizes, reach
-from gradproof._claims._cancelled import cancelled
+from gradproof._base._precision import EPS64, is_double
+from gradproof._claims._around import natural_sizes, reach
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._defined import excuse_undefined
@@ -38,9 +38,10 @@ from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
 from gradproof._prove import Direction, Directions
-from gradproof._prove._certificate import error_bound
-from gradproof._prove._flat import CANCELLED, FLAT_NOTE, QUIET, UNTESTED_NOTE
+from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
+from gradproof._prove._laws import curvature_bound, polarized_bound
 from gradproof._prove._noted import Noted
+from gradproof._prove._tolerance import CANCELLED, REACH, cancelled_zero
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -51,7 +52,6 @@ DIRECTIONS, ENTRIES, LOCATE = 8, 4, 12
 SHOWN = 20
 # What is measured, beside slopes.
 CURVATURE = "v^T H v"
-RTOL64, RTOL32 = 1e-5, 1e-2
 # The coarsest step, give or take 19 %, in float64 and in lower precision.
 COARSE, COARSE_LOW = 0.3, 0.6
 # Parts of a direction that are looked at where f is not finite along it, and times that sizes are cut down.
@@ -206,10 +206,8 @@ def _repeats(task: Task, shell: Primal, keyword: str, directions: Directions) ->
 
 def tolerances(task: Task, eps: float) -> tuple[float, float]:
     """Rtol and max_bound, as asked for or as second differences allow."""
-    options = task.options
-    limits = options.limits
-    rtol = options.rtol if options.rtol is not None else (RTOL64 if eps < 1e-12 else RTOL32)
-    return rtol, limits.largest_bound(eps)
+    limits = task.options.limits
+    return limits.second_tolerance(eps), limits.largest_bound(eps)
 
 
 class _Second:
@@ -315,12 +313,11 @@ class _Second:
             return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
         largest = max(one.deviation + one.bar for one in seen)
         if self.by_entries:
-            # Entries off the diagonal are halves of sums of three measurements.
-            bound = 1.5 * largest * self.n / scale
+            bound = polarized_bound(largest, self.n) / scale
         else:
             folded = self.directions.folded(range(len(self.claimed.leaves)))
             confidence = self.task.options.confidence
-            bound = error_bound(1.0, len(seen), self.n, confidence, folded=folded) ** 2 * largest / scale
+            bound = curvature_bound(largest, len(seen), self.n, confidence, folded=folded) / scale
         deviation = max(one.deviation for one in seen) / scale
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
         reason = None if verdict is Verdict.CORRECT else Reason.NOISE
@@ -506,7 +503,7 @@ class _Second:
     @property
     def coarse(self) -> float:
         """The coarsest step, in natural sizes."""
-        return COARSE if self.eps < 1e-12 else COARSE_LOW
+        return COARSE if is_double(self.eps) else COARSE_LOW
 
     def _measure(self, v: Vector, *, full: bool = False) -> Curvature:
         claimed = float(v @ self.claimed.pull(v))
@@ -540,8 +537,8 @@ class _Second:
         self, evaluate: Callable[[Vector, float], float], eps: float, v: Vector, claimed: float, *, full: bool
     ) -> tuple[float, float, float, float]:
         """v^T H v of one function, its bar, by how much the function varied on the way, and in which treads."""
-        coarse = COARSE if eps < 1e-12 else COARSE_LOW
-        ratio = 2.2 if eps < 1e-12 else 1.6
+        coarse = COARSE if is_double(eps) else COARSE_LOW
+        ratio = 2.2 if is_double(eps) else 1.6
         levels = (
             coarse * ratio ** -np.arange(10.0) * self.jitter.uniform(0.85, 1.15) * self.jitter.uniform(0.97, 1.03, 10)
         )
@@ -571,7 +568,7 @@ class _Second:
             value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps, tread)
             if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
                 break
-            if parts or scatter == 0 or tread > 0 or eps > 1e-12:
+            if parts or scatter == 0 or tread > 0 or not is_double(eps):
                 continue
             even = (plus + minus) / 2 - f0.mean()
             start = _resolved(h, even, eps * (abs(float(f0[0])) + float(np.abs(even).max())))
@@ -597,7 +594,7 @@ class _Second:
 
         ``2 ((phi(2h) - phi(0)) / 2h - (phi(h) - phi(0)) / h) / h = phi'' + O(h)``, extrapolated with integer powers.
         """
-        count = 11 if eps < 1e-12 else 7
+        count = 11 if is_double(eps) else 7
         h = min(0.6, 0.9 * room) * self.jitter.uniform(0.85, 1.0) * 2.0 ** -np.arange(float(count))
         with self.problem.primal.gathering():
             rise = np.array([evaluate(step) for step in h.tolist()]) - f0.mean()
@@ -667,8 +664,8 @@ class _Second:
             scale = max(scale / self.n, abs(found.claimed))
         # (At a large x the slope of f may leave as much of a second derivative that is 0.)
         slope = found.variation / self.coarse if found.variation > 0 else 0.0
-        lost = float(cancelled(self.size, self.size, self.eps).max()) * slope
-        return math.isfinite(found.bar) and found.deviation > found.bar + max(5 * self.rtol * scale, lost)
+        lost = float(cancelled_zero(self.size, self.size, self.eps).max()) * slope
+        return math.isfinite(found.bar) and found.deviation > found.bar + max(REACH * self.rtol * scale, lost)
 
     # -------------------------------------------------------------------------------------------------- accusing
 
@@ -738,7 +735,7 @@ class _Second:
                     a, b = found[i, i], found[j, j]
                     claimed, value = (claimed - a.claimed - b.claimed) / 2, (value - a.value - b.value) / 2
                     bar = (bar + a.bar + b.bar) / 2
-                if not abs(claimed - value) > bar + 5 * self.rtol * scale / self.n:
+                if not abs(claimed - value) > bar + REACH * self.rtol * scale / self.n:
                     continue
                 step = float(self.size[i] * self.size[j])
                 if step == 0:

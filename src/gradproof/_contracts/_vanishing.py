@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._precision import EPS64
+
 Vector = NDArray[np.float64]
 
 # Roundings of the largest term that a derivative which vanishes may hold: every operation of f and of its derivative
@@ -43,4 +45,4 @@ def vanished(rows: Vector) -> NDArray[np.bool_]:
 
 def row_floor(rows: Vector) -> float:
     """Norm up to which a row of a Jacobian in float64 is numerically zero beside the others."""
-    return vanishing(2.0**-52, rows, roundings=ROW_ROUNDINGS)
+    return vanishing(EPS64, rows, roundings=ROW_ROUNDINGS)

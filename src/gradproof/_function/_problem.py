@@ -12,6 +12,7 @@ from gradproof._backends import Matrix, Vector
 from gradproof._base._leaf import Leaf as Leaf
 from gradproof._base._leaf import relaid
 from gradproof._base._pieces import is_large, joined, moved
+from gradproof._base._precision import EPS64
 from gradproof._function._primal import Primal as Primal
 from gradproof._line import lowest_bit
 
@@ -20,7 +21,6 @@ Moved: TypeAlias = "Sequence[tuple[slice, Vector]]"
 # The same for k points at once: (k, size) in place of (size,).
 MovedRows: TypeAlias = "Sequence[tuple[slice, Matrix]]"
 
-EPS64 = 2.0**-52
 # Values from which on a common binary step is no accident.
 LATTICE = 8
 # Different values that must be seen of a lattice whose steps are no small share of them.

@@ -6,9 +6,9 @@
 from gradproof._prove._directions import Direction as Direction
 from gradproof._prove._directions import Directions as Directions
 from gradproof._prove._directions import leaf_size as leaf_size
-from gradproof._prove._judge import Limits as Limits
 from gradproof._prove._measure import Question as Question
-from gradproof._prove._prove import ROUNDINGS as ROUNDINGS
 from gradproof._prove._prove import Options as Options
 from gradproof._prove._prove import Outcome as Outcome
 from gradproof._prove._prove import prove as prove
+from gradproof._prove._tolerance import ROUNDINGS as ROUNDINGS
+from gradproof._prove._tolerance import Limits as Limits

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
+from gradproof._base._precision import is_double
+from gradproof._prove._bends import on_tread
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
 from gradproof._prove._diagnose import (
     DIRECTIONS,
@@ -21,7 +23,6 @@ from gradproof._prove._diagnose import (
     factor_cause,
 )
 from gradproof._prove._directions import Direction
-from gradproof._prove._judge import REACH, on_tread
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
     Box,
@@ -39,6 +40,7 @@ from gradproof._prove._locate import (
 )
 from gradproof._prove._maps import Region, entries_words
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
+from gradproof._prove._tolerance import REACH
 from gradproof._prove._wording import cause_words, region_words
 from gradproof._report import Verdict
 
@@ -155,7 +157,7 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> As
     """The mistake that explains all of a leaf, if there is one; adds to the evidence."""
     share = tier.share(suspect.leaf)
     cause = factor_cause(evidence)
-    most = DIRECTIONS if meter.precision < 1e-12 else DIRECTIONS_LOW
+    most = DIRECTIONS if is_double(meter.precision) else DIRECTIONS_LOW
     while isinstance(cause, Undecided) and len(evidence.residuals) < min(evidence.size + 1, most):
         again = tier.alone(suspect.leaf, meter.next_stream(), suspect.alone.floor)
         measured = yield from meter.evidence(again, share)

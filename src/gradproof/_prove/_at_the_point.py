@@ -14,7 +14,7 @@ from gradproof._report import Reason, Severity, Verdict
 # Significant digits in which values of f are shown: as few as tell them apart.
 DIGITS = range(6, 18)
 # How close a quotient must be to one of two slopes, relative to their difference, to be taken for it.
-ALIKE = 0.01
+SAME_SLOPE = 0.01
 
 
 def jumps_here(measured: Measured) -> bool:
@@ -72,8 +72,8 @@ def zone_around(measured: Measured) -> Zone | None:
     if slope.side != 0 or len(slope.h) < 4 or measured.claimed == 0 or slope.quantum.any():
         return None
     quotients = slope.odd[:, 0] / slope.h
-    as_claimed = np.abs(quotients - measured.claimed) <= ALIKE * measured.deviation
-    as_measured = np.abs(quotients - measured.value) <= ALIKE * measured.deviation
+    as_claimed = np.abs(quotients - measured.claimed) <= SAME_SLOPE * measured.deviation
+    as_measured = np.abs(quotients - measured.value) <= SAME_SLOPE * measured.deviation
     beyond, within = np.flatnonzero(as_claimed), np.flatnonzero(as_measured)
     # (One level alone may be as claimed by accident, where quotients pass the claim on their way.)
     if len(beyond) < 2 or beyond[-1] - beyond[-2] > 1 or len(within) < 2 or not as_measured[-1]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from gradproof._line import Slope
 from gradproof._prove._directions import Direction, Directions
-from gradproof._prove._judge import RTOL64, RTOL64_BALANCED
 from gradproof._prove._maps import Region, Sketch, leaf_map
 from gradproof._prove._measure import KEPT, Meter
 from gradproof._prove._noted import Named, Noted, NotedLine, one_output
 from gradproof._prove._thin_out import AGAINST, COMPARISONS, LADDERS, comparisons, ladders
+from gradproof._prove._tolerance import RTOL64, RTOL64_BALANCED
 from gradproof._report import Finding, LeafResult, Verdict
 from gradproof._report._evidence import Comparison, Evidence, Ladder, TensorMap
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._base._leaf import Leaf
 from gradproof._base._pieces import LeafSizes, chunks, is_large, is_many
+from gradproof._base._precision import is_double
 
 Floats = NDArray[np.float64]
 
@@ -350,7 +351,7 @@ def leaf_size(leaf: Leaf, point: Floats) -> Floats | float:
     own size: rows, or entries, whose sizes differ have natural sizes of their own.
     """
     x = point[leaf.start : leaf.stop] if leaf.moduli is None else leaf.moduli
-    if leaf.eps < 1e-12 or is_many(leaf.size):
+    if is_double(leaf.eps) or is_many(leaf.size):
         return natural_size(x)
     return natural_size_in_rows(x, leaf.shape)
 

@@ -7,14 +7,17 @@ import math
 
 import numpy as np
 
+from gradproof._base._precision import is_double
 from gradproof._prove._accuse import report_entries, report_part
+from gradproof._prove._bends import kinked
 from gradproof._prove._charge import Cause, Place, WrongEntry
+from gradproof._prove._confirm import Look, confirm
 from gradproof._prove._diagnose import Evidence, factor_cause
 from gradproof._prove._directions import Direction
-from gradproof._prove._judge import REACH, RTOL64_UNCLEAR, Limits, Look, confirm, kinked
 from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
-from gradproof._prove._measure import Asking, Excuse, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Meter, Residual, Tier
+from gradproof._prove._tolerance import REACH, Limits, irregular
 from gradproof._report import Reason, Verdict
 
 # Entries that are asked about at once.
@@ -86,7 +89,7 @@ def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
     bound = total / norm if norm > 0 else math.inf
     correct = bound <= limits.largest_bound(meter.precision)
     if not correct:
-        ledger.reasons.append(Reason.NOISE if meter.precision < 1e-12 else Reason.PRECISION)
+        ledger.reasons.append(Reason.NOISE if is_double(meter.precision) else Reason.PRECISION)
     largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
     ledger.settle(
         index,
@@ -107,7 +110,7 @@ def judge_entry(
     if step == 0:
         # Its bounds hold it where it is: nothing that is claimed of it can be held against f.
         return Entry(entry, Residual(value=0.0, bar=0.0, claimed=0.0), step)
-    tolerance = REACH * max(limits.tolerance(meter.precision), meter.regularity) * rms
+    tolerance = limits.allowance(meter.precision, rms, rms, regularity=meter.regularity)
     residual = (yield from meter.known_slope(direction, rms)).as_residual() if pair is None else pair
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
         if pair is not None:
@@ -127,9 +130,7 @@ def judge_entry(
         meter.smooth_entries += 1
     if again.look is Look.IRREGULAR:
         # f itself is no smoother than this: the deviation counts as bar.
-        meter.regularity = max(meter.regularity, RTOL64_UNCLEAR, measured.deviation / max(rms, 1e-300))
-        if again.jump is not None:
-            meter.excuses.append(Excuse(measured=measured, jump=again.jump))
+        meter.regularity = max(meter.regularity, irregular(measured.deviation, rms))
         residual = dataclasses.replace(residual, bar=max(residual.bar, measured.deviation))
     elif again.look is Look.UNSURE:
         residual = dataclasses.replace(residual, bar=math.inf)

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from gradproof._base._precision import is_double
 from gradproof._prove._measure import Asking, Measured, Meter
 
 # Noise of one value over the step, relative to the deviation: a quotient is off by a 28th of it (one sigma).
@@ -20,7 +21,7 @@ FINEST = 20.0
 # f moves by at the finest step, beyond so many times what its slope explains.
 ORDINARY, ROUNDED, MOVES = 16.0, 64.0, 10.0
 # That share of all that f moves by, from which the rest may be of the same kind.
-STAYS = 0.1
+OF_ALL = 0.1
 # Steps finer than the ladder's by less than this say nothing new.
 FINER = 2.0
 # Steps, relative to the finest useful one, and how close the claim must be to what they see, in deviations. Noise that
@@ -28,7 +29,7 @@ FINER = 2.0
 SEVERAL, CLOSE = np.array([1.0, 0.61, 0.37]), 0.25
 
 # How close two neighbouring levels must be to the claim, in deviations, for f to follow it there.
-ALIKE = 0.1
+FOLLOWS = 0.1
 
 
 def borne_out(meter: Meter, measured: Measured) -> Asking[bool]:
@@ -36,7 +37,7 @@ def borne_out(meter: Meter, measured: Measured) -> Asking[bool]:
     slope, deviation = measured.slope, measured.deviation
     if slope.side or not len(slope.h) or not deviation > 0 or meter.random:
         return True
-    if slope.eps > 1e-12 and not (yield from _at_finest(meter, measured)):
+    if not is_double(slope.eps) and not (yield from _at_finest(meter, measured)):
         return False
     return not (yield from _unresolved(meter, measured))
 
@@ -63,7 +64,7 @@ def _unresolved(meter: Meter, measured: Measured) -> Asking[bool]:
     rounding = 0.5 * slope.eps * (abs(f0) + float(moves[-1]))
     seen = float(slope.noise[0]) if float(slope.noise[0]) > ORDINARY * unit else 0.0
     amplitude = max(min(seen, float(moves.max())), float(moves[-1]) - MOVES * abs(measured.value) * finest)
-    if not max(ROUNDED * rounding, STAYS * float(moves.max())) < amplitude < deviation * float(slope.h[0]):
+    if not max(ROUNDED * rounding, OF_ALL * float(moves.max())) < amplitude < deviation * float(slope.h[0]):
         return False
     # (What else moves f may be rounded in it, on the way.)
     if amplitude < ROUNDED * slope.eps * max(deviation, float(np.linalg.norm(meter.norms))):
@@ -84,10 +85,10 @@ def follows_further_out(measured: Measured) -> bool:
     what else moves f there may have any slope.
     """
     slope = measured.slope
-    if slope.eps < 1e-12 or slope.side or len(slope.h) < 4:
+    if is_double(slope.eps) or slope.side or len(slope.h) < 4:
         return False
     quotients = slope.odd[:, 0] / slope.h
-    follows = np.abs(quotients - measured.claimed) <= ALIKE * measured.deviation
+    follows = np.abs(quotients - measured.claimed) <= FOLLOWS * measured.deviation
     # (One level alone may follow by accident, where quotients pass the claim on their way.)
     return bool((follows[:-2] & follows[1:-1]).any())
 
@@ -98,7 +99,7 @@ def bends_nearby(meter: Meter, measured: Measured) -> Asking[bool]:
     Beside an edge or a pole f may be so curved that coarse steps see one.
     """
     slope = measured.slope
-    if slope.eps < 1e-12 or slope.side or not len(slope.h) or meter.random:
+    if is_double(slope.eps) or slope.side or not len(slope.h) or meter.random:
         return True
     jump = float(slope.jump[0])
     step = 2 * FINEST * _noise(meter, measured) / abs(jump) if jump else 0.0

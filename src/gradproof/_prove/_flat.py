@@ -13,30 +13,32 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._precision import EPS64
 from gradproof._line import Slope, learn
 from gradproof._prove._at_the_point import jumps_here, report_jump
-from gradproof._prove._certificate import error_bound
-from gradproof._prove._judge import Limits, kinked, plain
+from gradproof._prove._bends import kinked
+from gradproof._prove._confirm import plain
+from gradproof._prove._laws import error_bound
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
+from gradproof._prove._tolerance import CANCELLED, STATIONARY_RTOL, Limits
 from gradproof._report import Reason, Severity, Verdict
 
 Floats = NDArray[np.float64]
 
 # Steps, in natural sizes, at which a leaf that claims to be flat must leave f as it is.
 STEPS = (0.7, 0.1)
-# Roundings of the gradient of the tested leaves that a claim may consist of: terms of their size have cancelled in it.
-CANCELLED = 64.0
 # Noise of f, relative to how far the tested leaves move it, beside which "f stays within its noise" says something.
 QUIET = 1e-3
 # Bar of a zero slope beside what f moves over the same step, where f is stationary.
 STATIONARY = 1e-3
 # The steepest power of a step by which f may move at such a point. (Of x**16 at 0 values from a step of 0.1 on show.)
-STEEPEST = 16.0
+DEGREE = 16.0
 FLAT_NOTE = "flat: no more than rounding beside the others, not tested by itself"
 UNTESTED_NOTE = "untested: f's noise hides whatever it does"
 STATIONARY_NOTE = "stationary: f changes to second order only, and the claim is zero"
-# Directions through a stationary leaf, and leaves that are moved one by one: what one moves says nothing of another.
+# Directions through a stationary leaf; leaves that are moved, or judged, one by one where all together tell nothing: a
+# cap, as each takes some 20 evaluations.
 DIRECTIONS, ALONE = 3, 12
 
 
@@ -105,7 +107,7 @@ def certify_flat(
     measured = yield from meter.slope(direction, tier.scale, full=True)
     again = measured
     largest = float(np.max(_movements(measured.slope), initial=0.0))
-    tolerance = 1e-9 * largest
+    tolerance = STATIONARY_RTOL * largest
     speaks = measured.finite and (kinked(measured, tolerance) or measured.deviation > measured.bar + tolerance)
     if speaks:
         again = yield from meter.slope(direction, tier.scale, full=True)
@@ -135,7 +137,7 @@ def certify_flat(
 def _movements(slope: Slope) -> Floats:
     """How far phi moves at the finer levels, up to where it is another function altogether, in the order of `slope.h`.
 
-    It is one at a step beyond which it grows faster than a polynomial of degree `STEEPEST` (an exponential that takes
+    It is one at a step beyond which it grows faster than a polynomial of degree `DEGREE` (an exponential that takes
     off, say): what it moves by there tells nothing of the point.
     """
     rises = np.abs(np.stack([slope.plus[:, 0], slope.minus[:, 0]]) - float(slope.f0[0]))
@@ -143,7 +145,7 @@ def _movements(slope: Slope) -> Floats:
     shown = np.flatnonzero(moved > max(10 * float(slope.noise[0]), 8 * float(slope.unit[0])))
     last = int(shown[-1]) if len(shown) else 0
     for k in range(last, 0, -1):
-        degree = math.log(slope.h[k - 1] / slope.h[k]) * STEEPEST
+        degree = math.log(slope.h[k - 1] / slope.h[k]) * DEGREE
         if math.log(max(moved[k - 1], 1e-300)) - math.log(max(moved[k], 1e-300)) > degree:
             return moved[k:]
     return moved
@@ -160,7 +162,7 @@ def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits
         if seen:
             direction = tier.direction(meter.next_stream())
             measured = yield from meter.slope(direction, tier.scale, full=True)
-            if not measured.finite or measured.deviation > measured.bar + 1e-9 * max(moves):
+            if not measured.finite or measured.deviation > measured.bar + STATIONARY_RTOL * max(moves):
                 break
         seen.append(measured.deviation + measured.bar)
         moved = _movements(measured.slope)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradproof._base._precision import is_double
 from gradproof._line import ShapeKind
+from gradproof._prove._bends import excuses
 from gradproof._prove._charge import Charge
-from gradproof._prove._judge import LARGEST, OBVIOUS, excuses
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, in_phase
+from gradproof._prove._tolerance import LARGEST_JUMP, OBVIOUS
 from gradproof._report import Finding, Severity
 
-# Between the relative precision of float64 and that of float32.
-BELOW_DOUBLE = 1e-12
 TIGHTEN = "Errors of this size are not seen: tighten the tolerance inside f, and run the check again."
 
 
@@ -23,7 +23,9 @@ def jumps_nearby(meter: Meter, failing: Measured) -> Asking[bool]:
     A bisection or a stopping rule makes a sawtooth of f: between its jumps the slope may be off by some percent.
     """
     deviation, scale = failing.deviation, failing.scale
-    if failing.slope.side != 0 or failing.direction.floor > 0 or not OBVIOUS * scale < deviation <= LARGEST * scale:
+    if failing.slope.side != 0 or failing.direction.floor > 0:
+        return False
+    if not OBVIOUS * scale < deviation <= LARGEST_JUMP * scale:
         return False
     shape = yield from meter.shape(failing, far=False)
     if shape.kind is ShapeKind.JUMPS and shape.jump is not None and excuses(shape.jump, failing):
@@ -45,7 +47,7 @@ def note_jumps(ledger: Ledger, meter: Meter) -> None:
     treads = [one for one in meter.excuses if one.on_tread] or [one for one in meter.excuses if one.tread is not None]
     if treads:
         _note_tread(ledger, treads[0])
-    if meter.precision > BELOW_DOUBLE > meter.eps:
+    if is_double(meter.eps) and not is_double(meter.precision):
         ledger.report(
             "GP314",
             Severity.NOTE,

@@ -7,14 +7,15 @@ import math
 
 import numpy as np
 
+from gradproof._base._precision import EPS64
+from gradproof._prove._bends import inside_kink, kinked
 from gradproof._prove._charge import Place, WrongEntry
 from gradproof._prove._directions import Direction, Spans
 from gradproof._prove._finest import bends_nearby
-from gradproof._prove._judge import REACH, inside_kink, kinked
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import entry_index
 from gradproof._prove._maps import Region
-from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Tier
 from gradproof._report import Reason, Severity, Verdict
 
 # A quick look at both sides of f: the step, relative to the natural size, and what departure from the one-sided slopes
@@ -34,18 +35,12 @@ def slope_alone(meter: Meter, tier: Tier) -> Asking[Measured]:
 
 def seen_twice(meter: Meter, measured: Measured, rtol: float) -> Asking[bool]:
     """Whether a kink of f shows on this ladder and on a second one along the same direction."""
-    if not (measured.finite and kinked(measured, tolerance_at(measured, rtol))):
+    if not (measured.finite and kinked(measured, measured.tolerance(rtol))):
         return False
     again = yield from meter.slope(measured.direction, measured.scale, full=True)
-    if not (again.finite and kinked(again, tolerance_at(again, rtol))):
+    if not (again.finite and kinked(again, again.tolerance(rtol))):
         return False
     return (yield from bends_nearby(meter, again))
-
-
-def tolerance_at(measured: Measured, rtol: float) -> float:
-    """What deviation from the one-sided slopes is too small to count (absolute)."""
-    jump = abs(float(measured.slope.jump[0]))
-    return REACH * rtol * max(measured.scale, abs(measured.value), abs(measured.claimed), jump)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +193,7 @@ def _outside(meter: Meter, direction: Direction, scale: float, rtol: float) -> A
         measured = yield from meter.slope(direction, scale)
         if not measured.finite:
             return _LookOutside(None)
-        tolerance = tolerance_at(measured, rtol)
+        tolerance = measured.tolerance(rtol)
         if kinked(measured, tolerance):
             bend = math.copysign(1.0, float(measured.slope.jump[0]))
             if inside_kink(measured, tolerance):
@@ -234,7 +229,7 @@ def _refuse(
         offset = int(np.ravel_multi_index(entry, leaf.shape)) if entry else 0
         step = float(meter.directions.vector(measured.direction)[leaf.start + offset])
     low, high = sorted(side / step for side in _sides(measured))
-    at_kink = kinked(measured, tolerance_at(measured, rtol))
+    at_kink = kinked(measured, measured.tolerance(rtol))
     if entry is not None:
         wrong = WrongEntry(index=leaf.start + offset, reference=measured.value / step, bar=measured.bar / abs(step))
         ledger.regions[index] = Region(Place(entries=(wrong,)), place)

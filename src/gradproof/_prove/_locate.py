@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
-from gradproof._prove._judge import RTOL64_BALANCED
 from gradproof._prove._measure import Asking, Meter, Residual, Tier
+from gradproof._prove._tolerance import RTOL64_BALANCED
 
 # A digit is read off a ratio of residuals only if the error of the reading is below this.
 READABLE = 0.3

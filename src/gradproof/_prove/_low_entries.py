@@ -1,6 +1,6 @@
 """Entry by entry in low precision, where directions cannot tell: a certificate multiplies every bar, this does not.
 
-A direction's bar is multiplied by 2 to 160 (see `_certificate`), as it may miss most of an error; entries miss nothing.
+A direction's bar is multiplied by 2 to 160 (see `_laws`), as it may miss most of an error; entries miss nothing.
 They cost more: two levels, four values of f, for each. Noise is known from the directions; where an entry turns out to
 bend more than was expected, it gets two finer levels of its own.
 """
@@ -18,15 +18,15 @@ from gradproof._line import balanced_step
 from gradproof._line._slope import LEAST_CUBIC, LEAST_RATIO, PAIR_NOISE
 from gradproof._prove._directions import Direction
 from gradproof._prove._entries import Entry, accuse_entries, judge_entry, settle_entries
-from gradproof._prove._judge import REACH, Limits
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, EntryPairs, Measured, Meter
+from gradproof._prove._tolerance import REACH, Limits
 
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", float, NDArray[np.float64])
 
-# Values of f for one claim, and how many more for each of up to so many entries.
-MOST, FOR_EACH, UP_TO = 1000, 4, 1000
+# A cap of effort: values of f for one claim, and how many more for each of up to so many entries.
+WHOLE_CLAIM, PER_ENTRY, MOST_COUNTED = 1000, 4, 1000
 # Values that one entry may take: whole ladders, a second one before it is accused, and a look at the shape of f.
 WHOLE = 100
 # Entries that are measured first, and by how much they may be wider than what is needed of all on average.
@@ -41,7 +41,7 @@ ROOM = 0.7
 
 def most_evaluations(size: int) -> int:
     """Values of f that a claim about so many entries may take."""
-    return MOST + FOR_EACH * min(size, UP_TO)
+    return WHOLE_CLAIM + PER_ENTRY * min(size, MOST_COUNTED)
 
 
 def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: Measured, bound: float) -> Asking[bool]:
@@ -54,7 +54,7 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
     """
     leaf, norm = ledger.leaves[index], float(meter.norms[index])
     most = most_evaluations(sum(one.size for one in ledger.leaves)) - WHOLE
-    if not look.finite or look.slope.side or norm == 0 or meter.evaluations + FOR_EACH * leaf.size > most:
+    if not look.finite or look.slope.side or norm == 0 or meter.evaluations + PER_ENTRY * leaf.size > most:
         return False
     rms = norm / math.sqrt(leaf.size)
     share = limits.largest_bound(meter.precision) * rms

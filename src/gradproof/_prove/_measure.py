@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._precision import EPS64, is_double
 from gradproof._line import (
     LOW_RATIO,
     Jump,
@@ -25,14 +26,12 @@ from gradproof._line import (
     slope,
 )
 from gradproof._prove._directions import Direction, Directions, Part
+from gradproof._prove._tolerance import COMPLEX_ROUNDINGS, INNER_PRODUCT, UNDERFLOWN, tolerance_at
 
 Floats = NDArray[np.float64]
 Result = TypeVar("Result")
 Given = ParamSpec("Given")
 
-EPS64 = 2.0**-52
-# Roundings of f, in the claim's precision, by which a natural step may move it where the claim has underflown to 0.
-UNDERFLOWN = 16.0
 # Slopes, and entries measured by a pair of values, that are kept for the reader of a report.
 KEPT, KEPT_PAIRS = 256, 48
 # Relative to the natural size of what moves in a balanced direction.
@@ -130,6 +129,10 @@ class Measured:
     @property
     def finite(self) -> bool:
         return math.isfinite(self.value) and math.isfinite(self.bar)
+
+    def tolerance(self, rtol: float) -> float:
+        """What deviation from the one-sided slopes is too small to count (absolute)."""
+        return tolerance_at(rtol, self.scale, self.value, self.claimed, float(self.slope.jump[0]))
 
     def as_residual(self) -> Residual:
         return Residual(value=self.residual, bar=self.bar, claimed=self.claimed, rounding=self.rounding)
@@ -355,8 +358,7 @@ class Meter:
             slope=found,
             claimed=claimed,
             value=float(found.value[0]),
-            # Each of the n terms of the inner product is rounded; 8 half-ulps of their absolute sum cover it.
-            bar=max(float(found.bar[0]), hidden) + 8 * EPS64 * absolute,
+            bar=max(float(found.bar[0]), hidden) + INNER_PRODUCT * EPS64 * absolute,
             scale=scale,
             rounding=self.rounding * scale,
         )
@@ -396,10 +398,10 @@ class Meter:
                     (yield Question(direction, np.array([step]), name, phase=self.phase)), dtype=np.float64
                 )
                 value = float(values.reshape(-1)[0]) / step
-                bar = 64 * EPS64 * (absolute + abs(value) + scale)
+                bar = COMPLEX_ROUNDINGS * EPS64 * (absolute + abs(value) + scale)
             else:
                 found = yield from self._along(direction, slope(self.jitter, eps=EPS64, scale=scale), name)
-                value, bar = float(found.value[0]), float(found.bar[0]) + 8 * EPS64 * absolute
+                value, bar = float(found.value[0]), float(found.bar[0]) + INNER_PRODUCT * EPS64 * absolute
             if math.isfinite(value) and math.isfinite(bar):
                 return value, bar
         return None
@@ -425,7 +427,7 @@ class Meter:
     def takes_sharp_slopes(self) -> bool:
         """Whether f is in low precision, and enough of it known to choose three levels."""
         known = self.known
-        return known is not None and known.eps > 1e-12 and len(known.f0) == 1 and known.size > 0
+        return known is not None and not is_double(known.eps) and len(known.f0) == 1 and known.size > 0
 
     def sharp_slope(self, direction: Direction, scale: float, *, no_kink: bool = False) -> Asking[Measured]:
         """Measure a slope as sharply as three levels allow; with what is known where f is in double precision."""
@@ -444,7 +446,9 @@ class Meter:
         if not self.takes_sharp_slopes or not measured.finite or measured.slope.side:
             return measured
         _, absolute = self.directions.slope(direction)
-        return dataclasses.replace(measured, bar=float(measured.slope.central_bar[0]) + 8 * EPS64 * absolute)
+        return dataclasses.replace(
+            measured, bar=float(measured.slope.central_bar[0]) + INNER_PRODUCT * EPS64 * absolute
+        )
 
     def coarse_slope(self, direction: Direction, scale: float, *, sparing: bool = False) -> Asking[Measured]:
         """Measure a balanced direction at coarse steps only.
@@ -453,9 +457,9 @@ class Meter:
         noise of f. Where the coarse steps meet kinks the bar is wide.
         """
         known = self.known
-        if known is None or (known.eps > 1e-12 and len(known.f0) > 1):
+        if known is None or (not is_double(known.eps) and len(known.f0) > 1):
             return (yield from self.slope(direction, scale, known=known, target=1e-5))
-        levels = BALANCED_LEVELS[:: 2 if sparing else 1] if known.eps < 1e-12 else coarse_levels(known, scale)
+        levels = BALANCED_LEVELS[:: 2 if sparing else 1] if is_double(known.eps) else coarse_levels(known, scale)
         coarse = dataclasses.replace(known, levels=np.asarray(levels))
         return (yield from self.slope(direction, scale, known=coarse, brief=True))
 
@@ -469,7 +473,7 @@ class Meter:
             plus, minus = yield from self.pair(direction, step)
             claimed, absolute = self.directions.slope(direction)
             even = abs((plus + minus) / 2 - float(known.f0[0]))
-            bar = known.question_bar(step, even, scale) + 8 * EPS64 * absolute
+            bar = known.question_bar(step, even, scale) + INNER_PRODUCT * EPS64 * absolute
             if math.isfinite(bar):
                 value = (plus - minus) / (2 * step) - claimed
                 return Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
@@ -494,7 +498,7 @@ class Meter:
         for entry, (plus, minus) in zip(entries, values.tolist(), strict=True):
             claimed = float(directions.claim[entry]) * directions.entry_size(entry)
             even = abs((plus + minus) / 2 - float(known.f0[0]))
-            bar = known.question_bar(step, even, scale) + 8 * EPS64 * abs(claimed)
+            bar = known.question_bar(step, even, scale) + INNER_PRODUCT * EPS64 * abs(claimed)
             residual = Residual(value=(plus - minus) / (2 * step) - claimed, bar=bar, claimed=claimed)
             found.append(residual if math.isfinite(bar) else None)
         return found
@@ -528,7 +532,7 @@ class Meter:
         # As in `gradproof._line`: a bar of a quarter of the slope is no more than an order of magnitude.
         bar = np.where(bar > 0.25 * np.maximum(scale, np.abs(value)), 2 * bar, bar)
         claimed = np.array([self.directions.claim[j] * self.directions.entry_size(j) for j in entries])
-        bar = np.where(np.isfinite(bar) & np.isfinite(value), bar + 8 * EPS64 * np.abs(claimed), np.inf)
+        bar = np.where(np.isfinite(bar) & np.isfinite(value), bar + INNER_PRODUCT * EPS64 * np.abs(claimed), np.inf)
         change = np.abs(odd[0] / h[0] - odd[1] / h[1]) / reaches
         return EntryPairs(
             value=np.where(np.isfinite(value), value, claimed) - claimed,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line import Slope
-from gradproof._prove._judge import REACH
+from gradproof._prove._tolerance import REACH, is_kink
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Noted:
         if slope is None or slope.side != 0 or not len(slope.h) or not self.decided:
             return 0.0
         jump, bar = float(slope.jump[self.column]), float(slope.jump_bar[self.column])
-        return jump if abs(jump) > 3 * bar and abs(jump) > 10 * REACH * rtol * self.scale else 0.0
+        return jump if is_kink(jump, bar, REACH * rtol * self.scale) else 0.0
 
 
 class Named(Protocol):

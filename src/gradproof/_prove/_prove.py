@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
+from gradproof._base._precision import EPS64, is_double
 from gradproof._function._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
@@ -17,14 +18,16 @@ from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
 from gradproof._prove._entries import judge_entries
-from gradproof._prove._flat import CANCELLED, Still, certify_flat, flat_tier, settle_still, stands_still
-from gradproof._prove._judge import Judgement, Kind, Limits, first_look, judge, why_wide
+from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
+from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
-from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone, tolerance_at
+from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone
 from gradproof._prove._ledger import Ledger, Mark, is_error, wide_note
-from gradproof._prove._low_entries import try_entries
+from gradproof._prove._low_entries import most_evaluations, try_entries
 from gradproof._prove._maps import Region
-from gradproof._prove._measure import EPS64, Asking, Measured, Meter, Question, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
+from gradproof._prove._tolerance import CANCELLED, ROUNDINGS, Limits
+from gradproof._prove._trial import Kind, Ruling, why_wide
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
@@ -36,17 +39,12 @@ TIER, NARROW_TIER = 1e3, 4.0
 SPARING_ACCUSED = 3
 # Claims smaller than this share of the largest are no more than rounding beside it: these leaves are moved alone.
 NEGLIGIBLE = CANCELLED * EPS64
-# Leaves that are judged one by one where a direction through all of them fails and none stands out.
-ALONE = 12
-# Roundings of a backward pass in the claim's own precision that a named mistake may be hidden by.
-ROUNDINGS = 64.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
 WIDE = (Reason.PRECISION, Reason.NOISE, Reason.NO_CONVERGENCE, Reason.UNSTABLE)
-# A cap of effort: no claim takes more than 1000 evaluations, and so many for each of so many entries. The search for a
-# verdict takes 50 less: looks at f(x), identities and another point to suggest are not part of it.
-LEAST_ALLOWED, PER_ENTRY, MOST_COUNTED = 1000 - 50, 4, 1000
+# The search for a verdict takes so many fewer: looks at f(x), identities and another point to suggest take the rest.
+BESIDE = 50
 # Up to so many entries are measured one by one where f is smooth: 10 evaluations and 2 for each, against 18 to 24.
 FEW = 5
 
@@ -88,7 +86,7 @@ class Options:
 
     def allowance(self, n: int) -> float:
         """Evaluations that one claim, or mode, about n entries may take."""
-        return math.inf if self.level == "entries" else LEAST_ALLOWED + PER_ENTRY * min(n, MOST_COUNTED)
+        return math.inf if self.level == "entries" else most_evaluations(n) - BESIDE
 
     @property
     def limits(self) -> Limits:
@@ -198,12 +196,12 @@ class _Proof:
         if moving:
             # A zeroed gradient is found early: flat leaves come as soon as f's noise is known and all is well so far.
             looked = yield from self._look(moving[0])
-            if flat and looked.finite and looked.deviation <= looked.bar + tolerance_at(looked, self.rtol):
+            if flat and looked.finite and looked.deviation <= looked.bar + looked.tolerance(self.rtol):
                 yield from self._certify_flat(flat, only=False)
                 flat = ()
         for group in moving:
             # (What a jump of f at the point leaves is no noise, in which a small claim could hide.)
-            jumps = looked is not None and why_wide(self.meter, looked) is Reason.NO_CONVERGENCE
+            jumps = looked is not None and why_wide(seen_so_far(self.meter), looked) is Reason.NO_CONVERGENCE
             if self.meter.norms[list(group)].max() <= self._negligible() and not jumps:
                 flat = tuple(sorted((*flat, *group)))
             else:
@@ -317,7 +315,7 @@ class _Proof:
             if len(tier.group) > 1:
                 measured = yield from slope_alone(self.meter, self.meter.tier((index,)))
                 zone = zone_around(measured) if measured.finite else None
-            if zone is not None and measured.deviation > measured.bar + tolerance_at(measured, self.rtol):
+            if zone is not None and measured.deviation > measured.bar + measured.tolerance(self.rtol):
                 report_zone(self.ledger, index, measured, zone, is_wrong=True)
                 found.add(index)
         return found
@@ -377,7 +375,7 @@ class _Proof:
         self.by_entries = self.asked_by_entries or smooth
         return self.by_entries
 
-    def _accept(self, tier: Tier, judgement: Judgement, *, last: bool) -> Asking[None]:
+    def _accept(self, tier: Tier, judgement: Ruling, *, last: bool) -> Asking[None]:
         """Settle the leaves whose bound is narrow enough; try the others again among their like."""
         largest = self.limits.largest_bound(self.meter.precision)
         wide: list[int] = []
@@ -403,11 +401,11 @@ class _Proof:
             yield from self._among_their_like(wide)
 
     def _without_single_entries(
-        self, group: tuple[int, ...], judgement: Judgement, bound: float = math.inf
+        self, group: tuple[int, ...], judgement: Ruling, bound: float = math.inf
     ) -> Asking[tuple[int, ...]]:
         """Settle leaves entry by entry in low precision, where directions cannot tell; return the others."""
         # (Nor where the noise that directions show has misled them, as single entries rest on it.)
-        precise = self.meter.precision < 1e-12 or not self.by_entries_too or self.meter.misled
+        precise = is_double(self.meter.precision) or not self.by_entries_too or self.meter.misled
         if precise or judgement.unchanged or judgement.reason not in WIDE or not judgement.measured:
             return group
         left: list[int] = []
@@ -448,7 +446,7 @@ class _Proof:
             is_one_of=True,
         )
 
-    def _not_smooth(self, tier: Tier, judgement: Judgement) -> Asking[None]:
+    def _not_smooth(self, tier: Tier, judgement: Ruling) -> Asking[None]:
         """The group meets a kink at x: find the kinked leaves, judge the others as usual."""
         if len(tier.group) == 1:
             yield from self._judge_kinked(tier, judgement.measured[-1])
@@ -522,7 +520,7 @@ class _Proof:
                 return
             left = tuple(index for index in left if index not in wrong)
 
-    def _report_unchanged(self, tier: Tier, judgement: Judgement) -> None:
+    def _report_unchanged(self, tier: Tier, judgement: Ruling) -> None:
         measured = judgement.measured[-1]
         self.ledger.report(
             "GP301",

@@ -13,6 +13,7 @@ import torch
 
 from gradproof import _backends
 from gradproof._backends._torch_autodiff import normal_like
+from gradproof._base._precision import EPS64
 from gradproof._claims._modes import Function
 from gradproof._contracts import vanishing
 from gradproof.compat._torch_question import as_tuple
@@ -31,7 +32,6 @@ LEAST_SHARE = 16 / 4096
 MAGNIFIED = 1 / LEAST_SHARE
 # Entries up to which each is moved alone, as torch does, where one or the other of them is next to a jump.
 FEW = 1000
-EPS = 2.0**-52
 
 
 def stands_still(function: Function, mode: str, place: int, seed: int, terms: float = 0.0) -> bool:
@@ -123,9 +123,9 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
 
 def _floor(tensors: Sequence[Tensor], values: Sequence[Tensor], terms: float = 0.0) -> float:
     """Up to where values are numerically zero; 0 in lower precision, where that would say little."""
-    if any(torch.finfo(one.dtype).eps > EPS for one in tensors):
+    if any(torch.finfo(one.dtype).eps > EPS64 for one in tensors):
         return 0.0
-    return vanishing(EPS, terms, *[one.detach().abs().double().cpu().numpy() for one in values])
+    return vanishing(EPS64, terms, *[one.detach().abs().double().cpu().numpy() for one in values])
 
 
 def _rms(tensor: Tensor) -> float:

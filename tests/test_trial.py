@@ -1,12 +1,15 @@
-"""The judge on made-up lines: what it asks next, and what it says, when lines agree, bend, deviate and disagree.
+"""A trial on made-up lines: what it asks next, and what it rules, when lines agree, bend, deviate and disagree.
 
-A meter of made-up lines hands them out in turn. (Whether real functions make such lines is for test_restraint.py.)
+Most are put to it by its driver and a meter that hands made-up lines out in turn, some by nobody at all. (Whether real
+functions make such lines is for test_restraint.py.)
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +18,16 @@ import pytest
 
 from gradproof import Reason
 from gradproof._line import Shape, ShapeKind
-from gradproof._prove import _judge
-from gradproof._prove._certificate import error_bound
-from gradproof._prove._judge import REACH, Kind, Limits, Look, confirm, judge
+from gradproof._prove import _bends, _confirm, _judge
+from gradproof._prove._confirm import Look, SecondLook, confirm
+from gradproof._prove._judge import judge
+from gradproof._prove._laws import error_bound
 from gradproof._prove._measure import Measured, Tier
+from gradproof._prove._tolerance import REACH, Limits
+from gradproof._prove._trial import Case, Confirm, Kind, Ruling, Seen, Trial, why_wide
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+import simulate_trial
 
 EPS64, EPS32 = 2.0**-52, 2.0**-23
 LIMITS = Limits(rtol=None, max_bound=None, confidence=1 - 1e-6)
@@ -83,7 +92,7 @@ class MadeUp:
     def next_stream(self):
         return 0
 
-    def slope(self, direction, scale, *, full=False, known=None, target=None):
+    def slope(self, direction, scale, *, full=False, brief=False, known=None, target=None):
         self.asked.append("ladder" if full else "line")
         self.targets.append(target)
         self.knowns.append(known)
@@ -91,7 +100,7 @@ class MadeUp:
 
     def coarse_slope(self, direction, scale, *, sparing):
         self.asked.append("balanced, sparing" if sparing else "balanced")
-        return told(self.lines.pop(0))
+        return told(dataclasses.replace(self.lines.pop(0), scale=scale))
 
     def balanced_scale(self, tier, floor):
         return 0.1
@@ -138,6 +147,123 @@ def confirmed(first: Measured, *lines: Measured, **more: Any) -> tuple[Any, Made
     found = run(confirm(meter, first, TOLERANCE * first.scale))
     assert meter.lines == []
     return found, meter
+
+
+# ------------------------------------------------------------------------------------------------- the trial by itself
+
+SEEN = Seen(precision=EPS64)
+CASE = Case(tier=TIER, limits=LIMITS, sizes=(12,), eps=EPS64)
+
+
+def told_apart(*answers: Any, case: Case = CASE, seen: Seen = SEEN) -> tuple[list[str], Any]:
+    """What a trial asks for until it rules, given these answers, and what it rules."""
+    trial, asked = Trial(case, seen), []
+    for answer in answers:
+        asked.append(type(trial.next()).__name__)
+        assert trial.hear(answer, seen) is trial.next()
+    ruling = trial.next()
+    assert isinstance(ruling, Ruling)
+    return asked, ruling
+
+
+def looked(look: Look, one: Measured) -> SecondLook:
+    return SecondLook(look, one)
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "kind", "reason"),
+    [
+        ((line(), line(), line()), "Look Look Look", Kind.AGREES, Reason.NOISE),
+        ((line(jump=1e-3), line(jump=1e-3), True) * 2, "Look Repeat CloseIn " * 2, Kind.KINK, None),
+        ((line(jump=1e-3), line(jump=1e-3), False), "Look Repeat CloseIn", Kind.UNSURE, Reason.UNSTABLE),
+        ((line(jump=1e-3), line(jump=2e-3)), "Look Repeat", Kind.UNSURE, Reason.UNSTABLE),
+        ((line(0.01), looked(Look.EXCLUDED, line(0.02))), "Look Confirm", Kind.WRONG, None),
+        ((line(0.01), looked(Look.UNSURE, line(0.02))), "Look Confirm", Kind.UNSURE, Reason.UNSTABLE),
+        ((line(0.01), looked(Look.UNSURE, line(0.02, side=1))), "Look Confirm", Kind.UNSURE, Reason.DOMAIN),
+        ((line(0.01), looked(Look.AGREES, line()), line(), line()), "Look Confirm Look Look", Kind.AGREES, None),
+    ],
+    ids=range(8),
+)
+def test_a_trial_asks_and_rules_without_a_meter(answers, asked, kind, reason):
+    questions, ruling = told_apart(*answers)
+    assert (questions, ruling.kind) == (asked.split(), kind)
+    assert reason is None or ruling.reason is reason
+    assert (ruling.deviation, math.isfinite(ruling.bound)) == (0.0, kind is Kind.AGREES)
+    assert (ruling.failing is answers[-1].measured) if kind is Kind.WRONG else ruling.failing is None
+
+
+def test_a_witness_that_disagrees_ends_a_trial_and_one_that_agrees_narrows_it():
+    case = dataclasses.replace(CASE, witnessed=True)
+    wide = line(0, 1.0)
+    questions, ruling = told_apart(wide, None, case=case)
+    assert (questions, ruling.kind, ruling.reason) == (["Look", "Witness"], Kind.UNSURE, Reason.WITNESSES)
+    questions, ruling = told_apart(*[wide, line(0, 1e-9)] * 3, case=case)
+    assert (questions, ruling.kind) == (["Look", "Witness"] * 3, Kind.AGREES)
+    assert told_apart(wide, wide, wide)[0] == ["Look"] * 3  # where there is none
+    # A leaf that nothing is claimed of needs no narrow bar.
+    tier = dataclasses.replace(TIER, group=(0, 1), scales=(1.0, 1.0), shares=(1.0, 0.0))
+    assert (
+        told_apart(line(), line(), line(), case=dataclasses.replace(case, tier=tier, sizes=(6, 6)))[0] == ["Look"] * 3
+    )
+    assert ruling.bound == pytest.approx(error_bound(1e-9, 3, 12, LIMITS.confidence))
+
+
+def test_an_irregular_f_widens_bar_and_allowance():
+    """The deviation counts as bar, and what is as small is not accused from there on."""
+    first = line(1e-5)
+    trial = Trial(CASE, SEEN)
+    assert trial.hear(first, SEEN) == Confirm(first, pytest.approx(TOLERANCE))
+    trial.hear(looked(Look.IRREGULAR, first), SEEN)
+    assert trial.regularity == pytest.approx(1e-5)
+    for answer in (line(9e-6), line()):
+        trial.hear(answer, SEEN)
+    ruling = trial.next()
+    assert isinstance(ruling, Ruling)
+    assert (ruling.kind, ruling.rtol) == (Kind.AGREES, pytest.approx(1e-5))
+    assert ruling.bound == pytest.approx(error_bound(2e-5, 3, 12, LIMITS.confidence))
+    # No less than what is unclear.
+    trial = Trial(CASE, SEEN)
+    trial.hear(line(1e-6), SEEN)
+    trial.hear(looked(Look.IRREGULAR, line(1e-6)), SEEN)
+    assert trial.regularity == 2e-6
+
+
+@pytest.mark.parametrize(
+    ("answers", "other"),
+    [
+        ((), True),
+        ((), None),
+        ((line(jump=1e-3),), False),
+        ((line(jump=1e-3), line(jump=1e-3)), line()),
+        ((line(0.01),), line()),
+        ((line(), line(), line()), line()),
+    ],
+    ids=["a look", "a look, not at all", "a repeat", "closing in", "a second look", "nothing"],
+)
+def test_an_answer_that_was_not_asked_for_is_refused(answers, other):
+    trial = Trial(CASE, SEEN)
+    for answer in answers:
+        trial.hear(answer, SEEN)
+    with pytest.raises(TypeError, match="is not answered by"):
+        trial.hear(other, SEEN)
+
+
+def test_what_hides_below_rounding_is_no_lattice():
+    """An f that sees its argument and stands still is rounded, unless its values are known to lie on a lattice."""
+    case = dataclasses.replace(CASE, limits=dataclasses.replace(LIMITS, sees=True))
+    still = dataclasses.replace(SEEN, moved=False)
+    assert told_apart(line(-1e-12, claimed=1e-12), case=case, seen=still)[1].unchanged
+    lattice = dataclasses.replace(case, on_lattice=True)
+    assert not told_apart(*[line(-1e-12, claimed=1e-12)] * 3, case=lattice, seen=still)[1].unchanged
+
+
+def test_what_is_worth_an_accusation_is_told_when_nothing_was_measured():
+    """In the precision that f is known to have, or as the user has it."""
+    for limits, eps, rtol in ((LIMITS, EPS32, 4e-5), (dataclasses.replace(LIMITS, rtol=1e-9), EPS64, 1e-9)):
+        case = dataclasses.replace(CASE, limits=limits, eps=eps)
+        for one in (line(math.nan), line(-1.0, claimed=1.0)):
+            _, ruling = told_apart(one, case=case, seen=dataclasses.replace(SEEN, moved=False))
+            assert (ruling.kind, ruling.rtol) == (Kind.UNSURE, rtol)
 
 
 # -------------------------------------------------------------------------------------------------- lines that agree
@@ -310,15 +436,26 @@ def test_another_kink_or_none_at_all_on_the_longer_ladder_is_unstable(again):
     ids=range(10),
 )
 def test_what_is_a_kink(one, is_kink):
-    assert _judge.kinked(one, TOLERANCE) is is_kink
+    assert _bends.kinked(one, TOLERANCE) is is_kink
+
+
+@pytest.mark.parametrize(
+    ("jump_bar", "wide", "is_curved"),
+    [(3.4e-3, 0.01, True), (3.2e-3, 0.01, False), (0.0, 0.034, True), (0.0, 0.0325, False)],
+)
+def test_what_fades_at_finer_steps_is_curvature(jump_bar, wide, is_curved):
+    """A difference of 0.01 within three bars of it, what it changes by included, or a third of what it was."""
+    even = (H * np.array([wide, wide, 0.01]) / 2)[:, None]
+    assert _bends.merely_curved(line(jump=0.01, jump_bar=jump_bar, even=even)) == is_curved
+    assert not _bends.merely_curved(line(jump=0.01, jump_bar=jump_bar, h=H[:1]))
 
 
 def test_what_lies_within_a_kink():
     """Up to half the jump from the middle, and the bars."""
-    assert _judge.inside_kink(line(5e-4, jump=1e-3), 0.0)
-    assert _judge.inside_kink(line(5.1e-4, 1e-5, jump=1e-3), 0.0)
-    assert _judge.inside_kink(line(5.1e-4, jump=-1e-3), 1e-5)
-    assert not _judge.inside_kink(line(5.1e-4, jump=1e-3), 0.0)
+    assert _bends.inside_kink(line(5e-4, jump=1e-3), 0.0)
+    assert _bends.inside_kink(line(5.1e-4, 1e-5, jump=1e-3), 0.0)
+    assert _bends.inside_kink(line(5.1e-4, jump=-1e-3), 1e-5)
+    assert not _bends.inside_kink(line(5.1e-4, jump=1e-3), 0.0)
 
 
 # -------------------------------------------------------------------------------------------------- lines that deviate
@@ -344,8 +481,8 @@ def test_an_obvious_deviation_takes_a_pair_of_values():
     ids=["500 bars", "small", "one side", "nothing known", "a staircase"],
 )
 def test_what_is_not_obvious_takes_more_than_a_pair(one, fields):
-    assert not run(_judge.plain(MadeUp(pairs=[1.01], **fields), one, 2e-3))  # pyright: ignore
-    assert run(_judge.plain(MadeUp(pairs=[1.01]), line(0.01), 2e-3))  # pyright: ignore
+    assert not run(_confirm.plain(MadeUp(pairs=[1.01], **fields), one, 2e-3))  # pyright: ignore
+    assert run(_confirm.plain(MadeUp(pairs=[1.01]), line(0.01), 2e-3))  # pyright: ignore
 
 
 def test_roundings_of_the_largest_claim_are_no_deviation():
@@ -424,7 +561,7 @@ def test_no_line_waits_twice_and_a_usual_one_comes_next():
     assert judged(small, more, shapes=shape, tier=dataclasses.replace(TIER, size=2))[0].kind is Kind.WRONG
     steps = np.r_[np.ones(11), 1e-3]
     assert judged(line(), small, line(0.01), pairs=[1.01], steps=steps)[1].asked == ["line", "line", "line", "pair"]
-    balanced = line(1e-3, floor=0.1)
+    balanced = line(1e-4, floor=0.1)  # (its scale is 0.1)
     assert judged(line(), line(), balanced, balanced, steps=steps)[1].asked == ["line", "line", "balanced", "line"]
     # Of the two the other counts only if it agrees, with its bar.
     found, _ = judged(more, small, line(), line(), more, shapes=jumps)
@@ -476,7 +613,7 @@ def test_what_a_jump_beside_the_point_excuses(residual, at, size, coarse, is_exc
     """It is as large as the deviation asks for, and steps across it follow the claim."""
     jump: Any = SimpleNamespace(at=at, size=size)
     one = line(residual, 1e-9, step=jump, odd=(H * np.array([coarse, coarse, 1 + residual]))[:, None])
-    assert _judge.excuses(jump, one) is is_excused
+    assert _bends.excuses(jump, one) is is_excused
     if is_excused:
         found, meter = confirmed(one)
         assert (found.look, found.jump, meter.asked) == (Look.IRREGULAR, jump, [])
@@ -636,10 +773,10 @@ def test_on_stairs_both_slopes_must_exclude_the_claim():
 
 def test_a_claim_lies_on_a_tread_within_its_bars_or_a_thousandth():
     def on(value, bar):
-        return _judge.on_tread(line(tread=SimpleNamespace(value=value, bar=bar)))
+        return _bends.on_tread(line(tread=SimpleNamespace(value=value, bar=bar)))
 
     assert [on(1.0009, 1e-9), on(1.0011, 1e-9), on(1.01, 1.1e-3), on(1.01, 9e-4)] == [True, False, True, False]
-    assert not _judge.on_tread(line())
+    assert not _bends.on_tread(line())
 
 
 # ------------------------------------------------------------------------------------------- witnesses, tiny claims
@@ -672,6 +809,8 @@ def test_tiny_claims_get_a_balanced_line():
         assert found.bound == pytest.approx(error_bound(1e-9, 3, 12, LIMITS.confidence))
     assert judged(line(), line(), line(), steps=equal)[1].asked == ["line"] * 3
     assert judged(line(), tier=ONE, steps=tiny)[1].asked == ["line"]
+    flat = dataclasses.replace(TIER, scale=0.0, shares=(0.0,))
+    assert judged(*[line(0, claimed=0.0)] * 3, tier=flat, steps=np.zeros(12))[1].asked == ["line"] * 3
     for factor in (1.0, 10.0):
         steps = factor * np.r_[np.ones(11), 0.02]
         assert judged(line(), line(), line(floor=0.1), line(), steps=steps)[1].asked[2] == "balanced"
@@ -827,7 +966,7 @@ def test_why_a_bar_is_wide():
         (wide, {"precision": EPS32}, Reason.PRECISION),
         (wide, {}, Reason.NOISE),
     ):
-        assert _judge.why_wide(MadeUp(**fields), one) is reason  # pyright: ignore
+        assert why_wide(Seen(**{"precision": EPS64, **fields}), one) is reason
 
 
 def test_tolerances():
@@ -843,3 +982,45 @@ def test_tolerances():
     assert LIMITS.largest_bound(EPS64) == 1e-2
     assert LIMITS.largest_bound(EPS32) == 5e-2
     assert dataclasses.replace(LIMITS, max_bound=0.3).largest_bound(EPS32) == 0.3
+
+
+# --------------------------------------------------------------------------------------------------------- simulated
+
+
+def pool(*lines: Measured) -> simulate_trial.Pool:
+    """Ladders of one function; the truth of each is 1."""
+    ladders = [simulate_trial.Recorded(1.0, one.slope, one.value, one.bar) for one in lines]
+    return simulate_trial.Pool("made up", "smooth", EPS64, 12, 1.0, ladders, ladders, ladders)
+
+
+def words(ladders: simulate_trial.Pool, size: float, *, same: bool, count: int = 100) -> set[str]:
+    rng = np.random.default_rng(1)
+    rulings = [simulate_trial.tried(ladders, size, rng, same=same) for _ in range(count)]
+    return {simulate_trial.said(one, ladders, size) for one in rulings}
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_honest_ladders_accuse_nobody_and_pass_no_error_above_the_bound(same):
+    honest = pool(*(line(1e-9 * k, 1e-8) for k in range(-5, 6)))
+    assert words(honest, 0.0, same=same) == {"correct"}
+    assert words(honest, 1e-9, same=same) == {"correct"}
+    assert words(honest, 1.0, same=same) == {"wrong"}
+    assert words(pool(*[line(0, 0.5)] * 12), 0.0, same=same) == {"undecided"}
+
+
+def test_a_dishonest_ladder_accuses_only_where_it_fools_every_look():
+    """One in twelve is off by a thousand bars: the second look is another ladder, unless all of them are that one."""
+    dishonest = pool(line(1e-4, 1e-7), *[line(0, 1e-7)] * 11)
+    assert words(dishonest, 0.0, same=False, count=300) == {"correct"}
+    assert words(dishonest, 0.0, same=True, count=300) == {"correct", "wrong"}
+
+
+def test_an_error_that_all_ladders_hide_is_missed():
+    """As if every bar were too small by as much as the claim is off: the simulation sees that."""
+    rng = np.random.default_rng(2)
+    blind = SimpleNamespace(kind=Kind.AGREES, bound=1e-7, measured=(line(),))
+    assert simulate_trial.said(blind, pool(line()), 1e-6) == "missed"  # pyright: ignore
+    assert simulate_trial.said(blind, pool(line()), 1e-8) == "correct"  # pyright: ignore
+    drawn = np.array([simulate_trial.seen_along(5, rng) for _ in range(4000)])
+    assert abs(float(np.mean(drawn**2)) - 1) < 0.1
+    assert np.abs(drawn).max() <= math.sqrt(5)
