@@ -134,11 +134,13 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
     try:
         named = yield from _cause(meter, tier, suspect, evidence)
         if named is None and leaf.size > 1:
+            before = meter.evaluations
             place = yield from _regular_place(meter, suspect, evidence, share, likely)
             if place is None or not (place.entries or (place.box is not None and place.everywhere)):
                 named = yield from _somewhere(meter, suspect, evidence, share)
             if named is None and (place is None or (place.box is not None and not place.everywhere)):
-                place = yield from _entries(meter, suspect, evidence, share, None if place is None else place.box)
+                box, spent = None if place is None else place.box, meter.evaluations - before
+                place = yield from _entries(meter, suspect, evidence, share, box, spent)
             if place is not None:
                 likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
         if place is not None and place.box is not None and place.everywhere and not place.entries:
@@ -189,10 +191,12 @@ def _regular_place(
     return (yield from regular_place(meter, suspect.leaf, direction, residual, share, likely))
 
 
-def _entries(meter: Meter, suspect: Suspect, evidence: Evidence, share: float, box: Box | None) -> Asking[Place]:
+def _entries(
+    meter: Meter, suspect: Suspect, evidence: Evidence, share: float, box: Box | None, spent: int
+) -> Asking[Place]:
     """The wrong entries of a leaf, or of a box of it, one by one."""
     residual, direction = _sharpest(evidence)
-    place = yield from single_entries(meter, suspect.leaf, direction, residual, share, box)
+    place = yield from single_entries(meter, suspect.leaf, direction, residual, share, box=box, spent=spent)
     if not (place.entries or place.box or place.everywhere) and evidence.size <= ONE_BY_ONE:
         place = yield from one_by_one(meter, suspect.leaf, residual)
     return place

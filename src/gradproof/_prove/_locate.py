@@ -200,10 +200,20 @@ def regular_place(
 
 
 def single_entries(
-    meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, box: Box | None = None
+    meter: Meter,
+    leaf: int,
+    direction: Direction,
+    whole: Residual,
+    scale: float,
+    *,
+    box: Box | None = None,
+    spent: int = 0,
 ) -> Asking[Place]:
-    """Find the wrong entries of a leaf one by one, within a box that holds all of them."""
-    search = _Search(meter, leaf, direction, whole, scale)
+    """Find the wrong entries of a leaf one by one, within a box that holds all of them.
+
+    `spent` evaluations of those that the search may take have been taken.
+    """
+    search = _Search(meter, leaf, direction, whole, scale, asked=spent // 2)
     part = direction if box is None else direction.restricted(*box_part(search.shape, search.start, search.stop, box))
     return (yield from _halve(search, part, whole))
 
