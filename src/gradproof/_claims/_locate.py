@@ -108,6 +108,8 @@ class _Search:
         self.u = u
         self._outcome = outcome
         self._marks: list[_Mark] = []
+        # Lines along single inputs.
+        self._alone: dict[int, Line] = {}
         # Lines through all leaves, and the outputs that deviate along them.
         self._seen: list[Line] = []
         self._wrong = np.zeros(0, dtype=np.intp)
@@ -148,8 +150,9 @@ class _Search:
         if self.m > ELEMENTWISE or (is_explained and self.claimed.matrix is None):
             return self._of_inputs()
         self.claimed.densify()
-        columns = self._accused_columns() if self.is_mixture else None
-        if columns is not None and len(columns) <= FEW:
+        columns = self._accused_columns()
+        few = columns is not None and len(columns) <= FEW
+        if columns is not None and few and self.is_mixture:
             found = self._columns(columns)
             if found:
                 return self._together(found)
@@ -163,12 +166,16 @@ class _Search:
                 return [whole]
         if is_explained:
             return self._of_inputs()
+        if columns is not None and few and not self.is_mixture and len(rows) > 1:
+            found = self._columns(columns)
+            if found and self._columns_explain(lines, rows):
+                return self._together(found)
         if 0 < len(rows) <= max(FEW, min(ROWS, self.m // 2)) or 0 < len(rows) <= self.m <= ALONE:
             found = [one for i in rows for one in self._row(int(i))]
             if found:
                 return self._together(found)
         self._marks.clear()
-        if columns is not None and len(columns) <= APART:
+        if columns is not None and self.is_mixture and len(columns) <= APART:
             found = self._columns(columns)
             if found and not self._is_all_of_it(found):
                 return self._together(found)
@@ -284,10 +291,11 @@ class _Search:
         wrong: list[tuple[float, int, int, Line]] = []
         count = 0
         self._marks.clear()
+        self._alone.clear()
         for j in columns:
             v = np.zeros(len(self.scene.size))
             v[j] = self.scene.size[j]
-            line = self._measure(v)
+            line = self._alone[j] = self._measure(v)
             rows = np.flatnonzero(self._off(line))
             count += len(rows)
             bends = any(self._sides(int(i), line) is not None for i in rows)
@@ -306,6 +314,20 @@ class _Search:
             more = f"{count} wrong entries in all; the largest are shown."
             found[0] = dataclasses.replace(found[0], advice=f"{found[0].advice} {more}")
         return found
+
+    def _columns_explain(self, lines: list[Line], rows: NDArray[np.intp]) -> bool:
+        """Whether the columns that were measured are all that deviates along some lines, in these rows."""
+        for line in lines:
+            for i in rows.tolist():
+                left = float(line.value[i]) - self._entry(i, line)
+                allowed = float(line.bar[i]) + float(self.tolerance[i])
+                for j, own in self._alone.items():
+                    share = float(line.v[j]) / float(own.v[j])
+                    left -= share * (float(own.value[i]) - self._entry(i, own))
+                    allowed += abs(share) * float(own.bar[i])
+                if abs(left) > allowed:
+                    return False
+        return True
 
     def _is_all_of_it(self, found: list[Finding]) -> bool:
         """Whether the columns that are wrong are all those of some leaves, and nothing else is known of any."""

@@ -17,8 +17,8 @@ SAME_SOURCE = (
 def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> list[Finding]:
     """Join findings about whole arrays, or parts of them, that say the same; `paths` are those of whole arrays.
 
-    A factor in several arrays is one mistake. So is, as far as anybody can tell, what no cause explains: the array
-    whose wrong part is the smallest stands first, and the others are named with it.
+    The same cause in several arrays is one mistake. So is, as far as anybody can tell, what no cause explains: an array
+    of which only a part is wrong stands first, and the others are named with it.
     """
     whole = set(paths)
     groups: dict[tuple[str, float | None], list[Finding]] = {}
@@ -28,7 +28,7 @@ def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> l
     joined: dict[int, Finding] = {}
     left_out: set[int] = set()
     for alike in groups.values():
-        if len({one.path for one in alike}) < 2 or not (alike[0].factor is not None or _is_unexplained(alike[0])):
+        if len({one.path for one in alike}) < 2:
             continue
         first = next((one for one in alike if one.path not in whole), alike[0])
         others = list(dict.fromkeys(one.path for one in alike if one.path != first.path))
@@ -54,5 +54,5 @@ def _joined(first: Finding, others: Sequence[str]) -> Finding:
     if not others:
         return first
     place = with_others(first.place, others)
-    advice = SAME_SOURCE if first.factor is None else SAME_FACTOR
+    advice = SAME_SOURCE if _is_unexplained(first) else SAME_FACTOR if first.factor is not None else first.advice
     return dataclasses.replace(first, place=place, advice=advice)

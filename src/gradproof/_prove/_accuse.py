@@ -225,6 +225,9 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
     def error(entry: WrongEntry) -> float:
         return abs(entry.reference - float(ledger.claim[entry.index]))
 
+    # (Beside a wrong entry another may be off by what the claim's own precision leaves.)
+    beyond = [one for one in place.entries if error(one) > ledger.rounding * abs(float(ledger.claim[one.index]))]
+    place = dataclasses.replace(place, entries=tuple(beyond) or place.entries)
     largest = sorted(place.entries, key=error, reverse=True)[:SHOWN]
     shown = sorted(largest, key=lambda entry: entry.index)
     named = (entry_index(leaf.shape, entry.index - leaf.start) for entry in shown)
