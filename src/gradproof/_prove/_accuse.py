@@ -25,8 +25,8 @@ from gradproof._prove._diagnose import (
 from gradproof._prove._directions import Direction
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
-    Box,
     Range,
+    Search,
     Suspect,
     box_part,
     entry_index,
@@ -134,13 +134,15 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
     try:
         named = yield from _cause(meter, tier, suspect, evidence)
         if named is None and leaf.size > 1:
-            before = meter.evaluations
-            place = yield from _regular_place(meter, suspect, evidence, share, likely)
-            if place is None or not (place.entries or (place.box is not None and place.everywhere)):
-                named = yield from _somewhere(meter, suspect, evidence, share)
+            seen = sorted(zip(evidence.residuals, evidence.directions, strict=True), key=lambda one: -one[0].contrast)
+            search = Search(meter, suspect.leaf, seen[0][1], seen[0][0], share)
+            place = yield from regular_place(search, likely)
+            if len(seen) > 1 and (place is None or not (place.entries or (place.box and place.everywhere))):
+                named = yield from wrong_somewhere(search, seen[1][1], seen[1][0])
             if named is None and (place is None or (place.box is not None and not place.everywhere)):
-                box, spent = None if place is None else place.box, meter.evaluations - before
-                place = yield from _entries(meter, suspect, evidence, share, box, spent)
+                place = yield from single_entries(search, None if place is None else place.box)
+                if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
+                    place = yield from one_by_one(meter, suspect.leaf, search.whole)
             if place is not None:
                 likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
         if place is not None and place.box is not None and place.everywhere and not place.entries:
@@ -170,36 +172,6 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> As
     if cause is None:
         cause = yield from diagnose(meter, suspect.leaf, evidence, share)
     return cause if isinstance(cause, Cause) else None
-
-
-def _somewhere(meter: Meter, suspect: Suspect, evidence: Evidence, share: float) -> Asking[Cause | None]:
-    """What says in which entries alone a leaf is wrong, by what they have in common."""
-    seen = sorted(zip(evidence.directions, evidence.residuals, strict=True), key=lambda item: -item[1].contrast)
-    return (yield from wrong_somewhere(meter, suspect.leaf, seen[:2], share)) if len(seen) > 1 else None
-
-
-def _sharpest(evidence: Evidence) -> tuple[Residual, Direction]:
-    """The direction along which the deviation is the clearest."""
-    return max(zip(evidence.residuals, evidence.directions, strict=True), key=lambda item: item[0].contrast)
-
-
-def _regular_place(
-    meter: Meter, suspect: Suspect, evidence: Evidence, share: float, likely: Sequence[Range]
-) -> Asking[Place | None]:
-    """A regular part of a leaf that holds all that is wrong."""
-    residual, direction = _sharpest(evidence)
-    return (yield from regular_place(meter, suspect.leaf, direction, residual, share, likely))
-
-
-def _entries(
-    meter: Meter, suspect: Suspect, evidence: Evidence, share: float, box: Box | None, spent: int
-) -> Asking[Place]:
-    """The wrong entries of a leaf, or of a box of it, one by one."""
-    residual, direction = _sharpest(evidence)
-    place = yield from single_entries(meter, suspect.leaf, direction, residual, share, box=box, spent=spent)
-    if not (place.entries or place.box or place.everywhere) and evidence.size <= ONE_BY_ONE:
-        place = yield from one_by_one(meter, suspect.leaf, residual)
-    return place
 
 
 def _cause_in_box(

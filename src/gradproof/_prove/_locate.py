@@ -118,7 +118,7 @@ def _spans(meter: Meter, group: Sequence[int]) -> Spans:
 
 
 @dataclasses.dataclass
-class _Search:
+class Search:
     """One failing direction through one leaf, and how to ask about its parts."""
 
     meter: Meter
@@ -162,10 +162,8 @@ def ranges_of(shape: Sequence[int], place: Place) -> list[Range]:
     return [(axis, length, *span) for axis, (length, span) in enumerate(reversed(spans)) if span != (0, length)]
 
 
-def regular_place(
-    meter: Meter, leaf: int, direction: Direction, whole: Residual, scale: float, likely: Sequence[Range] = ()
-) -> Asking[Place | None]:
-    """Find a regular place that holds what is wrong in a leaf, from a direction through it that fails; None if none is.
+def regular_place(search: Search, likely: Sequence[Range] = ()) -> Asking[Place | None]:
+    """Find a regular place that holds all that is wrong in a leaf; None if there is none.
 
     `likely` are ranges in which other leaves are wrong: these are tried first.
 
@@ -173,7 +171,7 @@ def regular_place(
     that. The same with the index along an axis finds a lone row or column. If random small subsets all fail, the wrong
     entries are many: they fill a box along the axes, or the whole leaf. Else they are few, or scattered.
     """
-    search = _Search(meter, leaf, direction, whole, scale)
+    direction, whole = search.direction, search.whole
     for axis, length, low, high in likely:
         box = _with_range(search.shape, axis, length, (low, high))
         if box is not None and (yield from _holds_all(search, box)) and (yield from _fails_all_over(search, box)):
@@ -199,23 +197,12 @@ def regular_place(
     return Place(box=box, everywhere=(yield from _fails_all_over(search, box)))
 
 
-def single_entries(
-    meter: Meter,
-    leaf: int,
-    direction: Direction,
-    whole: Residual,
-    scale: float,
-    *,
-    box: Box | None = None,
-    spent: int = 0,
-) -> Asking[Place]:
-    """Find the wrong entries of a leaf one by one, within a box that holds all of them.
-
-    `spent` evaluations of those that the search may take have been taken.
-    """
-    search = _Search(meter, leaf, direction, whole, scale, asked=spent // 2)
-    part = direction if box is None else direction.restricted(*box_part(search.shape, search.start, search.stop, box))
-    return (yield from _halve(search, part, whole))
+def single_entries(search: Search, box: Box | None = None) -> Asking[Place]:
+    """Find the wrong entries of a leaf one by one, within a box that holds all of them."""
+    part = search.direction
+    if box is not None:
+        part = part.restricted(*box_part(search.shape, search.start, search.stop, box))
+    return (yield from _halve(search, part, search.whole))
 
 
 def _with_range(shape: Sequence[int], axis: int, length: int, span: tuple[int, int]) -> Box | None:
@@ -227,20 +214,20 @@ def _with_range(shape: Sequence[int], axis: int, length: int, span: tuple[int, i
     return tuple(box)
 
 
-def _holds_all(search: _Search, box: Box) -> Asking[bool]:
+def _holds_all(search: Search, box: Box) -> Asking[bool]:
     """Whether a box holds all that is wrong."""
     part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
     inside = yield from search.ask(part)
     return inside.clear and (search.whole - inside).agrees_with_zero
 
 
-def _fails_all_over(search: _Search, box: Box) -> Asking[bool]:
+def _fails_all_over(search: Search, box: Box) -> Asking[bool]:
     """Whether random parts of a box, or all its entries where they are few, are wrong."""
     part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
     return (yield from _all_over(search, part, _inside(search, box)))
 
 
-def _all_over(search: _Search, part: Direction, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
+def _all_over(search: Search, part: Direction, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
     """Whether random parts of some entries, all that move along a direction, are wrong; each where these are few."""
     if len(indices) >= LEAST_DRAWN:
         return (yield from _failing_subsets(search, part, len(indices))) == 4
@@ -251,19 +238,19 @@ def _all_over(search: _Search, part: Direction, indices: Sequence[int] | NDArray
     return True
 
 
-def _inside(search: _Search, box: Box) -> list[int]:
+def _inside(search: Search, box: Box) -> list[int]:
     """Flat indices of the entries of a box."""
     axes = np.ix_(*(np.arange(low, high) for low, high in box))
     return [search.start + int(i) for i in np.ravel_multi_index(axes, search.shape).ravel()]
 
 
-def _hull(search: _Search, entries: Sequence[WrongEntry]) -> Box:
+def _hull(search: Search, entries: Sequence[WrongEntry]) -> Box:
     """The smallest box that holds some entries."""
     indices = np.unravel_index([entry.index - search.start for entry in entries], search.shape)
     return tuple((int(axis.min()), int(axis.max()) + 1) for axis in indices)
 
 
-def _lone_entry(search: _Search, direction: Direction, residual: Residual) -> Asking[WrongEntry | None]:
+def _lone_entry(search: Search, direction: Direction, residual: Residual) -> Asking[WrongEntry | None]:
     """The one entry that makes `direction` fail, or None if there are several (or the bars are too wide to read)."""
     index = yield from _read_index(search, direction, residual, search.stop - search.start)
     if index is None or not search.start <= index < search.stop:
@@ -278,7 +265,7 @@ def _lone_entry(search: _Search, direction: Direction, residual: Residual) -> As
     return WrongEntry(index=index, reference=claimed + alone.value / v, bar=alone.bar / abs(v))
 
 
-def _read_index(search: _Search, direction: Direction, residual: Residual, count: int) -> Asking[int | None]:
+def _read_index(search: Search, direction: Direction, residual: Residual, count: int) -> Asking[int | None]:
     """Read the index of a lone entry digit by digit, in the largest base that the bars allow."""
     if count == 1:
         return search.start
@@ -299,7 +286,7 @@ def _read_index(search: _Search, direction: Direction, residual: Residual, count
     return index
 
 
-def _digit(search: _Search, direction: Direction, residual: Residual, stride: int, base: int) -> Asking[int | None]:
+def _digit(search: Search, direction: Direction, residual: Residual, stride: int, base: int) -> Asking[int | None]:
     """`search.start` plus stride times the digit that all of the residual carries, or None."""
     weighted = yield from search.ask(direction.restricted(Digits(search.start, search.stop, stride, base)))
     reading = weighted.value / residual.value * (base + 1) - 1
@@ -312,7 +299,7 @@ def _digit(search: _Search, direction: Direction, residual: Residual, stride: in
     return search.start + stride * digit
 
 
-def _failing_subsets(search: _Search, direction: Direction, count: int, *, another: bool = False) -> Asking[int]:
+def _failing_subsets(search: Search, direction: Direction, count: int, *, another: bool = False) -> Asking[int]:
     """How many of four random subsets (`another`: four others) fail: sixty-fourths, or a few entries."""
     if count < LEAST_DRAWN:
         return 0
@@ -332,11 +319,11 @@ def _failing_subsets(search: _Search, direction: Direction, count: int, *, anoth
     return failing
 
 
-def _salt(search: _Search, number: int) -> int:
+def _salt(search: Search, number: int) -> int:
     return (search.meter.directions.seed * 1_000_003 + search.direction.stream * 1009 + number) % 2**31
 
 
-def _lone_slice(search: _Search) -> Asking[tuple[tuple[int, int], ...] | None]:
+def _lone_slice(search: Search) -> Asking[tuple[tuple[int, int], ...] | None]:
     """The one row, column or other slice of length 1 along an axis that holds every wrong entry."""
     shape, whole = search.shape, search.whole
     for axis, length in enumerate(shape):
@@ -353,7 +340,7 @@ def _lone_slice(search: _Search) -> Asking[tuple[tuple[int, int], ...] | None]:
     return None
 
 
-def _box(search: _Search) -> Asking[tuple[tuple[int, int], ...] | None]:
+def _box(search: Search) -> Asking[tuple[tuple[int, int], ...] | None]:
     """The smallest box along the axes that holds every wrong entry; None if it is the whole leaf."""
     box: list[tuple[int, int]] = []
     for axis, length in enumerate(search.shape):
@@ -363,7 +350,7 @@ def _box(search: _Search) -> Asking[tuple[tuple[int, int], ...] | None]:
     return None if all(span == (0, length) for span, length in zip(box, search.shape, strict=True)) else tuple(box)
 
 
-def _clean_end(search: _Search, axis: int, length: int, *, from_start: bool) -> Asking[int]:
+def _clean_end(search: Search, axis: int, length: int, *, from_start: bool) -> Asking[int]:
     """How many slices at one end of an axis hold no wrong entry: the first is tried alone, then bisection."""
     clean, wrong = 0, length
     count = 1
@@ -380,7 +367,7 @@ def _clean_end(search: _Search, axis: int, length: int, *, from_start: bool) -> 
     return clean
 
 
-def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
+def _halve(search: Search, start: Direction, whole: Residual) -> Asking[Place]:
     """Split at random until every part holds one wrong entry."""
     found: list[WrongEntry] = []
     box: Box | None = None
@@ -397,7 +384,7 @@ def _halve(search: _Search, start: Direction, whole: Residual) -> Asking[Place]:
 
 
 def _single_out(
-    search: _Search, start: Direction, whole: Residual, found: list[WrongEntry]
+    search: Search, start: Direction, whole: Residual, found: list[WrongEntry]
 ) -> Asking[tuple[bool, Box | None]]:
     """Add the wrong entries one by one; whether these are all, or the box that is wrong all over."""
     todo: list[tuple[Direction, Residual, int]] = [(start, whole, 0)]
@@ -429,16 +416,14 @@ def _single_out(
     return complete, None
 
 
-def wrong_somewhere(
-    meter: Meter, leaf: int, directions: Sequence[tuple[Direction, Residual]], scale: float
-) -> Asking[Cause | None]:
+def wrong_somewhere(search: Search, other: Direction, of_other: Residual) -> Asking[Cause | None]:
     """Whether what is wrong lies where the claim is exactly 0, or where x is on one side of 0, and all over there.
 
-    directions : two directions through the leaf and what they leave. Along the first the rest must agree and random
-    parts must not, along the second the rest must agree, too.
+    Along the direction of the search the rest must agree and random parts must not; along another one, which leaves
+    `of_other`, the rest must agree, too.
     """
-    claim, point = meter.directions.claim, meter.directions.point
-    where = meter.directions.leaves[leaf]
+    directions = search.meter.directions
+    claim, point, where = directions.claim, directions.point, directions.leaves[search.leaf]
     own = slice(where.start, where.stop)
     tried = (
         (claim[own] == 0, Mistake.ZERO_SOMEWHERE),
@@ -451,16 +436,15 @@ def wrong_somewhere(
         if min(count, where.size - count) < LEAST_APART or len(rest.ranges) > RANGES:
             continue
         parts: list[Residual] = []
-        for direction, whole in directions:
-            outside = yield from meter.residual(direction.restricted(rest), scale)
+        for direction, whole in ((search.direction, search.whole), (other, of_other)):
+            outside = yield from search.ask(direction.restricted(rest))
             if not (whole.clear and outside.agrees_with_zero):
                 break
             parts.append(whole - outside)
         if len(parts) < 2:
             continue
-        search = _Search(meter, leaf, *directions[0], scale)
         indices = where.start + np.flatnonzero(mask)
-        if not (yield from _all_over(search, directions[0][0].restricted(inside), indices)):
+        if not (yield from _all_over(search, search.direction.restricted(inside), indices)):
             continue
         if mistake is not Mistake.ZERO_SOMEWHERE and all(abs(one.value + one.claimed) <= one.bar for one in parts):
             mistake = Mistake.UNMASKED_BELOW if mistake is Mistake.WRONG_BELOW else Mistake.UNMASKED_ABOVE
