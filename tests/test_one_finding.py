@@ -1,0 +1,228 @@
+"""One mistake, one finding: the place in the inputs, and a cause only where it has earned its name."""
+
+import importlib
+import pathlib
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import Verdict
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+LAYERS = [
+    "tanh_with_1_minus_y",
+    "softplus_with_the_wrong_sigmoid",
+    "square_of_a_matrix_as_of_a_number",
+    "affine_with_db_a_mean",
+    "bias_of_the_last_row_only",
+    "batch_norm_without_its_variance_term",
+    "attention_without_its_scale",
+    "lstm_with_a_wrong_gate",
+]
+SINE = np.random.default_rng(7).permutation(np.linspace(-2, 2, 48) + 0.1).reshape(6, 8)
+
+
+def errors(report):
+    assert report.verdict is Verdict.WRONG
+    return [one for one in report.findings if one.severity is gradproof.Severity.ERROR]
+
+
+def wrong_sine(gradient, point=SINE, seed=0):
+    """What is said of a claim for the sum of sines, which has one mistake."""
+    report = gradproof.check(lambda x: float(np.sum(np.sin(x))), point, grad=gradient, rng=seed)
+    (finding,) = errors(report)
+    return finding
+
+
+@pytest.mark.parametrize("n", [12, 40])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_with_one_mistake(name, n, monkeypatch):
+    """One finding in the arrays that are wrong, and no more evaluations than a reader would wait for."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    cases = importlib.import_module("one_finding")
+    assert set(LAYERS) == set(cases.CASES)
+    for seed in range(2):
+        f, args, vjp, wrong = cases.CASES[name](n, np.random.default_rng((seed, n)))
+        wrt = 0 if len(args) == 1 else tuple(range(len(args)))
+        report = gradproof.check(f, args, vjp=vjp, wrt=wrt, rng=seed)
+        assert len(errors(report)) == 1
+        assert cases.accused(report, {leaf.path for leaf in report.leaves}) == wrong
+        assert {leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG} == wrong
+        assert report.cost.evaluations <= (360 if "lstm" in name else 200)
+
+
+def test_a_part_of_several_arrays_is_the_place():
+    """The part that is wrong in all of them stands first; arrays that are wrong all over follow."""
+
+    def f(p):
+        return np.tanh(p["x"] @ p["w"] + p["b"])
+
+    def vjp(u, p):
+        d = u * (1 - f(p) ** 2)
+        d[:, 5:] *= 1 + p["b"][5:] ** 2  # wrong on purpose
+        return {"x": d @ p["w"].T, "w": p["x"].T @ d, "b": d.sum(axis=0)}
+
+    rng = np.random.default_rng(1)
+    point = {"x": rng.normal(size=(3, 4)), "w": rng.normal(size=(4, 8)), "b": rng.normal(size=8)}
+    for seed in range(3):
+        (finding,) = errors(gradproof.check(f, point, vjp=vjp, rng=seed))
+        assert finding.path in ("p['w'][:, 5:]", "p['b'][5:]")
+        assert all(path in finding.path + finding.place for path in ("p['w'][:, 5:]", "p['b'][5:]", "p['x']"))
+
+
+def test_two_mistakes_are_two_findings():
+    """A factor of 2 in one array and of 4 in another, as in the course's network."""
+    point = {"W2": np.linspace(0.1, 1, 12).reshape(3, 4), "b1": np.linspace(-1, 1, 5), "W1": np.linspace(1, 2, 6)}
+
+    def grad(p):
+        return {"W2": 2 * np.cos(p["W2"]), "b1": 4 * np.cos(p["b1"]), "W1": np.cos(p["W1"])}  # wrong on purpose
+
+    for seed in range(3):
+        report = gradproof.check(
+            lambda p: float(sum(np.sum(np.sin(v)) for v in p.values())), point, grad=grad, rng=seed
+        )
+        assert {one.path: one.factor for one in errors(report)} == {"p['W2']": 2.0, "p['b1']": 4.0}
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 20])
+def test_wrong_entries_are_named_one_by_one_or_together(count):
+    """Up to five get a finding each; more are listed in one, with the largest as its example."""
+    rng = np.random.default_rng(count)
+    entries = sorted(rng.choice(400, count, replace=False).tolist())
+    point = rng.normal(size=400)
+
+    def grad(x):
+        claimed = np.cos(x)
+        claimed[entries] += np.linspace(0.3, 0.9, count)  # wrong on purpose
+        return claimed
+
+    found = errors(gradproof.check(lambda x: float(np.sum(np.sin(x))), point, grad=grad, rng=0))
+    assert len(found) == (count if count <= 5 else 1)
+    assert sorted(entry[0] for one in found for entry in one.entries) == entries
+    if count > 5:
+        largest = entries[-1]
+        assert found[0].quantity == f"entry [{largest}]"
+        assert found[0].reference == pytest.approx(np.cos(point[largest]), abs=1e-6)
+
+
+def test_zeros_in_some_entries():
+    """All rows but one, or here and there; a claim that is zero where f is flat is right."""
+    for mask in (np.arange(6)[:, None] == 2, np.random.default_rng(0).random((6, 8)) < 0.5):
+        finding = wrong_sine(lambda x, mask=mask: np.cos(x) * mask)  # wrong on purpose
+        count = 48 - int(np.broadcast_to(mask, (6, 8)).sum())
+        assert (
+            finding.kind
+            == f"claimed zero in {count} of 48 entries, where the true gradient is not; the others are right"
+        )
+        assert "everywhere" not in finding.place
+
+    kept = np.arange(48).reshape(6, 8) % 3 == 0
+    right = gradproof.check(lambda x: float(np.sum(np.sin(x) * kept)), SINE, grad=lambda x: np.cos(x) * kept, rng=0)
+    assert right.correct
+
+
+def test_one_side_of_zero():
+    """A branch that is wrong, a mask that is forgotten; the same entries drawn at random are no branch."""
+    below = wrong_sine(lambda x: np.where(x <= 0, 1.2 * np.cos(x) + 0.1, np.cos(x)))  # wrong on purpose
+    assert below.kind.startswith("wrong where x <= 0")
+
+    report = gradproof.check(
+        lambda x: float(np.sum(np.maximum(x, 0) ** 2)), SINE, grad=lambda x: 2 * np.abs(x) + 1 * (x < 0), rng=0
+    )  # wrong on purpose
+    (finding,) = errors(report)
+    assert finding.kind.startswith("not zero where x <= 0")
+
+    some = np.random.default_rng(3).random((6, 8)) < 0.5
+    finding = wrong_sine(lambda x: np.where(some, 1.2 * np.cos(x) + 0.1, np.cos(x)))  # wrong on purpose
+    assert finding.kind in ("these entries are wrong", "is not the gradient of f")
+
+
+def test_terms_that_look_alike_are_not_told_apart():
+    """At a point whose entries are all equal; elsewhere weight decay has its name."""
+
+    weights = np.arange(1.0, 13.0)
+
+    def f(x):
+        return float(weights @ np.sin(x) + 0.05 * np.sum(x**2))
+
+    def without(x):
+        return weights * np.cos(x)  # wrong on purpose
+
+    for point, name in ((np.full(12, 2.0), "lacks the same number, 0.2"), (np.linspace(1, 2, 12), "weight decay")):
+        (finding,) = errors(gradproof.check(f, point, grad=without, rng=0))
+        assert name in finding.kind
+
+
+@pytest.mark.parametrize(
+    ("grad", "name"),
+    [
+        (lambda x: 1 - np.cos(x), "is 1 minus the true gradient"),
+        (lambda x: np.cos(x) / np.exp(x), "is the derivative with respect to exp(x), not x"),
+        (lambda x: np.cos(x) * np.exp(x), "is the derivative with respect to log(x), not x"),
+        (
+            lambda x: np.cos(x) + 0.01 * x,
+            "has an extra term 0.01 * x (weight decay): regularised in the gradient, not in f",
+        ),
+        (
+            lambda x: (0.1 * np.cos(x) + 0.2 * np.cos(x)) - 0.3 * np.cos(x),
+            "claimed zero up to rounding, the true gradient is not",
+        ),
+    ],
+)
+def test_names(grad, name):
+    assert wrong_sine(grad).kind == name
+
+
+def test_a_path_is_missing_once_or_not_at_all():
+    rng = np.random.default_rng(5)
+    point = {"a": rng.normal(size=9), "b": rng.normal(size=9)}
+
+    def f(p):
+        return float(np.sum(np.sin(p["a"]) + np.exp(0.3 * p["b"]) * p["a"]))
+
+    def grad(share):
+        def claimed(p):
+            b = 0.3 * np.exp(0.3 * p["b"]) * p["a"]
+            return {"a": np.cos(p["a"]) + np.exp(0.3 * p["b"]) - share * b, "b": b}  # wrong on purpose
+
+        return claimed
+
+    (finding,) = errors(gradproof.check(f, point, grad=grad(1.0), rng=0))
+    assert finding.kind == "lacks 1 times the gradient of p['b']"
+    (finding,) = errors(gradproof.check(f, point, grad=grad(0.7), rng=0))
+    assert "lacks" not in finding.kind
+
+
+def test_a_plain_factor_in_float32():
+    point = np.random.default_rng(9).normal(size=24).astype(np.float32)
+    for seed in range(4):
+        for factor in (-1.0, 2.0, 0.5):
+            wrong = factor * np.cos(point)
+            report = gradproof.check(lambda x: np.sin(x).sum(), point, grad=wrong, rng=seed)
+            assert [one.factor for one in errors(report)] == [factor]
+
+
+def test_what_is_nearly_right_may_have_an_epsilon():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 12)), (rng.random(30) < 0.5).astype(float)
+
+    def f(w):
+        p = 1 / (1 + np.exp(-x @ w))
+        return float(-np.mean(y * np.log(p + 1e-5) + (1 - y) * np.log(1 - p + 1e-5)))
+
+    w = rng.normal(size=12)
+    (finding,) = errors(gradproof.check(f, w, grad=lambda w: x.T @ (1 / (1 + np.exp(-x @ w)) - y) / 30, rng=0))
+    assert "epsilon" in finding.advice
+    assert "epsilon" not in wrong_sine(lambda x: np.cos(x) * (1 + 0.1 * np.sin(7 * x))).advice
+
+
+def test_transposed_must_explain_something():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(6, 6))
+    b = a + a.T
+    nearly = b * (1 + 1e-6 * rng.normal(size=(6, 6))) * np.cos(0.3)  # wrong on purpose
+    report = gradproof.check(lambda x: b @ np.sin(x), np.full(6, 0.3), jac=nearly, rng=0)
+    assert not any("transposed" in one.kind for one in errors(report))
+    report = gradproof.check(lambda x: a @ np.sin(x), np.full(6, 0.3), jac=a.T * np.cos(0.3), rng=0)  # wrong on purpose
+    assert [one.kind for one in errors(report)] == ["transposed"]
