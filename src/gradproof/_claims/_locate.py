@@ -33,6 +33,7 @@ from gradproof._prove._wording import (
     quantity_of,
     region_words,
     unexplained,
+    with_others,
 )
 from gradproof._report import Finding, Severity, Verdict
 
@@ -91,8 +92,19 @@ def renumbered(outcome: Outcome, part: Sequence[Leaf], whole: Sequence[Leaf]) ->
         return outcome
     paths = [leaf.path for leaf in whole]
     where = [paths.index(leaf.path) for leaf in part]
-    charges = tuple(dataclasses.replace(one, leaves=tuple(where[k] for k in one.leaves)) for one in outcome.charges)
-    regions = {where[k]: region.moved(whole[where[k]].start - part[k].start) for k, region in outcome.regions.items()}
+    starts = [whole[k].start - leaf.start for k, leaf in zip(where, part, strict=True)]
+    charges = tuple(
+        dataclasses.replace(
+            one,
+            leaves=tuple(where[k] for k in one.leaves),
+            place=None if one.place is None else one.place.moved(starts[one.leaves[0]]),
+        )
+        for one in outcome.charges
+    )
+    regions = {
+        where[k]: dataclasses.replace(region, place=region.place.moved(starts[k]))
+        for k, region in outcome.regions.items()
+    }
     return dataclasses.replace(outcome, charges=charges, regions=regions)
 
 
@@ -440,13 +452,17 @@ class _Search:
         if outcome.verdict is not Verdict.WRONG:
             return []
         self._mark_row(i, outcome)
-        return [self._of_output(one, i) for one in outcome.charges]
+        # (The other leaves have proofs of their own.)
+        touched = {k for one in self.charges for k in one.leaves}
+        own = [dataclasses.replace(one, leaves=tuple(k for k in one.leaves if k in touched)) for one in outcome.charges]
+        return [self._of_output(one, i) for one in own if one.leaves]
 
     def _of_output(self, charge: Charge, i: int) -> Finding:
         """A charge against the gradient of output i as a finding about the claim."""
         k = charge.leaves[0]
         leaf, cause = self.claimed.leaves[k], charge.cause
         within, place = region_words(charge, leaf)
+        others = [self.claimed.leaf_path(i, k, "") for k in charge.leaves[1:]]
         factor = None if cause is None else cause.factor
         if self.claimed.reduced:
             named = factor is not None and charge.index is None
@@ -471,6 +487,7 @@ class _Search:
         words = self._through(i, "" if place == "everywhere" else place)
         if self.claimed.by_index and place == "everywhere" and self.m > 1:
             words = "whole row"
+        words = with_others(words, others) if others else words
         return self._charged(charge, path=path, kind=kind, place=words, advice=advice, factor=factor)
 
     def _of_inputs(self) -> list[Finding]:
@@ -486,6 +503,8 @@ class _Search:
             advice = unexplained(f"`{path}`", None) if charge.cause is None else cause_advice(charge.cause, path)
             through = "through all outputs together"
             place = f"{place}, {through}" if place and not by_index and place != "everywhere" else place or through
+            others = [self._input_path(k, "") for k in charge.leaves[1:]]
+            place = with_others(place, others) if others else place
             entries = entries_of(charge, leaf)
             factor = None if charge.cause is None else charge.cause.factor
             found.append(
@@ -504,24 +523,38 @@ class _Search:
         return f"{self.claimed.keyword}[:, {within[1:-1]}]" if within else self.claimed.keyword
 
     def _together(self, found: list[Finding]) -> list[Finding]:
-        """Few findings as they are; many about single entries, or rows, as one with the largest for its example."""
+        """Few findings as they are; many about single entries, or rows, as one for each cause that some have."""
         if len(found) <= FEW:
             return found
-        kinds = {one.kind for one in found}
-        touched = {k for one in self.charges for k in one.leaves}
+        groups: dict[tuple[int, str, float | None], list[Finding]] = {}
+        for one in found:
+            kind = "" if one.factor is None else one.kind
+            groups.setdefault((self._leaf_of(one), kind, one.factor), []).append(one)
+        if len(groups) <= FEW:
+            return [one for group in groups.values() for one in self._as_one(group)]
+        return self._as_one(found)
+
+    def _leaf_of(self, one: Finding) -> int:
+        """Which leaf a finding is about; -1 where its path is that of the claim."""
+        return next((k for k, leaf in enumerate(self.claimed.leaves) if one.path.startswith(leaf.path)), -1)
+
+    def _as_one(self, found: list[Finding]) -> list[Finding]:
+        """Findings that one mistake may have, as one if they are many, or about all of a leaf."""
+        touched = {self._leaf_of(one) for one in found} - {-1} or {k for one in self.charges for k in one.leaves}
         is_of_rows = not any(one.entries for one in found)
         columns = {(one.path.partition("[")[0], one.entries) for one in found}
         everything = len(columns) == sum(self.claimed.leaves[k].size for k in touched) and not self.claimed.by_index
-        if len(found) <= APART and not everything and not (is_of_rows and len({one.path for one in found}) == 1):
+        in_rows = is_of_rows and len({one.path for one in found}) == 1
+        if len(found) == 1 or (len(found) <= APART and not everything and not in_rows):
             return found
         worst = max(found, key=lambda one: abs((one.claimed or 0.0) - (one.reference or 0.0)))
-        same = len(kinds) == 1
+        same = len({one.kind for one in found}) == 1
         place = "everywhere" if everything else f"in {len(found)} places, one of them {worst.path}"
         if is_of_rows and not everything:
             place = f"in {len(self._wrong)} of {self.m} outputs"
         path = ", ".join(self.claimed.leaves[k].path for k in sorted(touched))
-        blocks = {one.path.rpartition("[")[0] for one in found}
         if self.claimed.by_index:
+            blocks = {one.path.rpartition("[")[0] for one in found}
             path = blocks.pop() if len(blocks) == 1 else self._whole_path()
             rows = {one.entries[0][0] for one in found if one.entries and one.entries[0]}
             if len(rows) == 1 and len(self.claimed.leaves) == 1 and found[0].entries and len(found[0].entries[0]) == 2:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from gradproof._prove._wording import SAME_FACTOR, with_others
 from gradproof._report import Finding, Severity
 
+# Findings without a cause that are told apart, and what they say of single entries.
+FEW = 2
+ENTRIES = ("this entry is wrong", "these entries are wrong")
 SAME_SOURCE = (
     "Look at what the gradients of these arrays have in common: where one passes through a mistake, so do all that "
     "are computed from it."
@@ -31,10 +34,27 @@ def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> l
         if len({one.path for one in alike}) < 2:
             continue
         first = next((one for one in alike if one.path not in whole), alike[0])
-        others = list(dict.fromkeys(one.path for one in alike if one.path != first.path))
+        others = list(dict.fromkeys(one.path for one in alike if not _overlap(one.path, first.path)))
         joined[id(alike[0])] = _joined(first, others)
         left_out |= {id(one) for one in alike[1:]}
-    return [joined.get(id(one), one) for one in findings if id(one) not in left_out]
+    return _unexplained_together([joined.get(id(one), one) for one in findings if id(one) not in left_out], whole)
+
+
+def _unexplained_together(findings: list[Finding], whole: set[str]) -> list[Finding]:
+    """Join what has no cause in several arrays, single entries too, if there is more of it than a reader can use."""
+    alike = [one for one in findings if one.id == "GP101" and one.severity is Severity.ERROR and _is_unexplained(one)]
+    first = next((one for one in alike if not one.entries), None)
+    arrays = {path for path in whole for one in alike if _overlap(one.path, path)}
+    if first is None or len(alike) <= FEW or len(arrays) < 2:
+        return findings
+    others = [one.path for one in alike if one is not first and not _overlap(one.path, first.path)]
+    joined = _joined(first, list(dict.fromkeys(others))) if others else first
+    return [joined if one is first else one for one in findings if one is first or one not in alike]
+
+
+def _overlap(path: str, other: str) -> bool:
+    """Whether one is the other, or a part of it."""
+    return any(long == short or long.startswith(f"{short}[") for long, short in ((path, other), (other, path)))
 
 
 def _is_of_arrays(one: Finding) -> bool:
@@ -42,7 +62,7 @@ def _is_of_arrays(one: Finding) -> bool:
 
 
 def _is_unexplained(one: Finding) -> bool:
-    return one.factor is None and one.kind.startswith("is not the ")
+    return one.factor is None and (one.kind.startswith("is not the ") or one.kind in ENTRIES)
 
 
 def _joined(first: Finding, others: Sequence[str]) -> Finding:

@@ -46,8 +46,9 @@ from gradproof._report import Verdict
 
 Floats = NDArray[np.float64]
 
-# Wrong entries of one leaf that are named, and that get a finding of their own: more of them are one mistake.
-SHOWN, APART = 20, 5
+# Wrong entries of one leaf that are named, and that get a finding of their own: more of them are one mistake, and so are
+# more than a few that are most of the leaf.
+SHOWN, APART, FEW = 20, 5, 2
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
 
@@ -73,7 +74,7 @@ def accuse(
         if len(tier.group) > 1 and not (yield from _stands_alone(meter, tier, suspect, rtol)):
             continue
         accused.add(suspect.leaf)
-        yield from _accuse_leaf(meter, ledger, tier, suspect, likely)
+        yield from _accuse_leaf(meter, ledger, tier, suspect, likely, {one.leaf for one in suspects})
     return accused
 
 
@@ -119,10 +120,12 @@ def _accuse_all(ledger: Ledger, tier: Tier, failing: Measured, factor: float) ->
     )
 
 
-def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, likely: list[Range]) -> Asking[None]:
+def _accuse_leaf(
+    meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, likely: list[Range], wrong: set[int]
+) -> Asking[None]:
     """Say what is wrong with one leaf: a cause for all of it, or a place and the cause there.
 
-    `likely` are ranges in which others are wrong; those of this one are added.
+    `likely` are ranges in which others are wrong; those of this one are added. `wrong` are all leaves that deviate.
     """
     leaf = ledger.leaves[suspect.leaf]
     share = tier.share(suspect.leaf)
@@ -132,7 +135,7 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
     place: Place | None = None
     named: Cause | None = None
     try:
-        named = yield from _cause(meter, tier, suspect, evidence)
+        named = yield from _cause(meter, tier, suspect, evidence, wrong)
         if named is None and leaf.size > 1:
             seen = sorted(zip(evidence.residuals, evidence.directions, strict=True), key=lambda one: -one[0].contrast)
             search = Search(meter, suspect.leaf, seen[0][1], seen[0][0], share)
@@ -157,7 +160,7 @@ def _accuse_leaf(meter: Meter, ledger: Ledger, tier: Tier, suspect: Suspect, lik
     ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
 
 
-def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> Asking[Cause | None]:
+def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong: set[int]) -> Asking[Cause | None]:
     """The mistake that explains all of a leaf, if there is one; adds to the evidence."""
     share = tier.share(suspect.leaf)
     cause = factor_cause(evidence)
@@ -170,7 +173,7 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence) -> As
         evidence.add(again, measured.as_residual())
         cause = factor_cause(evidence)
     if cause is None:
-        cause = yield from diagnose(meter, suspect.leaf, evidence, share)
+        cause = yield from diagnose(meter, suspect.leaf, evidence, share, wrong)
     return cause if isinstance(cause, Cause) else None
 
 
@@ -205,13 +208,15 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
     named = (entry_index(leaf.shape, entry.index - leaf.start) for entry in shown)
     ledger.regions[index] = Region(place, entries_words(named, len(place.entries)), deviation)
     count = len(place.entries)
-    if count <= APART:
+    if count <= FEW or (count <= APART and 2 * count <= leaf.size):
         for entry in shown:
             _charge_entry(ledger, index, entry, _lone_cause(ledger, entry), index=_inside(ledger, index, entry))
     else:
         causes = {_lone_cause(ledger, entry) for entry in shown}
         cause = causes.pop() if len(causes) == 1 else None
-        _charge_entry(ledger, index, largest[0], cause, place=dataclasses.replace(place, entries=tuple(shown)))
+        _charge_entry(
+            ledger, index, largest[0], cause, place=dataclasses.replace(place, entries=tuple(shown), count=count)
+        )
     words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
     words = words if place.complete else f"at least {words}"
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"

@@ -84,7 +84,8 @@ class WrongEntry:
 class Place:
     """Where one leaf is wrong.
 
-    entries : the wrong entries, if single ones were found.
+    entries : the wrong entries, if single ones were found; of a charge, those that are named.
+    count : how many there are, where not all are named.
     complete : whether these explain the whole deviation.
     box : per axis (low, high), if the wrong entries fill a part of the leaf along its axes.
     everywhere : whether wrong entries are all over the leaf (or all over the box).
@@ -94,6 +95,12 @@ class Place:
     complete: bool = True
     box: tuple[tuple[int, int], ...] | None = None
     everywhere: bool = False
+    count: int = 0
+
+    def moved(self, by: int) -> Place:
+        """The same where the leaf starts elsewhere in the flat vectors."""
+        entries = tuple(dataclasses.replace(entry, index=entry.index + by) for entry in self.entries)
+        return dataclasses.replace(self, entries=entries)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,10 +150,11 @@ def _plainest(factor: float, tolerance: float) -> float | None:
     return next((number for number in LONE_FACTORS if abs(factor / number - 1) <= tolerance), None)
 
 
-def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Asking[Cause | None]:
+def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float, wrong: Collection[int]) -> Asking[Cause | None]:
     """Name the mistake in a leaf whose claim is no multiple of the true gradient, measuring along more directions.
 
-    Candidates that already disagree are dropped before anything more is measured.
+    Candidates that already disagree are dropped before anything more is measured. `wrong` are all leaves that deviate:
+    only two of them can have been swapped.
     """
     directions = meter.directions
     copied = _copied_from(directions, leaf)
@@ -161,7 +162,7 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float) -> Askin
         return Cause(Mistake.COPY, other=directions.leaves[copied].path)
     if evidence.size < 3:
         return None
-    candidates = list(_candidates(directions, leaf))
+    candidates = list(_candidates(directions, leaf, wrong))
     tables: list[list[float]] = [[] for _ in candidates]
     tabled = 0
     while True:
@@ -262,7 +263,7 @@ def _rounded(value: float, error: float) -> float:
     return value
 
 
-def _candidates(directions: Directions, leaf: int) -> Iterator[_Candidate]:
+def _candidates(directions: Directions, leaf: int, wrong: Collection[int]) -> Iterator[_Candidate]:
     """The corrections of one leaf's claim that are worth testing, simplest first."""
     where = directions.leaves[leaf]
     shape = where.shape
@@ -302,9 +303,10 @@ def _candidates(directions: Directions, leaf: int) -> Iterator[_Candidate]:
         if index == leaf:
             continue
         if other.shape == shape:
-            yield _Candidate(Mistake.SWAPPED, lambda index=index: claim_of(index), other=other.path)
+            if index in wrong:
+                yield _Candidate(Mistake.SWAPPED, lambda index=index: claim_of(index), other=other.path)
             yield _Candidate(Mistake.LACKS_PATH, lambda index=index: claim_of(index), added=True, other=other.path)
-        elif other.shape == shape[::-1] and len(shape) == 2:
+        elif other.shape == shape[::-1] and len(shape) == 2 and index in wrong:
             yield _Candidate(Mistake.SWAPPED_TRANSPOSED, lambda index=index: claim_of(index).T, other=other.path)
 
 

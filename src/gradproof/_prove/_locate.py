@@ -30,6 +30,8 @@ LEAST_DRAWN = 6
 # all over: once for each doubling, as an answer costs two evaluations and each further entry some twenty.
 HULL = (4, 8, 16, 32)
 
+# Entries of a leaf that are all asked about, and of a larger set that are drawn before it is said of all of them.
+EACH = 12
 # Entries that must lie on either side before "only where" is said.
 LEAST_APART = 2
 # A cap of memory: ranges of entries that share a sign, or are claimed to be 0.
@@ -182,6 +184,8 @@ def regular_place(search: Search, likely: Sequence[Range] = ()) -> Asking[Place 
     if not whole.clear:
         return Place(complete=False)
     box = yield from _lone_slice(search)
+    if box is None and search.stop - search.start <= EACH:
+        return (yield from _one_after_the_other(search))
     if box is None:
         failing = yield from _failing_subsets(search, direction, search.stop - search.start)
         if failing in (1, 2):
@@ -221,6 +225,13 @@ def _holds_all(search: Search, box: Box) -> Asking[bool]:
     return inside.clear and (search.whole - inside).agrees_with_zero
 
 
+def _is_place(search: Search, box: Box) -> Asking[bool]:
+    """Whether a part of the leaf holds all that is wrong, and is wrong all over."""
+    if all(span == (0, length) for span, length in zip(box, search.shape, strict=True)):
+        return False
+    return (yield from _holds_all(search, box)) and (yield from _fails_all_over(search, box))
+
+
 def _fails_all_over(search: Search, box: Box) -> Asking[bool]:
     """Whether random parts of a box, or all its entries where they are few, are wrong."""
     part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
@@ -231,11 +242,40 @@ def _all_over(search: Search, part: Direction, indices: Sequence[int] | NDArray[
     """Whether random parts of some entries, all that move along a direction, are wrong; each where these are few."""
     if len(indices) >= LEAST_DRAWN:
         return (yield from _failing_subsets(search, part, len(indices))) == 4
+    return (yield from _each_is_wrong(search, indices))
+
+
+def _each_is_wrong(search: Search, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
     for index in indices:
         alone = yield from search.ask(search.only(int(index)))
         if not alone.seen:
             return False
     return True
+
+
+def _one_after_the_other(search: Search) -> Asking[Place]:
+    """The wrong entries of a small leaf: each of them is asked about."""
+    found: list[WrongEntry] = []
+    directions, rest = search.meter.directions, search.whole
+    v = directions.vector(search.direction)[search.start : search.stop].tolist()
+    for index, own in enumerate(v, start=search.start):
+        if own == 0.0:
+            continue
+        alone = yield from search.ask(search.only(index))
+        if alone.clear:
+            reference = float(directions.claim[index]) + alone.value / own
+            found.append(WrongEntry(index=index, reference=reference, bar=alone.bar / abs(own)))
+            rest = rest - alone
+    return _place_of(search, found, complete=rest.agrees_with_zero)
+
+
+def _place_of(search: Search, found: list[WrongEntry], *, complete: bool) -> Place:
+    """Wrong entries as the box that they fill, if they do."""
+    box = _hull(search, found) if complete and len(found) > 2 else None
+    if box is None or len(found) < len(_inside(search, box)):
+        return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
+    is_whole = all(span == (0, length) for span, length in zip(box, search.shape, strict=True))
+    return Place(box=None if is_whole else box, everywhere=True)
 
 
 def _inside(search: Search, box: Box) -> list[int]:
@@ -375,12 +415,9 @@ def _halve(search: Search, start: Direction, whole: Residual) -> Asking[Place]:
         complete, box = yield from _single_out(search, start, whole, found)
     except BudgetSpent:
         complete = False
-    if box is None and complete and len(found) > 2 and len(found) == len(_inside(search, _hull(search, found))):
-        box = _hull(search, found)
     if box is not None:
-        is_whole = all(span == (0, length) for span, length in zip(box, search.shape, strict=True))
-        return Place(box=None if is_whole else box, everywhere=True)
-    return Place(entries=tuple(sorted(found, key=lambda entry: entry.index)), complete=complete)
+        return Place(box=box, everywhere=True)
+    return _place_of(search, found, complete=complete)
 
 
 def _single_out(
@@ -395,10 +432,8 @@ def _single_out(
             lone = yield from _lone_entry(search, direction, residual)
             if lone is not None:
                 found.append(lone)
-                if len(found) in HULL and todo:
-                    box = _hull(search, found)
-                    if (yield from _holds_all(search, box)) and (yield from _fails_all_over(search, box)):
-                        return True, box
+                if todo and len(found) in HULL and (yield from _is_place(search, _hull(search, found))):
+                    return True, _hull(search, found)
                 continue
         if depth > 40:
             continue
@@ -432,7 +467,7 @@ def wrong_somewhere(search: Search, other: Direction, of_other: Residual) -> Ask
     )
     for mask, mistake in tried:
         count = int(np.count_nonzero(mask))
-        inside, rest = (Spans(_ranges(each, where.start)) for each in (mask, ~mask))
+        rest = Spans(_ranges(~mask, where.start))
         if min(count, where.size - count) < LEAST_APART or len(rest.ranges) > RANGES:
             continue
         parts: list[Residual] = []
@@ -444,7 +479,10 @@ def wrong_somewhere(search: Search, other: Direction, of_other: Residual) -> Ask
         if len(parts) < 2:
             continue
         indices = where.start + np.flatnonzero(mask)
-        if not (yield from _all_over(search, search.direction.restricted(inside), indices)):
+        if len(indices) > EACH:
+            draw = np.random.default_rng((directions.seed, search.leaf, count))
+            indices = np.sort(draw.choice(indices, EACH, replace=False))
+        if not (yield from _each_is_wrong(search, indices)):
             continue
         if mistake is not Mistake.ZERO_SOMEWHERE and all(abs(one.value + one.claimed) <= one.bar for one in parts):
             mistake = Mistake.UNMASKED_BELOW if mistake is Mistake.WRONG_BELOW else Mistake.UNMASKED_ABOVE

@@ -41,11 +41,6 @@ class Region:
     words: str
     deviation: Floats | None = None
 
-    def moved(self, by: int) -> Region:
-        """The same where the leaf starts elsewhere."""
-        entries = tuple(dataclasses.replace(entry, index=entry.index + by) for entry in self.place.entries)
-        return dataclasses.replace(self, place=dataclasses.replace(self.place, entries=entries))
-
     def indices(self, leaf: Leaf) -> Indices:
         """Flat indices of the wrong entries."""
         if self.place.entries:

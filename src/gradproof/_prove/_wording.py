@@ -202,8 +202,8 @@ def region_words(charge: Charge, leaf: Leaf) -> tuple[str, str]:
         within = str(list(charge.index)) if charge.index else ""
         return within, within
     if place is not None and place.entries:
-        some = [str(list(_index(leaf, entry))) for entry in place.entries[:FEW]]
-        return "", few_words(some, len(place.entries))
+        count = max(place.count, len(place.entries))
+        return "", f"{'' if place.complete else 'at least '}{count} of {leaf.size} entries"
     if place is not None and place.box is not None:
         return box_source(leaf.shape, place.box), box_words(leaf.shape, place.box)
     if charge.cause is not None and charge.cause.mistake in SOMEWHERE:
