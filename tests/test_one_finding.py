@@ -226,3 +226,88 @@ def test_transposed_must_explain_something():
     assert not any("transposed" in one.kind for one in errors(report))
     report = gradproof.check(lambda x: a @ np.sin(x), np.full(6, 0.3), jac=a.T * np.cos(0.3), rng=0)  # wrong on purpose
     assert [one.kind for one in errors(report)] == ["transposed"]
+
+
+def affine(rows, columns, seed=0):
+    """An affine layer at a point, and its vjp from the cotangent of what goes into the activation."""
+    rng = np.random.default_rng(seed)
+    point = {"W": rng.normal(size=(rows, columns)), "x": rng.normal(size=columns), "b": rng.normal(size=rows)}
+
+    def back(d, p):
+        return {"W": np.outer(d, p["x"]), "x": p["W"].T @ d, "b": d.copy()}
+
+    return (lambda p: p["W"] @ p["x"] + p["b"]), back, point
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (2, 2), (6, 3)])
+def test_two_factors_in_a_layer(shape):
+    """Also where outputs are few enough to be proved one by one."""
+    layer, back, point = affine(*shape)
+
+    def vjp(u, p):
+        return {**back(u, p), "W": 2 * np.outer(u, p["x"]), "b": 4 * u}  # wrong on purpose
+
+    found = errors(gradproof.check(layer, point, vjp=vjp, rng=0))
+    assert {one.path: one.factor for one in found} == {"p['W']": 2.0, "p['b']": 4.0}
+
+
+def test_a_factor_of_one_row_is_in_every_array_that_it_reaches():
+    layer, back, point = affine(5, 5)
+
+    def vjp(u, p):
+        d = u * (1 - np.tanh(layer(p)) ** 2)
+        d[1] *= 2  # wrong on purpose
+        return back(d, p)
+
+    found = errors(gradproof.check(lambda p: np.tanh(layer(p)), point, vjp=vjp, rng=0))
+    assert len(found) == 2
+    named = " ".join(one.path + one.place for one in found)
+    assert all(path in named for path in ("p['W'][1]", "p['x']", "p['b'][1]"))
+
+
+def test_a_forgotten_mask_in_a_layer():
+    """Leaves that are searched alone have their own entries, and what has no cause is said once."""
+    for seed in range(20):
+        layer, back, point = affine(9 + seed % 4, 3 + seed % 5, seed)
+        report = gradproof.check(lambda p, f=layer: np.maximum(f(p), 0), point, vjp=back_of(back), rng=0)
+        assert len(errors(report)) <= 2
+
+
+def back_of(back):
+    return lambda u, p: back(u, p)  # wrong on purpose: as if every unit were active
+
+
+def test_equal_arrays_are_not_swapped():
+    """Two biases of one sum have the same gradient, whichever of them is wrong; swapped ones are both wrong."""
+    rng = np.random.default_rng(0)
+    point = {"b1": rng.normal(size=6), "b2": rng.normal(size=6)}
+
+    def grad(p):
+        g = 1 - np.tanh(p["b1"] + p["b2"]) ** 2
+        return {"b1": g, "b2": g * np.where(np.arange(6) == 2, 2, 1)}  # wrong on purpose
+
+    (finding,) = errors(gradproof.check(lambda p: float(np.sum(np.tanh(p["b1"] + p["b2"]))), point, grad=grad, rng=0))
+    assert finding.path == "p['b2'][2]"
+
+    def swapped(p):
+        return {"b1": -np.sin(p["b2"]), "b2": np.cos(p["b1"])}  # wrong on purpose
+
+    found = errors(
+        gradproof.check(lambda p: float(np.sum(np.sin(p["b1"]) + np.cos(p["b2"]))), point, grad=swapped, rng=0)
+    )
+    assert {one.kind for one in found} == {"is the gradient of p['b1']", "is the gradient of p['b2']"}
+
+
+def test_a_few_entries_are_no_side_of_zero():
+    """Three wrong entries that happen to lie where x is positive, and zeros of which most are right."""
+    point = np.random.default_rng(0).normal(size=20)
+    claimed = np.cos(point)
+    claimed[[0, 2, 3]] += [0.5, -0.4, 0.3]  # wrong on purpose
+    found = errors(gradproof.check(lambda x: float(np.sum(np.sin(x))), point, grad=claimed, rng=0))
+    assert [one.path for one in found] == ["x[0]", "x[2]", "x[3]"]
+
+    rng = np.random.default_rng(17)
+    point = rng.normal(size=(6, 5))
+    claimed = (point > 0) * (rng.random(point.shape) < 0.8) * 1.0  # wrong on purpose
+    found = errors(gradproof.check(lambda x: float(np.sum(np.maximum(x, 0))), point, grad=claimed, rng=0))
+    assert {one.entries for one in found} == {((int(i), int(j)),) for i, j in np.argwhere((point > 0) & (claimed == 0))}

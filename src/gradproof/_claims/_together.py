@@ -43,7 +43,7 @@ def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> l
 def _unexplained_together(findings: list[Finding], whole: set[str]) -> list[Finding]:
     """Join what has no cause in several arrays, single entries too, if there is more of it than a reader can use."""
     alike = [one for one in findings if one.id == "GP101" and one.severity is Severity.ERROR and _is_unexplained(one)]
-    first = next((one for one in alike if not one.entries), None)
+    first = next((one for one in alike if len(one.entries) != 1), None)
     arrays = {path for path in whole for one in alike if _overlap(one.path, path)}
     if first is None or len(alike) <= FEW or len(arrays) < 2:
         return findings
@@ -58,7 +58,7 @@ def _overlap(path: str, other: str) -> bool:
 
 
 def _is_of_arrays(one: Finding) -> bool:
-    return one.id == "GP101" and one.severity is Severity.ERROR and not one.entries
+    return one.id == "GP101" and one.severity is Severity.ERROR and len(one.entries) != 1
 
 
 def _is_unexplained(one: Finding) -> bool:

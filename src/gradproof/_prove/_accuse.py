@@ -46,8 +46,8 @@ from gradproof._report import Verdict
 
 Floats = NDArray[np.float64]
 
-# Wrong entries of one leaf that are named, and that get a finding of their own: more of them are one mistake, and so are
-# more than a few that are most of the leaf.
+# Wrong entries of one leaf that are named, and that get a finding of their own: more of them are one mistake, and so
+# are more than a few that are most of the leaf.
 SHOWN, APART, FEW = 20, 5, 2
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
