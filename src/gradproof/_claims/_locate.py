@@ -454,7 +454,10 @@ class _Search:
         self._mark_row(i, outcome)
         # (The other leaves have proofs of their own.)
         touched = {k for one in self.charges for k in one.leaves}
-        own = [dataclasses.replace(one, leaves=tuple(k for k in one.leaves if k in touched)) for one in outcome.charges]
+        own = [
+            dataclasses.replace(one, leaves=tuple(k for k in one.leaves if not touched or k in touched))
+            for one in outcome.charges
+        ]
         return [self._of_output(one, i) for one in own if one.leaves]
 
     def _of_output(self, charge: Charge, i: int) -> Finding:
