@@ -431,7 +431,7 @@ def check_constraint(
     >>> constraint = NonlinearConstraint(fun, -np.inf, 1, jac=jac, hess=hess)
     >>> report = gradproof.scipy.check_constraint(constraint, [0.5, 1.5])
     >>> [(finding.path, finding.kind) for finding in report.findings]
-    [('hess[1, 1]', 'fun[1]: second order: claimed with the wrong sign')]
+    [('hess[1, 1]', 'fun[1]: second order: claimed -1 times the true entry')]
     """
     fun = _scipy_parts.function_of(constraint)
     point = _scipy.variables(x0)
