@@ -5,7 +5,6 @@ import pytest
 
 import gradproof
 from gradproof import Verdict
-from gradproof._prove import _low_entries, _prove
 from helpers import finding, free_energy, free_energy_gradient, ids, log_sum_exp
 
 WEIGHTS = np.array([0.4, -0.9, 0.7])
@@ -61,22 +60,6 @@ def test_beside_a_wrong_array(seed):
     assert [leaf.verdict for leaf in report.leaves if leaf.path == "p['a']"] == [Verdict.CORRECT]
     assert report.verdict is Verdict.WRONG
     assert all(one.path != "p['a']" for one in report.findings if one.id == "GP101")
-
-
-@pytest.mark.parametrize(("allowed", "seed"), [(100, 0), (150, 3), (200, 1)])
-def test_a_second_proof_shares_the_allowance(allowed, seed, monkeypatch):
-    """Both proofs together take what one claim may; without a second one a wrong array beside it stays WRONG."""
-    monkeypatch.setattr(_low_entries, "WHOLE_CLAIM", allowed + _prove.BESIDE)
-    monkeypatch.setattr(_low_entries, "PER_ENTRY", 0)
-
-    def rolled(p):
-        return {**free_energy_gradient(p), "b": np.roll(np.cos(p["b"]), 1)}  # wrong on purpose
-
-    report = gradproof.check(free_energy, {"a": np.array(1234.5), "b": B}, grad=rolled, rng=seed)
-
-    assert report.cost.evaluations <= allowed + 50
-    assert report.verdict is Verdict.WRONG
-    assert all(leaf.verdict is not Verdict.WRONG for leaf in report.leaves if leaf.path == "p['a']")
 
 
 def probabilities(x):

@@ -11,7 +11,7 @@ against a claim: f must still fit 0.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def suspects(proved: Proved) -> set[int]:
         return {i for i, leaf in enumerate(proved.leaves) if leaf.verdict is Verdict.INCONCLUSIVE}
     found: set[int] = set()
     for i, leaf in enumerate(proved.leaves):
-        own = _of_leaf(accused, leaf)
+        own = [one for one in accused if one.path == leaf.path or one.path.startswith(f"{leaf.path}[")]
         if own and all(_says_zero(one) for one in own):
             found.add(i)
     return found
@@ -83,8 +83,6 @@ def settle(
     spans : mapping of int to slice
         The columns of each measured leaf.
     """
-    if again.reason is Reason.BUDGET and (standing := _standing(proved)):
-        return standing
     if _against(again) >= _against(proved):
         return dataclasses.replace(proved, claim_calls=max(proved.claim_calls, again.claim_calls))
     # (What was right with all that is claimed stays so.)
@@ -121,34 +119,6 @@ def settle(
         findings=(*told, *again.findings),
         claim_calls=max(proved.claim_calls, again.claim_calls),
     )
-
-
-def _standing(proved: Proved) -> Proved | None:
-    """What stands of a proof whose accusations may be rounding, where no evaluations are left to tell; None if nothing.
-
-    Arrays against which nothing else speaks are left open.
-    """
-    findings = tuple(one for one in proved.findings if not _says_zero(one))
-    accused = [one for one in findings if one.severity is Severity.ERROR]
-    if not accused:
-        return None
-    wrong = [leaf for leaf in proved.leaves if leaf.verdict is Verdict.WRONG]
-    cleared = [leaf for leaf in wrong if not _of_leaf(accused, leaf)]
-    if len(_of_leaf(accused, *wrong)) < len(accused):
-        cleared = []  # (Entries of a Jacobian have paths of their own.)
-    leaves = tuple(
-        dataclasses.replace(leaf, verdict=Verdict.INCONCLUSIVE, deviation=None, note="may be rounding of 0")
-        if leaf in cleared
-        else leaf
-        for leaf in proved.leaves
-    )
-    return dataclasses.replace(proved, leaves=leaves, findings=findings)
-
-
-def _of_leaf(findings: Iterable[Finding], *leaves: LeafResult) -> list[Finding]:
-    """Those findings that are about some arrays, or entries of them."""
-    paths = [leaf.path for leaf in leaves]
-    return [one for one in findings if any(one.path == path or one.path.startswith(f"{path}[") for path in paths)]
 
 
 def _widened(leaf: LeafResult, more: float, most: float) -> LeafResult:

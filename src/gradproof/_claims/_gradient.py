@@ -48,22 +48,6 @@ def prove_gradient(
 ) -> Proved:
     """Prove or refute a claimed gradient of a scalar f."""
     primal.allow(options.allowance(len(primal.point)))
-    return _within_allowance(
-        primal, claim, is_value=is_value, keyword=keyword, options=options, around=around, reproducer=reproducer
-    )
-
-
-def _within_allowance(
-    primal: Primal,
-    claim: Any,
-    *,
-    is_value: bool,
-    keyword: str,
-    options: _prove.Options,
-    around: Around,
-    reproducer: str,
-) -> Proved:
-    """The same with the evaluations that are left."""
     findings = _contracts.find_aliases(primal.origins)
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
@@ -188,7 +172,7 @@ class _Scene:
         # (Of an array that is not accused, single entries that f's noise hides are untested, whatever their size.)
         if left is None or (proved.verdict is Verdict.INCONCLUSIVE and left[:, suspected].any()):
             return proved
-        again = _within_allowance(
+        again = prove_gradient(
             primal,
             primal.tangent(left[0]),
             is_value=True,

@@ -261,6 +261,8 @@ def _despite_cancelled(
     left = copy.copy(claimed)
     left.use_matrix(without)
     task = dataclasses.replace(task, options=dataclasses.replace(task.options, collector=Collector()))
+    # It is another claim: the first one must not stay WRONG for want of evaluations.
+    primal.allow(task.options.allowance(len(task.primal.point)))
     other = _finish(task, left, None) if again is None else again(left)
     weights = scale_of(left, size, eps).weights[:, None] * size
     spans = {i: slice(leaf.start, leaf.stop) for i, leaf in zip(claimed.measured, claimed.leaves, strict=True)}
