@@ -311,3 +311,19 @@ def test_a_few_entries_are_no_side_of_zero():
     claimed = (point > 0) * (rng.random(point.shape) < 0.8) * 1.0  # wrong on purpose
     found = errors(gradproof.check(lambda x: float(np.sum(np.maximum(x, 0))), point, grad=claimed, rng=0))
     assert {one.entries for one in found} == {((int(i), int(j)),) for i, j in np.argwhere((point > 0) & (claimed == 0))}
+
+
+def test_arrays_whose_names_begin_alike():
+    """`x` and `x2`: each has its own finding, where outputs are proved one by one, too."""
+    rng = np.random.default_rng(4)
+    point = rng.normal(size=3), rng.normal(size=4)
+    a, b = rng.normal(size=(3, 3)), rng.normal(size=(3, 4))
+
+    def f(x, x2):
+        return a @ x + b @ x2
+
+    def vjp(u, x, x2):
+        return 2 * a.T @ u, 4 * b.T @ u  # wrong on purpose
+
+    found = errors(gradproof.check(f, point, vjp=vjp, wrt=(0, 1), rng=0))
+    assert {one.path: one.factor for one in found} == {"x": 2.0, "x2": 4.0}

@@ -29,6 +29,11 @@ def function_name(f: Any, attribute: str = "__name__") -> str:
     return str(getattr(f, attribute, None) or type(f).__name__)
 
 
+def is_within(path: str, whole: str) -> bool:
+    """Whether a path, as Python source, is that of something or of a part of it: ``x[2]`` of ``x``, not ``x2``."""
+    return path == whole or path.startswith((f"{whole}[", f"{whole}."))
+
+
 def printable(text: str) -> str:
     """`text` on one line, with characters that would move the cursor or change colours written as escapes."""
     flat = " ".join(text.split("\n"))

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._names import is_within
 from gradproof._base._pieces import is_large
 from gradproof._base._precision import is_double
 from gradproof._claims._proved import Proved, is_zero
@@ -46,7 +47,7 @@ def suspects(proved: Proved) -> set[int]:
         return {i for i, leaf in enumerate(proved.leaves) if leaf.verdict is Verdict.INCONCLUSIVE}
     found: set[int] = set()
     for i, leaf in enumerate(proved.leaves):
-        own = [one for one in accused if one.path == leaf.path or one.path.startswith(f"{leaf.path}[")]
+        own = [one for one in accused if is_within(one.path, leaf.path)]
         if own and all(_says_zero(one) for one in own):
             found.add(i)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 
+from gradproof._base._names import is_within
 from gradproof._claims._parts import Cause, written_as
 from gradproof._claims._proved import Proved
 from gradproof._report import Finding, LeafResult, Severity, Verdict
@@ -80,11 +81,7 @@ def _is_about_numbers(finding: Finding) -> bool:
 
 def _leaf_of(finding: Finding, leaves: Iterable[LeafResult]) -> str:
     """The array that a finding is about, or about an entry or part of; empty where it is about none or several."""
-    within = [
-        leaf.path
-        for leaf in leaves
-        if finding.path == leaf.path or finding.path.startswith((f"{leaf.path}[", f"{leaf.path}."))
-    ]
+    within = [leaf.path for leaf in leaves if is_within(finding.path, leaf.path)]
     return max(within, key=len, default="")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
+from gradproof._base._names import is_within
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, STREAM, held
@@ -26,8 +27,11 @@ from gradproof._prove._maps import entries_words
 from gradproof._prove._tolerance import REACH, RTOL64, is_kink
 from gradproof._prove._wording import (
     NO_SUBGRADIENT,
+    ONE_ENTRY,
+    SOME_ENTRIES,
     cause_advice,
     cause_words,
+    charge_words,
     entries_of,
     outside_words,
     quantity_of,
@@ -41,8 +45,8 @@ Vector = NDArray[np.float64]
 
 # Outputs that get a proof of their own, entries and columns that get a finding of their own.
 ROWS, SHOWN = 8, 20
-# What is said of a single entry, and of a column without a factor: of all of them one finding says as much.
-ENTRY, UNNAMED = "this entry is wrong", "these entries are wrong"
+# What is said of a claim that no cause explains.
+WRONG = "is not the derivative of f"
 # Inputs, or outputs, that may be wrong each by itself; with more, one mistake of all of them is looked for first.
 FEW = 2
 # Wrong entries that get a finding of their own: a mistake in more of them is one of the whole array.
@@ -345,7 +349,7 @@ class _Search:
         """Whether the columns that are wrong are all those of some leaves, and nothing else is known of any."""
         touched = {k for one in self.charges for k in one.leaves}
         count = sum(self.claimed.leaves[k].size for k in touched)
-        return len(found) == count > FEW and all(one.kind == UNNAMED for one in found)
+        return len(found) == count > FEW and all(one.kind == SOME_ENTRIES for one in found)
 
     def _is_column(self, j: int, line: Line, rows: NDArray[np.intp]) -> bool:
         """Whether one input is wrong in most outputs, or in all that depend on it."""
@@ -389,7 +393,7 @@ class _Search:
             path=path,
             entries=(index,) if index else (),
             place=place,
-            kind=kind or ENTRY,
+            kind=kind or ONE_ENTRY,
             claimed=claimed,
             reference=float(reference),
             error_bar=float(bar),
@@ -422,7 +426,7 @@ class _Search:
         return self._finding(
             path=path,
             place=place if len(rows) == self.m else f"in {len(rows)} of {self.m} outputs",
-            kind=kind or UNNAMED,
+            kind=kind or SOME_ENTRIES,
             claimed=float(claimed[i]) / step,
             reference=float(line.value[i]) / step,
             error_bar=float(line.bar[i]) / abs(step),
@@ -469,14 +473,16 @@ class _Search:
         factor = None if cause is None else cause.factor
         if self.claimed.reduced:
             named = factor is not None and charge.index is None
-            kind = _kind(charge, "the true derivative") if named else "is not the derivative of this output"
+            kind = (
+                charge_words(charge, "the true derivative", WRONG) if named else "is not the derivative of this output"
+            )
             advice = unexplained(f"`{leaf.path}`", charge.off)
             return self._charged(charge, path=leaf.path, kind=kind, place=self._through(i, ""), advice=advice)
         if charge.entry and (charge.index is not None or leaf.size == 1):
             entry = charge.index or (0,) * len(leaf.shape)
             j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
             path, index, place = self.claimed.place(i, j)
-            kind, advice = _kind(charge, "the true entry"), unexplained(f"`{path}`", charge.off)
+            kind, advice = charge_words(charge, "the true entry", WRONG), unexplained(f"`{path}`", charge.off)
             if self.claimed.pattern is not None and not self.claimed.pattern[i, j]:
                 kind, factor = "missing from the declared sparsity pattern", None
                 advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
@@ -485,7 +491,7 @@ class _Search:
                 charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor
             )
         path = self.claimed.leaf_path(i, k, within)
-        kind = _kind(charge, "the true derivative", otherwise="is not the derivative of this output")
+        kind = charge_words(charge, "the true derivative", "is not the derivative of this output")
         advice = unexplained(f"`{path}`", charge.off) if cause is None else cause_advice(cause, path)
         words = self._through(i, "" if place == "everywhere" else place)
         if self.claimed.by_index and place == "everywhere" and self.m > 1:
@@ -502,7 +508,7 @@ class _Search:
             leaf = self.claimed.leaves[k]
             within, place = region_words(charge, leaf)
             path, by_index = self._input_path(k, within), charge.index is not None
-            kind = _kind(charge, "the true entry" if by_index else "the true derivative")
+            kind = charge_words(charge, "the true entry" if by_index else "the true derivative", WRONG)
             advice = unexplained(f"`{path}`", None) if charge.cause is None else cause_advice(charge.cause, path)
             through = "through all outputs together"
             place = f"{place}, {through}" if place and not by_index and place != "everywhere" else place or through
@@ -539,7 +545,7 @@ class _Search:
 
     def _leaf_of(self, one: Finding) -> int:
         """Which leaf a finding is about; -1 where its path is that of the claim."""
-        return next((k for k, leaf in enumerate(self.claimed.leaves) if one.path.startswith(leaf.path)), -1)
+        return next((k for k, leaf in enumerate(self.claimed.leaves) if is_within(one.path, leaf.path)), -1)
 
     def _as_one(self, found: list[Finding]) -> list[Finding]:
         """Findings that one mistake may have, as one if they are many, or about all of a leaf."""
@@ -569,7 +575,7 @@ class _Search:
                 path=path,
                 entries=(),
                 place=place,
-                kind=worst.kind if same and worst.kind != ENTRY else "is not the derivative of f",
+                kind=worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
                 factor=worst.factor if same else None,
                 quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
                 advice=unexplained(f"`{self.claimed.keyword}`", None),
@@ -638,7 +644,7 @@ class _Search:
         causes = {one.cause for one in self.charges}
         cause = causes.pop() if len(causes) == 1 else None
         factor = None if cause is None else cause.factor
-        kind = "is not the derivative of f"
+        kind = WRONG
         if cause is not None and factor is not None:
             kind = cause_words(cause, "the true derivative")
         if not len(rows):
@@ -790,17 +796,6 @@ class _Mark:
 def _entries_words(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> str:
     """Some entries of the matrix in words."""
     return entries_words(zip(rows[:NAMED].tolist(), columns[:NAMED].tolist(), strict=True), len(rows))
-
-
-def _kind(charge: Charge, of: str, otherwise: str = "is not the derivative of f") -> str:
-    """What is wrong, in a few words; `of` is what is claimed."""
-    if charge.sides is not None:
-        return outside_words(*charge.sides)
-    if charge.cause is not None:
-        return cause_words(charge.cause, of)
-    if charge.example is not None:
-        return UNNAMED
-    return ENTRY if charge.index is not None else otherwise
 
 
 def _off(claimed: float, reference: float) -> float | None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _progress, _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
+from gradproof._base._names import is_within
 from gradproof._base._pieces import is_large
 from gradproof._base._precision import is_double
 from gradproof._claims._around import Around, natural_sizes
@@ -311,9 +312,7 @@ class _Proof:
     def _placed(self, one: Finding) -> Finding:
         """What is wrong with the gradient of <u, f> as a finding about f': through which outputs a lone entry goes."""
         place, within = "through all outputs together", one.place
-        leaf = next((leaf for leaf in self.primal.leaves if leaf.path == one.path.partition("[")[0]), None)
-        if leaf is None:
-            leaf = next((leaf for leaf in self.primal.leaves if one.path.startswith(leaf.path)), None)
+        leaf = next((leaf for leaf in self.primal.leaves if is_within(one.path, leaf.path)), None)
         if leaf is not None and one.quantity == "entry" and len(one.entries) == 1:
             place, within = self._through(leaf, one.entries[0]) or place, ""
         kind = one.kind.replace("the true gradient", "the true entry" if not within else "the true derivative")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from gradproof._prove._wording import SAME_FACTOR, with_others
+from gradproof._base._names import is_within
+from gradproof._prove._wording import ONE_ENTRY, SAME_FACTOR, SOME_ENTRIES, with_others
 from gradproof._report import Finding, Severity
 
 # Findings without a cause that are told apart, and what they say of single entries.
 FEW = 2
-ENTRIES = ("this entry is wrong", "these entries are wrong")
+ENTRIES = (ONE_ENTRY, SOME_ENTRIES)
 SAME_SOURCE = (
     "Look at what the gradients of these arrays have in common: where one passes through a mistake, so do all that "
     "are computed from it."
@@ -54,7 +55,7 @@ def _unexplained_together(findings: list[Finding], whole: set[str]) -> list[Find
 
 def _overlap(path: str, other: str) -> bool:
     """Whether one is the other, or a part of it."""
-    return any(long == short or long.startswith(f"{short}[") for long, short in ((path, other), (other, path)))
+    return is_within(path, other) or is_within(other, path)
 
 
 def _is_of_arrays(one: Finding) -> bool:

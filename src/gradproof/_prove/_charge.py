@@ -73,7 +73,7 @@ class Cause:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WrongEntry:
-    """One wrong entry: flat index over all leaves, claimed and true derivative with the bar of the latter."""
+    """One wrong entry: flat index over all leaves, true derivative and its bar."""
 
     index: int
     reference: float

@@ -455,8 +455,8 @@ def _single_out(
 def wrong_somewhere(search: Search, other: Direction, of_other: Residual) -> Asking[Cause | None]:
     """Whether what is wrong lies where the claim is exactly 0, or where x is on one side of 0, and all over there.
 
-    Along the direction of the search the rest must agree and random parts must not; along another one, which leaves
-    `of_other`, the rest must agree, too.
+    Along the direction of the search the rest must agree, and each of some entries that are drawn must not; along
+    another one, which leaves `of_other`, the rest must agree, too.
     """
     directions = search.meter.directions
     claim, point, where = directions.claim, directions.point, directions.leaves[search.leaf]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from gradproof._base._names import is_within
 from gradproof._prove._noted import Noted
 from gradproof._report import Finding, Severity, Verdict
 from gradproof._report._evidence import Comparison, Ladder
@@ -98,7 +99,7 @@ def ladders(
 
 def _is_about(finding: Finding, one: Noted) -> bool:
     """Whether a slope is along the leaf that a finding accuses, or a single entry that it names."""
-    within = one.path != "" and (finding.path == one.path or finding.path.startswith(one.path + "["))
+    within = one.path != "" and is_within(finding.path, one.path)
     return within and (one.entry is None or not finding.entries or one.entry in finding.entries)
 
 

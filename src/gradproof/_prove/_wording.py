@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from gradproof._base._leaf import Leaf
-from gradproof._prove._charge import SOMEWHERE, Cause, Charge, Mistake, WrongEntry
+from gradproof._prove._charge import SOMEWHERE, Cause, Charge, Mistake
+from gradproof._prove._locate import entry_index
 from gradproof._report import Finding, Severity
 
 # Entries that are named in words, and arrays that are named beside the first one.
@@ -27,9 +26,22 @@ TOLERANCE = (
     "If f solves, integrates or iterates to a tolerance, or draws random numbers by rejection, its own error may be "
     "the reason: tighten that tolerance and run the check again. A deviation that shrinks with it is f's."
 )
+ONE_ENTRY, SOME_ENTRIES = "this entry is wrong", "these entries are wrong"
 NO_SUBGRADIENT = "No subgradient has this value: check the branch that is taken at the kink."
-# What is said of a mistake, and what to do about it; of and path are put in.
+# What is said of a mistake, and what to do about it; what stands in braces is put in.
 _WORDS: dict[Mistake, tuple[str, str]] = {
+    Mistake.ZERO: (
+        "claimed zero, {of} is not",
+        "The gradient of {path} is never computed, detached or overwritten with zeros.",
+    ),
+    Mistake.ZERO_ROUNDED: (
+        "claimed zero up to rounding, {of} is not",
+        "The terms of {subject} cancel each other: look for a sign, or a term that is subtracted twice.",
+    ),
+    Mistake.NOT_ZERO: (
+        "{of} is zero, the claim is not",
+        "f does not depend on {path} to first order: drop this gradient, or check that f uses it.",
+    ),
     Mistake.TRANSPOSED: ("transposed", "Use the transpose of the gradient of {path}."),
     Mistake.RESHAPED: (
         "reshaped in place of transposed",
@@ -136,17 +148,9 @@ _EXTRA: dict[Mistake, tuple[str, str]] = {
 
 def cause_words(cause: Cause, of: str = "the true gradient") -> str:
     """A mistake in a few words; `of` is what is claimed."""
-    if cause.factor is not None and cause.mistake is Mistake.FACTOR:
+    if cause.mistake is Mistake.FACTOR and cause.factor is not None:
         return f"claimed {factor_words(cause.factor)} {of}"
-    if cause.mistake is Mistake.ZERO:
-        return f"claimed zero, {of} is not"
-    if cause.mistake is Mistake.ZERO_ROUNDED:
-        return f"claimed zero up to rounding, {of} is not"
-    if cause.mistake is Mistake.NOT_ZERO:
-        return f"{of} is zero, the claim is not"
-    if cause.number is not None and cause.number < 0 and cause.mistake in _EXTRA:
-        return _EXTRA[cause.mistake][0].format(number=f"{-cause.number:.12g}")
-    words = _filled(_WORDS[cause.mistake][0], cause, "", of)
+    words = _filled(cause, 0, of=of)
     if cause.beside is not None and cause.beside != 1:
         words += f", and {factor_words(cause.beside)} {of}"
     return words
@@ -155,36 +159,34 @@ def cause_words(cause: Cause, of: str = "the true gradient") -> str:
 def cause_advice(cause: Cause, path: str) -> str:
     """What to do about a mistake in the gradient of `path`, or in a part of a claim that `path` names."""
     subject = f"`{path}`" if path.partition("[")[0] in ("jac", "hess") else f"the gradient of `{path}`"
-    if cause.factor is not None and cause.mistake is Mistake.FACTOR:
+    if cause.mistake is Mistake.FACTOR and cause.factor is not None:
         return _factor_advice(subject, cause.factor)
-    if cause.mistake is Mistake.ZERO:
-        return f"The gradient of `{path}` is never computed, detached or overwritten with zeros."
-    if cause.mistake is Mistake.ZERO_ROUNDED:
-        return f"The terms of {subject} cancel each other: look for a sign, or a term that is subtracted twice."
-    if cause.number is not None and cause.number < 0 and cause.mistake in _EXTRA:
-        return _EXTRA[cause.mistake][1].format(number=f"{-cause.number:.12g}", path=f"`{path}`")
-    if cause.mistake is Mistake.NOT_ZERO:
-        return f"f does not depend on `{path}` to first order: drop this gradient, or check that f uses it."
-    return _filled(_WORDS[cause.mistake][1], cause, f"`{path}`", "")
+    return _filled(cause, 1, path=f"`{path}`", subject=subject)
 
 
-def _filled(words: str, cause: Cause, path: str, of: str) -> str:
-    number = "" if cause.number is None else f"{cause.number:.12g}"
-    return words.format(
-        path=path,
-        of=of,
-        number=number,
-        axis=cause.axis,
-        shift=cause.shift,
-        other=cause.other,
-        count=cause.count,
-        size=cause.size,
-    )
+def _filled(cause: Cause, which: int, **names: str) -> str:
+    """What is said of a mistake (0), or what to do about it (1), with its numbers."""
+    table, number = _WORDS, cause.number
+    if number is not None and number < 0 and cause.mistake in _EXTRA:
+        table, number = _EXTRA, -number
+    known = {"axis": cause.axis, "shift": cause.shift, "other": cause.other, "count": cause.count, "size": cause.size}
+    return table[cause.mistake][which].format(number="" if number is None else f"{number:.12g}", **known, **names)
 
 
 def outside_words(low: float, high: float) -> str:
     """What is wrong with a claim (GP103) that lies outside these one-sided slopes."""
     return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
+
+
+def charge_words(charge: Charge, of: str, otherwise: str) -> str:
+    """What is wrong, in a few words; `of` is what is claimed, `otherwise` what is said where nothing more is known."""
+    if charge.sides is not None:
+        return outside_words(*charge.sides)
+    if charge.cause is not None:
+        return cause_words(charge.cause, of)
+    if charge.example is not None:
+        return SOME_ENTRIES
+    return ONE_ENTRY if charge.index is not None else otherwise
 
 
 def unexplained(what: str, off: float | None) -> str:
@@ -216,16 +218,16 @@ def entries_of(charge: Charge, leaf: Leaf) -> tuple[tuple[int, ...], ...]:
     """Indices of the wrong entries, where these are known one by one."""
     if charge.index is not None:
         return (charge.index,)
-    return () if charge.place is None else tuple(_index(leaf, entry) for entry in charge.place.entries)
+    return (
+        ()
+        if charge.place is None
+        else tuple(entry_index(leaf.shape, entry.index - leaf.start) for entry in charge.place.entries)
+    )
 
 
 def quantity_of(charge: Charge) -> str:
     """What the numbers of a charge are."""
     return f"entry {list(charge.example)}" if charge.example else "entry" if charge.entry else "slope"
-
-
-def _index(leaf: Leaf, entry: WrongEntry) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(entry.index - leaf.start, leaf.shape))
 
 
 def few_words(words: Sequence[str], count: int) -> str:
@@ -245,17 +247,11 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
     leaf = leaves[charge.leaves[0]]
     within, place = region_words(charge, leaf)
     path, others = leaf.path + within, len(charge.leaves) - 1
-    kind = "is not the gradient of f"
-    if charge.entry and charge.index is None and charge.example is not None:
-        kind = "these entries are wrong"
-    elif charge.index is not None:
-        kind = "this entry is wrong"
     advice = unexplained(f"the gradient of `{path}`", charge.off)
     if charge.sides is not None:
-        kind = outside_words(*charge.sides)
         advice = NO_SUBGRADIENT
     elif charge.cause is not None:
-        kind, advice = cause_words(charge.cause), cause_advice(charge.cause, path)
+        advice = cause_advice(charge.cause, path)
     if charge.is_one_of:
         place = f"or in one of {others} other leaves"
         advice = "The error bars are too wide to tell the leaves apart; check them one at a time with `wrt`."
@@ -268,7 +264,7 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
         path=path,
         entries=entries_of(charge, leaf),
         place=place,
-        kind=kind,
+        kind=charge_words(charge, "the true gradient", "is not the gradient of f"),
         claimed=charge.claimed,
         reference=charge.reference,
         error_bar=charge.error_bar,
