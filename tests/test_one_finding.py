@@ -327,3 +327,18 @@ def test_arrays_whose_names_begin_alike():
 
     found = errors(gradproof.check(f, point, vjp=vjp, wrt=(0, 1), rng=0))
     assert {one.path: one.factor for one in found} == {"x": 2.0, "x2": 4.0}
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 9])
+def test_every_array_is_named_where_each_output_has_a_factor_of_its_own(rows):
+    """tanh with 1 - y in a layer: along one output all arrays are off alike, and along another by another factor."""
+    layer, back, point = affine(rows, 6)
+
+    def vjp(u, p):
+        return back(u * (1 - np.tanh(layer(p))), p)  # wrong on purpose
+
+    for seed in range(3):
+        found = errors(gradproof.check(lambda p: np.tanh(layer(p)), point, vjp=vjp, rng=seed))
+        assert len(found) == (2 if rows == 2 else 1)
+        for finding in found:
+            assert all(f"p['{name}']" in finding.path + finding.place for name in point)

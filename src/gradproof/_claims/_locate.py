@@ -549,7 +549,10 @@ class _Search:
 
     def _as_one(self, found: list[Finding]) -> list[Finding]:
         """Findings that one mistake may have, as one if they are many, or about all of a leaf."""
-        touched = {self._leaf_of(one) for one in found} - {-1} or {k for one in self.charges for k in one.leaves}
+        named = {self._leaf_of(one) for one in found}
+        # (A charge may be about several leaves alike: a finding about the first is about all of them.)
+        touched = named.union(*(one.leaves for one in self.charges if one.leaves[0] in named)) - {-1}
+        touched = touched or {k for one in self.charges for k in one.leaves}
         is_of_rows = not any(one.entries for one in found)
         columns = {(one.path.partition("[")[0], one.entries) for one in found}
         everything = len(columns) == sum(self.claimed.leaves[k].size for k in touched) and not self.claimed.by_index
