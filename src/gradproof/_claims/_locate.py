@@ -563,7 +563,7 @@ class _Search:
         same = len({one.kind for one in found}) == 1
         place = "everywhere" if everything else f"in {len(found)} places, one of them {worst.path}"
         if is_of_rows and not everything:
-            place = f"in {len(self._wrong)} of {self.m} outputs"
+            place = "everywhere" if len(self._wrong) == self.m else f"in {len(self._wrong)} of {self.m} outputs"
         path = ", ".join(self.claimed.leaves[k].path for k in sorted(touched))
         if self.claimed.by_index:
             blocks = {one.path.rpartition("[")[0] for one in found}

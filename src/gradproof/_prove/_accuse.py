@@ -142,6 +142,8 @@ def _accuse_leaf(
             place = yield from regular_place(search, likely)
             if len(seen) > 1 and (place is None or not (place.entries or (place.box and place.everywhere))):
                 named = yield from wrong_somewhere(search, seen[1][1], seen[1][0])
+                # (Which entries these are it says itself, of the whole leaf.)
+                place = place if named is None else None
             if named is None and (place is None or (place.box is not None and not place.everywhere)):
                 place = yield from single_entries(search, None if place is None else place.box)
                 if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
