@@ -146,9 +146,9 @@ def _accuse_leaf(
                 place = place if named is None else None
             if named is None and (place is None or (place.box is not None and not place.everywhere)):
                 place = yield from single_entries(search, None if place is None else place.box)
+            if place is not None:
                 if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
                     place = yield from one_by_one(meter, suspect.leaf, search.whole)
-            if place is not None:
                 likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
         if place is not None and place.box is not None and place.everywhere and not place.entries:
             named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)

@@ -185,8 +185,7 @@ def regular_place(search: Search, likely: Sequence[Range] = ()) -> Asking[Place 
         return Place(complete=False)
     box = yield from _lone_slice(search)
     if box is None and search.stop - search.start <= EACH:
-        place = yield from _one_after_the_other(search)
-        return place if place.entries or place.everywhere else None
+        return (yield from _one_after_the_other(search))
     if box is None:
         failing = yield from _failing_subsets(search, direction, search.stop - search.start)
         if failing in (1, 2):
