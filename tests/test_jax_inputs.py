@@ -212,7 +212,7 @@ def test_names_the_argument_of_a_rule(factors, name):
     x, y = jnp.array([2.0, 3.0]), jnp.array([0.3, 0.4])
     report = check(lambda x, y: f(1.0, x, y).sum(), (y, x), modes=("rev",))
     assert ids(report)[0] == "GP120"
-    assert report.findings[0].kind.startswith("in `<lambda>` (f): ")
+    assert report.findings[0].kind.startswith("in `f` (f): ")
     assert report.findings[0].kind.endswith(f" for `{name}`")
     (rules,) = gradproof.jax.check_rules(lambda x, y: f(1.0, x, y).sum(), (x, y), modes=("rev",), rng=0)
     assert {leaf.path: leaf.verdict.value for leaf in rules.leaves} == {

@@ -27,7 +27,7 @@ from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names
+from gradproof._base._names import argument_names, function_name
 from gradproof._report import Finding, Verdict
 
 
@@ -186,7 +186,7 @@ class Packed:
         self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, precision: str = ""
     ) -> None:
         self._given = f, args, wrt
-        self.name = str(getattr(f, "__name__", type(f).__name__))
+        self.name = function_name(f)
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self._is_tuple = type(args) is tuple
         self.roots = roots = argument_names(f, len(positional))
