@@ -86,7 +86,7 @@ def test_a_line_comes_after_a_second_and_leaves_no_trace(program):
     told = [re.fullmatch(r"gradproof  (\d+) s  (\d+) evaluations?  loss: proving (.*)", line) for line in lines]
     assert all(told), lines
     assert (told[0][1], told[0][2]) == ("1", "9")
-    assert {one[3] for one in told} <= {"all 2 leaves", "p['first']", "p['second']"}
+    assert {one[3] for one in told} <= {"all 2 arrays", "p['first']", "p['second']"}
     counts = [int(one[2]) for one in told]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]

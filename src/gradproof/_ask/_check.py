@@ -672,7 +672,7 @@ def check_autodiff(
     primal = proved.result.primal
     beside = (*proved.result.beside, *held(primal, extended(domain, len(primal.wrt))), *left_out(primal))
     result = dataclasses.replace(proved.result, beside=beside)
-    return _report(result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
+    return _report(result, options, seed=seed, claim=autodiff.claim, started=started, modes=proved.modes)
 
 
 def _report(

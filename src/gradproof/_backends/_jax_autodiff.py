@@ -53,6 +53,7 @@ class Jax:
         What the reference is, where it is not f itself.
     """
 
+    claim = "jax"
     not_available = NotAvailableError
 
     def __init__(

@@ -78,6 +78,8 @@ class Autodiff(Protocol):
     """What a framework offers: the function, and its derivative in one mode as a function."""
 
     function: Function
+    # What a report calls it.
+    claim: str
     not_available: type[Exception]
     bounds: tuple[Sequence[Any], Sequence[Any]] | None
 

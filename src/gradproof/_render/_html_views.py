@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
 from gradproof._render._allowance import Allowance, Figure
+from gradproof._render._entries import entry_tables
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 from gradproof._report._evidence import Ladder
 
 MOST_FINDINGS, MOST_BRIEF_FINDINGS = 40, 500
 MOST_LEAVES, MOST_OTHER_LEAVES = 100, 1000
 MOST_NAMED = 8
+# Characters of a table of entries: more scroll sideways on a phone.
+ENTRIES_WIDTH = 90
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class ReportView:
     other_leaves: tuple[LeafView, ...]
     leaves_caption: str
     leaves_left_out: str
+    entries: tuple[tuple[str, str], ...]
     figures: tuple[Figure, ...]
     other_figures: tuple[Figure, ...]
     pictures_left_out: str
@@ -98,6 +102,7 @@ def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
         other_leaves=tuple(_leaf(leaf) for leaf in ranked[first : first + more]),
         leaves_caption=_leaves_caption(report),
         leaves_left_out=f"{words.more_leaves(cut)}; left out here: see report.leaves" if cut else "",
+        entries=tuple((title, "\n".join(lines)) for title, lines in entry_tables(report, ENTRIES_WIDTH)),
         figures=tuple(figures + steps[:1]),
         other_figures=tuple(steps[1:]),
         pictures_left_out=f"{numbers.count(missing, 'picture')} left out, to keep this page small." if missing else "",
@@ -152,7 +157,7 @@ def _leaf(leaf: LeafResult) -> LeafView:
         dtype=leaf.dtype,
         verdict=leaf.verdict.value,
         bound=numbers.significant(leaf.bound),
-        deviation=numbers.significant(leaf.deviation),
+        deviation=words.deviations([leaf])[0].strip(),
         note=leaf.note,
     )
 
@@ -160,8 +165,8 @@ def _leaf(leaf: LeafResult) -> LeafView:
 def _leaves_caption(report: Report) -> str:
     spent = numbers.count(report.cost.evaluations, "evaluation")
     return (
-        "Worst first. The bound is the largest error that could have been missed, the deviation the largest "
-        f"difference seen, both relative to the norm of the leaf's own gradient. {spent} of f for all of them together."
+        "Worst first. The bound is the largest error that could have been missed, the deviation how far the claim was "
+        f"seen to be off, both relative to the norm of the array's own gradient. {spent} of f for all of them together."
     )
 
 
@@ -191,16 +196,17 @@ def _covered(report: Report) -> Iterator[str]:
 
 def _named(paths: Sequence[str]) -> str:
     """Some paths, and how many more there are."""
-    more = f" and {len(paths) - MOST_NAMED:,} more leaves" if len(paths) > MOST_NAMED else ""
+    more = f" and {len(paths) - MOST_NAMED:,} more arrays" if len(paths) > MOST_NAMED else ""
     return ", ".join(paths[:MOST_NAMED]) + more
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     run, cost = report.run, report.cost
     yield "replay", f"the same call with `rng={report.seed}`"
-    yield "cost", words.cost(report).partition(";")[0] + (f", {cost.seconds:.3g} s" if cost.seconds >= 0 else "")
-    yield "claim", words.DERIVATIVES.get(report.claim, report.claim)
-    yield "limits", f"rtol {numbers.setting(report.rtol)}, max_bound {numbers.setting(report.max_bound)}"
+    yield "cost", words.spent(report) + (f", {cost.seconds:.3g} s" if cost.seconds >= 0 else "")
+    framework = words.BY_A_FRAMEWORK.get(report.claim)
+    yield "claim", words.derivatives(report) if framework is None else f"what {framework} returns"
+    yield "limits", words.limits(report)
     yield "confidence", numbers.confidence(report.confidence)
     yield "level", report.level
     versions = [("gradproof", run.gradproof), ("NumPy", run.numpy), ("Python", run.python)]

@@ -41,7 +41,7 @@ def slope_of(path: str, entry: tuple[int, ...] | None, output: str) -> str:
     if output:
         return f"{numbers.printable(output)}, {slope_of(path, entry, '')}"
     if not path:
-        return "a direction through several leaves"
+        return "a direction through several arrays"
     if entry is None:
         return f"a direction through {numbers.printable(path)}"
     return numbers.printable(path + (str(list(entry)) if entry else ""))
