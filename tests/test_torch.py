@@ -980,3 +980,14 @@ def test_a_module_inside_a_function_is_named_with_its_rule():
     report = check(lambda x: net(x).sum(), tensor(2, 3), modes=("rev",), rng=0)
 
     assert told(report) == [("GP120", "in `net[1]` (WrongSwish)"), ("GP122", "follows from `net[1]`: x")]
+
+
+def test_a_function_is_named_with_its_class_and_its_arguments():
+    """In the title, in paths and in the line that shows it again."""
+    report = check(WrongSwish.apply, tensor(2, 3), modes=("rev",), rng=0)
+    assert (report.name, report.leaves[0].path) == ("WrongSwish.apply", "t")
+    assert str(report).startswith("WRONG  WrongSwish.apply  autograd returns a wrong derivative (1 error)")
+    (line,) = {one.reproducer for one in report.findings}
+    assert line == "gradproof.check(WrongSwish.apply, args, modes=('rev',), rng=0)"
+    again = eval(line, {"gradproof": gradproof, "WrongSwish": WrongSwish, "args": tensor(2, 3)})
+    assert again.findings == report.findings

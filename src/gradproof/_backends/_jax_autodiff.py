@@ -66,6 +66,8 @@ class Jax:
     ) -> None:
         self.low, self.high = low, high
         self._name, self._argument = name, argument
+        # What f would go by if it were a rule.
+        self._rule_name = name
         self.function = low if high is None else Upcast(low, high)
         # Lower and upper bounds of all differentiated arrays, where there are any (see `gradproof._function._bounds`).
         self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
@@ -79,7 +81,7 @@ class Jax:
         """A function of trees; `low` stands for it where its derivative is that of someone else."""
         low = packed.function() if low is None else low
         made = cls(low, _copied(packed, low), name=packed.name, argument=packed.argument)
-        made._packed = packed
+        made._packed, made._rule_name = packed, packed.rule_name
         others = tuple(map(_widened_other, packed.arguments[packed.count :]))
         made._applied = lambda f, moved: packed.applied(f, packed.argument([*moved, *others]))
         return made
@@ -152,7 +154,7 @@ class Jax:
 
     def whole(self) -> Any:
         """f, in which the calls of functions with hand-written rules can be told apart."""
-        return Whole(self._name, self.low, self.high)
+        return Whole(self._name, self.low, self.high, rule_name=self._rule_name)
 
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
         """Nothing but arguments is changed."""
@@ -188,6 +190,7 @@ class Packed:
     ) -> None:
         self._given = f, args, wrt
         self.name = function_name(f)
+        self.rule_name = str(getattr(f, "__name__", ""))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self._is_tuple = type(args) is tuple
         self.roots = roots = argument_names(f, len(positional))
