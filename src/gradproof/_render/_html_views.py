@@ -9,6 +9,7 @@ from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
 from gradproof._render._allowance import Allowance, Figure
 from gradproof._render._entries import entry_tables
+from gradproof._render._meanings import MEANINGS
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 from gradproof._report._evidence import Ladder
 
@@ -27,6 +28,7 @@ class FindingView:
     severity: str
     place: str
     kind: str
+    meaning: str = ""
     rows: tuple[tuple[str, str], ...] = ()
     figures: tuple[Figure, ...] = ()
 
@@ -72,7 +74,7 @@ class ReportView:
 
 def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
     """Return what a page says of `report`, with as many pictures and as much JSON as there is `room` for."""
-    room.start_report()
+    room.start_report({leaf.path: leaf.shape for leaf in report.leaves})
     many = len(report.findings)
     full = room.rows(many, most=MOST_FINDINGS, least=2, weight=4)
     brief = room.rows(many - full, most=MOST_BRIEF_FINDINGS, least=0)
@@ -118,6 +120,7 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
     maps, ladders = list(report.evidence.maps), list(report.evidence.ladders)
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     views: list[FindingView] = []
+    drawn: set[str] = set()
     for finding in findings:
         figures: list[Figure | None] = []
         if finding.severity is not Severity.NOTE or report.verdict is Verdict.NOT_DIFFERENTIABLE:
@@ -129,10 +132,12 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
                 behind = [ladder for ladder in ladders if ladder.against]
             for ladder in behind[:1]:
                 ladders.remove(ladder)
-                figures.append(room.steps(ladder))
+                if ladder.path not in drawn:  # one picture of steps is enough for the entries of an array
+                    drawn.add(ladder.path)
+                    figures.append(room.steps(ladder))
         shown = tuple(figure for figure in figures if figure is not None)
         views.append(dataclasses.replace(_plain(finding), rows=tuple(words.rows(finding)), figures=shown))
-    return views, ladders
+    return views, [ladder for ladder in ladders if ladder.entry is None or ladder.path not in drawn]
 
 
 def _is_within(path: str, leaf: str) -> bool:
@@ -147,7 +152,13 @@ def _is_behind(ladder: Ladder, finding: Finding) -> bool:
 
 
 def _plain(finding: Finding) -> FindingView:
-    return FindingView(id=finding.id, severity=finding.severity.value, place=words.place(finding), kind=finding.kind)
+    return FindingView(
+        id=finding.id,
+        severity=finding.severity.value,
+        place=words.place(finding),
+        kind=finding.kind,
+        meaning=MEANINGS.get(finding.id, ""),
+    )
 
 
 def _leaf(leaf: LeafResult) -> LeafView:

@@ -6,6 +6,7 @@ the page, and its own colours are readable on white (4.5 to 1 and more) and on t
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator
 from html import escape
 
@@ -57,8 +58,27 @@ def _parts(report: Report) -> Iterator[str]:
         yield f"<div>{prose(advice)}</div>"
     if report.leaves:
         yield from _leaves(sorted(report.leaves, key=words.leaf_order))
+    yield from _steps(report)
     closing = [*words.certificate(report), *words.mode_sentences(report), words.cost(report)]
     yield f'<div style="{_FAINT};margin-top:0.5em">{_text(" ".join(closing))}</div>'
+
+
+def _steps(report: Report) -> Iterator[str]:
+    """How the difference quotients of one slope depend on the step, where matplotlib is installed."""
+    ladders = sorted(report.evidence.ladders, key=lambda one: not one.against)
+    if not ladders or importlib.util.find_spec("matplotlib") is None:
+        return
+    from gradproof._render._step_picture import slope_of, step_picture
+
+    try:
+        drawn = step_picture(ladders[0])
+    except ArithmeticError:
+        return  # axes do not go to the largest numbers that a double holds
+    is_open = "" if report.verdict is Verdict.CORRECT else " open"
+    what = slope_of(ladders[0].path, ladders[0].entry, ladders[0].output)
+    yield f'<details{is_open} style="margin-top:0.5em"><summary>Steps tried for {_text(what)}</summary>'
+    # (Its colours are those of white paper, whatever the notebook's are.)
+    yield f'<div style="background:#fff;max-width:32em;padding:0.4em;border-radius:4px">{drawn}</div></details>'
 
 
 def _finding(finding: Finding) -> Iterator[str]:
