@@ -384,14 +384,14 @@ def test_a_notebook_shows_how_the_slope_depends_on_the_step(monkeypatch):
     shown = dataclasses.replace(WRONG, evidence=Evidence(ladders=wrong))._repr_html_()
     assert "<details open" in shown
     assert "Steps tried for a direction through w2<" in shown
-    assert "<svg" not in RIGHT._repr_html_()
+    assert "<svg" not in dataclasses.replace(RIGHT, evidence=Evidence())._repr_html_()
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "matplotlib" else find(name))
     assert "<svg" not in dataclasses.replace(RIGHT, evidence=evidence)._repr_html_()
 
 
 def test_one_picture_of_steps_for_the_entries_of_an_array():
-    """And what a finding means stands beside it."""
+    """And what a finding means stands beside the first of its kind."""
     report = made(
         Verdict.WRONG,
         [leaf("w", Verdict.WRONG)],
@@ -400,7 +400,7 @@ def test_one_picture_of_steps_for_the_entries_of_an_array():
     )
     page = report.to_html()
     assert page.count("<figure") == 1
-    assert page.count("The claimed derivative differs from the measured one by more than") == 2
+    assert page.count("The claimed derivative differs from the measured one by more than") == 1
 
 
 def test_every_finding_has_a_meaning():

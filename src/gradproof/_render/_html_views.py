@@ -136,7 +136,9 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
                     drawn.add(ladder.path)
                     figures.append(room.steps(ladder))
         shown = tuple(figure for figure in figures if figure is not None)
-        views.append(dataclasses.replace(_plain(finding), rows=tuple(words.rows(finding)), figures=shown))
+        meaning = "" if any(view.id == finding.id for view in views) else MEANINGS.get(finding.id, "")
+        view = _plain(finding)
+        views.append(dataclasses.replace(view, meaning=meaning, rows=tuple(words.rows(finding)), figures=shown))
     return views, [ladder for ladder in ladders if ladder.entry is None or ladder.path not in drawn]
 
 
@@ -152,13 +154,7 @@ def _is_behind(ladder: Ladder, finding: Finding) -> bool:
 
 
 def _plain(finding: Finding) -> FindingView:
-    return FindingView(
-        id=finding.id,
-        severity=finding.severity.value,
-        place=words.place(finding),
-        kind=finding.kind,
-        meaning=MEANINGS.get(finding.id, ""),
-    )
+    return FindingView(id=finding.id, severity=finding.severity.value, place=words.place(finding), kind=finding.kind)
 
 
 def _leaf(leaf: LeafResult) -> LeafView:

@@ -72,7 +72,7 @@ def _errors(ladder: Ladder) -> str:
     shows_fixed = steps.min(initial=math.inf) / FAR <= fixed <= steps.max(initial=0.0) * FAR
     x = log_limits([*ladder.steps, *([fixed] if shows_fixed else [])], 2.0)
     y = log_limits(_shown([*errors.tolist(), ladder.error_bar], off), 3.0)
-    figure, axes = new_axes("step (how far an entry moves)", "distance from the reference")
+    figure, axes = new_axes("step (how far an entry moves)", "distance from the measured slope")
     axes.set(xscale="log", yscale="log", xlim=x, ylim=y)
     decades(axes.xaxis, x)
     decades(axes.yaxis, y)
@@ -80,7 +80,7 @@ def _errors(ladder: Ladder) -> str:
     if ladder.error_bar > 0:
         top = min(ladder.error_bar, y[1])
         style = {"color": SENTINELS["reference"], "alpha": BAND, "linewidth": 0}
-        axes.axhspan(y[0], top, label="error bar of the reference", **style)
+        axes.axhspan(y[0], top, label="error bar of the slope", **style)
     _expected(axes, ladder, x, y)
     _claim(axes, off, (x[1], y[0]), is_wrong=ladder.against)
     if shows_fixed:
