@@ -30,7 +30,7 @@ BY_A_FRAMEWORK = {"autograd": "autograd", "jax": "JAX", "autodiff": "automatic d
 
 WHAT_IT_MEANS = {
     Reason.NOISE: "the values of f are too noisy to tell",
-    Reason.PRECISION: "f has too few digits to tell",
+    Reason.PRECISION: "f or the claim has too few digits to tell",
     Reason.DOMAIN: "f cannot be evaluated far enough around the point",
     Reason.NO_CONVERGENCE: "the difference quotients do not settle as the step shrinks",
     Reason.STOCHASTIC: "f returns different values at the same point",
