@@ -212,14 +212,16 @@ def certificate(report: Report) -> Iterator[str]:
     its = "their" if " and " in derivatives(report) else "its"
     error = f"{where}the error of the {derivatives(report)} is below {numbers.significant(bound)} of {its} norm"
     holds = f"as long as the error bars hold ({HOLD})"
+    several = any(math.prod(leaf.shape) > 1 for leaf in correct)
     if report.level == "entries":
-        yield f"Every entry was measured on its own. {error[0].upper()}{error[1:]}, {holds}."
+        alone = "Every entry was measured on its own. " if several else ""
+        yield f"{alone}{error[0].upper()}{error[1:]}, {holds}."
     else:
         yield f"{error[0].upper()}{error[1:]}."
         chance = numbers.one_in(1 - report.confidence)
         yield f"{holds[0].upper()}{holds[1:]}, the chance of missing a larger error is {chance}."
     noticeable = max((leaf.noticeable for leaf in correct if leaf.noticeable is not None), default=None)
-    if noticeable is not None and any(math.prod(leaf.shape) > 1 for leaf in correct):
+    if noticeable is not None and several:
         size = numbers.significant(noticeable)
         yield f"One wrong entry would be detected if it is off by more than {size} of a typical entry."
 
