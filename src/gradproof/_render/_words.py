@@ -253,6 +253,23 @@ def mode_sentences(report: Report) -> Iterator[str]:
         yield f"{label[0].upper()}{label[1:]}: {line}."
 
 
+def exact_statement(report: Report) -> str:
+    """The certificate word for word; empty where none was reached."""
+    if worst_bound(report.leaves) is None:
+        return ""
+    norm = "the norm of its own gradient, each entry weighted by its natural size"
+    if report.level == "entries":
+        return (
+            f"The bound of an array is the norm of all measured differences and error bars, relative to {norm}. It "
+            "holds if every error bar holds: no choice of directions is involved."
+        )
+    return (
+        f"If the error of an array were larger than its bound, relative to {norm}, a check would state so small a "
+        f"bound with a probability of at most {numbers.significant(1 - report.confidence)}. The probability is over "
+        "the choice of directions, and the statement rests on error bars that hold."
+    )
+
+
 def spent(report: Report) -> str:
     """What the check cost."""
     calls = f", {numbers.count(report.cost.claims, 'call')} of the claim" if report.cost.claims else ""
