@@ -1,4 +1,4 @@
-"""Finds in packages for Gaussian processes and what they are built on: george, GPy and pytensor."""
+"""Finds in packages for Gaussian processes and what they are built on: george, GPy, smt and pytensor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytensor
 import pytensor.tensor as pt
 from finds.finds import find, main
 from george.kernels import ExpSquaredKernel
+from smt.surrogate_models import KPLS
 
 import gradproof
 
@@ -108,6 +109,26 @@ def logistic_full():
     true = mpmath.diff(lambda s: mpmath.mpf(1.3) * logistic(0.4, 1, s) * logistic(2.0, 1, s), 0.7)
     report = gradproof.check(lambda s: at(s, False), np.array([0.7]), grad=lambda s: at(s, True), rng=0)
     return at(0.7, True)[0], float(true), report
+
+
+@find("smt", '`KPLS(corr="pow_exp").predict_derivatives`: a sign', proof="the prediction in mpmath, 50 digits")
+def kriging():
+    x = np.linspace(0.0, 4.0, 6)
+    model = KPLS(n_comp=1, corr="pow_exp", theta0=[0.3], pow_exp_power=1.9, print_global=False, seed=0)
+    model.set_training_values(x[:, None], np.sin(x)[:, None])
+    model.train()
+    weights, trend = model.optimal_par["gamma"].ravel(), model.optimal_par["beta"].item()
+    theta = mpmath.mpf(model.optimal_theta.item())
+
+    def predicted(at):
+        scaled = (at - model.X_offset.item()) / model.X_scale.item()
+        kernel = [mpmath.exp(-theta * abs(scaled - one) ** mpmath.mpf(1.9)) for one in model.X_norma.ravel()]
+        return model.y_mean.item() + model.y_std.item() * (trend + mpmath.fdot(kernel, weights))
+
+    value = lambda at: model.predict_values(np.array([[at]])).item()  # noqa: E731
+    claim = lambda at: model.predict_derivatives(np.array([[at]]), 0).item()  # noqa: E731
+    assert np.isclose(value(1.1), float(predicted(1.1)))
+    return claim(1.1), float(mpmath.diff(predicted, 1.1)), gradproof.check(value, 1.1, grad=claim, rng=0)
 
 
 @find("pytensor", "gradient of `gammaincc(k, 7)` with respect to k = 7", proof="mpmath, 50 digits")
