@@ -82,7 +82,7 @@ def measured_of(report: Report, claimed: float) -> tuple[float, float] | None:
     part of the derivative.
     """
     for one in report.findings:
-        if one.id != "GP101" or one.quantity != "entry" or one.claimed is None or one.reference is None:
+        if one.id != "GP101" or one.quantity not in ("entry", "slope") or one.claimed is None or one.reference is None:
             continue
         if re.fullmatch(r"|\[[\d, ]+\]", one.place) and math.isclose(one.claimed, claimed, rel_tol=1e-6):
             return one.reference, one.error_bar or 0.0
