@@ -127,7 +127,8 @@ def draw_steps(report, path):
 
     drawn = step_picture(next(ladder for ladder in report.evidence.ladders if ladder.against))
     drawn = drawn.replace('style="', 'style="font-family: sans-serif; ', 1)
-    path.write_text(drawn.replace(">", '>\n<rect width="100%" height="100%" fill="#fff" />', 1) + "\n", encoding="utf-8")
+    drawn = drawn.replace(">", '>\n<rect width="100%" height="100%" fill="#fff" />', 1)
+    path.write_text(f"{drawn}\n", encoding="utf-8")
 
 
 def photograph(report, path):
