@@ -135,7 +135,7 @@ def photograph(report, path):
     """Write a picture of the report as a page; say so and leave the old one where there is no Chromium."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
-        print(f"There is no Chromium on the PATH: {path.relative_to(ROOT)} is left as it was.", file=sys.stderr)
+        print(f"There is no Chromium on the PATH: {path.name} is left as it was.", file=sys.stderr)
         return
     from PIL import Image
 

@@ -118,7 +118,7 @@ AVOIDED = [
 
 
 # The array, not the verb.
-LEAF = re.compile(r"\b[Ll]eaf\b|\b(?:the|all|of|several|more|other|flat|these|those|single|which) leaves\b|\b[Ll]eaves:")
+LEAF = re.compile(r"\b[Ll]eaf\b|\b(?:the|all|of|several|more|other|flat|these|those|single) leaves\b|\b[Ll]eaves:")
 
 
 @pytest.mark.parametrize("path", LINKING[:-3], ids=lambda path: path.relative_to(ROOT).as_posix())
