@@ -467,3 +467,16 @@ def test_a_constant_has_no_measured_slope():
 @pytest.mark.parametrize(("chance", "words"), [(1e-6, "1 in a million"), (0.01, "1 in 100"), (1e-12, "1 in 1e+12")])
 def test_a_chance_in_words(chance, words):
     assert numbers.one_in(chance) == words
+
+
+def test_a_number_has_no_index():
+    """Neither in its path nor beside it: a number has no entries."""
+
+    def grad(p):
+        return {"a": 2 * p["a"], "b": 3.9}  # wrong on purpose
+
+    report = check(lambda p: p["a"] ** 2 + p["b"] ** 3, {"a": 0.7, "b": 1.3}, grad=grad, rng=0)
+    (found,) = report.findings
+    assert (found.path, found.entries, found.quantity) == ("p['b']", (), "slope")
+    assert "[]" not in str(report)
+    assert "entry" not in str(report)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import FunctionError, Report, Severity, UsageError, Verdict, check
+from gradproof import FunctionError, Reason, Report, Severity, UsageError, Verdict, check
 
 torch = pytest.importorskip("torch")
 
@@ -991,3 +991,12 @@ def test_a_function_is_named_with_its_class_and_its_arguments():
     assert line == "gradproof.check(WrongSwish.apply, args, modes=('rev',), rng=0)"
     again = eval(line, {"gradproof": gradproof, "WrongSwish": WrongSwish, "args": tensor(2, 3)})
     assert again.findings == report.findings
+
+
+def test_a_claim_of_few_digits_is_not_noise():
+    """Beside a float64 copy of f the bar is wide because the claim is in bfloat16, not because f is noisy."""
+    torch.manual_seed(1)
+    x = torch.randn(4, 6, dtype=torch.bfloat16)
+    report = check(lambda x: torch.nn.functional.layer_norm(x, (6,)).pow(3).sum(), x, modes=("rev",), rng=1)
+    assert (report.verdict, report.reason) == (Verdict.INCONCLUSIVE, Reason.PRECISION)
+    assert "noisy" not in str(report)

@@ -161,7 +161,7 @@ def _accuse_leaf(
     deviation = evidence.deviation(share)
     if place is not None and known:
         deviation = _deviation_of_entries(meter, ledger, suspect.leaf, place.entries)
-    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation, estimated=not known, note=note)
+    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation, estimated=not (known or leaf.size == 1), note=note)
 
 
 def _deviation_of_entries(meter: Meter, ledger: Ledger, index: int, wrong: Sequence[WrongEntry]) -> float:
@@ -231,6 +231,8 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
         _charge_entry(
             ledger, index, largest[0], cause, place=dataclasses.replace(place, entries=tuple(shown), count=count)
         )
+    if not leaf.shape:
+        return ""  # of a number there is no more to say than that it is wrong
     words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
     words = words if place.complete else f"at least {words}"
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"

@@ -67,6 +67,7 @@ class ReportView:
     other_figures: tuple[Figure, ...]
     pictures_left_out: str
     covered: tuple[str, ...]
+    exact: str
     facts: tuple[tuple[str, str], ...]
     json: str
     json_note: str
@@ -109,6 +110,7 @@ def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
         other_figures=tuple(steps[1:]),
         pictures_left_out=f"{numbers.count(missing, 'picture')} left out, to keep this page small." if missing else "",
         covered=tuple(_covered(report)),
+        exact=words.exact_statement(report),
         facts=tuple(_facts(report)),
         json=text,
         json_note=note,

@@ -30,7 +30,7 @@ BY_A_FRAMEWORK = {"autograd": "autograd", "jax": "JAX", "autodiff": "automatic d
 
 WHAT_IT_MEANS = {
     Reason.NOISE: "the values of f are too noisy to tell",
-    Reason.PRECISION: "f has too few digits to tell",
+    Reason.PRECISION: "f or the claim has too few digits to tell",
     Reason.DOMAIN: "f cannot be evaluated far enough around the point",
     Reason.NO_CONVERGENCE: "the difference quotients do not settle as the step shrinks",
     Reason.STOCHASTIC: "f returns different values at the same point",
@@ -212,14 +212,16 @@ def certificate(report: Report) -> Iterator[str]:
     its = "their" if " and " in derivatives(report) else "its"
     error = f"{where}the error of the {derivatives(report)} is below {numbers.significant(bound)} of {its} norm"
     holds = f"as long as the error bars hold ({HOLD})"
+    several = any(math.prod(leaf.shape) > 1 for leaf in correct)
     if report.level == "entries":
-        yield f"Every entry was measured on its own. {error[0].upper()}{error[1:]}, {holds}."
+        alone = "Every entry was measured on its own. " if several else ""
+        yield f"{alone}{error[0].upper()}{error[1:]}, {holds}."
     else:
         yield f"{error[0].upper()}{error[1:]}."
         chance = numbers.one_in(1 - report.confidence)
         yield f"{holds[0].upper()}{holds[1:]}, the chance of missing a larger error is {chance}."
     noticeable = max((leaf.noticeable for leaf in correct if leaf.noticeable is not None), default=None)
-    if noticeable is not None and any(math.prod(leaf.shape) > 1 for leaf in correct):
+    if noticeable is not None and several:
         size = numbers.significant(noticeable)
         yield f"One wrong entry would be detected if it is off by more than {size} of a typical entry."
 
@@ -249,6 +251,23 @@ def mode_sentences(report: Report) -> Iterator[str]:
         yield modes(report)
     for label, line in not_checked(report):
         yield f"{label[0].upper()}{label[1:]}: {line}."
+
+
+def exact_statement(report: Report) -> str:
+    """The certificate word for word; empty where none was reached."""
+    if worst_bound(report.leaves) is None:
+        return ""
+    norm = "the norm of its own gradient, each entry weighted by its natural size"
+    if report.level == "entries":
+        return (
+            f"The bound of an array is the norm of all measured differences and error bars, relative to {norm}. It "
+            "holds if every error bar holds: no choice of directions is involved."
+        )
+    return (
+        f"If the error of an array were larger than its bound, relative to {norm}, a check would state so small a "
+        f"bound with a probability of at most {numbers.significant(1 - report.confidence)}. The probability is over "
+        "the choice of directions, and the statement rests on error bars that hold."
+    )
 
 
 def spent(report: Report) -> str:
