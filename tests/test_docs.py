@@ -76,6 +76,18 @@ def test_relative_links_resolve(path):
             assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
+GUIDES = sorted({*(ROOT / "docs" / "how-to").glob("*.md")} - {ROOT / "docs" / "how-to" / "index.md"})
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_every_guide_begins_with_a_wrong_gradient(path):
+    """The first thing that a guide prints is the report of a wrong gradient."""
+    first = re.search(r"^```text\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+    assert first is not None
+    assert re.search(r"^WRONG  \w+  \S", first[1], re.MULTILINE)
+
+
 PICTURES = ["report.png", "steps.svg"]
 
 
