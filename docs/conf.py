@@ -9,7 +9,7 @@ author = "The gradproof authors"
 copyright = "The gradproof authors"
 version = release = gradproof.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 
 # Markdown that GitHub shows, too: headings are anchors under the names that GitHub gives them.
@@ -27,6 +27,10 @@ numpydoc_show_class_members = False
 # `check` in a docstring leads to it where it is ours, and is code where it is not.
 default_role = "py:obj"
 nitpick_ignore_regex = [("py:obj", r"(?!gradproof).*")]
+
+# The button copies what is typed: neither prompts nor what is printed below them.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = "gradproof"

@@ -1,6 +1,7 @@
 """Run what the README, the pages and the notebook show, and store what is printed: `python docs/refresh_outputs.py`.
 
-Examples with prompts are doctests, and left alone.
+Examples with prompts are doctests, and left alone. The pictures are of the report that the README prints.
+With `--pictures` only these are drawn anew.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import io
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,10 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+STATIC = ROOT / "docs" / "_static"
+STEPS, PAGE = STATIC / "steps.svg", STATIC / "report.png"
+SCREEN = (900, 928)  # width and height in pixels: down to the end of the finding
+COLOURS = 160  # few enough for a small file, enough for its hues
 ELSEWHERE = {ROOT / "docs" / "reference" / "pytest.md"}  # tests/test_pytest_plugin.py runs it
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -103,7 +109,58 @@ def execute(notebook):
     return notebook
 
 
+def readme_report():
+    """The report that the first example of the README prints."""
+    import gradproof
+
+    text, program = (ROOT / "README.md").read_text(encoding="utf-8"), {}
+    example = next(match for match in BLOCK.finditer(text) if match[1] == "python")
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(example[2], "README.md", "exec"), program)
+    args = program["params"], program["inputs"], program["targets"]
+    return gradproof.check(program["loss"], args, grad=program["gradient"], rng=0)
+
+
+def draw_steps(report, path):
+    """Write the picture of the steps behind the first finding, on white: a file knows no colours of a page."""
+    from gradproof._render._step_picture import step_picture
+
+    drawn = step_picture(next(ladder for ladder in report.evidence.ladders if ladder.against))
+    drawn = drawn.replace('style="', 'style="font-family: sans-serif; ', 1)
+    drawn = drawn.replace(">", '>\n<rect width="100%" height="100%" fill="#fff" />', 1)
+    path.write_text(f"{drawn}\n", encoding="utf-8")
+
+
+def photograph(report, path):
+    """Write a picture of the report as a page; say so and leave the old one where there is no Chromium."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        print(f"There is no Chromium on the PATH: {path.name} is left as it was.", file=sys.stderr)
+        return
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        page, picture = pathlib.Path(folder, "report.html"), pathlib.Path(folder, "report.png")
+        report.to_html(page)
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/user"]
+        size = ",".join(map(str, SCREEN))
+        command = [program, *flags, f"--window-size={size}", f"--screenshot={picture}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=600)
+        image = Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        image.save(path, optimize=True)
+
+
+def draw_pictures():
+    """Write the pictures that the README and the pages show."""
+    report = readme_report()
+    draw_steps(report, STEPS)
+    photograph(report, PAGE)
+
+
 def main():
+    draw_pictures()
+    if "--pictures" in sys.argv[1:]:
+        return
     for page in pages_with_output():
         with tempfile.TemporaryDirectory() as folder:
             page.write_text(refreshed(page, pathlib.Path(folder)), encoding="utf-8")

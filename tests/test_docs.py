@@ -76,6 +76,75 @@ def test_relative_links_resolve(path):
             assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
+GUIDES = sorted({*(ROOT / "docs" / "how-to").glob("*.md")} - {ROOT / "docs" / "how-to" / "index.md"})
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_every_guide_begins_with_a_wrong_gradient(path):
+    """The first thing that a guide prints is the report of a wrong gradient."""
+    first = re.search(r"^```text\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+    assert first is not None
+    assert re.search(r"^WRONG  \w+  \S", first[1], re.MULTILINE)
+
+
+PICTURES = ["report.png", "steps.svg"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_small_and_shown(name):
+    """Each picture that `docs/refresh_outputs.py` draws is there, light, and shown by the README and by a page."""
+    picture = ROOT / "docs" / "_static" / name
+    start = {".png": b"\x89PNG", ".svg": b"<svg"}[picture.suffix]
+    shown = re.compile(rf"!\[[^\]]+\]\(\S*_static/{name}\)")
+
+    assert picture.read_bytes().startswith(start)
+    assert picture.stat().st_size < 60_000
+    assert shown.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert any(shown.search(path.read_text(encoding="utf-8")) for path in PAGES)
+
+
+def test_every_picture_is_drawn():
+    """No picture lies about that nothing renews."""
+    pictures = {path.name for path in (ROOT / "docs" / "_static").iterdir()} - {"site.css"}
+
+    assert pictures == set(PICTURES)
+
+
+# Of the table in the style guide: what reads as translated, and what users do not say.
+AVOIDED = [
+    "honest bars",
+    "honest error bars",
+    "over the choice of directions",
+    "each leaf's norm",
+    "Who has torch",
+    "Had the error",
+    "Nobody claims one",
+    "foretell",
+    "foretold",
+    "is gone is told",
+    "By a complex array",
+    "is held to no less than",
+    "would have been noticed",
+]
+
+
+# The array, not the verb.
+LEAF = re.compile(r"\b[Ll]eaf\b|\b(?:the|all|of|several|more|other|flat|these|those|single) leaves\b|\b[Ll]eaves:")
+
+
+@pytest.mark.parametrize("path", LINKING[:-3], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_english_is_plain(path):
+    """Sentences that were found hard to read do not come back, and users read of arrays."""
+    page = path.read_text(encoding="utf-8")
+    prose = re.sub(r"`[^`\n]*`", "", without_code(page)) if path.suffix == ".md" else page
+    found = [words for words in AVOIDED if words in prose]
+    if path.suffix == ".md" and path.stem != "glossary":  # which explains the word
+        found += LEAF.findall(re.sub(r"\]\([^)]*\)", "", prose))
+
+    assert not found
+
+
 def listed(index):
     """The pages that the tables of contents of a page list, less their suffix."""
     tables = re.findall(r"^```{toctree}\n(.*?)^```$", index.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

@@ -64,3 +64,16 @@ def test_no_colour_codes_are_shown():
     assert "There is a mistake" in page
     assert "\x1b" not in page
     assert "[93m" not in page
+
+
+def test_examples_are_copied_without_prompts():
+    """A button copies what is typed: the prompts of Python and of the shell are taken off."""
+    script = (SITE / "_static" / "copybutton.js").read_text(encoding="utf-8")
+    prompts = re.search(r"formatCopyText\(text, '([^']+)', (\w+)", script)
+
+    assert prompts is not None
+    assert prompts[2] == "true"
+    pattern = re.compile(prompts[1].replace("\\\\", "\\"))
+    assert all(pattern.match(prompt) for prompt in (">>> f(x)", "... return x", "$ gradproof demo"))
+    assert not pattern.match("print(1)")
+    assert "copybutton.js" in html("how-to/numpy.html")
