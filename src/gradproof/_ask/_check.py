@@ -12,7 +12,7 @@ import platform
 import time
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -569,6 +569,7 @@ def check_claims(
     name: str | None,
     called: str | None,
     started: float,
+    names: Sequence[str] | None = None,
 ) -> Report:
     """Check what the user claims.
 
@@ -583,6 +584,8 @@ def check_claims(
         `check`.
     started : float
         When it began, by `time.perf_counter`.
+    names : sequence of str, optional
+        Of the arguments, as Python source; f's own by default.
     """
     from gradproof import _claims
     from gradproof._function._bounds import held, left_out
@@ -614,6 +617,7 @@ def check_claims(
             surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
             vectorized=options.vectorized,
             reproduce=reproduce,
+            names=names,
         )
     result = dataclasses.replace(
         result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))

@@ -23,6 +23,7 @@ DERIVATIVES = {
     "jvp": "jvp",
     "hvp": "hvp",
     "autodiff": "derivative by autodiff",
+    "backward": "gradient",
 }
 
 WHAT_IT_MEANS = {
