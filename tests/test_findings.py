@@ -699,6 +699,14 @@ def a_derivative_that_scipy_approximates(is_odd):
     return gradproof.scipy.check_minimize(optimize.rosen, [0.5, 1.0, 1.5], jac=optimize.rosen_der, hess=hess, rng=0)
 
 
+@example("GP315", "x[1]")
+def an_entry_that_cannot_be_resolved(is_odd):
+    """Where f is 1 up to rounding, or moves."""
+    x = np.array([0.5, 16.5 if is_odd else 1.5])
+    slope = [0.7864477329659274, 3e-14 if is_odd else 0.18070663892364858]
+    return gradproof.check(np.tanh, x, jac=slope, elementwise=True, rng=0)
+
+
 @example("GP423", "")
 def a_layer_without_one_gradient(is_odd):
     """None of the factor, or one."""

@@ -29,6 +29,7 @@ def prove_claims(
     vectorized: bool,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
     names: Sequence[str] | None = None,
+    elementwise: bool = False,
 ) -> Result:
     """Prove or refute one claim of the first order, one of the second, or both.
 
@@ -47,6 +48,8 @@ def prove_claims(
         Writes the line that runs the check again, from f and from which claims are values.
     names : sequence of str, optional
         Of the arguments, as Python source; f's own by default.
+    elementwise : bool
+        Whether `jac` is the derivative of an f that maps an array entry by entry.
     """
     if set(claims) == {"grad"}:
         primal = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
@@ -84,6 +87,7 @@ def prove_claims(
         vectorized=vectorized,
         reproduce=reproduce,
         names=names,
+        elementwise=elementwise,
     )
 
 

@@ -41,6 +41,7 @@ def prove_others(
     vectorized: bool,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
     names: Sequence[str] | None = None,
+    elementwise: bool = False,
 ) -> Result:
     """Prove or refute claims as `prove_claims` does; the first order before the second."""
     first = next((keyword for keyword in ("grad", *PROVE_FIRST) if keyword in claims), None)
@@ -72,6 +73,10 @@ def prove_others(
                 reproducer=task.reproducer,
             )
         )
+    elif elementwise and first is not None:
+        from gradproof._claims._elementwise import prove_elementwise
+
+        proofs.append(prove_elementwise(task, claims[first]))
     elif first is not None:
         proofs.append(PROVE_FIRST[first](task, claims[first]))
     if second is not None:
