@@ -254,9 +254,9 @@ def check(
 
     >>> softplus = lambda x: np.log1p(np.exp(x))
     >>> slope = lambda x: np.where(x > 2, 1.0, 1 / (1 + np.exp(-x)))
-    >>> report = gradproof.check(softplus, np.linspace(-4, 4, 9), jac=slope, elementwise=True, rng=0)
+    >>> report = gradproof.check(softplus, np.linspace(-4, 4, 17), jac=slope, elementwise=True, rng=0)
     >>> [(finding.path, finding.place) for finding in report.findings]
-    [('x', '2 of 9 entries: x[7], x[8]')]
+    [('x', 'where x > 2 (4 of 17 entries)')]
     """
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
     options = Options(

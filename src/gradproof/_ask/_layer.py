@@ -99,8 +99,8 @@ def check_layer(
     >>> random = np.random.default_rng(0)
     >>> args = random.normal(size=(4, 3)), random.normal(size=(3, 2)), random.normal(size=2)
     >>> report = gradproof.check_layer(affine_forward, affine_backward, args, rng=0)
-    >>> [(leaf.path, leaf.verdict.value, leaf.note) for leaf in report.leaves]
-    [('b', 'WRONG', 'claimed 1/4 of the true derivative'), ('x', 'CORRECT', ''), ('w', 'CORRECT', '')]
+    >>> [(leaf.path, leaf.verdict.value) for leaf in report.leaves]
+    [('x', 'CORRECT'), ('w', 'CORRECT'), ('b', 'WRONG')]
     """
     options = Options(
         wrt=wrt,
@@ -183,9 +183,7 @@ def _require_no_framework(layer: Any) -> None:
     if "torch" not in modules:
         return
     if isinstance(layer, type) and hasattr(layer, "apply"):
-        raise UsageError(
-            f"{layer.__name__} is an `autograd.Function`: pass `gradproof.check({layer.__name__}.apply, args)`."
-        )
+        raise UsageError(f"{layer.__name__} is an `autograd.Function`: pass `gradproof.check({layer.__name__}, args)`.")
     raise UsageError(f"{kind_of(layer)} is a module of torch: pass it to `gradproof.torch.check_module`.")
 
 

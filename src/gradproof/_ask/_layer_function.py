@@ -373,10 +373,12 @@ class LayerFunction:
         if count:
             notes = {leaf.path: leaf.note for leaf in leaves if leaf.verdict is Verdict.WRONG}
             alike = [one.name for one in self.compared if notes.get(one.path, "") == notes.get(finding.path)]
-            advice += (
-                f" If `{self.backward_name}` takes the mean over {count} examples, as in the course, and the loss does "
-                f"not, pass `divided={dict.fromkeys(alike, count)}`."
-            )
+            # (One alone is a mean in place of a sum.)
+            if len(alike) > 1:
+                advice += (
+                    f" If `{self.backward_name}` takes the mean over {count} examples, as in the course, and the loss "
+                    f"does not, pass `divided={dict.fromkeys(alike, count)}`."
+                )
         return dataclasses.replace(finding, kind=kind, advice=advice)
 
     def _mean_of(self, finding: Finding) -> int:
