@@ -15,7 +15,14 @@ from gradproof import _backends
 from gradproof._ask._check import Options, check_claims
 from gradproof._ask._layer_call import Convention, read_convention, split
 from gradproof._ask._layer_match import Matched, Matcher, is_float, is_float_array
-from gradproof._ask._layer_state import Parameter, State, find_parameters, forget, parameters_named
+from gradproof._ask._layer_state import (
+    Parameter,
+    State,
+    clear_gradients,
+    find_parameters,
+    forget,
+    parameters_named,
+)
 from gradproof._base import _tree
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import ClaimError, FunctionError, UsageError
@@ -178,23 +185,35 @@ class LayerFunction:
         """Find the parameters of a layer, and the state that each call of `forward` begins with."""
         self._pass()
         found = find_parameters(layer)
-        if not found:
-            start.restore()
-        elif all(start.holds(one.value) for one in found):
-            start.restore()
-            forget(layer, found)
-        else:
+        if found and not all(start.holds(one.value) for one in found):
             # Parameters that `forward` makes at its first call stay in a second one; inputs that it keeps do not.
-            forget(layer, found)
+            self._forget(layer, found)
             first = State(layer)
             self._pass()
             kept = find_parameters(layer, first)
             (start if all(start.holds(one.value) for one in kept) else first).restore()
-            forget(layer, found)
+        else:
+            start.restore()
+        if found:
+            self._forget(layer, found)
         self._baseline = State(layer)
         self._pass()
         self.parameters = find_parameters(layer, self._baseline)
         self._baseline.restore()
+
+    def _forget(self, layer: Any, found: list[Parameter]) -> None:
+        """Forget earlier passes, unless the layer cannot go on from there."""
+        before = State(layer)
+        forget(layer)
+        clear_gradients(layer, found)
+        after = State(layer)
+        try:
+            self._pass()
+        except (ClaimError, FunctionError):
+            before.restore()
+            clear_gradients(layer, found)
+        else:
+            after.restore()
 
     def prepare(self) -> None:
         """Look what `backward` returns, and find what is compared.

@@ -80,8 +80,8 @@ class State:
         return id(value) in self._known
 
 
-def forget(layer: Any, parameters: list[Parameter]) -> None:
-    """Forget earlier passes: the gradients of parameters, onto which a backward may add, are zero."""
+def forget(layer: Any) -> None:
+    """Forget earlier passes, as a method of the layer does."""
     for name in _FORGET:
         method = getattr(layer, name, None)
         if callable(method):
@@ -89,7 +89,11 @@ def forget(layer: Any, parameters: list[Parameter]) -> None:
                 method()
             except Exception:  # such as that of a frozen layer
                 continue
-            break
+            return
+
+
+def clear_gradients(layer: Any, parameters: list[Parameter]) -> None:
+    """Make the gradients of parameters zero: a backward may add to them."""
     for parameter in parameters:
         gradient = follow(layer, parameter.gradient_steps)
         if isinstance(gradient, np.ndarray) and gradient.flags.writeable:
