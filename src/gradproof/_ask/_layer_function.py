@@ -185,15 +185,14 @@ class LayerFunction:
         """Find the parameters of a layer, and the state that each call of `forward` begins with."""
         self._pass()
         found = find_parameters(layer)
-        if found and not all(start.holds(one.value) for one in found):
+        start.restore()
+        if not all(start.holds(one.value) for one in found):
             # Parameters that `forward` makes at its first call stay in a second one; inputs that it keeps do not.
-            self._forget(layer, found)
+            self._forward()
             first = State(layer)
             self._pass()
             kept = find_parameters(layer, first)
             (start if all(start.holds(one.value) for one in kept) else first).restore()
-        else:
-            start.restore()
         if found:
             self._forget(layer, found)
         self._baseline = State(layer)
