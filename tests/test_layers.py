@@ -857,6 +857,23 @@ def test_a_layer_is_put_back_where_backward_raises():
     assert contents(layer) == before
 
 
+class GlobalDropout:
+    """Draws its mask from NumPy's global generator."""
+
+    def forward(self, x):
+        self.mask = np.random.rand(*x.shape) < 0.5  # noqa: NPY002
+        return x * self.mask
+
+    def backward(self, dout):
+        return dout * self.mask
+
+
+def test_a_layer_that_draws_from_the_global_generator():
+    before = np.random.get_state()  # noqa: NPY002
+    assert check_layer(GlobalDropout(), normal(4, 5), rng=1).correct
+    np.testing.assert_equal(np.random.get_state(), before)  # noqa: NPY002
+
+
 class InPlace:
     """The rectifier of a well-known book."""
 

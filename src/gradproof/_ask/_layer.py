@@ -85,7 +85,8 @@ def check_layer(
 
     Notes
     -----
-    All that a layer keeps, and the global random states of Python and NumPy, are put back in the end.
+    All that a layer keeps, and the global random states of Python and NumPy, are put back in the end; each call of a
+    layer begins with them as they were, so that dropout drops the same entries.
 
     Examples
     --------
@@ -125,7 +126,9 @@ def check_layer(
 
     guard = Guard(states.take, give_back)
     with guard, guard:
-        called = LayerFunction(forward, backward, layer, positional, _positions(wrt, len(positional)), divided or {})
+        called = LayerFunction(
+            forward, backward, layer, positional, _positions(wrt, len(positional)), divided or {}, states.restore
+        )
         if layer is not None:
             assert state is not None
             called.settle(layer, state)

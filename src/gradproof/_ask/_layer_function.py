@@ -63,9 +63,12 @@ class LayerFunction:
         positional: tuple[Any, ...],
         wrt: tuple[int, ...] | None,
         divided: Mapping[str, float],
+        rewind: Callable[[], None],
     ) -> None:
         self.forward, self.backward, self.layer = forward, backward, layer
         self.positional, self.wrt, self.divided = positional, wrt, divided
+        # Puts the global random states back, which are part of what a layer goes by.
+        self._rewind = rewind
         self.name = kind_of(layer) if layer is not None else function_name(forward)
         self.forward_name = function_name(forward)
         self.backward_name = self.forward_name if backward is None else function_name(backward)
@@ -94,6 +97,8 @@ class LayerFunction:
 
     def _forward(self, values: Sequence[Any] = ()) -> tuple[Any, Any, list[Any]]:
         """Call `forward` with these values of what is compared: what it returned, taken apart, and its arguments."""
+        if self.layer is not None:
+            self._rewind()
         if self._baseline is not None:
             self._baseline.restore()
         arrays: dict[int, Any] = {}
