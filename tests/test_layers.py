@@ -604,10 +604,13 @@ def too_many(dout, cache):
         (affine_forward, lambda da, db, dc, cache: da, "with respect to 3 outputs"),
         (affine_forward, lambda dout, cache: {"du": dout}, "belongs to an argument"),
         (affine_forward, "backward", "`backward` must be callable"),
+        (list, affine_backward, "pass several as a tuple"),
     ],
 )
 def test_what_cannot_be_used_is_said(forward, backward, message):
     args = AFFINE if forward is affine_forward else AFFINE[0]
+    if forward is list:
+        forward, args = affine_forward, list(AFFINE)
     with pytest.raises((UsageError, FunctionError), match=message):
         check_layer(forward, backward, args, rng=1)
 
@@ -855,6 +858,27 @@ def test_a_layer_is_put_back_where_backward_raises():
     with pytest.raises(gradproof.ClaimError, match="`backward` raised RuntimeError"):
         check_layer(layer, normal(5, 4), rng=1)
     assert contents(layer) == before
+
+
+class Cell:
+    """Two outputs and no cache; the last gradient is forgotten."""
+
+    def __init__(self, right):
+        self.right = right
+
+    def forward(self, h, c):
+        self.h, self.c = h, c
+        return np.tanh(h) * c, c**2 + h
+
+    def backward(self, dh, dc):
+        t = np.tanh(self.h)
+        return dh * (1 - t**2) * self.c + dc, dh * t + 2 * self.c * (dc if self.right else 0)
+
+
+def test_two_outputs_without_a_cache():
+    args = normal(2, 3), normal(2, 3)
+    assert check_layer(Cell(True), args, rng=1).correct
+    assert wrong_ones(check_layer(Cell(False), args, rng=1)) == ["c"]
 
 
 class GlobalDropout:

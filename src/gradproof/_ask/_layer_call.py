@@ -10,12 +10,16 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof import _backends
+from gradproof._ask._layer_match import is_float
 from gradproof._base._errors import FunctionError, UsageError
 
 Function = Callable[..., Any]
 
 # What `backward` may call what `forward` has kept for it.
 CACHES = ("cache", "caches", "cached", "ctx", "context", "saved", "saves", "memo", "memory", "tape", "residuals")
+
+# How the name of the gradient of an output begins.
+GRADIENTS = ("d", "grad", "g_", "delta")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,7 @@ def read_convention(backward: Function, forward: Function, names: Sequence[str],
     optional = next((one for one in parameters if one.name not in roles), None)
     if not free and optional is not None and optional is parameters[0] and not _is_one_number(returned):
         free = [optional.name]  # `backward(dout=1)`; a loss takes its default
-    if not takes_cache and is_pair and len(free) > 1:
+    if not takes_cache and is_pair and len(free) > 1 and not _are_outputs(returned, free):
         roles[free.pop()] = ("cache", 0)
         takes_cache = True
     roles.update({name: ("cotangent", i) for i, name in enumerate(free)})
@@ -100,6 +104,12 @@ def read_convention(backward: Function, forward: Function, names: Sequence[str],
         elif one.name in roles:
             keywords[one.name] = roles[one.name]
     return Convention(positional=tuple(positional), keywords=keywords, cotangents=len(free), has_cache=takes_cache)
+
+
+def _are_outputs(returned: Any, names: Sequence[str]) -> bool:
+    """Whether all that a forward returned are outputs, and a backward takes the gradient of each: it has no cache."""
+    values = tuple(cast("Sequence[Any]", returned))
+    return len(values) == len(names) and is_float(values[-1]) and names[-1].startswith(GRADIENTS)
 
 
 def _roles(

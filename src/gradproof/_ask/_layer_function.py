@@ -165,7 +165,9 @@ class LayerFunction:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            raise FunctionError(_raised(self.forward_name, error)) from error
+            is_list = len(self.positional) == 1 and isinstance(self.positional[0], list)
+            hint = ". A list is one argument: pass several as a tuple." if is_list else ""
+            raise FunctionError(_raised(self.forward_name, error) + hint) from error
         outputs = _backends.copied(outputs)
         cotangent = None
         if self._convention is not None and self._convention.cotangents:
