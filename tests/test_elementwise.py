@@ -138,7 +138,7 @@ def test_outside_a_kink():
 
 def test_a_slope_is_claimed_where_f_stands_still():
     report = check(relu, np.array([-1.0, 0.5, 2.0, -3.0]), np.ones_like)
-    assert report.findings[0].entries == ((0,), (3,))
+    assert [(one.id, one.entries) for one in report.findings] == [("GP101", ((0,), (3,)))]
 
 
 def test_entries_that_cannot_be_resolved_are_named():

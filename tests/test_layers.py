@@ -480,6 +480,17 @@ def test_running_means_are_not_noted():
     np.testing.assert_equal(args, before)
 
 
+def test_arrays_in_a_dict_are_copied_for_each_call():
+    def forward(x, param):
+        param["count"] += 1
+        param["history"].append(x)
+        return x * param["count"], float(param["count"][0])
+
+    param = {"count": np.zeros(1), "history": []}
+    assert check_layer(forward, lambda dout, cache: dout * cache, (normal(3), param), rng=1).correct
+    assert param == {"count": np.zeros(1), "history": []}
+
+
 def test_dropout_without_seed_says_what_to_do():
     with pytest.raises(FunctionError, match=r"returns other values.*'seed': 0"):
         check_layer(dropout_forward, dropout_backward, (normal(4, 5), {"p": 0.6, "mode": "train"}), rng=1)
