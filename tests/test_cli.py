@@ -322,7 +322,7 @@ def test_help_loads_no_more_than_it_needs():
 
 def test_demo():
     """The course's rule and gradproof side by side, and why the former rejects the right network."""
-    done = gradproof("demo", "--seed", "3")
+    done = gradproof("demo", "--seed", "3", COLUMNS="100")
     assert done.returncode == 0, done.stdout + done.stderr
     words = " ".join(done.stdout.split())
     for part in (
@@ -334,7 +334,7 @@ def test_demo():
         "gradproof demo --seed 3",
     ):
         assert part in words, done.stdout
-    assert done.stdout == gradproof("demo", "--seed", "3").stdout
+    assert done.stdout == gradproof("demo", "--seed", "3", COLUMNS="100").stdout
 
 
 @pytest.mark.parametrize("columns", [40, 50, 80, 120])

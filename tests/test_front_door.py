@@ -198,6 +198,110 @@ def test_reproducer():
     assert report.findings[0].reproducer == "gradproof.check(f, args, grad=grad, rng=7)"
 
 
+def squares(x: Any) -> Any:
+    return WEIGHTS @ x**2
+
+
+def squares_wrong(x: Any) -> Any:
+    return 3 * WEIGHTS * x  # wrong on purpose
+
+
+def squares_vjp_wrong(u: Any, x: Any) -> Any:
+    return 3 * (u @ WEIGHTS) * x  # wrong on purpose
+
+
+def squares_jvp_wrong(v: Any, x: Any) -> Any:
+    return 3 * WEIGHTS @ (x * v)  # wrong on purpose
+
+
+def rosenbrock_hess_wrong(x: Any) -> Any:
+    steps = np.eye(len(x)) * 1e-5
+    return np.array([rosenbrock_grad(x + h) - rosenbrock_grad(x - h) for h in steps]) / 1e-5  # wrong on purpose: 2 h
+
+
+def rosenbrock_hvp_wrong(v: Any, x: Any) -> Any:
+    return rosenbrock_hess_wrong(x) @ v
+
+
+def scaled(x: Any, weights: Any, power: int = 2) -> Any:
+    return np.sum(weights * x**power)
+
+
+WEIGHTS = np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("f", "claims"),
+    [
+        (rosenbrock, {"grad": rosenbrock_grad_wrong}),
+        (rosenbrock, {"grad": 2 * rosenbrock_grad(POINT)}),
+        (np.sum, {"grad": np.cos}),
+        (lambda x: rosenbrock(x), {"grad": lambda x: 3 * rosenbrock_grad(x)}),
+        (ft.partial(scaled, weights=B[0] * A[[0, 1, 0]]), {"grad": rosenbrock_grad_wrong}),
+        (ft.partial(scaled, weights=1.5, power=4), {"grad": rosenbrock_grad_wrong}),
+        (squares, {"jac": squares_wrong}),
+        (squares, {"vjp": squares_vjp_wrong}),
+        (squares, {"jvp": squares_jvp_wrong}),
+        (rosenbrock, {"hess": rosenbrock_hess_wrong}),
+        (rosenbrock, {"hvp": rosenbrock_hvp_wrong}),
+        (rosenbrock, {"grad": rosenbrock_grad, "hess": rosenbrock_hess_wrong}),
+    ],
+    ids=lambda one: "+".join(one) if isinstance(one, dict) else getattr(one, "__name__", "partial"),
+)
+def test_the_reproducer_shows_the_finding_again(f, claims):
+    """As it stands, where the names are those that the user passed: `args`, and others by their keywords."""
+    report = check(f, POINT, rng=11, **claims)
+    names = {"f": f, "args": POINT, "functools": ft, "np": np, "gradproof": gradproof, **claims}
+    names |= getattr(f, "keywords", {})
+    assert report.verdict is Verdict.WRONG
+    for one in report.findings:
+        assert "<" not in one.reproducer
+        assert eval(one.reproducer, {**globals(), **names}).findings == report.findings
+
+
+def nested() -> Any:
+    def inner(x: Any) -> Any:
+        return np.sum(x**2)
+
+    return inner
+
+
+class Scaled:
+    def loss(self, x: Any) -> Any:
+        return np.sum(x**2)
+
+    def __call__(self, x: Any) -> Any:
+        return np.sum(x**2)
+
+
+@pytest.mark.parametrize(
+    ("f", "name", "source"),
+    [
+        (lambda x: np.sum(x**2), "f", "f"),
+        (nested(), "inner", "inner"),
+        (Scaled().loss, "Scaled.loss", "f"),
+        (Scaled(), "Scaled", "f"),
+        (np.sum, "sum", "np.sum"),
+        (ft.partial(scaled, weights=POINT), "scaled", "functools.partial(scaled, weights=weights)"),
+        (ft.partial(scaled, weights=1.5, power=3), "scaled", "functools.partial(scaled, weights=1.5, power=3)"),
+    ],
+)
+def test_what_is_passed_goes_by_its_own_name(f, name, source):
+    report = check(f, POINT, grad=rosenbrock_grad_wrong, rng=0)
+    assert report.name == name
+    assert report.findings[0].reproducer == f"gradproof.check({source}, args, grad=rosenbrock_grad_wrong, rng=0)"
+
+
+def test_a_name_for_the_report():
+    """Of check, assert_grad and a Case; anything but text is refused."""
+    assert check(rosenbrock, POINT, grad=rosenbrock_grad, name="valley", rng=0).name == "valley"
+    assert assert_grad(rosenbrock, POINT, grad=rosenbrock_grad, name="valley", rng=0).name == "valley"
+    case = Case(rosenbrock, POINT, grad=rosenbrock_grad, name="valley", rng=0)
+    assert case.check(name="hill").name == "hill"
+    with pytest.raises(UsageError, match="`name` must be a str or None, got int"):
+        check(rosenbrock, POINT, grad=rosenbrock_grad, name=3, rng=0)
+
+
 def test_name():
     """A report goes by the function's name, also through partial, or by that of the case."""
     assert check(rosenbrock, POINT, grad=rosenbrock_grad, rng=0).name == "rosenbrock"

@@ -212,7 +212,7 @@ def test_names_the_argument_of_a_rule(factors, name):
     x, y = jnp.array([2.0, 3.0]), jnp.array([0.3, 0.4])
     report = check(lambda x, y: f(1.0, x, y).sum(), (y, x), modes=("rev",))
     assert ids(report)[0] == "GP120"
-    assert report.findings[0].kind.startswith("in `<lambda>` (f): ")
+    assert report.findings[0].kind.startswith("in `f` (f): ")
     assert report.findings[0].kind.endswith(f" for `{name}`")
     (rules,) = gradproof.jax.check_rules(lambda x, y: f(1.0, x, y).sum(), (x, y), modes=("rev",), rng=0)
     assert {leaf.path: leaf.verdict.value for leaf in rules.leaves} == {
@@ -242,3 +242,20 @@ def test_counts_the_arguments_of_a_rule_that_jax_does_not_name():
         "scaled argument 0": "CORRECT",
         "scaled argument 2 and scaled argument 3": "WRONG",
     }
+
+
+def loss_of(x):
+    return jnp.sum(jnp.sin(x))
+
+
+@pytest.mark.parametrize(
+    ("claim", "source"),
+    [
+        (jax.grad(lambda x: 2 * loss_of(x)), "jax.grad(f)"),
+        (jax.jit(jax.grad(loss_of)), "jax.jit(jax.grad(loss_of))"),
+        (jax.grad(loss_of), "jax.grad(loss_of)"),
+    ],
+)
+def test_what_a_transformation_returns_goes_by_the_call_that_made_it(claim, source):
+    report = check(lambda x: float(np.sum(x**2)), np.array([0.5, 1.0]), grad=claim)  # wrong on purpose
+    assert report.findings[0].reproducer == f"gradproof.check(f, args, grad={source}, rng=0)"

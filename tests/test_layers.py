@@ -866,7 +866,7 @@ class Failing(Affine):
 def test_a_layer_is_put_back_where_backward_raises():
     layer = Failing()
     before = contents(layer)
-    with pytest.raises(gradproof.ClaimError, match="`backward` raised RuntimeError"):
+    with pytest.raises(gradproof.ClaimError, match="`Failing.backward` raised RuntimeError"):
         check_layer(layer, normal(5, 4), rng=1)
     assert contents(layer) == before
 
@@ -926,7 +926,7 @@ class InPlace:
 def test_a_dout_that_is_changed_is_noted():
     report = check_layer(InPlace(), normal(3, 4), rng=1)
     assert report.correct
-    assert notes(report)["GP425"] == "`backward` changes `dout` in place"
+    assert notes(report)["GP425"] == "`InPlace.backward` changes `dout` in place"
 
 
 class Static:

@@ -190,9 +190,9 @@ def test_a_wrong_claim_is_drawn_as_wrong_and_a_right_one_is_not():
 
 
 def test_the_fixed_step_is_shown_where_it_lies_near():
-    """A step of 1e-7 for an entry, in units of the ladder's; not where it is decades away."""
-    assert "fixed step of 1e-7" in texts(step_picture(ladder()))
-    assert "fixed step of 1e-7" not in texts(step_picture(ladder(size=1e20)))
+    """At 1e-7 of an axis that says how far an entry moves; not where it is decades away."""
+    assert "the classic 1e-7" in texts(step_picture(ladder()))
+    assert "the classic 1e-7" not in texts(step_picture(ladder(size=1e20)))
 
 
 def test_quotients_of_a_kink_are_drawn_on_both_sides():

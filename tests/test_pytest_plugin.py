@@ -215,7 +215,7 @@ def test_the_example_suite(tmp_path):
     joined = " ".join(line.strip() for line in first)
     reproducer = r"reproduce +gradproof.check\(batch_norm, args, grad=batch_norm_gradient, rng=\d+\)"
     assert re.search(reproducer, joined)
-    assert re.search(r"claimed 0\.00\d+, reference 0\.1\d+ ± \d+e-\d+", joined)
+    assert re.search(r"claimed 0\.00\d+, measured 0\.1\d+ ± \d+e-\d+", joined)
     assert re.search(r"= 1 failed, (3 passed, 1 skipped|5 passed) in", lines[-1])
 
 

@@ -86,7 +86,7 @@ def test_a_line_comes_after_a_second_and_leaves_no_trace(program):
     told = [re.fullmatch(r"gradproof  (\d+) s  (\d+) evaluations?  loss: proving (.*)", line) for line in lines]
     assert all(told), lines
     assert (told[0][1], told[0][2]) == ("1", "9")
-    assert {one[3] for one in told} <= {"all 2 leaves", "p['first']", "p['second']"}
+    assert {one[3] for one in told} <= {"all 2 arrays", "p['first']", "p['second']"}
     counts = [int(one[2]) for one in told]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
@@ -469,7 +469,7 @@ def test_asked_for_it_goes_to_a_log_line_by_line(monkeypatch, capsys):
     clock = Clock(monkeypatch)
     report = gradproof.check(lambda x: clock.wait(2.5) or x**2, 2.0, grad=4.0, rng=0, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    pattern = r"gradproof  (\d+) s  (\d+) evaluations \(2.5 s each\)  <lambda>: proving x"
+    pattern = r"gradproof  (\d+) s  (\d+) evaluations \(2.5 s each\)  f: proving x"
     told = [re.fullmatch(pattern, line) for line in lines]
     assert all(told), lines
     assert [(int(one[1]), int(one[2])) for one in told] == [(10 * k, 4 * k) for k in range(1, len(told) + 1)]

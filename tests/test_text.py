@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
+from gradproof import check
 from gradproof._render import _numbers as numbers
 from gradproof._render import report_text
 from gradproof._render._columns import fold
@@ -85,37 +87,37 @@ def test_wrong_reads_in_the_order_of_the_style_guide():
     assert in_order(
         report_text(WRONG),
         "WRONG  cost",
-        "not the derivative (1 error)",
+        "the gradient is wrong (1 error)",
         "params['W2'], every entry  error GP101",
-        "claimed -0.277123, reference -0.138562 ± 3e-6",
+        "claimed -0.277123, measured -0.138562 ± 3e-6",
         "claimed 2 times the true gradient",
         "Look for a factor 2",
         "gradproof.check(cost, (params,), grad=claimed, rng=7)",
-        "leaf",
+        "array",
         "params['W2']",
         "params['b2']",
         "params['W1']",
-        "In the CORRECT leaves no error above 2.1e-6 of each leaf's norm, confidence 1 - 1e-6",
-        "1,234 evaluations of f, 1 call of the claim; rtol 1e-7, max_bound 0.01; replay: rng=7.",
+        "In each array marked CORRECT the error of the gradient is below 2.1e-6",
+        "1,234 evaluations of f, 1 call of the claim. Limits: rtol 1e-7, max_bound 0.01.",
     )
 
 
 def test_correct_is_one_line_and_the_table():
     """Nothing stands between the banner and the leaves; the certificate says what it rests on."""
     lines = report_text(report()).splitlines()
-    assert lines[0] == "CORRECT  cost  the claimed gradient is right to within 2.1e-6 (2 leaves, 16 entries)"
+    assert lines[0] == "CORRECT  cost  the gradient is right to within 2.1e-6 (2 arrays, 16 entries)"
     assert lines[1] == ""
-    assert lines[2].split() == ["leaf", "shape", "verdict", "bound", "deviation"]
+    assert lines[2].split() == ["array", "shape", "verdict", "bound", "deviation"]
     assert lines[4].split() == ["params['b1']", "()", "CORRECT", "2.1e-6", "2.0e-11"]
     text = " ".join(report_text(report()).split())
-    assert "over the choice of directions, given honest error bars" in text
-    assert "A single wrong entry would have been noticed from an error of 3.2e-6" in text
+    assert "the chance of missing a larger error is 1 in a million" in text
+    assert "One wrong entry would be detected if it is off by more than 3.2e-6" in text
 
 
 def test_every_entry_measured_is_not_a_matter_of_directions():
     text = " ".join(report_text(report(level="entries")).split())
-    assert "Every entry was measured alone: no error above 2.1e-6" in text
-    assert "directions" not in text
+    assert "Every entry was measured on its own. In each array the error of the gradient is below 2.1e-6" in text
+    assert "chance" not in text
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -123,7 +125,7 @@ def test_inconclusive_says_why_and_what_to_do(reason):
     inconclusive = report(Verdict.INCONCLUSIVE, [leaf("x", Verdict.INCONCLUSIVE)], reason=reason)
     text = report_text(inconclusive)
     assert in_order(text, "INCONCLUSIVE  cost", f"{reason.value}: ", "next  ", "x")
-    assert "no error above" not in text
+    assert "the error of" not in text
 
 
 def test_advice_of_a_doubt_takes_the_place_of_the_general_one():
@@ -200,10 +202,10 @@ def test_a_path_is_broken_before_an_index_and_what_is_short_not_at_all():
     lines = [line.strip() for line in text.splitlines()]
     for line in lines:
         assert line.count("[") == line.count("]"), line
-        assert line.count("'") % 2 == 0 or "leaf's" in line, line
+        assert line.count("'") % 2 == 0 or "caller's" in line, line
     assert "['output_projection']['kernel'][3, 1]  error GP101" in lines
     assert "['output_projection']['kernel'][3, 1]`." in [line.removeprefix("advice").strip() for line in lines]
-    joined = text[text.index("leaf") :]
+    joined = text[text.index("array") :]
     assert "  claimed as the sum of two others, which is right for neither\n  of them" in joined
 
 
@@ -270,7 +272,7 @@ def test_many_leaves_are_cut_and_the_worst_are_kept():
     text = report_text(report(Verdict.WRONG, leaves, [finding("bad[1]"), finding("bad[0]")]))
     assert len(text.splitlines()) < 70
     assert in_order(
-        text, "leaf ", "bad[1]", "bad[0]", "p[997]", "and 960 more leaves: 960 CORRECT, largest bound 9.6e-7"
+        text, "array ", "bad[1]", "bad[0]", "p[997]", "and 960 more arrays: 960 CORRECT, largest bound 9.6e-7"
     )
 
 
@@ -371,3 +373,110 @@ def test_factors_by_their_simple_name(value, expected):
 def test_confidence_near_one_is_one_minus():
     assert numbers.confidence(1 - 1e-6) == "1 - 1e-6"
     assert numbers.confidence(0.95) == "0.95"
+
+
+def test_numbers_that_are_right_beside_a_rule_that_is_broken():
+    """The headline agrees with the table: f that changes its argument makes no number wrong."""
+
+    def changing(x):
+        value = float(np.sum(x**2))
+        x += 1e-3  # wrong on purpose
+        return value
+
+    x = np.array([0.5, 1.0, 2.0])
+    lines = str(check(changing, x, grad=lambda x: 2 * x, rng=0)).splitlines()
+    assert lines[0] == "WRONG  changing  the numbers are right, but f changes its arguments (1 error)"
+    right = str(check(lambda x: np.sum(x**2), x, grad=lambda x: 3 * x, rng=0))  # wrong on purpose
+    assert right.startswith("WRONG  f  the gradient is wrong (1 error)")
+
+
+def test_arrays_are_counted_once_whatever_modes_and_parts_they_have():
+    modes = (ModeResult(mode="rev", verdict=Verdict.CORRECT), ModeResult(mode="fwd", verdict=Verdict.CORRECT))
+    text = report_text(report(leaves=[leaf("x"), leaf("x (fwd)"), leaf("y (z)")], modes=modes, claim="autograd"))
+    assert text.startswith("CORRECT  cost  autograd's derivative is right to within 3.1e-7\n(2 arrays, 30 entries)")
+    parts = report_text(report(leaves=[leaf("z.real"), leaf("z.imag"), leaf("p.imag")]))
+    assert "(2 arrays, 30 entries)" in parts
+
+
+def test_small_wrong_arrays_stand_entry_by_entry():
+    """Up to 6 x 6, every entry measured, the wrong ones marked; larger ones and right ones are not measured for it."""
+    x = np.linspace(0.5, 2.0, 12).reshape(4, 3)
+
+    def grad(x, wrong=0.25):
+        found = 2 * x
+        found[1, 2] += wrong  # wrong on purpose
+        return found
+
+    report = check(lambda x: np.sum(x**2), x, grad=grad, rng=0)
+    assert "x, entry by entry (* marks what is wrong)" in str(report)
+    (tensor,) = report.evidence.maps
+    assert [one.entry for one in tensor.entries if one.against] == [(1, 2)]
+    for one in tensor.entries:
+        assert one.reference == pytest.approx(2 * x[one.entry], abs=max(one.error_bar, 1e-12))
+        assert one.claimed == pytest.approx(grad(x)[one.entry])
+    assert "2.614*" in str(report)
+    shown = report_text(report, width=40)
+    assert in_order(shown, "  claimed", "2.614*", "  measured", "2.364")
+    assert not check(lambda x: np.sum(x**2), x, grad=lambda x: 2 * x, rng=0).evidence.maps
+
+    tall = np.linspace(0.5, 2.0, 14).reshape(7, 2)
+    report = check(lambda x: np.sum(x**2), tall, grad=lambda x: 3 * x, rng=0)  # wrong on purpose
+    assert not any(tensor.entries for tensor in report.evidence.maps)
+    assert "entry by entry" not in str(report)
+
+
+@pytest.mark.parametrize(("factor", "off"), [(0.125, 0.875), (2.0, 1.0), (-1.0, 2.0)])
+def test_the_deviation_is_relative_to_the_truth(factor, off):
+    x = np.linspace(0.5, 2.0, 40)
+    (leaf,) = check(lambda x: np.sum(x**2), x, grad=lambda x: factor * 2 * x, rng=0).leaves  # wrong on purpose
+    assert leaf.deviation == pytest.approx(off, rel=1e-5)
+    assert not leaf.estimated
+    (leaf,) = check(lambda x: x**2, x, vjp=lambda u, x: factor * 2 * u * x, rng=0).leaves  # wrong on purpose
+    assert leaf.deviation == pytest.approx(off, rel=1e-5)
+
+
+def test_a_deviation_that_is_estimated_says_about():
+    """Half of many entries are off by random shares: the ratio of norms is known from a few directions only."""
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=400), rng.normal(size=400) * (rng.random(400) < 0.5)
+    report = check(lambda x: np.sum(x**2), x, grad=lambda x: 2 * x * (1 + noise), rng=0)  # wrong on purpose
+    (leaf,) = report.leaves
+    true = np.linalg.norm(2 * x * noise) / np.linalg.norm(2 * x)
+    assert leaf.estimated
+    assert true / 3 < leaf.deviation < 3 * true
+    assert "about " in str(report)
+    (right,) = check(lambda x: np.sum(x**2), x, grad=lambda x: 2 * x, rng=0).leaves
+    assert right.deviation < 1e-6
+
+
+def test_where_f_is_nan_the_text_says_so():
+    """Of the point itself, not of what is around it; and what usually does that."""
+    text = " ".join(str(check(np.log, -1.0, grad=lambda x: 1 / x, rng=0)).split())
+    assert text.startswith("INCONCLUSIVE log domain: f is nan or infinite at this point")
+    assert "square root of a negative number" in text
+    assert "as a value" not in text
+
+
+def test_a_constant_has_no_measured_slope():
+    text = str(check(lambda x: 3.0, np.ones(3), grad=lambda x: 0 * x + 1, rng=0))
+    assert "f does not change at all" in text
+    assert "±" not in text
+    assert "measured" not in text
+
+
+@pytest.mark.parametrize(("chance", "words"), [(1e-6, "1 in a million"), (0.01, "1 in 100"), (1e-12, "1 in 1e+12")])
+def test_a_chance_in_words(chance, words):
+    assert numbers.one_in(chance) == words
+
+
+def test_a_number_has_no_index():
+    """Neither in its path nor beside it: a number has no entries."""
+
+    def grad(p):
+        return {"a": 2 * p["a"], "b": 3.9}  # wrong on purpose
+
+    report = check(lambda p: p["a"] ** 2 + p["b"] ** 3, {"a": 0.7, "b": 1.3}, grad=grad, rng=0)
+    (found,) = report.findings
+    assert (found.path, found.entries, found.quantity) == ("p['b']", (), "slope")
+    assert "[]" not in str(report)
+    assert "entry" not in str(report)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import FunctionError, Report, Severity, UsageError, Verdict, check
+from gradproof import FunctionError, Reason, Report, Severity, UsageError, Verdict, check
 
 torch = pytest.importorskip("torch")
 
@@ -402,7 +402,7 @@ def test_a_mistake_in_float32_is_named_in_spite_of_the_claims_rounding(factor, r
     f = (lambda x: Off.apply(x).sum()) if reduced else Off.apply
     report = check(f, tensor(300, dtype=torch.float32), modes=("rev",), rng=0)
     errors = [one for one in report.findings if one.severity is Severity.ERROR]
-    assert [(one.id, one.path) for one in errors] == [("GP120", "<lambda>") if reduced else ("GP101", "args[0]")]
+    assert [(one.id, one.path) for one in errors] == [("GP120", "f") if reduced else ("GP101", "x")]
     assert errors[0].factor == pytest.approx(factor)
 
 
@@ -753,13 +753,13 @@ def told(report):
 @pytest.mark.parametrize(
     ("f", "name"),
     [
-        (lambda x: WrongSwish.apply(x @ WEIGHT).sum(), "<lambda>"),
-        (lambda x: WrongSwish.apply(x @ WEIGHT), "<lambda>"),
+        (lambda x: WrongSwish.apply(x @ WEIGHT).sum(), "f"),
+        (lambda x: WrongSwish.apply(x @ WEIGHT), "f"),
         # (The sum of all outputs is 1 whatever x is: the cotangents of the outputs must be random.)
-        (lambda x: torch.softmax(WrongSwish.apply(x @ WEIGHT), -1), "<lambda>"),
-        (lambda x: {"a": [WrongSwish.apply(2 * x)], "b": x.sin()}, "<lambda>"),
+        (lambda x: torch.softmax(WrongSwish.apply(x @ WEIGHT), -1), "f"),
+        (lambda x: {"a": [WrongSwish.apply(2 * x)], "b": x.sin()}, "f"),
         (ft.partial(scaled, 2.0), "scaled"),
-        (Holder().loss, "loss"),
+        (Holder().loss, "Holder.loss"),
         (inside, "inside"),
         (in_a_checkpoint, "in_a_checkpoint"),
     ],
@@ -790,7 +790,7 @@ def test_a_wrong_custom_operator_inside_a_function_is_named(f, name, place):
     report = check(f, tensor(2, 3), modes=("rev",), rng=0)
 
     operator = f"gradproof_tests::{name}"
-    assert told(report) == [("GP120", f"in `<lambda>` ({operator})"), ("GP122", f"follows from `{operator}`: x")]
+    assert told(report) == [("GP120", f"in `f` ({operator})"), ("GP122", f"follows from `{operator}`: x")]
     assert report.findings[0].kind.endswith(f" for {place}")
 
 
@@ -856,8 +856,8 @@ def test_two_wrong_functions_are_two_causes_with_their_own_consequences():
     )
 
     assert told(report) == [
-        ("GP120", "in `<lambda>` (WrongSwish)"),
-        ("GP120", "in `<lambda>` (gradproof_tests::wrong_sine)"),
+        ("GP120", "in `f` (WrongSwish)"),
+        ("GP120", "in `f` (gradproof_tests::wrong_sine)"),
         ("GP122", "follows from `WrongSwish`: x"),
         ("GP122", "follows from `gradproof_tests::wrong_sine`: y and z"),
     ]
@@ -950,7 +950,7 @@ def test_a_wrong_jvp_inside_a_function_is_named(asked):
     report = check(lambda x: SineWithModes.apply(2 * x).sum(), tensor(2, 3), modes=asked, rng=0)
 
     assert modes(report)["fwd"] is Verdict.WRONG
-    assert told(report) == [("GP120", "in `<lambda>` (SineWithModes)"), ("GP122", "follows from `SineWithModes`: x")]
+    assert told(report) == [("GP120", "in `f` (SineWithModes)"), ("GP122", "follows from `SineWithModes`: x")]
     assert report.findings[0].advice.startswith("Look at the jvp of `SineWithModes`: ")
 
 
@@ -980,3 +980,23 @@ def test_a_module_inside_a_function_is_named_with_its_rule():
     report = check(lambda x: net(x).sum(), tensor(2, 3), modes=("rev",), rng=0)
 
     assert told(report) == [("GP120", "in `net[1]` (WrongSwish)"), ("GP122", "follows from `net[1]`: x")]
+
+
+def test_a_function_is_named_with_its_class_and_its_arguments():
+    """In the title, in paths and in the line that shows it again."""
+    report = check(WrongSwish.apply, tensor(2, 3), modes=("rev",), rng=0)
+    assert (report.name, report.leaves[0].path) == ("WrongSwish.apply", "t")
+    assert str(report).startswith("WRONG  WrongSwish.apply  autograd returns a wrong derivative (1 error)")
+    (line,) = {one.reproducer for one in report.findings}
+    assert line == "gradproof.check(WrongSwish.apply, args, modes=('rev',), rng=0)"
+    again = eval(line, {"gradproof": gradproof, "WrongSwish": WrongSwish, "args": tensor(2, 3)})
+    assert again.findings == report.findings
+
+
+def test_a_claim_of_few_digits_is_not_noise():
+    """Beside a float64 copy of f the bar is wide because the claim is in bfloat16, not because f is noisy."""
+    torch.manual_seed(1)
+    x = torch.randn(4, 6, dtype=torch.bfloat16)
+    report = check(lambda x: torch.nn.functional.layer_norm(x, (6,)).pow(3).sum(), x, modes=("rev",), rng=1)
+    assert (report.verdict, report.reason) == (Verdict.INCONCLUSIVE, Reason.PRECISION)
+    assert "noisy" not in str(report)

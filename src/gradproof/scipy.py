@@ -155,7 +155,7 @@ def check_minimize(
                 parts = _scipy_parts.check_parts(dataclasses.replace(call, words={}), one, point)
                 reports += [(f"constraints[{i}]{label and ', ' + label}", report) for label, report in parts]
     words = [*(call.words.get(keyword, keyword) for keyword in claims), *(["constraints"] if claimed else [])]
-    report = dataclasses.replace(_scipy.merged(reports, "+".join(words)), name=function_name(fun, "__qualname__"))
+    report = dataclasses.replace(_scipy.merged(reports, "+".join(words)), name=function_name(fun))
     return left_out.noted(report, moved)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from gradproof import _backends
 from gradproof._base._errors import GradproofWarning, UsageError
-from gradproof._base._names import function_name, printable
+from gradproof._base._names import function_name, function_source, printable
 from gradproof._base._tree import is_number
 from gradproof._progress import Setting, watching
 from gradproof._report import (
@@ -92,6 +92,7 @@ def check(
     contracts: str = "default",
     rng: Seed = None,
     progress: Setting = None,
+    name: str | None = None,
 ) -> Report:
     """Check whether a claimed derivative is the derivative of a function.
 
@@ -192,6 +193,8 @@ def check(
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
         never does. True does from the start; where stderr is no terminal, it gets a line of its own every ten seconds.
         ``progress(event)`` is called with a `Progress` at most ten times a second, and once in the end.
+    name : str, optional
+        Shown in the report; the name of f by default.
 
     Returns
     -------
@@ -275,7 +278,7 @@ def check(
         rng=rng,
         progress=progress,
     )
-    return _check(f, args, claims, options, None)
+    return _check(f, args, claims, options, name)
 
 
 def assert_grad(
@@ -302,6 +305,7 @@ def assert_grad(
     contracts: str = "default",
     rng: Seed = None,
     progress: Setting = None,
+    name: str | None = None,
 ) -> Report:
     """Check a claimed derivative as `check` does, and raise unless it is right.
 
@@ -309,7 +313,7 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, vectorized, elementwise, contracts, rng, progress
+    confidence, level, domain, reference, vectorized, elementwise, contracts, rng, progress, name
         As for `check`.
 
     Returns
@@ -350,6 +354,7 @@ def assert_grad(
         contracts=contracts,
         rng=rng,
         progress=progress,
+        name=name,
     )
     require_right(report, stacklevel=3)
     return report
@@ -421,8 +426,9 @@ class Case:
         _require_options(merged, self.args)
         from gradproof import _claims
 
+        name = merged.pop("name", self.name)
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
-        return _check(self.f, self.args, _given(**claims), Options(**merged), self.name)
+        return _check(self.f, self.args, _given(**claims), Options(**merged), name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _case, (self.f, self.args, self.name, dict(self.options))
@@ -434,7 +440,7 @@ class Case:
         raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __repr__(self) -> str:
-        return f"Case({self.name or getattr(self.f, '__name__', self.f)!r}, {', '.join(self.options)})"
+        return f"Case({self.name or function_name(self.f)!r}, {', '.join(self.options)})"
 
 
 def _case(f: Callable[..., Any], args: Any, name: str | None, options: dict[str, Any]) -> Case:
@@ -577,6 +583,8 @@ def draw_seed(rng: Any) -> int:
 
 def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options: Options, name: str | None) -> Report:
     started = time.perf_counter()
+    if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"`name` must be a str or None, got {type(name).__name__}.")
     keeper = _backends.keeper(f, args)
     with keeper, keeper:
         if claims or not _backends.has_autodiff(args):
@@ -589,13 +597,12 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
             from gradproof._function._bounds import array_by_array
 
             domain = array_by_array(autodiff, options.domain, args, options.wrt)
-        f_name = str(getattr(f, "__name__", type(f).__name__))
         return check_autodiff(
             autodiff,
             options,
             domain=domain,
-            name=name or f_name,
-            called=f"gradproof.check({_identifier(f_name, 'f')}, args",
+            name=name or function_name(f),
+            called=f"gradproof.check({function_source(f, 'f')}, args",
             started=started,
         )
 
@@ -639,13 +646,12 @@ def check_claims(
         options.require_calls(is_value)
         if called is not None:
             return f"{called}{dataclasses.replace(options, wrt=None, domain=None).written()}, rng={seed})"
-        claim_names = {
-            keyword: "" if is_value[keyword] else str(getattr(claim, "__name__", ""))
+        sources = {
+            keyword: keyword if is_value[keyword] else function_source(claim, keyword)
             for keyword, claim in claims.items()
         }
-        written = ", ".join(f"{keyword}={_identifier(name, keyword)}" for keyword, name in claim_names.items())
-        f_name = _identifier(primal.short_name, "f")
-        return f"gradproof.check({f_name}, args, {written}{options.written()}, rng={seed})"
+        written = ", ".join(f"{keyword}={source}" for keyword, source in sources.items())
+        return f"gradproof.check({function_source(f, 'f')}, args, {written}{options.written()}, rng={seed})"
 
     with watching(options.progress, name or function_name(f), started=started):
         result = _claims.prove_claims(
@@ -712,7 +718,7 @@ def check_autodiff(
     primal = proved.result.primal
     beside = (*proved.result.beside, *held(primal, extended(domain, len(primal.wrt))), *left_out(primal))
     result = dataclasses.replace(proved.result, beside=beside)
-    return _report(result, options, seed=seed, claim="autodiff", started=started, modes=proved.modes)
+    return _report(result, options, seed=seed, claim=autodiff.claim, started=started, modes=proved.modes)
 
 
 def _report(
@@ -751,10 +757,6 @@ def _report(
         evidence=result.evidence,
         suggested_args=result.suggestion,
     )
-
-
-def _identifier(name: str, fallback: str) -> str:
-    return name if name.isidentifier() else fallback
 
 
 def _describe_run() -> Run:

@@ -27,7 +27,7 @@ from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names
+from gradproof._base._names import argument_names, function_name
 from gradproof._report import Finding, Verdict
 
 
@@ -53,6 +53,7 @@ class Jax:
         What the reference is, where it is not f itself.
     """
 
+    claim = "jax"
     not_available = NotAvailableError
 
     def __init__(
@@ -65,6 +66,8 @@ class Jax:
     ) -> None:
         self.low, self.high = low, high
         self._name, self._argument = name, argument
+        # What f would go by if it were a rule.
+        self._rule_name = name
         self.function = low if high is None else Upcast(low, high)
         # Lower and upper bounds of all differentiated arrays, where there are any (see `gradproof._function._bounds`).
         self.bounds: tuple[Sequence[Any], Sequence[Any]] | None = None
@@ -78,7 +81,7 @@ class Jax:
         """A function of trees; `low` stands for it where its derivative is that of someone else."""
         low = packed.function() if low is None else low
         made = cls(low, _copied(packed, low), name=packed.name, argument=packed.argument)
-        made._packed = packed
+        made._packed, made._rule_name = packed, packed.rule_name
         others = tuple(map(_widened_other, packed.arguments[packed.count :]))
         made._applied = lambda f, moved: packed.applied(f, packed.argument([*moved, *others]))
         return made
@@ -151,7 +154,7 @@ class Jax:
 
     def whole(self) -> Any:
         """f, in which the calls of functions with hand-written rules can be told apart."""
-        return Whole(self._name, self.low, self.high)
+        return Whole(self._name, self.low, self.high, rule_name=self._rule_name)
 
     def at_rest(self) -> contextlib.AbstractContextManager[None]:
         """Nothing but arguments is changed."""
@@ -186,7 +189,8 @@ class Packed:
         self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, precision: str = ""
     ) -> None:
         self._given = f, args, wrt
-        self.name = str(getattr(f, "__name__", type(f).__name__))
+        self.name = function_name(f)
+        self.rule_name = str(getattr(f, "__name__", ""))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)
         self._is_tuple = type(args) is tuple
         self.roots = roots = argument_names(f, len(positional))

@@ -116,11 +116,11 @@ class Whole:
     is_one_rule_for_all_modes = True
     only_rule = ""
 
-    def __init__(self, name: str, low: JaxFunction, high: JaxFunction | None) -> None:
+    def __init__(self, name: str, low: JaxFunction, high: JaxFunction | None, *, rule_name: str) -> None:
         self.reached = frozenset(low.names[: low.count])
         self.path = name
         self.owner = self
-        self._low, self._high = low, high
+        self._low, self._high, self._rule_name = low, high, rule_name
 
     def function(self, *, received: bool) -> None:
         """Nothing: it has been measured before."""
@@ -136,7 +136,7 @@ class Whole:
             found = rules(self._low, self._high)
         except Exception:
             return []  # f cannot be traced, or a call cannot be run alone: no part is accused then
-        if [rule.name for rule in found] == [self.path]:
+        if [rule.name for rule in found] == [self._rule_name]:
             return []  # f itself
         owners: dict[str, object] = {}
         return [Part(rule, owners.setdefault(rule.source, object())) for rule in found]

@@ -28,7 +28,7 @@ from gradproof._backends._torch_state import State
 from gradproof._base import _tree
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names
+from gradproof._base._names import argument_names, function_name
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
@@ -368,7 +368,7 @@ class TorchAutodiff:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            name = getattr(self.called, "__name__", type(self.called).__name__)
+            name = function_name(self.called)
             raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
         finally:
             self.state.learn()
@@ -883,6 +883,9 @@ def _chosen(leaves: Sequence[tuple[int, Any]], wrt: int | tuple[int, ...] | None
 
 def names_of(f: Any, count: int) -> list[str]:
     """F's own names for its positional arguments: those of the `forward` of a module, or of a rule without its ctx."""
+    owner = getattr(f, "__self__", None)
+    if is_rule(owner) and f.__name__ == "apply":
+        f = owner
     is_by_hand = is_rule(f)
     function = f.forward if is_by_hand or isinstance(f, torch.nn.Module) else f
     has_context = is_by_hand and f.setup_context is torch.autograd.Function.setup_context

@@ -49,6 +49,7 @@ class Torch:
     function : TorchAutodiff or Upcast
     """
 
+    claim = "autograd"
     not_available = NotAvailableError
 
     def __init__(

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 from typing import Any
+
+import numpy as np
 
 # A blank that is no place to break a line; views make it a plain one.
 TIE = "\u00a0"
+# Characters of an argument of a partial that is written out: a cap.
+LONGEST_ARGUMENT = 30
+# A variable of a closure that has no value yet.
+_EMPTY = types.CellType()
 
 
 def argument_names(f: Any, count: int, *, skip: int = 0) -> list[str]:
@@ -23,10 +31,63 @@ def argument_names(f: Any, count: int, *, skip: int = 0) -> list[str]:
     return names
 
 
-def function_name(f: Any, attribute: str = "__name__") -> str:
-    """What f goes by; with ``"__qualname__"`` the classes and functions that it stands in, too."""
+def function_name(f: Any) -> str:
+    """What f goes by in sentences: `loss`, `Net.loss` or `Swish.apply`; a function without a name is `f`."""
     f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
-    return str(getattr(f, attribute, None) or type(f).__name__)
+    return _dotted(f) or ("f" if hasattr(f, "__name__") else type(f).__name__)
+
+
+def function_source(f: Any, otherwise: str) -> str:
+    """What a caller may have written for f, as Python source; `otherwise` where its own name tells nothing."""
+    if isinstance(f, functools.partial):
+        return _partial_source(f) or otherwise
+    transform = _transform_of_jax(f)
+    if transform:
+        return f"jax.{transform}({function_source(f.__wrapped__, 'f')})"
+    if type(f).__name__ == "PjitFunction" and _transform_of_jax(f.__wrapped__):
+        return f"jax.jit({function_source(f.__wrapped__, 'f')})"
+    name = getattr(f, "__name__", "")
+    if isinstance(name, str) and getattr(np, name, None) is f:
+        return f"np.{name}"
+    if inspect.ismethod(f) and not isinstance(f.__self__, type):
+        return otherwise  # (of an object that has no name we know)
+    return _dotted(f) or otherwise
+
+
+def _dotted(f: Any) -> str:
+    """The name of a function within the class that it stands in; empty if it has none that can be written."""
+    own = getattr(f, "__self__", None)
+    written = isinstance(f, type) or inspect.ismethod(f) or inspect.isfunction(f)  # in Python
+    name = str(getattr(f, "__qualname__" if written else "__name__", "")).rpartition("<locals>.")[2]
+    if isinstance(own, type) and not isinstance(f, type):
+        name = f"{own.__name__}.{name.rpartition('.')[2]}"  # a class method, which may be inherited
+    return name if all(part.isidentifier() for part in name.split(".")) else ""
+
+
+def _partial_source(f: functools.partial[Any]) -> str:
+    """A partial with its arguments: short ones as they are, others by the names that the function has for them."""
+    inner = function_source(f.func, "")
+    names = argument_names(f.func, len(f.args))
+    given = [_short(value) or name for value, name in zip(f.args, names, strict=True)]
+    given += [f"{name}={_short(value) or name}" for name, value in f.keywords.items()]
+    return f"functools.partial({', '.join([inner, *given])})" if inner else ""
+
+
+def _short(value: Any) -> str:
+    plain = isinstance(value, (bool, int, float, complex, str, type(None))) and len(repr(value)) <= LONGEST_ARGUMENT
+    return repr(value) if plain else ""
+
+
+def _transform_of_jax(f: Any) -> str:
+    """``"grad"`` of what `jax.grad` returns, and so on; empty of anything else."""
+    functions = [f, *(cell.cell_contents for cell in getattr(f, "__closure__", None) or () if cell != _EMPTY)]
+    for one in functions:
+        code = getattr(one, "__code__", None)
+        if code is not None and getattr(one, "__globals__", {}).get("__name__") == "jax._src.api":
+            transform, within, _ = code.co_qualname.partition(".<locals>.")
+            if within and hasattr(f, "__wrapped__"):
+                return str(transform)
+    return ""
 
 
 def is_within(path: str, whole: str) -> bool:

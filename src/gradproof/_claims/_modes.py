@@ -18,6 +18,7 @@ import numpy as np
 
 from gradproof import _progress, _prove
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
+from gradproof._base._precision import is_double
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
@@ -29,7 +30,7 @@ from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
 from gradproof._function._bounds import extended
 from gradproof._function._primal import Primal, Together
-from gradproof._report import Finding, ModeResult, Severity, Verdict
+from gradproof._report import Finding, ModeResult, Reason, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
 REVERSE = ("rev", "vmap", "compile")
@@ -78,6 +79,8 @@ class Autodiff(Protocol):
     """What a framework offers: the function, and its derivative in one mode as a function."""
 
     function: Function
+    # What a report calls it.
+    claim: str
     not_available: type[Exception]
     bounds: tuple[Sequence[Any], Sequence[Any]] | None
 
@@ -217,6 +220,9 @@ def prove_modes(
             # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)
             results.append(ModeResult(mode=mode, note=f"not available: {_in_short(refusal)}"))
             continue
+        if proved.reason is Reason.NOISE and not is_double(options.claim_eps):
+            # (Differences of a copy in float64 are sharp: it is the claim that has too few digits.)
+            proved = dataclasses.replace(proved, reason=Reason.PRECISION)
         if outer == "rev":
             proved_in_reverse[inner] = function, proved
         calls += proved.claim_calls

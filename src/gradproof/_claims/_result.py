@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from gradproof import _contracts
+from gradproof._claims._deviation import with_deviations
 from gradproof._claims._proved import Proved
 from gradproof._claims._together import one_for_each_mistake
 from gradproof._function._primal import Primal
@@ -58,7 +59,7 @@ class Result:
         return tuple(
             dataclasses.replace(leaf, path=f"{leaf.path} ({proof.label})") if proof.label else leaf
             for proof in self.proofs
-            for leaf in proof.leaves
+            for leaf in with_deviations(proof.leaves, proof.findings, proof.evidence)
         )
 
     @property

@@ -119,14 +119,14 @@ def check(
     """Run every gradproof.Case found in each TARGET.
 
     TARGET is FILE.py, FILE.py:NAME, package.module or package.module:NAME. Without NAME, all Cases at module level are
-    run, those in lists, tuples and dicts too. NAME is one Case or such a container. A Case without a name of its own
+    run, also those in lists, tuples and dicts. NAME is one Case or such a container. A Case without a name of its own
     goes by its variable's.
 
     \b
     Exit codes, the first that applies:
       1  something is wrong
-      2  something could not run: no such file, an error in it, no Case found, a case that raised, or that ended the
-         interpreter
+      2  something could not run: no such file, an error in it,
+         no Case found, a case that raised or ended the interpreter
       3  something is inconclusive or not differentiable
       0  all correct
     """  # noqa: D301 (click wants the backspace itself)

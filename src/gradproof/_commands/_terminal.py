@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 WIDEST = 120
+# Columns where there is no terminal.
+PLAIN = 80
 
 
 def console_on(stream: IO[str]) -> Console:
@@ -33,7 +35,7 @@ def console_on(stream: IO[str]) -> Console:
         console.width = min(console.width, WIDEST)
     else:
         columns = os.environ.get("COLUMNS", "")
-        console.width = int(columns) if columns.isdecimal() and int(columns) > 0 else 100
+        console.width = int(columns) if columns.isdecimal() and int(columns) > 0 else PLAIN
     return console
 
 

@@ -13,7 +13,8 @@ def find_undefined(name: str) -> Finding:
         id="GP304",
         severity=Severity.DOUBT,
         kind=f"`{name}` is nan or infinite at the point itself",
-        advice="there is no derivative to compare with here: check at a point inside the domain of f.",
+        advice="There is no derivative here: check at a point inside the domain of f. Usual reasons are the log or "
+        "square root of a negative number, a division by zero, and an overflow.",
     )
 
 
@@ -23,5 +24,5 @@ def find_refusals(name: str, refusals: Sequence[str]) -> Finding:
         id="GP305",
         severity=Severity.DOUBT,
         kind=f"`{name}` is not defined everywhere around the point: {refusals[0]}",
-        advice="check further inside the domain of f, or state the domain as `domain=(lower, upper)`.",
+        advice="Check further inside the domain of f, or state the domain as `domain=(lower, upper)`.",
     )

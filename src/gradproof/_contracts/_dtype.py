@@ -28,12 +28,17 @@ def check_dtype(origin: Origin, leaf: Leaf, gradient: Array, *, may_be_complex: 
     may_be_complex = may_be_complex or origin.is_complex
     if kind == "c" and not may_be_complex:
         if not np.imag(gradient).any():
-            return _note(origin, gradient, "as", "its imaginary part is 0: return its `.real`.")
-        advice = "the gradient by a real array is real: return its `.real` if the rest is rounding, or u is complex."
+            return _note(origin, gradient, "as", "Its imaginary part is 0: return its `.real`.")
+        advice = (
+            "The gradient with respect to a real array is real. Return its `.real` if the rest is rounding, or u is "
+            "complex."
+        )
     elif kind not in "biufc":
-        advice = "return floats; an object array often comes from arrays of different shapes, `.astype(float)` shows."
+        advice = (
+            "Return floats. An object array often comes from arrays of different shapes: `.astype(float)` shows it."
+        )
     elif kind in "fc" and np.real(gradient).dtype.itemsize < min(leaf.numpy_dtype.itemsize, 8):
-        advice = "its rounding counts as an error of the claim: compute it in the precision of the leaf."
+        advice = "Its rounding counts as an error of the claim: compute it in the precision of the array."
         return _note(origin, gradient, "in", advice)
     else:
         return None
@@ -51,6 +56,6 @@ def _note(origin: Origin, gradient: Array, preposition: str, advice: str) -> Fin
         id="GP404",
         severity=Severity.NOTE,
         path=origin.path,
-        kind=f"claimed {preposition} {gradient.dtype.name}, the leaf is {origin.dtype}",
+        kind=f"claimed {preposition} {gradient.dtype.name}, the array is {origin.dtype}",
         advice=advice,
     )

@@ -8,17 +8,17 @@ from gradproof._report import Finding, Severity
 
 
 def find_mutations(changed_by_f: Iterable[str], changed_by_claim: Iterable[str], keyword: str) -> list[Finding]:
-    """Return a finding for each argument or leaf that f or the claim has changed in place."""
+    """Return a finding for each argument or array that f or the claim has changed in place."""
     culprits = (
-        ("GP210", changed_by_f, "f", "a caller's arrays must not change under it: work on a copy of `{path}` in f"),
-        ("GP211", changed_by_claim, f"`{keyword}`", "work on a copy of `{path}` in `" + keyword + "`"),
+        ("GP210", changed_by_f, "f", "Work on a copy of `{path}` in f: the caller's arrays must stay as they are"),
+        ("GP211", changed_by_claim, f"`{keyword}`", "Work on a copy of `{path}` in `" + keyword + "`"),
     )
     return [
         Finding(
             id=id,
             severity=Severity.ERROR,
             path=path,
-            kind=f"{culprit} changes it in place",
+            kind=f"{culprit} changes `{path}` in place",
             advice=advice.format(path=path) + ".",
         )
         for id, paths, culprit, advice in culprits

@@ -23,7 +23,7 @@ def fit_shape(path: str, shape: Shape, gradient: Array, noun: str = "gradient") 
         id="GP201",
         severity=Severity.ERROR,
         path=path,
-        kind=f"claimed {noun} of shape {gradient.shape} for a leaf of shape {shape}",
+        kind=f"claimed {noun} of shape {gradient.shape} for an array of shape {shape}",
         advice=_advice(shape, gradient, noun),
     )
     return (gradient.reshape(shape) if can_be_read else None), finding
@@ -44,7 +44,7 @@ def fit_block(path: str, output: Shape, leaf: Shape, block: Array) -> tuple[Arra
         id="GP201",
         severity=Severity.ERROR,
         path=path,
-        kind=f"claimed block of shape {block.shape} for an output of shape {output} and a leaf of shape {leaf}",
+        kind=f"claimed block of shape {block.shape} for an output of shape {output} and an array of shape {leaf}",
         advice=_block_advice(output, leaf, block.shape),
     )
     return (block.reshape(flat) if can_be_read else None), finding
@@ -53,13 +53,13 @@ def fit_block(path: str, output: Shape, leaf: Shape, block: Array) -> tuple[Arra
 def _block_advice(output: Shape, leaf: Shape, given: Shape) -> str:
     flat = math.prod(output), math.prod(leaf)
     if given == flat[::-1]:
-        return "`.T` fits: is it transposed? Rows are outputs, columns are the entries of the leaf."
+        return "`.T` fits: is it transposed? Rows are outputs, columns are the entries of the array."
     if given == leaf + output:
         axes = f"{tuple(range(len(leaf)))}, {tuple(range(-len(leaf), 0))}"
         return f"`np.moveaxis(..., {axes})` fits: the axes of the output come first."
     if math.prod(given) == math.prod(flat):
         return f"`.reshape{output + leaf}` fits."
-    return f"It has the shape {output + leaf} of output and leaf, or {flat}."
+    return f"Its shape should be {output + leaf}, that of the output and then of the array, or {flat}."
 
 
 def _squeezed(shape: Shape) -> Shape:
@@ -76,7 +76,7 @@ def _advice(shape: Shape, gradient: Array, noun: str) -> str:
         for axes in it.combinations(range(gradient.ndim), count):
             axis = axes[0] if count == 1 else axes
             if tuple(length for i, length in enumerate(gradient.shape) if i not in axes) == shape:
-                return f"`.sum(axis={axis})` fits: was the leaf broadcast along it?"
+                return f"`.sum(axis={axis})` fits: was the array broadcast along it?"
             if tuple(1 if i in axes else length for i, length in enumerate(gradient.shape)) == shape:
-                return f"`.sum(axis={axis}, keepdims=True)` fits: was the leaf broadcast along it?"
-    return f"A {noun} has the shape of the leaf it belongs to."
+                return f"`.sum(axis={axis}, keepdims=True)` fits: was the array broadcast along it?"
+    return f"A {noun} has the shape of the array it belongs to."

@@ -143,7 +143,7 @@ class Primal:
         self.positional = positional
         self.given_wrt = wrt
         self.short_name = function_name(f)
-        self.name = name if name is not None else function_name(f, "__qualname__")
+        self.name = name if name is not None else self.short_name
         self.is_tuple = isinstance(wrt, tuple)
         self.wrt = _positions(wrt, len(positional))
         self.names = argument_names(f, len(positional)) if names is None else list(names)

@@ -109,8 +109,7 @@ def _accuse_all(ledger: Ledger, tier: Tier, failing: Measured, factor: float) ->
     cause = Cause(Mistake.FACTOR, factor=factor)
     for index in tier.group:
         ledger.regions[index] = Region(Place(everywhere=True), "everywhere")
-        deviation = failing.deviation / tier.scale
-        ledger.settle(index, Verdict.WRONG, deviation=deviation, note=cause_words(cause))
+        ledger.settle(index, Verdict.WRONG, deviation=abs(factor - 1), estimated=False, note=cause_words(cause))
     ledger.charge(
         leaves=tier.group,
         cause=cause,
@@ -158,8 +157,21 @@ def _accuse_leaf(
         note = report_entries(ledger, suspect.leaf, place)
     else:
         note = report_part(meter, ledger, suspect.leaf, evidence, place, named)
-    deviation = max(abs(residual.value) for residual in evidence.residuals)
-    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation / share if share > 0 else None, note=note)
+    known = place is not None and place.complete and bool(place.entries)
+    deviation = evidence.deviation(share)
+    if place is not None and known:
+        deviation = _deviation_of_entries(meter, ledger, suspect.leaf, place.entries)
+    ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation, estimated=not (known or leaf.size == 1), note=note)
+
+
+def _deviation_of_entries(meter: Meter, ledger: Ledger, index: int, wrong: Sequence[WrongEntry]) -> float:
+    """The norm of claim minus true over that of the true gradient, where all that is wrong is known."""
+    sizes = [meter.directions.entry_size(entry.index) for entry in wrong]
+    claimed = [float(ledger.claim[entry.index]) * size for entry, size in zip(wrong, sizes, strict=True)]
+    true = [entry.reference * size for entry, size in zip(wrong, sizes, strict=True)]
+    off = math.hypot(*(a - b for a, b in zip(claimed, true, strict=True)))
+    square = float(meter.norms[index]) ** 2 - sum(a * a for a in claimed) + sum(b * b for b in true)
+    return off / math.sqrt(square) if square > 0 else math.inf
 
 
 def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong: set[int]) -> Asking[Cause | None]:
@@ -219,6 +231,8 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
         _charge_entry(
             ledger, index, largest[0], cause, place=dataclasses.replace(place, entries=tuple(shown), count=count)
         )
+    if not leaf.shape:
+        return ""  # of a number there is no more to say than that it is wrong
     words = f"{count} wrong {'entry' if count == 1 else 'entries'}"
     words = words if place.complete else f"at least {words}"
     return words if count <= SHOWN else f"{words}, the largest {SHOWN} shown"

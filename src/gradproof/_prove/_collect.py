@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._line import Slope
 from gradproof._prove._directions import Direction, Directions
-from gradproof._prove._maps import Region, Sketch, leaf_map
+from gradproof._prove._maps import Region, Sketch, entries_of, leaf_map
 from gradproof._prove._measure import KEPT, Meter
 from gradproof._prove._noted import Named, Noted, NotedLine, one_output
 from gradproof._prove._thin_out import AGAINST, COMPARISONS, LADDERS, comparisons, ladders
@@ -109,7 +109,9 @@ class Collector:
     def draw(self, regions: Mapping[int, Region], directions: Directions) -> None:
         """Remember leaves as maps, given the wrong part of each."""
         for index, region in list(regions.items())[:MAPS]:
-            self.picture(leaf_map(directions.leaves[index], directions.claim, region, directions.unit))
+            leaf = directions.leaves[index]
+            drawn = leaf_map(leaf, directions.claim, region, directions.unit)
+            self.picture(dataclasses.replace(drawn, entries=entries_of(leaf, directions, region.entries)))
 
     def picture(self, tensor: TensorMap) -> None:
         """Remember a map."""

@@ -57,6 +57,20 @@ class Evidence:
             self.directions.append(direction)
             self.residuals.append(residual)
 
+    def deviation(self, norm: float) -> float | None:
+        """The norm of claim minus true over that of the true gradient, as directions show them; `norm` is the claim's.
+
+        Of random directions the mean square of a slope is the square of the norm. With r = true - claim,
+        ``|claim|**2 + 2 <claim, r> + |r|**2`` says the same, the claim's norm known. The two err apart: their mean is
+        taken.
+        """
+        values = np.array([residual.value for residual in self.residuals])
+        claimed = np.array([residual.claimed for residual in self.residuals])
+        off = float(np.sqrt(np.mean(values**2)))
+        squares = float(np.mean((claimed + values) ** 2)), norm**2 + 2 * float(np.mean(claimed * values)) + off**2
+        true = math.sqrt((squares[0] + max(squares[1], 0.0)) / 2)
+        return off / true if true > 0 else None
+
     @property
     def spare(self) -> int:
         """Checks left when one number is fitted: more directions than entries add none."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
+from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import is_double
 from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._bends import kinked
@@ -16,7 +18,8 @@ from gradproof._prove._diagnose import Evidence, factor_cause
 from gradproof._prove._directions import Direction
 from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
-from gradproof._prove._measure import Asking, Meter, Residual, Tier
+from gradproof._prove._maps import fits
+from gradproof._prove._measure import Asking, Meter, Residual, Tier, in_phase
 from gradproof._prove._tolerance import REACH, Limits, irregular
 from gradproof._report import Reason, Verdict
 
@@ -26,6 +29,8 @@ TOGETHER = 4096
 FEW = 2
 # Wrong entries along which jumps of f are looked for in vain before others are believed to be wrong without.
 WALKS = 2
+# Arrays all of whose entries are measured to be shown: a cap of evaluations.
+TABLES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +101,7 @@ def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
         Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
         bound=bound,
         deviation=worst / norm if norm > 0 else None,
+        estimated=False,
         noticeable=largest / rms if rms > 0 else None,
         note="" if correct else wide_note(bound),
     )
@@ -137,6 +143,36 @@ def judge_entry(
     return Entry(entry, residual, step, wrong=again.look is Look.EXCLUDED)
 
 
+@in_phase("locating")
+def measure_small(meter: Meter, ledger: Ledger) -> Asking[None]:
+    """Measure every entry of small arrays that are WRONG, so that a report can show them beside what is claimed."""
+    wrong = [index for index, result in ledger.results.items() if result.verdict is Verdict.WRONG]
+    small = [
+        index
+        for index in wrong
+        if index in ledger.regions and not ledger.regions[index].entries and fits(ledger.leaves[index].shape)
+    ]
+    for index in small[:TABLES]:
+        leaf = ledger.leaves[index]
+        scale = float(meter.norms[index]) / math.sqrt(leaf.size)
+        try:
+            found = yield from meter.entries(index, range(leaf.start, leaf.stop), scale)
+        except BudgetSpent:
+            return
+        known = [one for one in found if one is not None]
+        if len(known) < leaf.size:
+            continue
+        ledger.regions[index] = dataclasses.replace(ledger.regions[index], entries=tuple(known))
+        ledger.results[index] = dataclasses.replace(ledger.results[index], deviation=_deviation(known), estimated=False)
+
+
+def _deviation(residuals: Iterable[Residual]) -> float | None:
+    """|claim - true| / |true|, all entries measured."""
+    every = list(residuals)
+    true = math.hypot(*(one.claimed + one.value for one in every))
+    return math.hypot(*(one.value for one in every)) / true if true > 0 else None
+
+
 def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], wrong: list[Entry]) -> None:
     """Name the wrong entries, or the cause if one explains all entries of the leaf."""
     leaf = ledger.leaves[index]
@@ -159,6 +195,8 @@ def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
             for e in wrong
         ]
         note = report_entries(ledger, index, Place(entries=tuple(found)), deviations)
-    deviation = math.sqrt(sum(e.residual.value**2 for e in wrong))
-    norm = meter.norms[index]
-    ledger.settle(index, Verdict.WRONG, deviation=deviation / norm if norm > 0 else None, note=note)
+    if index in ledger.regions and fits(leaf.shape):
+        every = tuple(e.residual for e in entries)
+        ledger.regions[index] = dataclasses.replace(ledger.regions[index], entries=every)
+    deviation = _deviation(e.residual for e in entries)
+    ledger.settle(index, Verdict.WRONG, deviation=deviation, estimated=False, note=note)

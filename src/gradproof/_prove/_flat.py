@@ -274,7 +274,8 @@ def _is_tested(verdict: Verdict, bound: float | None) -> bool:
 def _nothing_tested(ledger: Ledger, still: list[Still]) -> None:
     """No leaf moves f by more than its noise: that proves nothing of any claim."""
     bitwise = all(one.bitwise for one in still)
-    measured = next((one.measured for one in still if one.measured is not None), None)
+    # (Of an f that does not move, the bar of a slope is only the smallest change that f could show.)
+    measured = None if bitwise else next((one.measured for one in still if one.measured is not None), None)
     ledger.report(
         "GP301" if bitwise else "GP302",
         Severity.DOUBT,
@@ -286,7 +287,7 @@ def _nothing_tested(ledger: Ledger, still: list[Still]) -> None:
         claimed=None if measured is None else measured.claimed,
         reference=None if measured is None else measured.value,
         error_bar=None if measured is None else measured.bar,
-        quantity="slope",
+        quantity="" if measured is None else "slope",
         advice=(
             "Check that f uses the argument it is given (and no copy closed over), or check at `report.suggested_args`."
             if bitwise

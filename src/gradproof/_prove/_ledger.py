@@ -41,6 +41,7 @@ class Ledger:
         *,
         bound: float | None = None,
         deviation: float | None = None,
+        estimated: bool = True,
         noticeable: float | None = None,
         note: str = "",
     ) -> None:
@@ -53,6 +54,7 @@ class Ledger:
             verdict=verdict,
             bound=_finite(bound),
             deviation=_finite(deviation),
+            estimated=estimated,
             noticeable=_finite(noticeable),
             note=note,
         )

@@ -12,14 +12,20 @@ from numpy.typing import NDArray
 
 from gradproof._base._leaf import Leaf
 from gradproof._prove._charge import Place
+from gradproof._prove._directions import Directions
+from gradproof._prove._measure import Residual
 from gradproof._prove._wording import FEW, few_words
-from gradproof._report._evidence import TensorMap
+from gradproof._report._evidence import Comparison, TensorMap
 
 Floats = NDArray[np.float64]
 Indices = range | NDArray[np.intp]
 
 # Cells along each side of a picture at most, and digits of what is shown by a shade.
 CELLS, DIGITS = 64, 3
+# The longest side of an array that is shown entry by entry: a cap.
+SIDE = 6
+# An entry that is off by less, relative to the largest one, is not marked there: what is shown has fewer digits.
+MARKED = 1e-5
 # Places that are named beside it.
 NAMED = 4
 
@@ -35,11 +41,13 @@ class Region:
 
     words : the place as a finding says it.
     deviation : |claimed - reference| of every entry, where each was measured.
+    entries : the residuals of all entries of a small leaf, each along its own step, where each was measured.
     """
 
     place: Place
     words: str
     deviation: Floats | None = None
+    entries: tuple[Residual, ...] = ()
 
     def indices(self, leaf: Leaf) -> Indices:
         """Flat indices of the wrong entries."""
@@ -158,6 +166,32 @@ def leaf_map(leaf: Leaf, claim: Floats, region: Region, unit: float = 1.0) -> Te
     sketch = Sketch(leaf.path, leaf.shape)
     sketch.mark_region(region, leaf.start)
     return sketch.picture(claim[leaf.start : leaf.stop], region.deviation, unit)
+
+
+def fits(shape: Sequence[int]) -> bool:
+    """Whether an array is small enough to be shown entry by entry."""
+    return 1 <= len(shape) <= 2 and math.prod(shape) > 1 and max(shape) <= SIDE
+
+
+def entries_of(leaf: Leaf, directions: Directions, residuals: Sequence[Residual]) -> tuple[Comparison, ...]:
+    """Every entry of a leaf as claimed and as measured, in the user's units."""
+    found: list[Comparison] = []
+    largest = float(np.max(np.abs(directions.claim[leaf.start : leaf.stop]), initial=0.0)) / directions.unit
+    for offset, residual in enumerate(residuals):
+        claimed = float(directions.claim[leaf.start + offset]) / directions.unit
+        step = directions.unit * directions.entry_size(leaf.start + offset)
+        value, bar = (residual.value / step, residual.bar / abs(step)) if step else (0.0, 0.0)
+        found.append(
+            Comparison(
+                path=leaf.path,
+                entry=tuple(int(i) for i in np.unravel_index(offset, leaf.shape)),
+                claimed=claimed,
+                reference=claimed + value,
+                error_bar=bar,
+                against=bool(residual.clear and abs(value) > MARKED * largest),
+            )
+        )
+    return tuple(found)
 
 
 def _rounded(cells: Floats) -> tuple[tuple[float, ...], ...]:

@@ -17,7 +17,7 @@ from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump,
 from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Directions, Without
-from gradproof._prove._entries import judge_entries
+from gradproof._prove._entries import judge_entries, measure_small
 from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
 from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
@@ -166,6 +166,8 @@ class _Proof:
             known = {*self.ledger.results, *(one.index for one in self.still)}
             left = [index for index in range(len(self.ledger.leaves)) if index not in known]
             self.ledger.undecided(left, Reason.BUDGET, note="not judged: no evaluation was left")
+        if not self.output:
+            yield from measure_small(self.meter, self.ledger)
         settle_still(self.meter, self.ledger, self.still)
         self._note_randomness()
         note_jumps(self.ledger, self.meter)
@@ -181,7 +183,7 @@ class _Proof:
             level="entries" if self.by_entries else "certificate",
             rtol=min(self.rtol, 1.0),
             max_bound=self.limits.largest_bound(self.meter.precision),
-            regions=self.ledger.regions,
+            regions=self.ledger.regions if not self.output else _unlisted(self.ledger.regions),
             zero_errors=self.ledger.zero_errors,
         )
 
@@ -283,7 +285,7 @@ class _Proof:
                 if left:
                     self.ledger.undecided(left, judgement.reason or Reason.NO_CONVERGENCE)
                 if judgement.unchanged:
-                    self._report_unchanged(tier, judgement)
+                    self._report_unchanged(judgement)
                 return
             assert judgement.failing is not None
             failing: Measured = judgement.failing
@@ -437,7 +439,7 @@ class _Proof:
             self.ledger.undecided(tier.group, Reason.UNSTABLE)
             return
         else:
-            self.ledger.undecided(tier.group, Reason.NOISE, note="one or more of these leaves are wrong")
+            self.ledger.undecided(tier.group, Reason.NOISE, note="one or more of these arrays are wrong")
         self.ledger.charge(
             leaves=tier.group,
             claimed=failing.claimed,
@@ -520,15 +522,12 @@ class _Proof:
                 return
             left = tuple(index for index in left if index not in wrong)
 
-    def _report_unchanged(self, tier: Tier, judgement: Ruling) -> None:
-        measured = judgement.measured[-1]
+    def _report_unchanged(self, judgement: Ruling) -> None:
         self.ledger.report(
             "GP301",
             Severity.DOUBT,
-            kind="f keeps the same bits for every step: it may not see its argument, or is saturated here",
-            claimed=measured.claimed,
-            reference=measured.value,
-            error_bar=measured.bar,
+            kind="f does not change at all: it may not use its argument, or is saturated here",
+            claimed=judgement.measured[-1].claimed,
             quantity="slope",
             advice="Check that f uses the argument it is given (and no copy closed over), or check at another point.",
         )
@@ -543,6 +542,11 @@ class _Proof:
             kind="f is not deterministic: it gives different values at the same point",
             advice="Fix the seed inside f; the error bars include the spread, which hides small errors.",
         )
+
+
+def _unlisted(regions: Mapping[int, Region]) -> dict[int, Region]:
+    """Regions without entries that are no entries of the user's: those of a mixture of outputs."""
+    return {index: dataclasses.replace(region, entries=()) for index, region in regions.items()}
 
 
 def _entries(count: int) -> str:

@@ -186,7 +186,7 @@ def charge_words(charge: Charge, of: str, otherwise: str) -> str:
         return cause_words(charge.cause, of)
     if charge.example is not None:
         return SOME_ENTRIES
-    return ONE_ENTRY if charge.index is not None else otherwise
+    return ONE_ENTRY if charge.index else otherwise
 
 
 def unexplained(what: str, off: float | None) -> str:
@@ -217,7 +217,7 @@ def region_words(charge: Charge, leaf: Leaf) -> tuple[str, str]:
 def entries_of(charge: Charge, leaf: Leaf) -> tuple[tuple[int, ...], ...]:
     """Indices of the wrong entries, where these are known one by one."""
     if charge.index is not None:
-        return (charge.index,)
+        return (charge.index,) if charge.index else ()
     return (
         ()
         if charge.place is None
@@ -268,7 +268,7 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
         claimed=charge.claimed,
         reference=charge.reference,
         error_bar=charge.error_bar,
-        quantity=quantity_of(charge),
+        quantity=quantity_of(charge) if leaf.shape else "slope",
         factor=None if charge.cause is None else charge.cause.factor,
         advice=advice,
         reproducer=reproducer,

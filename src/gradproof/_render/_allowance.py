@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gradproof._render import _numbers as numbers
 from gradproof._report import Report
@@ -53,10 +53,11 @@ class Allowance:
         self._pictures_each = pictures_each
         self._picture_bytes = picture_bytes
         self._json_bytes = json_bytes
-        self.start_report()
+        self.start_report({})
 
-    def start_report(self) -> None:
-        """Count the pictures of another report."""
+    def start_report(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Count the pictures of another report; `shapes` are those of its arrays, by path."""
+        self._shapes = shapes
         self._here = self._pictures_each
         self._explained: set[str] = set()
         self.left_out = 0
@@ -74,7 +75,9 @@ class Allowance:
 
         how = _SIDES if ladder.jump else _STEPS if math.isfinite(ladder.reference) else _UNSETTLED
         where = "" if how is not _STEPS else _where_the_claim_is(ladder)
-        what = f"Slope: {slope_of(ladder.path, ladder.entry, ladder.output)}. {where}"
+        shape = self._shapes.get(ladder.path) if ladder.entry is None else None
+        of_shape = f" of shape {shape}" if shape else ""
+        what = f"Slope: {slope_of(ladder.path, ladder.entry, ladder.output)}{of_shape}. {where}"
         return self._drawn(lambda: step_picture(ladder), what, how)
 
     def scatter(self, comparisons: Sequence[Comparison]) -> Figure | None:

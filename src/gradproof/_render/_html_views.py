@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
 from gradproof._render._allowance import Allowance, Figure
+from gradproof._render._entries import entry_tables
+from gradproof._render._meanings import MEANINGS
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 from gradproof._report._evidence import Ladder
 
 MOST_FINDINGS, MOST_BRIEF_FINDINGS = 40, 500
 MOST_LEAVES, MOST_OTHER_LEAVES = 100, 1000
 MOST_NAMED = 8
+# Characters of a table of entries: more scroll sideways on a phone.
+ENTRIES_WIDTH = 90
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,7 @@ class FindingView:
     severity: str
     place: str
     kind: str
+    meaning: str = ""
     rows: tuple[tuple[str, str], ...] = ()
     figures: tuple[Figure, ...] = ()
 
@@ -57,10 +62,12 @@ class ReportView:
     other_leaves: tuple[LeafView, ...]
     leaves_caption: str
     leaves_left_out: str
+    entries: tuple[tuple[str, str], ...]
     figures: tuple[Figure, ...]
     other_figures: tuple[Figure, ...]
     pictures_left_out: str
     covered: tuple[str, ...]
+    exact: str
     facts: tuple[tuple[str, str], ...]
     json: str
     json_note: str
@@ -68,7 +75,7 @@ class ReportView:
 
 def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
     """Return what a page says of `report`, with as many pictures and as much JSON as there is `room` for."""
-    room.start_report()
+    room.start_report({leaf.path: leaf.shape for leaf in report.leaves})
     many = len(report.findings)
     full = room.rows(many, most=MOST_FINDINGS, least=2, weight=4)
     brief = room.rows(many - full, most=MOST_BRIEF_FINDINGS, least=0)
@@ -98,10 +105,12 @@ def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
         other_leaves=tuple(_leaf(leaf) for leaf in ranked[first : first + more]),
         leaves_caption=_leaves_caption(report),
         leaves_left_out=f"{words.more_leaves(cut)}; left out here: see report.leaves" if cut else "",
+        entries=tuple((title, "\n".join(lines)) for title, lines in entry_tables(report, ENTRIES_WIDTH)),
         figures=tuple(figures + steps[:1]),
         other_figures=tuple(steps[1:]),
         pictures_left_out=f"{numbers.count(missing, 'picture')} left out, to keep this page small." if missing else "",
         covered=tuple(_covered(report)),
+        exact=words.exact_statement(report),
         facts=tuple(_facts(report)),
         json=text,
         json_note=note,
@@ -113,6 +122,7 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
     maps, ladders = list(report.evidence.maps), list(report.evidence.ladders)
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     views: list[FindingView] = []
+    drawn: set[str] = set()
     for finding in findings:
         figures: list[Figure | None] = []
         if finding.severity is not Severity.NOTE or report.verdict is Verdict.NOT_DIFFERENTIABLE:
@@ -124,10 +134,14 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
                 behind = [ladder for ladder in ladders if ladder.against]
             for ladder in behind[:1]:
                 ladders.remove(ladder)
-                figures.append(room.steps(ladder))
+                if ladder.path not in drawn:  # one picture of steps is enough for the entries of an array
+                    drawn.add(ladder.path)
+                    figures.append(room.steps(ladder))
         shown = tuple(figure for figure in figures if figure is not None)
-        views.append(dataclasses.replace(_plain(finding), rows=tuple(words.rows(finding)), figures=shown))
-    return views, ladders
+        meaning = "" if any(view.id == finding.id for view in views) else MEANINGS.get(finding.id, "")
+        view = _plain(finding)
+        views.append(dataclasses.replace(view, meaning=meaning, rows=tuple(words.rows(finding)), figures=shown))
+    return views, [ladder for ladder in ladders if ladder.entry is None or ladder.path not in drawn]
 
 
 def _is_within(path: str, leaf: str) -> bool:
@@ -152,7 +166,7 @@ def _leaf(leaf: LeafResult) -> LeafView:
         dtype=leaf.dtype,
         verdict=leaf.verdict.value,
         bound=numbers.significant(leaf.bound),
-        deviation=numbers.significant(leaf.deviation),
+        deviation=words.deviations([leaf])[0].strip(),
         note=leaf.note,
     )
 
@@ -160,8 +174,8 @@ def _leaf(leaf: LeafResult) -> LeafView:
 def _leaves_caption(report: Report) -> str:
     spent = numbers.count(report.cost.evaluations, "evaluation")
     return (
-        "Worst first. The bound is the largest error that could have been missed, the deviation the largest "
-        f"difference seen, both relative to the norm of the leaf's own gradient. {spent} of f for all of them together."
+        "Worst first. The bound is the largest error that could have been missed, the deviation how far the claim was "
+        f"seen to be off, both relative to the norm of the array's own gradient. {spent} of f for all of them together."
     )
 
 
@@ -191,16 +205,17 @@ def _covered(report: Report) -> Iterator[str]:
 
 def _named(paths: Sequence[str]) -> str:
     """Some paths, and how many more there are."""
-    more = f" and {len(paths) - MOST_NAMED:,} more leaves" if len(paths) > MOST_NAMED else ""
+    more = f" and {len(paths) - MOST_NAMED:,} more arrays" if len(paths) > MOST_NAMED else ""
     return ", ".join(paths[:MOST_NAMED]) + more
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     run, cost = report.run, report.cost
     yield "replay", f"the same call with `rng={report.seed}`"
-    yield "cost", words.cost(report).partition(";")[0] + (f", {cost.seconds:.3g} s" if cost.seconds >= 0 else "")
-    yield "claim", words.DERIVATIVES.get(report.claim, report.claim)
-    yield "limits", f"rtol {numbers.setting(report.rtol)}, max_bound {numbers.setting(report.max_bound)}"
+    yield "cost", words.spent(report) + (f", {cost.seconds:.3g} s" if cost.seconds >= 0 else "")
+    framework = words.BY_A_FRAMEWORK.get(report.claim)
+    yield "claim", words.derivatives(report) if framework is None else f"what {framework} returns"
+    yield "limits", words.limits(report)
     yield "confidence", numbers.confidence(report.confidence)
     yield "level", report.level
     versions = [("gradproof", run.gradproof), ("NumPy", run.numpy), ("Python", run.python)]

@@ -6,15 +6,19 @@ the page, and its own colours are readable on white (4.5 to 1 and more) and on t
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator
 from html import escape
 
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
+from gradproof._render._entries import entry_tables
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 
 MOST_FINDINGS = 5
 MOST_LEAVES = 10
+# Characters of a table of entries.
+ENTRIES_WIDTH = 90
 
 # Filled labels, so that neither colour depends on the background.
 _LABELS = {
@@ -47,12 +51,34 @@ def _parts(report: Report) -> Iterator[str]:
     beyond = len(report.findings) - MOST_FINDINGS
     if beyond > 0:
         yield f'<div style="{_FAINT}">and {numbers.count(beyond, "more finding")}: see report.findings</div>'
+    for title, lines in entry_tables(report, ENTRIES_WIDTH):
+        yield f'<div style="margin-top:0.5em">{_text(title)}</div>'
+        yield f'<pre style="margin:0.2em 0;overflow-x:auto">{escape(chr(10).join(lines))}</pre>'
     if advice := words.general_advice(report):
         yield f"<div>{prose(advice)}</div>"
     if report.leaves:
         yield from _leaves(sorted(report.leaves, key=words.leaf_order))
+    yield from _steps(report)
     closing = [*words.certificate(report), *words.mode_sentences(report), words.cost(report)]
     yield f'<div style="{_FAINT};margin-top:0.5em">{_text(" ".join(closing))}</div>'
+
+
+def _steps(report: Report) -> Iterator[str]:
+    """How the difference quotients of one slope depend on the step, where matplotlib is installed."""
+    ladders = sorted(report.evidence.ladders, key=lambda one: not one.against)
+    if not ladders or importlib.util.find_spec("matplotlib") is None:
+        return
+    from gradproof._render._step_picture import slope_of, step_picture
+
+    try:
+        drawn = step_picture(ladders[0])
+    except ArithmeticError:
+        return  # axes do not go to the largest numbers that a double holds
+    is_open = "" if report.verdict is Verdict.CORRECT else " open"
+    what = slope_of(ladders[0].path, ladders[0].entry, ladders[0].output)
+    yield f'<details{is_open} style="margin-top:0.5em"><summary>Steps tried for {_text(what)}</summary>'
+    # (Its colours are those of white paper, whatever the notebook's are.)
+    yield f'<div style="background:#fff;max-width:32em;padding:0.4em;border-radius:4px">{drawn}</div></details>'
 
 
 def _finding(finding: Finding) -> Iterator[str]:
@@ -70,7 +96,7 @@ def _finding(finding: Finding) -> Iterator[str]:
 
 def _leaves(leaves: list[LeafResult]) -> Iterator[str]:
     yield '<table style="margin-top:0.5em;border-collapse:collapse;border:0"><thead><tr>'
-    heads = (("leaf", _CELL), ("verdict", _CELL), ("bound", _NUMBER), ("deviation", _NUMBER), ("", _CELL))
+    heads = (("array", _CELL), ("verdict", _CELL), ("bound", _NUMBER), ("deviation", _NUMBER), ("", _CELL))
     yield "".join(f'<th scope="col" style="{style};font-weight:normal;{_FAINT}">{name}</th>' for name, style in heads)
     yield "</tr></thead><tbody>"
     yield from (_row(leaf) for leaf in leaves[:MOST_LEAVES])
@@ -83,7 +109,7 @@ def _row(leaf: LeafResult) -> str:
     cells: Iterable[tuple[str, str]] = (
         (_label(leaf.verdict), _CELL),
         (numbers.significant(leaf.bound), _NUMBER),
-        (numbers.significant(leaf.deviation), _NUMBER),
+        (words.deviations([leaf])[0].strip(), _NUMBER),
         (_text(leaf.note), _CELL),
     )
     path = f'<th scope="row" style="{_CELL};font-weight:normal"><code>{_text(leaf.path)}</code></th>'

@@ -68,6 +68,20 @@ def measured(claimed: float, reference: float, bar: float | None) -> tuple[str, 
     return _to_digit(claimed, last), _to_digit(reference, last)
 
 
+def measured_entry(claimed: float, reference: float, bar: float) -> tuple[str, str]:
+    """An entry of a table: four digits, more where the two differ by less, none that the bar does not support."""
+    gap, size = abs(claimed - reference), max(abs(claimed), abs(reference))
+    if size == 0 or not (math.isfinite(claimed) and math.isfinite(reference)):
+        return f"{claimed:g}", f"{reference:g}"
+    last = _exponent(size) - 3
+    if gap > bar:
+        last = min(last, max(_exponent(gap) - 1, _exponent(size) - 7))
+    if bar and math.isfinite(bar):
+        last = max(last, _exponent(bar))
+    write = _fixed if 1e-3 <= size < 1e6 else _to_digit
+    return write(claimed, last), write(reference, last)
+
+
 def factor(value: float) -> str:
     """A ratio by its simple name, ``2``, ``-1`` or ``1/4``, else with enough digits to tell it from 1."""
     if not math.isfinite(value):
@@ -92,8 +106,16 @@ def confidence(value: float) -> str:
     return f"1 - {scientific(miss, 0)}" if 0 < miss < 1e-2 else f"{value:g}"
 
 
+def one_in(chance: float) -> str:
+    """``1 in a million``, ``1 in 100``."""
+    if not 0 < chance < 1:
+        return f"{chance:g}"
+    times = round(1 / chance)
+    return "1 in a million" if times == 1_000_000 else f"1 in {times:,}" if times < 1e9 else f"1 in {times:.0e}"
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 leaf``, ``1,200 leaves``."""
+    """``1 array``, ``1,200 arrays``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 

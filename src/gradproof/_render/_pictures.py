@@ -53,7 +53,7 @@ def _scatter(points: list[Comparison]) -> str:
         axes.plot([x, x], [x, y], color=SENTINELS["wrong"], linewidth=1.0, alpha=0.7, zorder=3)
     style: dict[str, Any] = {"markeredgecolor": SENTINELS["paper"], "markeredgewidth": 0.6, "linestyle": "none"}
     if (~against).any():
-        label = f"within reach ({np.count_nonzero(~against)})"
+        label = f"consistent with the claim ({np.count_nonzero(~against)})"
         axes.plot(
             reference[~against],
             claimed[~against],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -30,10 +31,26 @@ def step_picture(ladder: Ladder) -> str:
     Their distance from the reference against the step, both logarithmic, with what rounding and the length of the step
     do to it; at a kink, the left and the right quotients instead.
     """
+    ladder = in_units_of_x(ladder)
     with style():
         if ladder.jump or not math.isfinite(ladder.reference):
             return _sides(ladder)
         return _errors(ladder)
+
+
+def in_units_of_x(ladder: Ladder) -> Ladder:
+    """The same ladder with steps as long as the entries move (root mean square), where that is known."""
+    size = ladder.size
+    if not 0 < size < math.inf:
+        return ladder
+    return dataclasses.replace(
+        ladder,
+        steps=tuple(size * step for step in ladder.steps),
+        chosen=size * ladder.chosen,
+        noise=size * ladder.noise,
+        curvature=ladder.curvature / size**2,
+        size=1.0,
+    )
 
 
 def slope_of(path: str, entry: tuple[int, ...] | None, output: str) -> str:
@@ -41,7 +58,7 @@ def slope_of(path: str, entry: tuple[int, ...] | None, output: str) -> str:
     if output:
         return f"{numbers.printable(output)}, {slope_of(path, entry, '')}"
     if not path:
-        return "a direction through several leaves"
+        return "a direction through several arrays"
     if entry is None:
         return f"a direction through {numbers.printable(path)}"
     return numbers.printable(path + (str(list(entry)) if entry else ""))
@@ -55,7 +72,7 @@ def _errors(ladder: Ladder) -> str:
     shows_fixed = steps.min(initial=math.inf) / FAR <= fixed <= steps.max(initial=0.0) * FAR
     x = log_limits([*ladder.steps, *([fixed] if shows_fixed else [])], 2.0)
     y = log_limits(_shown([*errors.tolist(), ladder.error_bar], off), 3.0)
-    figure, axes = new_axes("step", "distance from the reference")
+    figure, axes = new_axes("step (how far an entry moves)", "distance from the measured slope")
     axes.set(xscale="log", yscale="log", xlim=x, ylim=y)
     decades(axes.xaxis, x)
     decades(axes.yaxis, y)
@@ -63,12 +80,12 @@ def _errors(ladder: Ladder) -> str:
     if ladder.error_bar > 0:
         top = min(ladder.error_bar, y[1])
         style = {"color": SENTINELS["reference"], "alpha": BAND, "linewidth": 0}
-        axes.axhspan(y[0], top, label="error bar of the reference", **style)
+        axes.axhspan(y[0], top, label="error bar of the slope", **style)
     _expected(axes, ladder, x, y)
     _claim(axes, off, (x[1], y[0]), is_wrong=ladder.against)
     if shows_fixed:
         axes.axvline(fixed, color=SENTINELS["muted"], linewidth=1.2, linestyle=(0, (1, 2)))
-        label(axes, "fixed step of 1e-7", (fixed, y[1]), "muted", (0, 4), ha="center", va="bottom")
+        label(axes, "the classic 1e-7", (fixed, y[1]), "muted", (0, 4), ha="center", va="bottom")
     _quotients(axes, steps, errors, y[0])
     _ring(axes, ladder, errors, y[0])
     key(figure, axes)
@@ -167,7 +184,7 @@ def _sides(ladder: Ladder) -> str:
         shown += [value for value in (*ladder.left, *ladder.right) if math.isfinite(value)]
     room = 0.3 * (max(shown, default=1.0) - min(shown, default=0.0)) or 1.0
     y = (min(shown, default=0.0) - room, max(shown, default=1.0) + room)
-    figure, axes = new_axes("step", "difference quotient")
+    figure, axes = new_axes("step (how far an entry moves)", "difference quotient")
     axes.set(xscale="log", xlim=x, ylim=y)
     decades(axes.xaxis, x)
     plain_ticks(axes.yaxis)

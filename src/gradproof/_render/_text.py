@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import io
 import random
+import re
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
 from gradproof._render._columns import GAP, fold, table
+from gradproof._render._entries import MARK, entry_tables
 from gradproof._render._numbers import TIE
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
-DEFAULT_WIDTH = 100
+# Where no terminal says how wide it is.
+DEFAULT_WIDTH = 80
 MOST_LEAVES = 40
 MOST_FINDINGS = 12
 # What a column of notes needs; where it does not have it, notes stand under the leaf's path.
@@ -36,14 +41,16 @@ STYLES = {
 
 
 def report_text(report: Report, *, width: int | None = None) -> str:
-    """Return `report` as plain text, no line wider than `width` (100 unless told)."""
+    """Return `report` as plain text, no line wider than `width`: that of the terminal, or 80, unless told."""
     _load_rich()
+    if width is None:
+        width = shutil.get_terminal_size((DEFAULT_WIDTH, 25)).columns if sys.stdout.isatty() else DEFAULT_WIDTH
     from rich.console import Console
 
     stream = io.StringIO()
     console = Console(
         file=stream,
-        width=DEFAULT_WIDTH if width is None else width,
+        width=width,
         height=25,
         color_system=None,
         force_terminal=False,
@@ -85,6 +92,10 @@ class ReportView:
             yield ""
             more = f"and {numbers.count(len(report.findings) - len(shown), 'more finding')}: see report.findings"
             yield fold(text(more), width)
+        for title, lines in entry_tables(report, width):
+            yield ""
+            yield fold(text(title), width)
+            yield from (_marked(line) for line in lines)
         if advice := words.general_advice(report):
             yield from fields([("next", text(advice))], width)
         if report.leaves:
@@ -131,6 +142,13 @@ def _finding(finding: Finding, plus_minus: str, width: int) -> Iterator[Renderab
     yield from fields(rows, width)
 
 
+def _marked(line: str) -> Text:
+    """A line of numbers, those that are wrong in red."""
+    shown = text(line)
+    shown.highlight_regex(rf"\S+{re.escape(MARK)}", "bold red")
+    return shown
+
+
 def fields(rows: Sequence[tuple[str, Text]], width: int) -> Iterator[Text]:
     """Labels, indented by two, and what belongs to them beside them."""
     from rich.text import Text
@@ -156,16 +174,16 @@ def _table(leaves: list[LeafResult], width: int, *, ascii_only: bool) -> Iterato
     from rich.text import Text
 
     rows = {
-        "leaf": [leaf.path for leaf in leaves],
+        "array": [leaf.path for leaf in leaves],
         "shape": [str(leaf.shape) for leaf in leaves],
         "verdict": [leaf.verdict.value for leaf in leaves],
         "bound": numbers.column([leaf.bound for leaf in leaves]),
-        "deviation": numbers.column([leaf.deviation for leaf in leaves]),
+        "deviation": words.deviations(leaves),
         "note": [leaf.note for leaf in leaves],
     }
     wide = {name: max(cell_len(cell) for cell in [name, *cells]) for name, cells in rows.items()}
     wide["note"] = min(wide["note"], LEAST_NOTE)
-    columns = ["leaf", "shape", "verdict", "bound", "deviation", "note"]
+    columns = ["array", "shape", "verdict", "bound", "deviation", "note"]
     for name in ("note", "deviation", "shape"):
         if sum(wide[column] + GAP for column in columns) - GAP > width or not any(rows[name]):
             columns.remove(name)
@@ -182,7 +200,7 @@ def _table(leaves: list[LeafResult], width: int, *, ascii_only: bool) -> Iterato
         cells,
         width=width,
         right=("bound", "deviation"),
-        folded=[name for name in ("note", "leaf") if name in columns],
+        folded=[name for name in ("note", "array") if name in columns],
         below=notes,
         ascii_only=ascii_only,
     )

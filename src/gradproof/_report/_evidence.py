@@ -96,6 +96,9 @@ class TensorMap:
         Share of the entries of every cell that a finding calls wrong, 0 to 1.
     place : str
         Which entries these are, in words: ``"row 3"``, ``"[1, 3]"``.
+    entries : tuple of Comparison
+        Every entry as claimed and as measured, of an array of at most 6 x 6 whose entries were all measured; else
+        empty.
     """
 
     path: str
@@ -106,6 +109,7 @@ class TensorMap:
     deviation: tuple[tuple[float, ...], ...] = ()
     wrong: tuple[tuple[float, ...], ...]
     place: str = ""
+    entries: tuple[Comparison, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,11 @@ class LeafResult:
         The certificate: no error above ``bound`` times the norm of this leaf's gradient (each entry weighted by its
         natural size), with the report's confidence. None where none was reached.
     deviation : float or None
-        The largest ``|claim - reference|`` seen, relative to the same norm.
+        Of a WRONG array ``|claim - true| / |true|``. Of any other the largest difference seen, relative to the norm of
+        the claim; None where nothing was seen.
+    estimated : bool
+        Whether `deviation` was estimated from slopes along random directions. Else every entry, or all that is wrong,
+        was measured.
     noticeable : float or None
         The smallest error of a single entry that would have been noticed with the report's confidence, relative to
         the root mean square of the leaf's entries (each weighted by its natural size).
@@ -144,6 +148,7 @@ class LeafResult:
     verdict: Verdict
     bound: float | None = None
     deviation: float | None = None
+    estimated: bool = True
     noticeable: float | None = None
     note: str = ""
 
@@ -223,7 +228,8 @@ class Report:
     name : str
         Name of the function (or of the case) that was checked.
     claim : str
-        The claim's keyword, such as ``"grad"``.
+        The claim's keyword, such as ``"grad"``, or ``"grad+hess"``; without a claim ``"autograd"`` (PyTorch) or
+        ``"jax"``.
     level : str
         ``"certificate"`` (random directions through all leaves) or ``"entries"`` (every entry measured alone).
     seed : int

@@ -97,11 +97,11 @@ def _entries(problem: Problem, directions: Directions, question: Question) -> ND
 
 
 def _place(leaves: Sequence[Leaf], question: Question) -> str:
-    """The leaves that a question is about, or its entry."""
+    """The arrays that a question is about, or its entry."""
     group, entry = question.direction.group, question.direction.entry
     if len(group) != 1:
         some = "all" if len(group) == len(leaves) else f"{len(group):,} of"
-        return f"{some} {len(leaves):,} leaves"
+        return f"{some} {len(leaves):,} arrays"
     leaf = leaves[group[0]]
     if entry < 0 or question.entries or not leaf.shape:
         return leaf.path

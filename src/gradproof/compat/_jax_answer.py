@@ -22,6 +22,7 @@ from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_function import Arrays, JaxFunction
 from gradproof._base._errors import NotFiniteError
+from gradproof._base._names import function_name
 from gradproof._claims._by_entry import Entries, measure_entries
 from gradproof._claims._consequences import excused
 from gradproof._report import Reason, Report, Severity, Verdict
@@ -80,7 +81,7 @@ class Answer:
     @property
     def name(self) -> str:
         """That of f."""
-        return str(getattr(self._f, "__name__", type(self._f).__name__))
+        return function_name(self._f)
 
     def of_order(self, order: int, modes: tuple[str, ...]) -> Iterator[Report]:
         """Prove or refute the modes and their compositions, up to any order."""

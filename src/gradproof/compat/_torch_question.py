@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import torch
 
+from gradproof._base._names import function_name
+
 Tensor = torch.Tensor
 Function = Callable[..., Any]
 
@@ -153,7 +155,7 @@ def name_of(func: Any) -> str:
     owner = getattr(func, "__self__", None)
     if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):
         return owner.__name__
-    return str(getattr(func, "__name__", type(func).__name__))
+    return function_name(func)
 
 
 def _dense(output: Any) -> Any:
