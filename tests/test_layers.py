@@ -866,7 +866,7 @@ class Failing(Affine):
 def test_a_layer_is_put_back_where_backward_raises():
     layer = Failing()
     before = contents(layer)
-    with pytest.raises(gradproof.ClaimError, match="`Failing.backward` raised RuntimeError"):
+    with pytest.raises(gradproof.ClaimError, match=r"`Failing\.backward` raised RuntimeError"):
         check_layer(layer, normal(5, 4), rng=1)
     assert contents(layer) == before
 
