@@ -699,6 +699,64 @@ def a_derivative_that_scipy_approximates(is_odd):
     return gradproof.scipy.check_minimize(optimize.rosen, [0.5, 1.0, 1.5], jac=optimize.rosen_der, hess=hess, rng=0)
 
 
+@example("GP315", "x[1]")
+def an_entry_that_cannot_be_resolved(is_odd):
+    """Where f is 1 up to rounding, or moves."""
+    x = np.array([0.5, 16.5 if is_odd else 1.5])
+    slope = [0.7864477329659274, 3e-14 if is_odd else 0.18070663892364858]
+    return gradproof.check(np.tanh, x, jac=slope, elementwise=True, rng=0)
+
+
+@example("GP423", "")
+def a_layer_without_one_gradient(is_odd):
+    """None of the factor, or one."""
+    args = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+
+    def forward(x, factor):
+        return factor * x, (x, factor)
+
+    def backward(dout, cache):
+        x, factor = cache
+        return factor * dout, None if is_odd else x * dout
+
+    return gradproof.check_layer(forward, backward, args, rng=0)
+
+
+class Scale:
+    """A layer that keeps its factor and, if it `learns`, the gradient of it."""
+
+    def __init__(self, learns):
+        self.w, self.learns = np.array([3.0, 4.0]), learns
+
+    def forward(self, x):
+        self.x = x
+        return self.w * x
+
+    def backward(self, dout):
+        if self.learns:
+            self.dw = dout * self.x
+        return self.w * dout
+
+
+@example("GP424", "")
+def a_layer_with_parameters(is_odd):
+    """One that keeps a gradient, or a constant."""
+    return gradproof.check_layer(Scale(is_odd), np.array([1.0, 2.0]), rng=0)
+
+
+@example("GP425", "")
+def a_backward_that_writes_into_dout(is_odd):
+    """Or into a copy of it."""
+
+    def backward(dout, cache):
+        dx = dout if is_odd else dout.copy()
+        dx[cache <= 0] = 0
+        return dx
+
+    x = np.array([1.0, -2.0])
+    return gradproof.check_layer(lambda x: (np.maximum(x, 0), x), backward, x, rng=0)
+
+
 @example("GP213", "x")
 def a_gradient_that_remembers(is_odd):
     """A buffer that is not zeroed, or is."""

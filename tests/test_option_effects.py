@@ -334,6 +334,11 @@ def of_vectorized(kind):
     assert {np.ndim(x) for x in f.seen} == {2}
 
 
+def of_elementwise(kind):
+    """The whole Jacobian is no array of the shape of x."""
+    assert [one.id for one in kind.check(elementwise=True).findings] == ["GP201"]
+
+
 def of_contracts(kind):
     assert kind.check(contracts="none").cost.claims < kind.check().cost.claims
 
@@ -348,6 +353,10 @@ def of_progress(kind):
     assert events
 
 
+def of_name(kind):
+    assert kind.check(name="valley").name == "valley"
+
+
 EFFECTS = {
     "wrt": of_wrt,
     "order": of_order,
@@ -359,16 +368,20 @@ EFFECTS = {
     "domain": of_domain,
     "reference": of_reference,
     "vectorized": of_vectorized,
+    "elementwise": of_elementwise,
     "contracts": of_contracts,
     "rng": of_rng,
     "progress": of_progress,
+    "name": of_name,
 }
 
 CLAIMED = [name for name, kind in KINDS.items() if not kind.framework]
 FRAMEWORKS = [name for name, kind in KINDS.items() if kind.framework]
+ENTRYWISE = ("jac", "jac by value", "case")
 # What is refused, and what the refusal says.
 REFUSED = {
     **{(option, name): "for a framework's own autodiff" for option in ("order", "modes") for name in CLAIMED},
+    **{("elementwise", name): "is for the derivative as `jac`" for name in KINDS if name not in ENTRYWISE},
     **{("vectorized", name): "batched by the framework" for name in FRAMEWORKS},
     **{("contracts", name): "passed as a value" for name in CLAIMED if "by value" in name},
     **{("reference", name): "does nothing for second-order modes" for name in FRAMEWORKS if "second" in name},
@@ -377,13 +390,14 @@ SETTINGS: dict[str, Any] = {
     "order": 2,
     "modes": ("rev",),
     "vectorized": True,
+    "elementwise": True,
     "contracts": "none",
     "reference": Function(),
 }
 # What an entry point has no parameter for.
 MISSING = {
-    "session": ("order", "modes", "reference", "vectorized", "contracts", "progress"),
-    "module": ("vectorized", "contracts"),
+    "session": ("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
+    "module": ("vectorized", "elementwise", "contracts", "name"),
 }
 # What is tried for another kind in its place.
 INSTEAD = {

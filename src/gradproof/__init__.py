@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradproof import jax as jax
     from gradproof import scipy as scipy
     from gradproof import torch as torch
+    from gradproof._ask._layer import check_layer as check_layer
     from gradproof._ask._session import Session as Session
 
 __version__: str
@@ -49,6 +50,7 @@ __all__ = [
     "__version__",
     "assert_grad",
     "check",
+    "check_layer",
     "compat",
     "course",
 ]
@@ -63,6 +65,10 @@ def __getattr__(name: str) -> Any:
         from gradproof._ask._session import Session
 
         return Session
+    if name == "check_layer":
+        from gradproof._ask._layer import check_layer
+
+        return check_layer
     if name in ("compat", "course", "jax", "scipy", "torch"):
         import importlib
 

@@ -12,7 +12,7 @@ import platform
 import time
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -88,6 +88,7 @@ def check(
     domain: Any = None,
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
+    elementwise: bool = False,
     contracts: str = "default",
     rng: Seed = None,
     progress: Setting = None,
@@ -175,6 +176,11 @@ def check(
         arguments comes with a leading axis of k points, and whatever f returns must have the same leading axis: shape
         (k,) for a scalar f. All other arguments come as they are; the claim and `reference` get one point, without the
         axis.
+    elementwise : bool
+        With `jac`: f maps an array entry by entry, as an activation, a link function or a potential does, and `jac` is
+        f'(x), ``jac(*args)`` or its value, of the shape of x. Every entry is judged by itself, whatever the size of the
+        others; the evaluations are shared, so that their number does not grow with x. An f whose entries mix is an
+        error.
     contracts : {"default", "none"}
         By default a callable claim is called twice, right after f at the point, and both answers are compared: a claim
         that remembers earlier calls, or is random, is found so. "none" leaves the second call out, as for an adjoint
@@ -246,6 +252,14 @@ def check(
     >>> report = gradproof.check(residuals, np.array([2.0, 5.0]), jac=jac, rng=0)
     >>> [(finding.path, finding.claimed, round(finding.reference, 6)) for finding in report.findings]
     [('jac[2, 1]', 15.0, 75.0)]
+
+    An activation, whose derivative is claimed entry by entry:
+
+    >>> softplus = lambda x: np.log1p(np.exp(x))
+    >>> slope = lambda x: np.where(x > 2, 1.0, 1 / (1 + np.exp(-x)))
+    >>> report = gradproof.check(softplus, np.linspace(-4, 4, 17), jac=slope, elementwise=True, rng=0)
+    >>> [(finding.path, finding.place) for finding in report.findings]
+    [('x', 'where x > 2 (4 of 17 entries)')]
     """
     claims = _given(grad=grad, jac=jac, vjp=vjp, jvp=jvp, hess=hess, hvp=hvp)
     options = Options(
@@ -259,6 +273,7 @@ def check(
         domain=domain,
         reference=reference,
         vectorized=vectorized,
+        elementwise=elementwise,
         contracts=contracts,
         rng=rng,
         progress=progress,
@@ -286,6 +301,7 @@ def assert_grad(
     domain: Any = None,
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
+    elementwise: bool = False,
     contracts: str = "default",
     rng: Seed = None,
     progress: Setting = None,
@@ -297,7 +313,7 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, vectorized, contracts, rng, progress, name
+    confidence, level, domain, reference, vectorized, elementwise, contracts, rng, progress, name
         As for `check`.
 
     Returns
@@ -334,6 +350,7 @@ def assert_grad(
         domain=domain,
         reference=reference,
         vectorized=vectorized,
+        elementwise=elementwise,
         contracts=contracts,
         rng=rng,
         progress=progress,
@@ -464,6 +481,7 @@ class Options:
     domain: Any = None
     reference: Callable[..., Any] | None = None
     vectorized: bool = False
+    elementwise: bool = False
     contracts: str = "default"
     rng: Seed = None
     progress: Setting = None
@@ -479,6 +497,8 @@ class Options:
             raise UsageError(f'`level` must be "certificate" or "entries", got {self.level!r}.')
         if not isinstance(cast("object", self.vectorized), bool):
             raise UsageError(f"`vectorized` must be True or False, got {self.vectorized!r}.")
+        if not isinstance(cast("object", self.elementwise), bool):
+            raise UsageError(f"`elementwise` must be True or False, got {self.elementwise!r}.")
         if self.contracts not in ("default", "none"):
             raise UsageError(f'`contracts` must be "default" or "none", got {self.contracts!r}.')
         if self.reference is not None and not callable(self.reference):
@@ -502,6 +522,14 @@ class Options:
                 "leave `contracts` out."
             )
 
+    def require_jac(self, claims: Mapping[str, Any]) -> None:
+        """Raise UsageError where a derivative entry by entry is asked for, and something else is claimed."""
+        if self.elementwise and set(claims) != {"jac"}:
+            passed = ", ".join(f"`{keyword}`" for keyword in claims) or "no claim"
+            raise UsageError(f"`elementwise` is for the derivative as `jac`, of the shape of x; got {passed}.")
+        if self.elementwise and self.vectorized:
+            raise UsageError("`elementwise` moves all entries in one call already: leave `vectorized` out.")
+
     def require_not_vectorized(self) -> None:
         """Raise UsageError where f is said to take many points although the framework is to see to that."""
         if self.vectorized:
@@ -524,7 +552,18 @@ class Options:
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
-        plain = ("wrt", "order", "modes", "rtol", "max_bound", "confidence", "level", "vectorized", "contracts")
+        plain = (
+            "wrt",
+            "order",
+            "modes",
+            "rtol",
+            "max_bound",
+            "confidence",
+            "level",
+            "vectorized",
+            "elementwise",
+            "contracts",
+        )
         fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
         named = [f", {name}={name}" for name in ("domain", "reference") if getattr(self, name) is not None]
@@ -551,6 +590,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         if claims or not _backends.has_autodiff(args):
             return check_claims(f, args, claims, options, name=name, called=None, started=started)
         options.require_not_vectorized()
+        options.require_jac(claims)
         autodiff = _backends.autodiff(f, args, options.wrt, keeper)
         domain = None
         if options.domain is not None:
@@ -576,6 +616,7 @@ def check_claims(
     name: str | None,
     called: str | None,
     started: float,
+    names: Sequence[str] | None = None,
 ) -> Report:
     """Check what the user claims.
 
@@ -590,12 +631,15 @@ def check_claims(
         `check`.
     started : float
         When it began, by `time.perf_counter`.
+    names : sequence of str, optional
+        Of the arguments, as Python source; f's own by default.
     """
     from gradproof import _claims
     from gradproof._function._bounds import held, left_out
 
     _claims.require_claims(claims)
     options.require_no_modes()
+    options.require_jac(claims)
     seed = draw_seed(options.rng)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
@@ -620,6 +664,8 @@ def check_claims(
             surroundings=_claims.Surroundings(domain=options.domain, reference=options.reference),
             vectorized=options.vectorized,
             reproduce=reproduce,
+            names=names,
+            elementwise=options.elementwise,
         )
     result = dataclasses.replace(
         result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))

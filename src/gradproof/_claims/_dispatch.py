@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradproof import _contracts, _prove
@@ -28,6 +28,8 @@ def prove_claims(
     surroundings: Surroundings,
     vectorized: bool,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
+    names: Sequence[str] | None = None,
+    elementwise: bool = False,
 ) -> Result:
     """Prove or refute one claim of the first order, one of the second, or both.
 
@@ -44,9 +46,13 @@ def prove_claims(
         Whether f takes many points at once.
     reproduce : callable
         Writes the line that runs the check again, from f and from which claims are values.
+    names : sequence of str, optional
+        Of the arguments, as Python source; f's own by default.
+    elementwise : bool
+        Whether `jac` is the derivative of an f that maps an array entry by entry.
     """
     if set(claims) == {"grad"}:
-        primal = Primal(f, args, wrt, name=name, vectorized=vectorized)
+        primal = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
         is_value = _contracts.is_value(claims["grad"], primal, "grad")
         reproducer = reproduce(primal, {"grad": is_value})
         proof = prove_gradient(
@@ -80,6 +86,8 @@ def prove_claims(
         surroundings=surroundings,
         vectorized=vectorized,
         reproduce=reproduce,
+        names=names,
+        elementwise=elementwise,
     )
 
 

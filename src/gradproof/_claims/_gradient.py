@@ -56,7 +56,7 @@ def prove_gradient(
     if is_value:
         judged, changed, calls = _contracts.judge_claim(primal, claim, keyword), list[str](), 0
     else:
-        judged, changed, calls = _asked(primal, claim, keyword, options, around)
+        judged, changed, calls = asked(primal, claim, keyword, options, around)
     excuse_undefined(primal, judged, around)
     findings += judged.findings
     results = unmeasured(primal, judged)
@@ -117,7 +117,7 @@ def prove_gradient(
     return proved
 
 
-def _asked(
+def asked(
     primal: Primal, claim: Callable[..., Any], keyword: str, options: _prove.Options, around: Around
 ) -> tuple[_contracts.Judged, list[str], int]:
     """Call a gradient, and once more: what it says, what it has changed, and how often it was called.

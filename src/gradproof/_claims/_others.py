@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradproof import _prove
@@ -40,12 +40,14 @@ def prove_others(
     surroundings: Surroundings,
     vectorized: bool,
     reproduce: Callable[[Primal, Mapping[str, bool]], str],
+    names: Sequence[str] | None = None,
+    elementwise: bool = False,
 ) -> Result:
     """Prove or refute claims as `prove_claims` does; the first order before the second."""
     first = next((keyword for keyword in ("grad", *PROVE_FIRST) if keyword in claims), None)
     second = next((keyword for keyword in ("hess", "hvp") if keyword in claims), None)
     is_vector = first in PROVE_FIRST
-    primal = Primal(f, args, wrt, name=name, is_vector=is_vector, vectorized=vectorized)
+    primal = Primal(f, args, wrt, name=name, names=names, is_vector=is_vector, vectorized=vectorized)
     primal.allow(options.allowance(len(primal.point)))
     if second == "hess" and primal.layout.is_complex:
         path = next(origin.path for origin in primal.origins if origin.is_complex)
@@ -71,12 +73,16 @@ def prove_others(
                 reproducer=task.reproducer,
             )
         )
+    elif elementwise and first is not None:
+        from gradproof._claims._elementwise import prove_elementwise
+
+        proofs.append(prove_elementwise(task, claims[first]))
     elif first is not None:
         proofs.append(PROVE_FIRST[first](task, claims[first]))
     if second is not None:
         base = primal
         if is_vector:
-            base = Primal(f, args, wrt, name=name, vectorized=vectorized)
+            base = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
             base.refusals = primal.refusals
             others.append(base)
         # The first order may have taken all that it was allowed.

@@ -71,7 +71,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
         if look.outside is not None:
             _refuse(meter, ledger, index, look.outside, (0,) * len(leaf.shape), rtol)
         else:
-            _accept(ledger, index, kink, "")
+            _accept(meter, ledger, index, kink, "")
         return KinkedLeaf(kink, None, look.outside is not None)
     f0 = float(kink.slope.f0[0])
     bends = {math.copysign(1.0, float(kink.slope.jump[0]))}
@@ -111,7 +111,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             if look.outside is not None:
                 _refuse(meter, ledger, index, look.outside, None, rtol)
                 return KinkedLeaf(kink, entries, refused=True)
-    _accept(ledger, index, kink, f"; {len(tried)} of {leaf.size} entries were tried one by one")
+    _accept(meter, ledger, index, kink, f"; {len(tried)} of {leaf.size} entries were tried one by one")
     return KinkedLeaf(kink, entries, refused=False)
 
 
@@ -123,7 +123,7 @@ def judge_kink_of_mixtures(meter: Meter, ledger: Ledger, tier: Tier, kink: Measu
     (index,) = tier.group
     look = yield from _outside(meter, kink.direction, tier.scale, rtol)
     if look.outside is None:
-        _accept(ledger, index, kink, "")
+        _accept(meter, ledger, index, kink, "")
     else:
         ledger.undecided((index,), Reason.DEGENERATE, note="kinks in several entries at once: check the vjp instead")
 
@@ -203,16 +203,20 @@ def _outside(meter: Meter, direction: Direction, scale: float, rtol: float) -> A
     return _LookOutside(measured, bend)
 
 
-def _accept(ledger: Ledger, index: int, kink: Measured, covered: str) -> None:
-    low, high = (side / ledger.unit for side in _sides(kink))
+def _accept(meter: Meter, ledger: Ledger, index: int, kink: Measured, covered: str) -> None:
+    step = 1.0
+    if ledger.leaves[index].size == 1:
+        # Of one number the derivative is told, and not the slope along a direction that may go down.
+        step = float(meter.directions.vector(kink.direction)[ledger.leaves[index].start]) or 1.0
+    low, high = sorted(side / step / ledger.unit + 0.0 for side in _sides(kink))  # (no -0)
     ledger.settle(index, Verdict.NOT_DIFFERENTIABLE, note="kink at the point; the claim is a valid subgradient")
     ledger.report(
         "GP110",
         Severity.NOTE,
         path=ledger.leaves[index].path,
         kind=f"f has a kink here: one-sided slopes {low:.6g} and {high:.6g}, the claim lies between them{covered}",
-        claimed=kink.claimed,
-        reference=kink.value,
+        claimed=kink.claimed / step + 0.0,
+        reference=kink.value / step,
         error_bar=(high - low) * ledger.unit / 2,
         quantity="slope",
         advice="Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
@@ -241,7 +245,7 @@ def _refuse(
         reference=measured.value / step,
         error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
         entry=entry is not None,
-        sides=(low / ledger.unit, high / ledger.unit) if at_kink else None,
+        sides=(low / ledger.unit + 0.0, high / ledger.unit + 0.0) if at_kink else None,  # (no -0)
     )
 
 

@@ -103,6 +103,7 @@ MEANINGS = {
     "GP314": (
         "All values of f are float32 numbers, although they are returned as float64. Smaller errors cannot be seen."
     ),
+    "GP315": "These entries could not be judged: f moves there by no more than its rounding, or has no slope.",
     "GP401": "Two differentiated arrays share memory. gradproof measures them as separate arrays.",
     "GP402": "f does not change when this array alone moves, and the claim is zero, as it should be.",
     "GP404": "The claim has fewer digits than the array it belongs to. Its rounding counts as an error of the claim.",
@@ -118,4 +119,9 @@ MEANINGS = {
     "GP421": "These entries are nan or infinite, and f ignores them. What is claimed for them was not checked.",
     "GP422": "x0 lay outside its bounds and was moved to the nearest one, as `scipy.optimize.minimize` does.",
     "GP423": "SciPy approximates or ignores this derivative itself, so there was nothing to check.",
+    "GP424": "The layer keeps its parameters and their gradients. These pairs were found and compared.",
+    "GP425": (
+        "The gradients are right, but `backward` writes into the array that it receives. Another user of that array "
+        "would get a wrong gradient."
+    ),
 }

@@ -24,6 +24,7 @@ DERIVATIVES = {
     "vjp": "vjp",
     "jvp": "jvp",
     "hvp": "hvp",
+    "backward": "gradient",
 }
 # Claims that nobody wrote: who returns the derivative.
 BY_A_FRAMEWORK = {"autograd": "autograd", "jax": "JAX", "autodiff": "automatic differentiation"}
