@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import decimal
+import fractions
+import inspect
 import warnings
 from typing import Any
 
@@ -256,11 +260,11 @@ def test_claim_of_lower_precision():
         (np.int64(3), "int64"),
         (3, "pass `float(3)`"),
         (True, "Python bool"),
-        ("three", "builtins.str"),
+        ("three", "is of type str"),
         (np.array([1j], dtype=np.clongdouble), "pass complex128"),
         (np.array([1.0], dtype=np.longdouble), "not supported yet"),
         (np.ma.masked_array([1.0, 2.0], mask=[True, False]), "masked"),
-        (object(), "builtins.object"),
+        (object(), "is of type object"),
     ],
 )
 def test_leaves_that_cannot_be_differentiated(value, words):
@@ -350,6 +354,171 @@ def test_f_that_is_not_callable():
     """The most likely swap of arguments is a clear error."""
     with pytest.raises(UsageError, match="`f` must be callable"):
         check(np.ones(2), quadratic, grad=double, rng=0)  # pyright: ignore
+
+
+# ----------------------------------------------------------------------------------------- calls that do not fit
+
+CHECKS = [check, gradproof.assert_grad, lambda *args, **options: gradproof.Case(*args, **options)]
+
+
+def message(call: Any, *args: Any, **options: Any) -> str:
+    """What a call that cannot be right says, before f is called."""
+    with pytest.raises(UsageError) as error:
+        call(*args, **options)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("call", CHECKS)
+@pytest.mark.parametrize("name", ["eps", "epsilon", "h", "step", "delta"])
+def test_steps_are_not_chosen_by_the_caller(call, name):
+    """A step size is no option: it says who chooses the steps."""
+    said = message(call, quadratic, A, grad=double, **{name: 1e-4})
+    assert said.startswith(f"`{name}` is no option of `")
+    assert "gradproof chooses its own steps" in said
+
+
+@pytest.mark.parametrize("call", CHECKS)
+@pytest.mark.parametrize("name", ["atol", "tol", "threshold"])
+def test_tolerances_are_not_needed(call, name):
+    """A tolerance is no option: it says what stands in its place, and what `rtol=` means here."""
+    said = message(call, quadratic, A, grad=double, **{name: 1e-4})
+    assert f"`{name}` is no option" in said
+    assert "error bar" in said
+    assert "`rtol=` is the smallest relative error worth an accusation" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wtr", "did you mean `wrt`?"),
+        ("argnums", "did you mean `wrt`?"),
+        ("seed", "did you mean `rng`?"),
+        ("gradient", "did you mean `grad`?"),
+        ("jacobian", "did you mean `jac`?"),
+        ("confidense", "did you mean `confidence`?"),
+        ("verbose", "did you mean `progress`?"),
+        ("raise_exception", "raised by `assert_grad`"),
+        ("zzz", "rtol, max_bound"),
+    ],
+)
+def test_unknown_options(name, words):
+    """The nearest right option is named, by its spelling or by what others call it; else all of them."""
+    said = message(check, quadratic, A, **{"grad": double, name: 1})
+    assert said.startswith(f"`{name}` is no option of `check`")
+    assert words in said
+    assert ("did you mean" in said) == ("did you mean" in words)
+
+
+def test_several_unknown_options():
+    """Each of them is named."""
+    said = message(check, quadratic, A, grad=double, eps=1e-4, seed=0)
+    assert "`eps` is no option" in said
+    assert "`seed` is no option" in said
+    assert "`eps` is no option" in message(gradproof.Session, A, grad=2 * A, eps=1e-4)
+
+
+def test_python_calls_it_a_type_error():
+    """Who asks Python whether an option exists gets the error that Python raises."""
+    with pytest.raises(TypeError):
+        check(quadratic, A, grad=double, no_such_option=1)  # pyright: ignore
+
+
+@pytest.mark.parametrize("call", CHECKS[:2])
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [((quadratic, double, A), {}), ((quadratic, double), {"x": A}), ((quadratic, A, double), {})],
+)
+def test_claim_by_position(call, args, options):
+    """The order of `scipy.optimize.check_grad`, and a claim in the third place: the right call is shown."""
+    said = message(call, *args, **options)
+    assert f"gradproof.{call.__name__}(quadratic, x, grad=double)" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "words"),
+    [
+        ((quadratic,), {}, "`args` is missing: the point. Write `gradproof.check(f, x, grad=df)`."),
+        ((), {}, "`f` is missing: the function. `args` is missing"),
+        ((quadratic, double), {}, "the point is missing, `args` is a function"),
+        ((quadratic, double), {"grad": A}, "the point comes second"),
+        ((A, quadratic), {"grad": double}, "the function comes first, then the point (`gradproof.check(quadratic, x,"),
+        ((quadratic, A), {"args": A}, "`args` is passed twice"),
+        ((quadratic, A), {}, "as in `gradproof.check(f, x, grad=df)`"),
+        ((quadratic, ()), {}, "a claim is missing"),
+        ((), {"fun": quadratic, "x0": A, "grad": double}, "did you mean `f`? `x0` is no option of `check`: did you"),
+    ],
+)
+def test_calls_that_lack_something(args, options, words):
+    """What is missing or in the wrong place is named, and how the call is written."""
+    assert words in message(check, *args, **{"rng": 0, **options} if args else options)
+
+
+def test_calls_that_fit():
+    """Everything by keyword, and a container that can be called as the point."""
+    assert check(f=quadratic, args=A, grad=double, rng=0).correct
+    assert check(lambda p: quadratic(p.values), Callable(A), grad=lambda p: Callable(2 * p.values), rng=0).correct
+    assert str(inspect.signature(check)).startswith("(f: 'Callable[..., Any]', args: 'Any', *, grad:")
+    assert check.__doc__ is not None
+
+
+class Callable:
+    """Parameters that can be called, as a model of Equinox."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __call__(self, x: Any) -> Any:
+        return self.values * x
+
+
+optree.register_pytree_node(
+    Callable, lambda node: ((node.values,), None), lambda _, children: Callable(children[0]), namespace="gradproof"
+)
+
+
+# ---------------------------------------------------------------------------------------- points of other types
+
+
+@dataclasses.dataclass
+class Parameters:
+    w: Any
+    b: float
+
+
+class Frame:
+    """As an object of pandas: numbers with labels."""
+
+    def to_numpy(self) -> Any:
+        return A
+
+    def __float__(self) -> float:
+        raise TypeError
+
+
+class Ticket:
+    def __array__(self) -> Any:
+        return A
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Frame(), "pass `p['n'].to_numpy()`"),
+        (fractions.Fraction(1, 2), "pass `float(p['n'])`"),
+        (decimal.Decimal("0.5"), "pass `float(p['n'])`"),
+        (Parameters(A, 1.0), "pass `dataclasses.asdict(p['n'])`"),
+        (Parameters, "pass a value of it"),
+        ({1.0, 2.0}, "`np.array(list(p['n']))`"),
+        (Ticket(), "pass `np.asarray(p['n'])`"),
+        (object(), "register its container with"),
+        ("1.0", "register its container with"),
+    ],
+)
+def test_types_that_are_no_numbers(value, words):
+    """What makes numbers of it is said; outside of `wrt` it passes through."""
+    said = message(check, lambda p: p["a"] ** 2, {"a": 1.0, "n": value}, grad={"a": 2.0, "n": 0.0}, rng=0)
+    assert words in said
+    assert check(lambda p, n: p**2, (1.0, value), grad=2.0, rng=0).correct
 
 
 # --------------------------------------------------------------------------------------- what f and the claim do

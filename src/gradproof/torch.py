@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 
+from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
 from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_module import WRT, TorchModule, keeper
@@ -22,6 +23,7 @@ from gradproof._report import Report
 __all__ = ["check_module"]
 
 
+@explained("gradproof.torch.check_module(model, loss, batch)")
 def check_module(
     model: torch.nn.Module,
     loss: Callable[[Any, Any], torch.Tensor],

@@ -16,6 +16,7 @@ import optree
 
 from gradproof import _backends
 from gradproof._ask import _check
+from gradproof._ask._call import explained
 from gradproof._base._errors import UsageError
 from gradproof._function._primal import Deferred
 from gradproof._report import Report
@@ -89,6 +90,7 @@ class Session:
     <Verdict.CORRECT: 'CORRECT'>
     """
 
+    @explained("gradproof.Session(x, grad=df)")
     def __init__(
         self,
         args: Any,

@@ -27,7 +27,8 @@ from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names
+from gradproof._base._foreign import foreign
+from gradproof._base._names import argument_names, type_name
 from gradproof._report import Finding, Verdict
 
 
@@ -239,14 +240,18 @@ class Packed:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            raise FunctionError(f"`{self.name}` raised {type(error).__name__} at the point itself: {error}") from error
+            text = f"`{self.name}` raised {type(error).__name__} at the point itself: {error}"
+            said = foreign(self._given[0], zip(self.names, self.arguments, strict=True), self.name)
+            raise FunctionError(f"{text} ({said})." if said else text) from error
 
     def run(self, *arguments: Any) -> Arrays:
         """The floating arrays that f returns, and numbers."""
-        found = tree.floating(self.applied(self._given[0], self.argument(arguments)))
+        returned = self.applied(self._given[0], self.argument(arguments))
+        found = tree.floating(returned)
         if not found:
             raise FunctionError(
-                "f must return a floating array, or a tree with some in it: there is nothing to differentiate."
+                "f must return a floating array, or a tree with some in it: there is nothing to differentiate. It "
+                f"returned {type_name(returned)}."
             )
         return found
 

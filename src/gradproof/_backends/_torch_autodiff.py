@@ -28,7 +28,8 @@ from gradproof._backends._torch_state import State
 from gradproof._base import _tree
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names
+from gradproof._base._foreign import foreign
+from gradproof._base._names import argument_names, type_name
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
@@ -369,7 +370,9 @@ class TorchAutodiff:
             if is_from_handler(error):
                 raise
             name = getattr(self.called, "__name__", type(self.called).__name__)
-            raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
+            text = f"`{name}` raised {type(error).__name__} at the point itself: {error}"
+            said = foreign(self.called, zip(self.names, self.arguments, strict=True), name)
+            raise FunctionError(f"{text} ({said})." if said else text) from error
         finally:
             self.state.learn()
             (self.state.rewind if is_well else self.state.restore)()
@@ -381,7 +384,8 @@ class TorchAutodiff:
             self.primals.keep(outputs)
         if not outputs:
             raise FunctionError(
-                "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
+                "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate. It "
+                f"returned {type_name(returned)}; `.item()`, `.numpy()` and `float(...)` leave PyTorch."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 

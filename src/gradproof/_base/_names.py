@@ -38,3 +38,9 @@ def printable(text: str) -> str:
     """`text` on one line, with characters that would move the cursor or change colours written as escapes."""
     flat = " ".join(text.split("\n"))
     return flat if flat.isprintable() else "".join(c if c.isprintable() or c == TIE else repr(c)[1:-1] for c in flat)
+
+
+def type_name(value: Any) -> str:
+    """The type of a value with its module, as in ``numpy.ndarray``; builtins without."""
+    module, name = type(value).__module__, type(value).__qualname__
+    return name if module == "builtins" else f"{module}.{name}"

@@ -37,6 +37,7 @@ REVERSE = ("rev", "vmap", "compile")
 BY_DEFAULT = ("rev", "fwd", "vmap")
 # Outputs from which on a vjp is held against a few combinations of them only.
 MANY = 1024
+NOT_AVAILABLE = "not available: "
 # Characters of the reason why a mode is not available.
 REASON = 200
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
@@ -215,7 +216,7 @@ def prove_modes(
             if not is_refused and (is_named or mode == "rev"):
                 raise
             # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)
-            results.append(ModeResult(mode=mode, note=f"not available: {_in_short(refusal)}"))
+            results.append(ModeResult(mode=mode, note=f"{NOT_AVAILABLE}{_in_short(refusal)}"))
             continue
         if outer == "rev":
             proved_in_reverse[inner] = function, proved
@@ -230,7 +231,10 @@ def prove_modes(
         note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
         results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
     if not proofs:
-        notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
+        by_reason: dict[str, list[str]] = {}
+        for one in results:
+            by_reason.setdefault(one.note.removeprefix(NOT_AVAILABLE), []).append(one.mode)
+        notes = "; ".join(f"{', '.join(modes)}: {reason}" for reason, modes in by_reason.items())
         raise ClaimError(f"no mode is available ({notes}).")
     beside: list[Finding] = []
     named: dict[str, tuple[Any, Any]] = {}

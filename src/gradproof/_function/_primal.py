@@ -16,8 +16,9 @@ from gradproof._backends import Matrix, Vector
 from gradproof._base import _tree
 from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
 from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
+from gradproof._base._foreign import foreign
 from gradproof._base._leaf import Leaf
-from gradproof._base._names import argument_names, function_name
+from gradproof._base._names import argument_names, function_name, type_name
 from gradproof._base._pieces import at_point, is_large
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
@@ -135,7 +136,7 @@ class Primal:
         vectorized: bool = False,
     ) -> None:
         if not callable(f):
-            raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
+            raise UsageError(f"`f` must be callable, got {type_name(f)}.")
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
         self.f = f
         self.deferred = f if isinstance(f, Deferred) else None
@@ -324,7 +325,8 @@ class Primal:
                 raise
             if self.layout.left_out:
                 raise self._not_finite() from error
-            raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
+            said = foreign(self.f, self._given_leaves(), self.short_name)
+            raise FunctionError(raised(self.short_name, error, "at the point itself", said)) from error
         self._note_changes(changed)
         self.is_fresh = True
         values = self.read(returned)
@@ -397,7 +399,7 @@ class Primal:
             if np.shape(returned) != (count,) or backend.kind_of(returned) not in "fiu":
                 raise FunctionError(
                     f"`{self.short_name}` must return one real number for each of {count} points, shape ({count},), "
-                    f"got {_type_name(returned)} of shape {np.shape(returned)}."
+                    f"got {type_name(returned)} of shape {np.shape(returned)}."
                 )
             values = backend.to_vector(returned).reshape(count, 1)
         values[~np.isfinite(values)] = math.nan
@@ -434,7 +436,11 @@ class Primal:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            raise ClaimError(raised(keyword, error, "at the point")) from error
+            said = foreign(function, self._given_leaves(), keyword)
+            raise ClaimError(raised(keyword, error, "at the point", said)) from error
+
+    def _given_leaves(self) -> list[tuple[str, Any]]:
+        return [(leaf.path, leaf.value) for leaf in _tree.flatten(self.positional, self.names).leaves]
 
     def buffer(self) -> Vector | None:
         """Memory for a large point (n,), the same for all evaluations; None where a point is made anew each time."""
@@ -547,7 +553,7 @@ def _scalar(returned: Any, name: str) -> float:
     kind = getattr(getattr(returned, "dtype", None), "kind", "")
     if isinstance(returned, complex) or kind == "c":
         raise FunctionError(
-            f"`{name}` must return a real number, got {_type_name(returned)}; take `.real` or `abs`, or "
+            f"`{name}` must return a real number, got {type_name(returned)}; take `.real` or `abs`, or "
             "claim its complex derivative as `jac`."
         )
     if not isinstance(returned, (bool, str, bytes)) and kind not in ("b", "O", "U", "S"):
@@ -555,7 +561,7 @@ def _scalar(returned: Any, name: str) -> float:
             return float(returned)
         except (TypeError, ValueError):
             pass
-    raise FunctionError(f"`{name}` must return one real number, got {_type_name(returned)}.")
+    raise FunctionError(f"`{name}` must return one real number, got {type_name(returned)}.")
 
 
 def _positions(wrt: Any, count: int) -> tuple[int, ...]:
@@ -574,10 +580,7 @@ def _positions(wrt: Any, count: int) -> tuple[int, ...]:
     return positions
 
 
-def raised(name: str, error: Exception, where: str) -> str:
-    return f"`{name}` raised {type(error).__name__} {where}: {error}"
-
-
-def _type_name(value: Any) -> str:
-    module, name = type(value).__module__, type(value).__qualname__
-    return name if module == "builtins" else f"{module}.{name}"
+def raised(name: str, error: Exception, where: str, said: str = "") -> str:
+    """What a function raised, and what to do about it, as far as that is known."""
+    text = f"`{name}` raised {type(error).__name__} {where}: {error}"
+    return f"{text} ({said})." if said else text
