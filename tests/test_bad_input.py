@@ -88,13 +88,61 @@ def test_extra_key():
     assert {one.verdict for one in report.leaves} == {Verdict.CORRECT}
 
 
-@pytest.mark.parametrize("pattern", ["d{}", "grad_{}", "{}_grad", "d_{}"])
-def test_renamed_keys(pattern):
-    """The usual names of gradients are recognised and the fix is said."""
-    report = check_network({pattern.format(name): value for name, value in changed().items()})
+def renamed(pattern: str, gradients: dict[str, Any]) -> dict[str, Any]:
+    return {pattern.format(name): value for name, value in gradients.items()}
+
+
+@pytest.mark.parametrize("pattern", ["d{}", "grad_{}", "{}_grad", "d_{}", "g{}", "∇{}"])
+def test_gradients_named_after_their_parameters(pattern):
+    """They are compared under the names of these, and a note says so: right ones are right, wrong ones wrong."""
+    report = check_network(renamed(pattern, changed()))
+    assert report.verdict is Verdict.CORRECT
+    (note,) = report.findings
+    assert (note.id, note.severity) == ("GP411", Severity.NOTE)
+    assert f"{pattern.format('W')!r} as 'W'" in note.kind
+    report = check_network(lambda p: renamed(pattern, changed(b=2 * changed()["b"])))  # wrong on purpose
+    assert ids(report) == ["GP101", "GP411"]
+    assert finding(report, "GP101").path == "p['b']"
+
+
+@pytest.mark.parametrize(
+    ("rename", "advice"),
+    [
+        (lambda g: {"dW": g["W"], "x": g["x"], "b": g["b"]}, "rename 'dW' to 'W'"),
+        (lambda g: {"dW": g["W"], "grad_x": g["x"], "b_grad": g["b"]}, "rename 'dW' to 'W', 'grad_x' to 'x', 'b_grad'"),
+        (lambda g: {"dW": g["W"], "dx": g["x"]}, "rename 'dW' to 'W', 'dx' to 'x'"),
+    ],
+)
+def test_some_renamed_keys(rename, advice):
+    """A mixture, and one that is missing, stay errors that name the nearest."""
+    report = check_network(rename(changed()))
     assert report.verdict is Verdict.WRONG
-    assert f"rename {pattern.format('W')!r} to 'W'" in finding(report, "GP202").advice
-    assert report.cost.evaluations == 1
+    assert advice in finding(report, "GP202").advice
+    assert "GP411" not in ids(report)
+
+
+def test_renamed_keys_and_one_more():
+    """The numbers are measured, and the one that belongs to nothing is named."""
+    report = check_network({**renamed("d{}", changed()), "dZ": A})
+    assert ids(report) == ["GP202", "GP411"]
+    assert finding(report, "GP202").kind == "extra: p['dZ']"
+    assert {one.verdict for one in report.leaves} == {Verdict.CORRECT}
+
+
+def test_renamed_keys_in_every_kind_of_claim():
+    """Jacobians, products and Hessians: one note, however many outputs there are."""
+    point = {"a": A, "b": 3.0}
+    f = lambda p: p["a"] * p["b"]  # noqa: E731
+    jac = lambda p: {"da": p["b"] * np.eye(2), "db": p["a"]}  # noqa: E731
+    vjp = lambda u, p: {"da": u * p["b"], "db": u @ p["a"]}  # noqa: E731
+    for claim in ({"jac": jac}, {"vjp": vjp}):
+        report = check(f, point, **claim, rng=0)
+        assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP411"])
+    report = check(lambda p: (f(p), -f(p)), point, jac=lambda p: (jac(p), {k: -v for k, v in jac(p).items()}), rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP411"])
+    twice = lambda v, p: {"da": v["b"], "db": v["a"]}  # noqa: E731
+    product = check(lambda p: p["a"] * p["b"], {"a": 2.0, "b": 3.0}, hvp=twice, rng=0)
+    assert (product.verdict, ids(product)) == (Verdict.CORRECT, ["GP411"])
 
 
 def test_misspelt_key_of_the_same_shape():
@@ -123,14 +171,20 @@ def test_no_tuple_for_several_arguments():
 
 
 def test_array_for_a_list():
-    """A list of numbers is several leaves; one array does not fit it, and the text says so."""
-    report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0]), rng=0)
-    assert "pass an array" in finding(report, "GP202").advice
+    """An array stands for a list of numbers in its shape, with a note; in another shape the text says what to do."""
+    for claim in (np.array([2.0, 4.0]), lambda x: 2 * np.array(x)):
+        report = check(quadratic, [1.0, 2.0], grad=claim, rng=0)
+        assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+        assert "pass `np.array(...)`" in report.findings[0].advice
+    assert check(quadratic, [1.0, 2.0], grad=np.array([2.0, 5.0]), rng=0).verdict is Verdict.WRONG  # wrong on purpose
+    report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0, 6.0]), rng=0)
+    assert "`x` holds 2 arrays, the claim has one array there" in finding(report, "GP202").advice
 
 
 def test_list_for_an_array():
-    """A list of numbers stands for an array, as SciPy allows."""
-    assert check(quadratic, np.array([1.0, 2.0]), grad=lambda x: [2 * x[0], 2 * x[1]], rng=0).correct
+    """A list of numbers stands for an array, as SciPy allows, with a note."""
+    report = check(quadratic, np.array([1.0, 2.0]), grad=lambda x: [2 * x[0], 2 * x[1]], rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
     assert check(quadratic, np.eye(2), grad=[[2, 0], [0, 2]], rng=0).correct
     assert check(quadratic, np.eye(2), grad=[[2, 0], [0]], rng=0).verdict is Verdict.WRONG
 

@@ -19,6 +19,8 @@ GP305   doubt     f is not defined around the point
 GP306   doubt     the claim is random (`gradproof._claims._repeats`)
 GP401   note      differentiated leaves share memory
 GP404   note      a gradient has another type, or a lower precision, than its leaf
+GP411   note      gradients are named after their parameters, as ``dW`` for ``W``
+GP412   note      a list stands for an array, or an array for a list
 ======  ========  ============================================================
 """
 

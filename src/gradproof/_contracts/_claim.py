@@ -102,7 +102,7 @@ def judge_tree(
         is_tuple=is_tuple,
         keyword=keyword,
     )
-    judged = Judged(findings=[] if match.finding is None else [match.finding])
+    judged = Judged(findings=[*([] if match.finding is None else [match.finding]), *match.notes])
     for i, origin in enumerate(origins):
         claimed = match.gradients.get(i)
         if claimed is None:
@@ -200,6 +200,7 @@ def judge_jacobian(
             keyword=keyword + name,
         )
         judged.findings += [] if match.finding is None else [match.finding]
+        judged.findings += [note for note in match.notes if note not in judged.findings]
         for i, origin in enumerate(primal.origins):
             claimed = match.gradients.get(i)
             if claimed is None:
