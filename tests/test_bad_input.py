@@ -178,7 +178,9 @@ def test_array_for_a_list():
         assert "pass `np.array(...)`" in report.findings[0].advice
     assert check(quadratic, [1.0, 2.0], grad=np.array([2.0, 5.0]), rng=0).verdict is Verdict.WRONG  # wrong on purpose
     report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0, 6.0]), rng=0)
-    assert "`x` holds 2 arrays, the claim has one array there" in finding(report, "GP202").advice
+    assert finding(report, "GP201").kind == "claimed gradient of shape (3,) for a leaf of shape (2,)"
+    report = check(lambda p: quadratic(p["a"]), {"a": [A, A]}, grad={"a": np.ones(3)}, rng=0)
+    assert "`p['a']` holds 2 arrays, the claim has one array there" in finding(report, "GP202").advice
 
 
 def test_list_for_an_array():
@@ -528,6 +530,109 @@ class Callable:
 optree.register_pytree_node(
     Callable, lambda node: ((node.values,), None), lambda _, children: Callable(children[0]), namespace="gradproof"
 )
+
+
+# ------------------------------------------------------------------------------------- lists where arrays are meant
+
+
+def needs_an_array(x: Any) -> Any:
+    return np.sum(x**2)
+
+
+@pytest.mark.parametrize(
+    ("point", "claim"),
+    [
+        ([1.0, 2.0], double),
+        ([1.0, 2.0], [2.0, 4.0]),
+        ([[1.0, 2.0], [3.0, 4.0]], lambda x: 2 * x),
+        (([1.0, 2.0],), lambda x: 2 * x),
+    ],
+)
+def test_a_list_that_f_takes_as_an_array_only(point, claim):
+    """f gets an array, and a note says so; a wrong claim is as wrong."""
+    report = check(needs_an_array, point, grad=claim, rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert "a list was taken for the array that it stands for" in [one.kind for one in report.findings]
+    assert [one.path for one in report.leaves] == ["x"]
+    wrong = check(needs_an_array, point, grad=lambda x: 3 * np.array(x), rng=0)  # wrong on purpose
+    assert (wrong.verdict, ids(wrong)) == (Verdict.WRONG, ["GP101", "GP412"])
+
+
+def test_a_list_that_a_claim_takes_as_an_array_only():
+    """`2 * x` is twice the list, and `2.0 * x` an error: an array is meant."""
+    for claim in (double, lambda x: 2.0 * x):
+        report = check(quadratic, [1.0, 2.0], grad=claim, rng=0)
+        assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+    report = check(quadratic, {"a": [1.0, 2.0]}["a"], hess=2 * np.eye(2), rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+    report = check(lambda p: needs_an_array(p["a"]), {"a": [1.0, 2.0]}, grad=lambda p: {"a": 2 * p["a"]}, rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+
+
+def test_a_number_that_f_takes_as_an_array_only():
+    report = check(lambda x: x.sum() ** 2, 3.0, grad=6.0, rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+    assert "a number was taken" in report.findings[0].kind
+
+
+def test_a_list_that_is_a_list():
+    """Members are parameters by themselves; what f raises for its own reasons is shown, and f not called once more."""
+    report = check(lambda x: x[0] ** 2 + x[1] ** 2, [1.0, 2.0], grad=lambda x: [2 * x[0], 2 * x[1]], rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, [])
+    assert [one.path for one in report.leaves] == ["x[0]", "x[1]"]
+    calls = []
+
+    def broken(x):
+        calls.append(x)
+        raise LookupError("no such layer")
+
+    with pytest.raises(FunctionError, match="no such layer"):
+        check(broken, [1.0, 2.0], grad=double, rng=0)
+    assert len(calls) == 1
+    with pytest.raises(FunctionError, match="at the point itself: always"):
+        check(lambda x: int("x" if calls.clear() else raise_value()), [1.0, 2.0], grad=double, rng=0)
+
+
+def raise_value() -> Any:
+    raise ValueError("always")
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ([1, 2, 3], "`x` is a list with integers in it, which have no derivative; pass `np.array([1., 2., 3.])`"),
+        ([1, 2.5], "pass `np.array([1., 2.5])`"),
+        ([[1, 2], [3, 4]], "pass `np.array([[1., 2.], [3., 4.]])`"),
+        ({"w": [1, 2]}, "`x['w']` is a list with integers in it, which have no derivative; pass `np.array([1., 2.])`"),
+        (list(range(100)), "pass `np.array(x, dtype=float)`"),
+        ([1, A], "`x[0]` is a Python int, which has no derivative; pass `float(1)`"),
+    ],
+)
+def test_lists_of_integers(point, words):
+    """What to write is said for the list as a whole, not for its first member."""
+    assert words in message(check, quadratic, point, grad=double, rng=0)
+
+
+# ------------------------------------------------------------------------------------- the arguments that f takes
+
+
+@pytest.mark.parametrize(
+    ("f", "args", "words"),
+    [
+        (lambda x: x[0] * x[1], (1.0, 2.0), "a tuple stands for the arguments of f, here 2"),
+        (lambda a, b: a * b, [1.0, 2.0], "a list is one argument: pass a tuple with one member for each argument of f"),
+        (lambda x, y, w: x, (1.0, 2.0), "f is called as `f(x, y, w)`, `args` holds 2: bind the others by a lambda"),
+        (lambda: 1.0, 2.0, "f is called as `f()`, `args` holds 1"),
+    ],
+)
+def test_points_that_are_not_the_arguments_of_f(f, args, words):
+    """What a tuple and a list stand for is said where f cannot be called so; what f itself raises gets no advice."""
+    with pytest.raises(FunctionError) as error:
+        check(f, args, grad=1.0, rng=0)
+    assert f"({words}" in str(error.value)
+    with pytest.raises(FunctionError) as error:
+        check(lambda *args: [].pop(), args, grad=1.0, rng=0)
+    assert str(error.value).endswith("pop from empty list")
 
 
 # ---------------------------------------------------------------------------------------- points of other types

@@ -314,6 +314,19 @@ def an_hvp_that_ignores_its_vector(is_odd):
     return check(lambda x: np.sum(x**3), X, grad=lambda x: 3 * x**2, hvp=product)
 
 
+@example("GP214", "vjp")
+def a_vjp_with_swapped_arguments(is_odd):
+    return check(np.sin, X, vjp=(lambda x, u: u * np.cos(x)) if is_odd else (lambda u, x: u * np.cos(x)))
+
+
+@example("GP214", "hvp")
+def a_product_of_scipy(is_odd):
+    def hessp(x, v):
+        return -v * np.sin(x)
+
+    return check(lambda x: np.sum(np.sin(x)), X, grad=np.cos, hvp=hessp if is_odd else lambda v, x: hessp(x, v))
+
+
 @example("GP207", "hess", beside=["GP101"])
 def a_hessian_that_is_not_symmetric(is_odd):
     """An asymmetry of rounding is none."""

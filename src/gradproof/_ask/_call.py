@@ -111,6 +111,8 @@ def _misfit(usage: str, signature: inspect.Signature, args: Sequence[Any], optio
     if len(args) > len(positional):
         more = args[len(positional) :]
         said.append(f"`{entry}` takes {', '.join(f'`{name}`' for name in positional)} by position, got {len(args)}.")
+        if entry == "Session" and _is_function(args[0]):
+            return f"`Session` takes no f: it asks for values of f, and is told them. Write `{usage}`."
         if "grad" in parameters:
             is_named = _is_function(more[0])
             f = _named(args[0], "f") if positional[0] == "f" else ""

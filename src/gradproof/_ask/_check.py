@@ -20,8 +20,8 @@ import numpy as np
 from gradproof import _backends
 from gradproof._ask._call import explained, unknown_options
 from gradproof._ask._missing import no_claim
+from gradproof._base._advice import foreign
 from gradproof._base._errors import ClaimError, GradproofWarning, UsageError
-from gradproof._base._foreign import foreign
 from gradproof._base._names import function_name, printable, type_name
 from gradproof._base._tree import is_number
 from gradproof._progress import Setting, watching
@@ -397,6 +397,7 @@ class Case:
     name: str | None
     options: Mapping[str, Any]
 
+    @explained("gradproof.Case(f, x, grad=df)")
     def __init__(self, f: Callable[..., Any], args: Any, *, name: str | None = None, **options: Any) -> None:
         _require_options(options, f, args)
         values = {"f": f, "args": args, "name": name, "options": types.MappingProxyType(options)}

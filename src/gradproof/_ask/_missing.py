@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from gradproof import _backends
 from gradproof._base import _tree
+from gradproof._base._advice import foreign, library_of
 from gradproof._base._errors import UsageError
-from gradproof._base._foreign import foreign, library_of
 from gradproof._base._names import argument_names, function_name
 
 

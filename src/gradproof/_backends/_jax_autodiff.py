@@ -25,9 +25,9 @@ from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
+from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._foreign import foreign
 from gradproof._base._names import argument_names, type_name
 from gradproof._report import Finding, Verdict
 
@@ -241,7 +241,8 @@ class Packed:
             if is_from_handler(error):
                 raise
             text = f"`{self.name}` raised {type(error).__name__} at the point itself: {error}"
-            said = foreign(self._given[0], zip(self.names, self.arguments, strict=True), self.name)
+            f, args, _ = self._given
+            said = arity(f, args) or foreign(f, zip(self.names, self.arguments, strict=True), self.name)
             raise FunctionError(f"{text} ({said})." if said else text) from error
 
     def run(self, *arguments: Any) -> Arrays:

@@ -26,9 +26,9 @@ from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State
 from gradproof._base import _tree
+from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._foreign import foreign
 from gradproof._base._names import argument_names, type_name
 
 Tensor = torch.Tensor
@@ -158,7 +158,7 @@ class TorchAutodiff:
         self._kept: list[int] | None = None
         self.is_scalar = False
         self.left_out: tuple[str, ...] = ()
-        self._learn()
+        self._learn(args)
 
     def value(self, *arguments: Any) -> Any:
         """What f returns of floating tensors: alone if it is one, a real number of shape () where f is scalar."""
@@ -359,7 +359,7 @@ class TorchAutodiff:
         finally:
             self.state.restore()
 
-    def _learn(self) -> None:
+    def _learn(self, args: Any) -> None:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
         before, is_well = self.state.buffers(), False
         try:
@@ -371,7 +371,7 @@ class TorchAutodiff:
                 raise
             name = getattr(self.called, "__name__", type(self.called).__name__)
             text = f"`{name}` raised {type(error).__name__} at the point itself: {error}"
-            said = foreign(self.called, zip(self.names, self.arguments, strict=True), name)
+            said = arity(self.called, args) or foreign(self.called, zip(self.names, self.arguments, strict=True), name)
             raise FunctionError(f"{text} ({said})." if said else text) from error
         finally:
             self.state.learn()

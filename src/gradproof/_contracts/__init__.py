@@ -14,6 +14,7 @@ GP208   error     the two products of a linear operator are not adjoint
 GP210   error     f changes its arguments in place
 GP211   error     the claim changes its arguments in place
 GP213   error     the claim remembers earlier calls (`gradproof._claims._repeats`)
+GP214   error     the arguments of a product are swapped (`gradproof._claims._meant`)
 GP304   doubt     f is not finite at the point
 GP305   doubt     f is not defined around the point
 GP306   doubt     the claim is random (`gradproof._claims._repeats`)

@@ -14,12 +14,13 @@ import numpy as np
 from gradproof import _backends, _progress
 from gradproof._backends import Matrix, Vector
 from gradproof._base import _tree
+from gradproof._base._advice import arity, foreign
 from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
 from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
-from gradproof._base._foreign import foreign
 from gradproof._base._leaf import Leaf
 from gradproof._base._names import argument_names, function_name, type_name
 from gradproof._base._pieces import at_point, is_large
+from gradproof._function import _lists
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
 from gradproof._function._vectorized import one_at_a_time
@@ -163,8 +164,9 @@ class Primal:
         differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
         self._structure = differentiated.structure
         for leaf in differentiated.leaves:
-            objection = _backends.of(leaf.value).objection(leaf.value, leaf.path)
-            if objection is not None:
+            objection = _lists.objection([positional[i] for i in self.wrt], leaf)
+            objection = objection or _backends.of(leaf.value).objection(leaf.value, leaf.path)
+            if objection:
                 raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
         self.layout = Layout(differentiated.leaves, [leaf.value for leaf in differentiated.leaves])
         self.leaves, self.origins = self.layout.leaves, self.layout.origins
@@ -325,7 +327,7 @@ class Primal:
                 raise
             if self.layout.left_out:
                 raise self._not_finite() from error
-            said = foreign(self.f, self._given_leaves(), self.short_name)
+            said = arity(self.f, self.given) or foreign(self.f, self._given_leaves(), self.short_name)
             raise FunctionError(raised(self.short_name, error, "at the point itself", said)) from error
         self._note_changes(changed)
         self.is_fresh = True

@@ -1,4 +1,7 @@
-"""Which library a function is written with, for messages where its data are of another one. It imports none of them."""
+"""What to do about an error that f raised at the point, as far as the call tells: other arguments, or another library.
+
+It imports no library.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,11 +87,13 @@ def foreign(f: Any, leaves: Iterable[tuple[str, Any]], name: str = "f") -> str:
         if library not in used or given & {"torch", "jax"}:
             continue
         for path, value, own in data:
-            if own == "numpy" or isinstance(value, (float, complex)):
+            if own == "numpy" or (isinstance(value, (int, float, complex)) and not isinstance(value, bool)):
                 kind = "an array" if isinstance(value, np.ndarray) else "a number"
                 whose = "NumPy" if own else "Python"
+                is_integer = np.asarray(cast("Any", value)).dtype.kind in "iu"
+                fix = f"{path}.astype(float)" if is_integer and own else f"float({path})" if is_integer else path
                 title = _TITLES[library]
-                return f"`{path}` is {kind} of {whose}, but `{name}` is written with {title}: pass `{maker}({path})`"
+                return f"`{path}` is {kind} of {whose}, but `{name}` is written with {title}: pass `{maker}({fix})`"
     if used == {"numpy"}:
         for path, _, own in data:
             if own in ("torch", "jax"):
@@ -96,3 +101,37 @@ def foreign(f: Any, leaves: Iterable[tuple[str, Any]], name: str = "f") -> str:
                 kind = "a tensor" if own == "torch" else "an array"
                 return f"`{path}` is {kind} of {_TITLES[own]}, but `{name}` is written with NumPy: pass `{fix}`"
     return ""
+
+
+def arity(f: Any, args: Any) -> str:
+    """Say how `args` stand for the arguments of f where f does not take so many; empty where it does."""
+    is_tuple, is_list = type(args) is tuple, type(args) is list
+    count = len(cast("tuple[Any, ...] | list[Any]", args)) if is_tuple or is_list else 1
+    given = count if is_tuple else 1
+    if takes(f, given):
+        return ""
+    if is_tuple and takes(f, 1):
+        return (
+            f"a tuple stands for the arguments of f, here {count}: where they are one argument, pass an array or a "
+            "list, or the tuple as `(t,)`"
+        )
+    if is_list and takes(f, count):
+        return "a list is one argument: pass a tuple with one member for each argument of f"
+    signature = inspect.signature(f)
+    if next(iter(signature.parameters), "") == "ctx":
+        return "of a `torch.autograd.Function` pass the class itself, or its `apply`"
+    bound = "bind the others by a lambda" if given < len(signature.parameters) else "`args` is a tuple of all of them"
+    return f"f is called as `f{signature}`, `args` holds {given}: {bound}"
+
+
+def takes(f: Any, count: int) -> bool:
+    """Whether f can be called with so many arguments by position, as far as its signature is known."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
