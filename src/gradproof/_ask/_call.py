@@ -111,6 +111,8 @@ def _misfit(usage: str, signature: inspect.Signature, args: Sequence[Any], optio
     if len(args) > len(positional):
         more = args[len(positional) :]
         said.append(f"`{entry}` takes {', '.join(f'`{name}`' for name in positional)} by position, got {len(args)}.")
+        if positional[-1] == "batch":
+            said.append("What the loss is given beside the model is one batch, such as `(inputs, targets)`.")
         if entry == "Session" and _is_function(args[0]):
             return f"`Session` takes no f: it asks for values of f, and is told them. Write `{usage}`."
         if "grad" in parameters:
@@ -135,9 +137,15 @@ def _misfit(usage: str, signature: inspect.Signature, args: Sequence[Any], optio
     return " ".join([*said, f"Write `{usage}`."] if missing or twice or not unknown else said)
 
 
+_WORDS = {
+    "f": "the function",
+    "args": "the point",
+    "batch": "what `loss` is given beside the model, `(inputs, targets)` if it is a criterion",
+}
+
+
 def _what(name: str) -> str:
-    words = {"f": "the function", "args": "the point", "batch": "what `loss` is given beside the model"}
-    return f": {words[name]}" if name in words else ""
+    return f": {_WORDS[name]}" if name in _WORDS else ""
 
 
 def _is_function(value: Any) -> bool:

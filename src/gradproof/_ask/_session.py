@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import optree
@@ -219,7 +219,7 @@ class Session:
         if is_one and count == 1:
             return [values]
         if is_one or callable(values) or isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
-            got = "one value" if is_one else f"a {type(values).__name__}"
+            got = "one value" if is_one else f"a {type(cast('Any', values)).__name__}"
             raise UsageError(
                 f"`tell` takes a list with one value for each of the points that `ask` returned, here {count}, got "
                 f"{got}: {written}."
