@@ -635,6 +635,67 @@ def test_points_that_are_not_the_arguments_of_f(f, args, words):
     assert str(error.value).endswith("pop from empty list")
 
 
+# ---------------------------------------------------------------------------------- values that are nearly right
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"wrt": "b"}, "got 'b': pass `wrt=1`."),
+        ({"wrt": ("a", "b")}, "pass `wrt=(0, 1)`."),
+        ({"wrt": [0, 1]}, "got [0, 1]: pass `wrt=(0, 1)`."),
+        ({"wrt": "c"}, "got 'c'."),
+        ({"grad": True}, "got True; for SciPy's `jac=True` and its names of differences there is `gradproof.scipy."),
+        ({"grad": "2-point"}, "there is `gradproof.scipy.check_minimize`"),
+        ({"domain": [0, None]}, "pass `(0, None)`."),
+        ({"domain": 0}, "one bound is passed as `(0, None)` or `(None, 0)`"),
+        ({"domain": [(0, 5), (0, 5)]}, "are passed as `tuple(np.transpose(bounds))`"),
+        ({"domain": "positive"}, "got str."),
+    ],
+)
+def test_values_of_options_that_are_nearly_right(options, words):
+    """What was meant is written out."""
+    f = lambda a, b: np.sum(a * b)  # noqa: E731
+    assert words in message(check, f, (A, A), **{"grad": lambda a, b: b, "rng": 0, **options})
+
+
+def test_matrices_for_products():
+    assert "the matrix itself is claimed as `jac`" in message(check, np.sin, A, vjp=np.eye(2), rng=0)
+    assert "the matrix itself is claimed as `hess`" in message(check, quadratic, A, hvp=np.eye(2), rng=0)
+
+
+def test_what_a_function_returns_in_its_place():
+    said = message(check, quadratic(A), A, grad=double, rng=0)
+    assert said == "`f` must be callable, got float: pass the function itself, not what it returns."
+    assert "not what it returns" not in message(check, "quadratic", A, grad=double, rng=0)
+
+
+@pytest.mark.parametrize(
+    ("claim", "options", "words"),
+    [
+        (
+            lambda x: (2 * x, "cache"),
+            {},
+            "return member 0, which has its shape, alone (`lambda *args: ",
+        ),
+        (lambda x: (1.0, 2 * x), {}, "alone (`lambda *args: grad(*args)[1]`)"),
+        (lambda x: (2 * x, 2 * x), {}, "pass `wrt=(0, 1)`, or return one of them"),
+        (lambda x: {"x": 2 * x}, {"wrt": (0,)}, "Return `(grads['x'])`."),
+        (lambda x: {"z": 2 * x}, {"wrt": (0,)}, "one gradient per argument."),
+        (lambda x: {"x": 2 * x}, {}, "the point is one array, the claim is a dictionary"),
+    ],
+)
+def test_more_than_the_gradient(claim, options, words):
+    """A pair of value and gradient, or of gradient and cache, and gradients by the names of arguments."""
+    assert words in finding(check(quadratic, A, grad=claim, **options, rng=0), "GP202").advice
+
+
+@pytest.mark.filterwarnings("ignore:Python iterable type:DeprecationWarning")
+def test_what_can_be_read_once():
+    once = (one for one in [A])
+    assert "`p` is a generator, which can be read once: pass `list(p)`" in message(check, lambda p: 0.0, once, rng=0)
+
+
 # ---------------------------------------------------------------------------------------- points of other types
 
 
@@ -687,7 +748,7 @@ def test_types_that_are_no_numbers(value, words):
     ("returned", "words"),
     [
         (None, "forget `return`"),
-        (np.ones(3), r"array of shape \(3,\); reduce it"),
+        (np.ones(3), r"array of shape \(3,\); reduce it, with `.sum\(\)` or a loss, or claim `jac=` or `vjp=`"),
         (np.ones((1, 1)), r"\(1, 1\); take its only entry with `.item\(\)`"),
         (np.ones(0), r"\(0,\)"),
         ((1.0, "cache"), "tuple of 2"),

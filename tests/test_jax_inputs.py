@@ -262,6 +262,11 @@ def test_numpy_data_and_floats_for_a_function_of_jax(f, x):
     assert check(f, x, grad=lambda x: np.cos(x)).verdict is Verdict.CORRECT
 
 
+@pytest.mark.parametrize(("x", "fix"), [([1, 2], "x, dtype=float"), ([1.0, 2.0], "x"), (3, "x, dtype=float")])
+def test_lists_and_integers_for_a_function_of_jax(x, fix):
+    assert f"but `f` is written with JAX: pass `jnp.asarray({fix})`" in said(total_sine, x)
+
+
 def test_numpy_data_for_a_function_that_names_no_library():
     assert "JAX" not in said(lambda x: (x**2).sum(), np.ones(2))
 

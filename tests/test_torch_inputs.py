@@ -459,8 +459,43 @@ def test_tensors_for_a_function_of_numpy():
     assert words in said(gradproof.FunctionError, numpy_sine, x)
     assert words in said(gradproof.FunctionError, numpy_sine, x, grad=np.cos)
     assert "`grad` is written with NumPy" in said(gradproof.ClaimError, total_sine, x, grad=lambda x: np.sum(x, axis=9))
+    assert "returned None; did you forget `return`?" in said(gradproof.FunctionError, lambda x: None, x)
     assert "returned float; `.item()`, `.numpy()`" in said(gradproof.FunctionError, lambda x: x.sum().item(), x)
     assert gradproof.check(lambda x: numpy_sine(x.numpy()), x, grad=lambda x: np.cos(x.numpy()), rng=0).correct
+
+
+def test_positions_and_modes_that_are_nearly_right():
+    pair = (torch.ones(2), torch.ones(2))
+    for wrt, words in (("b", "pass `wrt=1`"), ([0, 1], "pass `wrt=(0, 1)`"), (2, "names argument 2")):
+        assert words in said(UsageError, lambda a, b: (a * b).sum(), pair, wrt=wrt)
+    assert "pass `modes=('rev',)`" in said(UsageError, total_sine, torch.ones(2), modes="rev")
+    assert "there is no mode 'reverse'" in said(UsageError, total_sine, torch.ones(2), modes=("reverse",))
+
+
+def test_inputs_as_the_arguments_of_a_function():
+    """As `torch.autograd.gradcheck` has them, or as a list; and the methods of a Function by themselves."""
+    pair = [torch.ones(2), torch.ones(2)]
+    words = "a list is one argument: pass a tuple with one member for each argument of f"
+    assert words in said(gradproof.FunctionError, lambda a, b: (a * b).sum(), pair)
+    assert gradproof.check(lambda a, b: (a * b).sum(), tuple(pair), modes=("rev",), rng=0).correct
+    assert "a tuple stands for the arguments of f, here 2" in said(
+        gradproof.FunctionError, lambda both: both[0].sum(), tuple(pair)
+    )
+    assert "of a `torch.autograd.Function` pass the class itself" in said(
+        gradproof.FunctionError, Legacy.forward, torch.ones(2)
+    )
+    assert gradproof.check(Legacy, torch.ones(2), modes=("rev",), rng=0).correct
+
+
+class Legacy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, u):
+        return 2 * u * ctx.saved_tensors[0]
 
 
 def test_what_a_function_raises_itself_gets_no_advice():

@@ -123,7 +123,8 @@ def _misfit(usage: str, signature: inspect.Signature, args: Sequence[Any], optio
                 f"The claim is passed by its keyword: `gradproof.{entry}({f + ', ' if f else ''}x, grad={claim})`."
             )
             return " ".join(said)
-    unknown = [name for name in options if name not in parameters]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    unknown = [] if takes_any else [name for name in options if name not in parameters]
     said += [unknown_options(entry, unknown, list(parameters))] if unknown else []
     twice = [name for name in positional[: len(args)] if name in options]
     said += [f"`{name}` is passed twice, by position and by keyword." for name in twice]

@@ -22,7 +22,7 @@ from gradproof._ask._call import explained, unknown_options
 from gradproof._ask._missing import no_claim
 from gradproof._base._advice import foreign
 from gradproof._base._errors import ClaimError, GradproofWarning, UsageError
-from gradproof._base._names import function_name, printable, type_name
+from gradproof._base._names import argument_names, function_name, positions, printable, type_name
 from gradproof._base._tree import is_number
 from gradproof._progress import Setting, watching
 from gradproof._report import (
@@ -554,6 +554,9 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         if claims:
             return check_claims(f, args, claims, options, name=name, called=None, started=started)
         options.require_not_vectorized()
+        if options.wrt is not None:
+            count = len(cast("tuple[Any, ...]", args)) if type(args) is tuple else 1
+            positions(options.wrt, argument_names(f, count))
         autodiff = _backends.autodiff(f, args, options.wrt, keeper)
         domain = None
         if options.domain is not None:
@@ -581,7 +584,8 @@ def _require_function(f: Any, args: Any) -> None:
         return
     name = function_name(args) if callable(args) else ""
     swapped = f": the function comes first, then the point (`gradproof.check({_identifier(name, 'f')}, x, ...)`)"
-    raise UsageError(f"`f` must be callable, got {type_name(f)}{swapped if name else ''}.")
+    called = ": pass the function itself, not what it returns" if is_number(f) or _backends.is_array(f) else ""
+    raise UsageError(f"`f` must be callable, got {type_name(f)}{swapped if name else called}.")
 
 
 def check_claims(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from typing import Any, cast
 
 from gradproof import _backends
 from gradproof._base import _tree
 from gradproof._base._advice import foreign, library_of
 from gradproof._base._errors import UsageError
-from gradproof._base._names import argument_names, function_name
+from gradproof._base._names import argument_names, function_name, type_name
+from gradproof._function._lists import as_numbers
 
 
 def no_claim(f: Any, args: Any) -> UsageError:
@@ -33,7 +35,12 @@ def no_claim(f: Any, args: Any) -> UsageError:
             objection = _backends.of(leaf.value).objection(leaf.value, leaf.path)
             if objection is not None:
                 return UsageError(f"a claim is missing, and autodiff has none of this: {objection}.")
-    said = foreign(f, [(leaf.path, leaf.value) for leaf in leaves])
+    for leaf in leaves:
+        if isinstance(cast("object", leaf.value), Iterator):
+            kind, fix = type_name(cast("Any", leaf.value)), f"pass `list({leaf.path})`"
+            return UsageError(f"`{leaf.path}` is a {kind}, which can be read once: {fix}.{_module(f)}")
+    lists = [(name, value) for name, value in zip(names, positional, strict=True) if as_numbers(value) is not None]
+    said = foreign(f, lists) or foreign(f, [(leaf.path, leaf.value) for leaf in leaves])
     if said:
         said = f"a claim is missing: {said}, and its own autodiff is the claim; or pass one of {keywords}."
     else:

@@ -382,6 +382,8 @@ class TorchAutodiff:
         if not any(output.requires_grad for output in outputs):
             # (What it returns may be its own argument, or a buffer that it goes on writing to.)
             self.primals.keep(outputs)
+        if returned is None:
+            raise FunctionError("f returned None; did you forget `return`?")
         if not outputs:
             raise FunctionError(
                 "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate. It "

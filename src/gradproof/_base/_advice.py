@@ -87,11 +87,11 @@ def foreign(f: Any, leaves: Iterable[tuple[str, Any]], name: str = "f") -> str:
         if library not in used or given & {"torch", "jax"}:
             continue
         for path, value, own in data:
-            if own == "numpy" or (isinstance(value, (int, float, complex)) and not isinstance(value, bool)):
-                kind = "an array" if isinstance(value, np.ndarray) else "a number"
+            if own == "numpy" or (isinstance(value, (int, float, complex, list)) and not isinstance(value, bool)):
+                kind = "an array" if isinstance(value, np.ndarray) else "a list" if type(value) is list else "a number"
                 whose = "NumPy" if own else "Python"
                 is_integer = np.asarray(cast("Any", value)).dtype.kind in "iu"
-                fix = f"{path}.astype(float)" if is_integer and own else f"float({path})" if is_integer else path
+                fix = f"{path}, dtype=float" if is_integer else path
                 title = _TITLES[library]
                 return f"`{path}` is {kind} of {whose}, but `{name}` is written with {title}: pass `{maker}({fix})`"
     if used == {"numpy"}:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from gradproof._base._errors import UsageError
 
 # A blank that is no place to break a line; views make it a plain one.
 TIE = "\u00a0"
@@ -27,6 +32,37 @@ def function_name(f: Any, attribute: str = "__name__") -> str:
     """What f goes by; with ``"__qualname__"`` the classes and functions that it stands in, too."""
     f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
     return str(getattr(f, attribute, None) or type(f).__name__)
+
+
+def positions(wrt: Any, names: Sequence[str]) -> tuple[int, ...]:
+    """Return `wrt` as positions among the arguments that are in range, not negative and different; None is 0.
+
+    Raises
+    ------
+    UsageError
+        If it is anything else.
+    """
+    count = len(names)
+    if wrt is None:
+        wrt = 0
+    asked = cast("tuple[Any, ...]", wrt) if isinstance(wrt, tuple) else (wrt,)
+    if not asked or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in asked):
+        given = cast("Any", wrt)
+        told: list[Any] = [names.index(one) if one in names else one for one in _several(given)]
+        meant = told[0] if len(told) == 1 and not isinstance(wrt, (tuple, list)) else tuple(told)
+        fix = f": pass `wrt={meant!r}`" if told and all(type(one) is int for one in told) else ""
+        raise UsageError(f"`wrt` must be a position (int) or a tuple of positions of `args`, got {given!r}{fix}.")
+    for i in asked:
+        if not -count <= i < count:
+            raise UsageError(f"`wrt` names argument {i}, but `args` holds {count}.")
+    found = tuple(int(i) % count for i in asked)
+    if len(set(found)) < len(found):
+        raise UsageError(f"`wrt` must not name an argument twice, got {wrt!r}.")
+    return found
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(cast("Sequence[Any]", value)) if isinstance(value, (tuple, list)) else (value,)
 
 
 def is_within(path: str, whole: str) -> bool:

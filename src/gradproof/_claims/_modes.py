@@ -137,6 +137,8 @@ def asked_modes(modes: Sequence[str] | None, order: int) -> tuple[tuple[str, ...
         names = ", ".join(FIRST + SECOND)
         unknown = [] if isinstance(modes, str) else [mode for mode in modes if mode not in FIRST + SECOND]
         about = f"; there is no mode {unknown[0]!r}" if unknown else ""
+        if modes in FIRST + SECOND:
+            about = f": pass `modes=({modes!r},)`"
         raise UsageError(f"`modes` must be a tuple of names among {names}, or {AVAILABLE!r}, got {modes!r}{about}.")
     named = [mode for mode in FIRST if mode in modes]
     second = [mode for mode in SECOND if mode in modes]

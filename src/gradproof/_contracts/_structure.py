@@ -82,6 +82,8 @@ def match_claim(
         if len(members) != len(roots):
             kind = f"`{keyword}` gives {_describe(claim)}, not a tuple of {len(roots)}"
             advice = "a tuple in `wrt` asks for one gradient per argument."
+            if isinstance(claim, Mapping) and all(root in claim for root in roots):
+                advice += f" Return `({', '.join(f'grads[{root!r}]' for root in roots)})`."
             return Match(gradients={}, finding=_finding(whole, kind, advice))
     offered = {leaf.keys: leaf for leaf in _tree.flatten(members, roots, none_is_leaf=True).leaves}
     offered, renamed = _in_own_names(keys, offered)
@@ -120,7 +122,7 @@ def match_claim(
     advice = (
         _renamed([(keys[i], shapes[i]) for i in missing], extra)
         or _other_container(claim, [(keys[i], shapes[i]) for i in missing], extra)
-        or _one_argument(claim, is_tuple, keyword, gradients)
+        or _one_argument(claim, is_tuple, keyword, gradients, shapes)
         or (
             ""
             if missing
@@ -244,12 +246,19 @@ def _similar(name: str, others: list[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def _one_argument(claim: Any, is_tuple: bool, keyword: str, gradients: dict[int, Array]) -> str:
+def _one_argument(
+    claim: Any, is_tuple: bool, keyword: str, gradients: dict[int, Array], shapes: Sequence[Shape]
+) -> str:
     if is_tuple or type(claim) is not tuple or gradients:
         return ""
-    count = len(cast("tuple[Any, ...]", claim))
+    members = cast("tuple[Any, ...]", claim)
+    count = len(members)
+    fitting = [i for i, one in enumerate(members) if _backends.is_array(one) and (np.shape(one),) == tuple(shapes)]
     wrt = ", ".join(map(str, range(count)))
-    fix = f"pass `wrt=({wrt})`, or return one of them" if count > 1 else "return the gradient itself"
+    one = "one of them"
+    if len(fitting) == 1:
+        one = f"member {fitting[0]}, which has its shape, alone (`lambda *args: {keyword}(*args)[{fitting[0]}]`)"
+    fix = f"pass `wrt=({wrt})`, or return {one}" if count > 1 else "return the gradient itself"
     return f"`{keyword}` gives a tuple of {count}, but one argument is differentiated: {fix}."
 
 

@@ -18,7 +18,7 @@ from gradproof._base._advice import arity, foreign
 from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
 from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
 from gradproof._base._leaf import Leaf
-from gradproof._base._names import argument_names, function_name, type_name
+from gradproof._base._names import argument_names, function_name, positions, type_name
 from gradproof._base._pieces import at_point, is_large
 from gradproof._function import _lists
 from gradproof._function._layout import Layout, Origin
@@ -147,8 +147,8 @@ class Primal:
         self.short_name = function_name(f)
         self.name = name if name is not None else function_name(f, "__qualname__")
         self.is_tuple = isinstance(wrt, tuple)
-        self.wrt = _positions(wrt, len(positional))
         self.names = argument_names(f, len(positional)) if names is None else list(names)
+        self.wrt = positions(wrt, self.names)
         self.roots = tuple(self.names[i] for i in self.wrt)
         if vectorized:
             self.f = one_at_a_time(f, self.wrt, self.short_name)
@@ -543,14 +543,18 @@ def _scalar(returned: Any, name: str) -> float:
     if isinstance(returned, (tuple, list)):
         raise FunctionError(
             f"`{name}` returned a {type(returned).__name__} of {len(returned)}; it must return one number "  # pyright: ignore[reportUnknownArgumentType]
-            f"(`lambda *args: {name}(*args)[0]` takes the first)."
+            f"(`lambda *args: {name if name.isidentifier() else 'f'}(*args)[0]` takes the first)."
         )
     if _backends.is_array(returned):
         returned = _backends.of(returned).as_numpy(returned)
     shape: tuple[int, ...] = getattr(returned, "shape", ())
     if shape != ():
         size = math.prod(shape)
-        advice = "take its only entry with `.item()`" if size == 1 else "reduce it, with `.sum()` or a loss"
+        advice = (
+            "take its only entry with `.item()`"
+            if size == 1
+            else "reduce it, with `.sum()` or a loss, or claim `jac=` or `vjp=`"
+        )
         raise FunctionError(f"`{name}` must return one number, got an array of shape {tuple(shape)}; {advice}.")
     kind = getattr(getattr(returned, "dtype", None), "kind", "")
     if isinstance(returned, complex) or kind == "c":
@@ -564,22 +568,6 @@ def _scalar(returned: Any, name: str) -> float:
         except (TypeError, ValueError):
             pass
     raise FunctionError(f"`{name}` must return one real number, got {type_name(returned)}.")
-
-
-def _positions(wrt: Any, count: int) -> tuple[int, ...]:
-    """Return `wrt` as positions that are in range, not negative and different."""
-    if wrt is None:
-        wrt = 0
-    asked = cast("tuple[Any, ...]", wrt) if isinstance(wrt, tuple) else (wrt,)
-    if not asked or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in asked):
-        raise UsageError(f"`wrt` must be a position (int) or a tuple of positions of `args`, got {wrt!r}.")
-    for i in asked:
-        if not -count <= i < count:
-            raise UsageError(f"`wrt` names argument {i}, but `args` holds {count}.")
-    positions = tuple(int(i) % count for i in asked)
-    if len(set(positions)) < len(positions):
-        raise UsageError(f"`wrt` must not name an argument twice, got {wrt!r}.")
-    return positions
 
 
 def raised(name: str, error: Exception, where: str, said: str = "") -> str:
