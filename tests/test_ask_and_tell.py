@@ -225,7 +225,7 @@ def test_what_cannot_be_told_is_an_error():
         session.tell([1.0, 2.0])
     with pytest.raises(gradproof.UsageError, match="value 0 must be a number"):
         session.tell(["1.0"])
-    with pytest.raises(gradproof.UsageError, match=r"got 8. A value of several numbers is told as `\[value\]`"):
+    with pytest.raises(gradproof.UsageError, match=r"got 4. A value of several numbers is told as `\[value\]`"):
         session.tell(layer(X))
     session.tell([layer(X)])
     values = [layer(point) for point in session.ask()]

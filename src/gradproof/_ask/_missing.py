@@ -35,10 +35,10 @@ def no_claim(f: Any, args: Any) -> UsageError:
             objection = _backends.of(leaf.value).objection(leaf.value, leaf.path)
             if objection is not None:
                 return UsageError(f"a claim is missing, and autodiff has none of this: {objection}.")
-    for leaf in leaves:
-        if isinstance(cast("object", leaf.value), Iterator):
-            kind, fix = type_name(cast("Any", leaf.value)), f"pass `list({leaf.path})`"
-            return UsageError(f"`{leaf.path}` is a {kind}, which can be read once: {fix}.{_module(f)}")
+    for path, value in [(leaf.path, cast("object", leaf.value)) for leaf in leaves]:
+        if isinstance(value, Iterator):
+            kind = type_name(cast("Any", value))
+            return UsageError(f"`{path}` is a {kind}, which can be read once: pass `list({path})`.{_module(f)}")
     lists = [(name, value) for name, value in zip(names, positional, strict=True) if as_numbers(value) is not None]
     said = foreign(f, lists) or foreign(f, [(leaf.path, leaf.value) for leaf in leaves])
     if said:

@@ -88,7 +88,9 @@ def foreign(f: Any, leaves: Iterable[tuple[str, Any]], name: str = "f") -> str:
             continue
         for path, value, own in data:
             if own == "numpy" or (isinstance(value, (int, float, complex, list)) and not isinstance(value, bool)):
-                kind = "an array" if isinstance(value, np.ndarray) else "a list" if type(value) is list else "a number"
+                kind = (
+                    "an array" if isinstance(value, np.ndarray) else "a list" if isinstance(value, list) else "a number"
+                )
                 whose = "NumPy" if own else "Python"
                 is_integer = np.asarray(cast("Any", value)).dtype.kind in "iu"
                 fix = f"{path}, dtype=float" if is_integer else path

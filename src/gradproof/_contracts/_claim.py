@@ -58,7 +58,7 @@ def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
     """
     if claim is None:
         raise UsageError(f"`{keyword}` must be a callable or the gradient itself, got None.")
-    if isinstance(claim, (bool, str)):
+    if isinstance(claim, bool) or (isinstance(claim, str) and claim in ("2-point", "3-point", "cs")):
         scipy = "for SciPy's `jac=True` and its names of differences there is `gradproof.scipy.check_minimize`"
         raise UsageError(f"`{keyword}` must be a callable or a tree of numbers, got {claim!r}; {scipy}.")
     members = _members(claim, primal.is_tuple)
