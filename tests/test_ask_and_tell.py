@@ -181,12 +181,52 @@ def test_nobody_is_asked_for_complex_points():
     assert session.report.verdict is not Verdict.WRONG
 
 
+@pytest.mark.parametrize("kind", [float, np.float64, np.array])
+def test_one_value_for_one_point(kind):
+    """Where one point is asked for, its value need not be in a list; the report is the same."""
+    session, listed = Session(X, grad=np.cos, rng=0), Session(X, grad=np.cos, rng=0)
+    alone = 0
+    while not session.done:
+        values = [kind(np.sum(np.sin(point))) for point in session.ask()]
+        alone += len(values) == 1
+        session.tell(values[0] if len(values) == 1 else values)
+        listed.tell(values)
+    assert alone
+    assert session.report == listed.report
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [
+        (1.0, "got one value"),
+        (np.array(1.0), "got one value"),
+        (np.sum, "got a "),
+        ({0: 1.0}, "got a dict"),
+        ("1.0", "got a str"),
+        (None, "got a NoneType"),
+    ],
+)
+def test_values_that_are_no_list(values, got):
+    """What is wrong, and the line that tells all values, are said; nothing has been told."""
+    session = Session(X, grad=np.cos, rng=0)
+    session.tell([float(np.sum(np.sin(X)))])
+    count = len(session.ask())
+    assert count > 1
+    with pytest.raises(gradproof.UsageError) as error:
+        session.tell(values)
+    assert f"each of the points that `ask` returned, here {count}, {got}" in str(error.value)
+    assert "`session.tell([f(point) for point in session.ask()])`" in str(error.value)
+    assert session.evaluations == 1
+
+
 def test_what_cannot_be_told_is_an_error():
     session = Session(X, jac=layer_jac, rng=0)
     with pytest.raises(gradproof.UsageError, match="needs 1 values, one for each point, got 2"):
         session.tell([1.0, 2.0])
     with pytest.raises(gradproof.UsageError, match="value 0 must be a number"):
         session.tell(["1.0"])
+    with pytest.raises(gradproof.UsageError, match=r"got 4. A value of several numbers is told as `\[value\]`"):
+        session.tell(layer(X))
     session.tell([layer(X)])
     values = [layer(point) for point in session.ask()]
     with pytest.raises(gradproof.UsageError, match="value 1 has shape \\(3,\\)"):
@@ -198,6 +238,8 @@ def test_what_cannot_be_told_is_an_error():
     assert session.report.correct
     with pytest.raises(gradproof.UsageError, match="a claim is missing"):
         Session(X, rng=0)
+    with pytest.raises(gradproof.UsageError, match="`Session` takes no f"):
+        Session(layer, X, jac=layer_jac)  # pyright: ignore
     with pytest.raises(gradproof.UsageError, match="must be 1 identifiers"):
         Session(X, grad=np.cos, names=("x", "y"), rng=0)
 

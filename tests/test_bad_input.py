@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import decimal
+import fractions
+import inspect
 import warnings
 from typing import Any
 
@@ -84,13 +88,61 @@ def test_extra_key():
     assert {one.verdict for one in report.leaves} == {Verdict.CORRECT}
 
 
-@pytest.mark.parametrize("pattern", ["d{}", "grad_{}", "{}_grad", "d_{}"])
-def test_renamed_keys(pattern):
-    """The usual names of gradients are recognised and the fix is said."""
-    report = check_network({pattern.format(name): value for name, value in changed().items()})
+def renamed(pattern: str, gradients: dict[str, Any]) -> dict[str, Any]:
+    return {pattern.format(name): value for name, value in gradients.items()}
+
+
+@pytest.mark.parametrize("pattern", ["d{}", "grad_{}", "{}_grad", "d_{}", "g{}", "∇{}"])
+def test_gradients_named_after_their_parameters(pattern):
+    """They are compared under the names of these, and a note says so: right ones are right, wrong ones wrong."""
+    report = check_network(renamed(pattern, changed()))
+    assert report.verdict is Verdict.CORRECT
+    (note,) = report.findings
+    assert (note.id, note.severity) == ("GP411", Severity.NOTE)
+    assert f"{pattern.format('W')!r} as 'W'" in note.kind
+    report = check_network(lambda p: renamed(pattern, changed(b=2 * changed()["b"])))  # wrong on purpose
+    assert ids(report) == ["GP101", "GP411"]
+    assert finding(report, "GP101").path == "p['b']"
+
+
+@pytest.mark.parametrize(
+    ("rename", "advice"),
+    [
+        (lambda g: {"dW": g["W"], "x": g["x"], "b": g["b"]}, "rename 'dW' to 'W'"),
+        (lambda g: {"dW": g["W"], "grad_x": g["x"], "b_grad": g["b"]}, "rename 'dW' to 'W', 'grad_x' to 'x', 'b_grad'"),
+        (lambda g: {"dW": g["W"], "dx": g["x"]}, "rename 'dW' to 'W', 'dx' to 'x'"),
+    ],
+)
+def test_some_renamed_keys(rename, advice):
+    """A mixture, and one that is missing, stay errors that name the nearest."""
+    report = check_network(rename(changed()))
     assert report.verdict is Verdict.WRONG
-    assert f"rename {pattern.format('W')!r} to 'W'" in finding(report, "GP202").advice
-    assert report.cost.evaluations == 1
+    assert advice in finding(report, "GP202").advice
+    assert "GP411" not in ids(report)
+
+
+def test_renamed_keys_and_one_more():
+    """The numbers are measured, and the one that belongs to nothing is named."""
+    report = check_network({**renamed("d{}", changed()), "dZ": A})
+    assert ids(report) == ["GP202", "GP411"]
+    assert finding(report, "GP202").kind == "extra: p['dZ']"
+    assert {one.verdict for one in report.leaves} == {Verdict.CORRECT}
+
+
+def test_renamed_keys_in_every_kind_of_claim():
+    """Jacobians, products and Hessians: one note, however many outputs there are."""
+    point = {"a": A, "b": 3.0}
+    f = lambda p: p["a"] * p["b"]  # noqa: E731
+    jac = lambda p: {"da": p["b"] * np.eye(2), "db": p["a"]}  # noqa: E731
+    vjp = lambda u, p: {"da": u * p["b"], "db": u @ p["a"]}  # noqa: E731
+    for claim in ({"jac": jac}, {"vjp": vjp}):
+        report = check(f, point, **claim, rng=0)
+        assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP411"])
+    report = check(lambda p: (f(p), -f(p)), point, jac=lambda p: (jac(p), {k: -v for k, v in jac(p).items()}), rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP411"])
+    twice = lambda v, p: {"da": v["b"], "db": v["a"]}  # noqa: E731
+    product = check(lambda p: p["a"] * p["b"], {"a": 2.0, "b": 3.0}, hvp=twice, rng=0)
+    assert (product.verdict, ids(product)) == (Verdict.CORRECT, ["GP411"])
 
 
 def test_misspelt_key_of_the_same_shape():
@@ -119,14 +171,22 @@ def test_no_tuple_for_several_arguments():
 
 
 def test_array_for_a_list():
-    """A list of numbers is several leaves; one array does not fit it, and the text says so."""
-    report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0]), rng=0)
-    assert "pass an array" in finding(report, "GP202").advice
+    """An array stands for a list of numbers in its shape, with a note; in another shape the text says what to do."""
+    for claim in (np.array([2.0, 4.0]), lambda x: 2 * np.array(x)):
+        report = check(quadratic, [1.0, 2.0], grad=claim, rng=0)
+        assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+        assert "pass `np.array(...)`" in report.findings[0].advice
+    assert check(quadratic, [1.0, 2.0], grad=np.array([2.0, 5.0]), rng=0).verdict is Verdict.WRONG  # wrong on purpose
+    report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0, 6.0]), rng=0)
+    assert finding(report, "GP201").kind == "claimed gradient of shape (3,) for a leaf of shape (2,)"
+    report = check(lambda p: quadratic(p["a"]), {"a": [A, A]}, grad={"a": np.ones(3)}, rng=0)
+    assert "`p['a']` holds 2 arrays, the claim has one array there" in finding(report, "GP202").advice
 
 
 def test_list_for_an_array():
-    """A list of numbers stands for an array, as SciPy allows."""
-    assert check(quadratic, np.array([1.0, 2.0]), grad=lambda x: [2 * x[0], 2 * x[1]], rng=0).correct
+    """A list of numbers stands for an array, as SciPy allows, with a note."""
+    report = check(quadratic, np.array([1.0, 2.0]), grad=lambda x: [2 * x[0], 2 * x[1]], rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
     assert check(quadratic, np.eye(2), grad=[[2, 0], [0, 2]], rng=0).correct
     assert check(quadratic, np.eye(2), grad=[[2, 0], [0]], rng=0).verdict is Verdict.WRONG
 
@@ -256,11 +316,11 @@ def test_claim_of_lower_precision():
         (np.int64(3), "int64"),
         (3, "pass `float(3)`"),
         (True, "Python bool"),
-        ("three", "builtins.str"),
+        ("three", "is of type str"),
         (np.array([1j], dtype=np.clongdouble), "pass complex128"),
         (np.array([1.0], dtype=np.longdouble), "not supported yet"),
         (np.ma.masked_array([1.0, 2.0], mask=[True, False]), "masked"),
-        (object(), "builtins.object"),
+        (object(), "is of type object"),
     ],
 )
 def test_leaves_that_cannot_be_differentiated(value, words):
@@ -352,6 +412,335 @@ def test_f_that_is_not_callable():
         check(np.ones(2), quadratic, grad=double, rng=0)  # pyright: ignore
 
 
+# ----------------------------------------------------------------------------------------- calls that do not fit
+
+CHECKS = [check, gradproof.assert_grad, lambda *args, **options: gradproof.Case(*args, **options)]
+
+
+def message(call: Any, *args: Any, **options: Any) -> str:
+    """What a call that cannot be right says, before f is called."""
+    with pytest.raises(UsageError) as error:
+        call(*args, **options)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("call", CHECKS)
+@pytest.mark.parametrize("name", ["eps", "epsilon", "h", "step", "delta"])
+def test_steps_are_not_chosen_by_the_caller(call, name):
+    """A step size is no option: it says who chooses the steps."""
+    said = message(call, quadratic, A, grad=double, **{name: 1e-4})
+    assert said.startswith(f"`{name}` is no option of `")
+    assert "gradproof chooses its own steps" in said
+
+
+@pytest.mark.parametrize("call", CHECKS)
+@pytest.mark.parametrize("name", ["atol", "tol", "threshold"])
+def test_tolerances_are_not_needed(call, name):
+    """A tolerance is no option: it says what stands in its place, and what `rtol=` means here."""
+    said = message(call, quadratic, A, grad=double, **{name: 1e-4})
+    assert f"`{name}` is no option" in said
+    assert "error bar" in said
+    assert "`rtol=` is the smallest relative error worth an accusation" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wtr", "did you mean `wrt`?"),
+        ("argnums", "did you mean `wrt`?"),
+        ("seed", "did you mean `rng`?"),
+        ("gradient", "did you mean `grad`?"),
+        ("jacobian", "did you mean `jac`?"),
+        ("confidense", "did you mean `confidence`?"),
+        ("verbose", "did you mean `progress`?"),
+        ("raise_exception", "raised by `assert_grad`"),
+        ("zzz", "rtol, max_bound"),
+    ],
+)
+def test_unknown_options(name, words):
+    """The nearest right option is named, by its spelling or by what others call it; else all of them."""
+    said = message(check, quadratic, A, **{"grad": double, name: 1})
+    assert said.startswith(f"`{name}` is no option of `check`")
+    assert words in said
+    assert ("did you mean" in said) == ("did you mean" in words)
+
+
+def test_several_unknown_options():
+    """Each of them is named."""
+    said = message(check, quadratic, A, grad=double, eps=1e-4, seed=0)
+    assert "`eps` is no option" in said
+    assert "`seed` is no option" in said
+    assert "`eps` is no option" in message(gradproof.Session, A, grad=2 * A, eps=1e-4)
+
+
+def test_python_calls_it_a_type_error():
+    """Who asks Python whether an option exists gets the error that Python raises."""
+    with pytest.raises(TypeError):
+        check(quadratic, A, grad=double, no_such_option=1)  # pyright: ignore
+
+
+@pytest.mark.parametrize("call", CHECKS[:2])
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [((quadratic, double, A), {}), ((quadratic, double), {"x": A}), ((quadratic, A, double), {})],
+)
+def test_claim_by_position(call, args, options):
+    """The order of `scipy.optimize.check_grad`, and a claim in the third place: the right call is shown."""
+    said = message(call, *args, **options)
+    assert f"gradproof.{call.__name__}(quadratic, x, grad=double)" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "words"),
+    [
+        ((quadratic,), {}, "`args` is missing: the point. Write `gradproof.check(f, x, grad=df)`."),
+        ((), {}, "`f` is missing: the function. `args` is missing"),
+        ((quadratic, double), {}, "the point is missing, `args` is a function"),
+        ((quadratic, double), {"grad": A}, "the point comes second"),
+        ((A, quadratic), {"grad": double}, "the function comes first, then the point (`gradproof.check(quadratic, x,"),
+        ((quadratic, A), {"args": A}, "`args` is passed twice"),
+        ((quadratic, A), {}, "as in `gradproof.check(f, x, grad=df)`"),
+        ((quadratic, ()), {}, "a claim is missing"),
+        ((), {"fun": quadratic, "x0": A, "grad": double}, "did you mean `f`? `x0` is no option of `check`: did you"),
+    ],
+)
+def test_calls_that_lack_something(args, options, words):
+    """What is missing or in the wrong place is named, and how the call is written."""
+    assert words in message(check, *args, **{"rng": 0, **options} if args else options)
+
+
+def test_calls_that_fit():
+    """Everything by keyword, and a container that can be called as the point."""
+    assert check(f=quadratic, args=A, grad=double, rng=0).correct
+    assert check(lambda p: quadratic(p.values), Callable(A), grad=lambda p: Callable(2 * p.values), rng=0).correct
+    assert str(inspect.signature(check)).startswith("(f: 'Callable[..., Any]', args: 'Any', *, grad:")
+    assert check.__doc__ is not None
+
+
+class Callable:
+    """Parameters that can be called, as a model of Equinox."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __call__(self, x: Any) -> Any:
+        return self.values * x
+
+
+optree.register_pytree_node(
+    Callable, lambda node: ((node.values,), None), lambda _, children: Callable(children[0]), namespace="gradproof"
+)
+
+
+# ------------------------------------------------------------------------------------- lists where arrays are meant
+
+
+def needs_an_array(x: Any) -> Any:
+    return np.sum(x**2)
+
+
+@pytest.mark.parametrize(
+    ("point", "claim"),
+    [
+        ([1.0, 2.0], double),
+        ([1.0, 2.0], [2.0, 4.0]),
+        ([[1.0, 2.0], [3.0, 4.0]], lambda x: 2 * x),
+        (([1.0, 2.0],), lambda x: 2 * x),
+    ],
+)
+def test_a_list_that_f_takes_as_an_array_only(point, claim):
+    """f gets an array, and a note says so; a wrong claim is as wrong."""
+    report = check(needs_an_array, point, grad=claim, rng=0)
+    assert report.verdict is Verdict.CORRECT
+    assert "a list was taken for the array that it stands for" in [one.kind for one in report.findings]
+    assert [one.path for one in report.leaves] == ["x"]
+    wrong = check(needs_an_array, point, grad=lambda x: 3 * np.array(x), rng=0)  # wrong on purpose
+    assert (wrong.verdict, ids(wrong)) == (Verdict.WRONG, ["GP101", "GP412"])
+
+
+def test_a_list_that_a_claim_takes_as_an_array_only():
+    """`2 * x` is twice the list, and `2.0 * x` an error: an array is meant."""
+    for claim in (double, lambda x: 2.0 * x):
+        report = check(quadratic, [1.0, 2.0], grad=claim, rng=0)
+        assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+    report = check(quadratic, {"a": [1.0, 2.0]}["a"], hess=2 * np.eye(2), rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+    report = check(lambda p: needs_an_array(p["a"]), {"a": [1.0, 2.0]}, grad=lambda p: {"a": 2 * p["a"]}, rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+
+
+def test_a_number_that_f_takes_as_an_array_only():
+    report = check(lambda x: x.sum() ** 2, 3.0, grad=6.0, rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, ["GP412"])
+    assert "a number was taken" in report.findings[0].kind
+
+
+def test_a_list_that_is_a_list():
+    """Members are parameters by themselves; what f raises for its own reasons is shown, and f not called once more."""
+    report = check(lambda x: x[0] ** 2 + x[1] ** 2, [1.0, 2.0], grad=lambda x: [2 * x[0], 2 * x[1]], rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.CORRECT, [])
+    assert [one.path for one in report.leaves] == ["x[0]", "x[1]"]
+    calls = []
+
+    def broken(x):
+        calls.append(x)
+        raise LookupError("no such layer")
+
+    with pytest.raises(FunctionError, match="no such layer"):
+        check(broken, [1.0, 2.0], grad=double, rng=0)
+    assert len(calls) == 1
+    with pytest.raises(FunctionError, match="at the point itself: always"):
+        check(lambda x: int("x" if calls.clear() else raise_value()), [1.0, 2.0], grad=double, rng=0)
+
+
+def raise_value() -> Any:
+    raise ValueError("always")
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ([1, 2, 3], "`x` is a list with integers in it, which have no derivative; pass `np.array([1., 2., 3.])`"),
+        ([1, 2.5], "pass `np.array([1., 2.5])`"),
+        ([[1, 2], [3, 4]], "pass `np.array([[1., 2.], [3., 4.]])`"),
+        ({"w": [1, 2]}, "`x['w']` is a list with integers in it, which have no derivative; pass `np.array([1., 2.])`"),
+        (list(range(100)), "pass `np.array(x, dtype=float)`"),
+        ([1, A], "`x[0]` is a Python int, which has no derivative; pass `float(1)`"),
+    ],
+)
+def test_lists_of_integers(point, words):
+    """What to write is said for the list as a whole, not for its first member."""
+    assert words in message(check, quadratic, point, grad=double, rng=0)
+
+
+# ------------------------------------------------------------------------------------- the arguments that f takes
+
+
+@pytest.mark.parametrize(
+    ("f", "args", "words"),
+    [
+        (lambda x: x[0] * x[1], (1.0, 2.0), "a tuple stands for the arguments of f, here 2"),
+        (lambda a, b: a * b, [1.0, 2.0], "a list is one argument: pass a tuple with one member for each argument of f"),
+        (lambda x, y, w: x, (1.0, 2.0), "f is called as `f(x, y, w)`, `args` holds 2: bind the others by a lambda"),
+        (lambda: 1.0, 2.0, "f is called as `f()`, `args` holds 1"),
+    ],
+)
+def test_points_that_are_not_the_arguments_of_f(f, args, words):
+    """What a tuple and a list stand for is said where f cannot be called so; what f itself raises gets no advice."""
+    with pytest.raises(FunctionError) as error:
+        check(f, args, grad=1.0, rng=0)
+    assert f"({words}" in str(error.value)
+    with pytest.raises(FunctionError) as error:
+        check(lambda *args: [].pop(), args, grad=1.0, rng=0)
+    assert str(error.value).endswith("pop from empty list")
+
+
+# ---------------------------------------------------------------------------------- values that are nearly right
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"wrt": "b"}, "got 'b': pass `wrt=1`."),
+        ({"wrt": ("a", "b")}, "pass `wrt=(0, 1)`."),
+        ({"wrt": [0, 1]}, "got [0, 1]: pass `wrt=(0, 1)`."),
+        ({"wrt": "c"}, "got 'c'."),
+        ({"grad": True}, "got True; for SciPy's `jac=True` and its names of differences there is `gradproof.scipy."),
+        ({"grad": "2-point"}, "there is `gradproof.scipy.check_minimize`"),
+        ({"domain": [0, None]}, "pass `(0, None)`."),
+        ({"domain": 0}, "one bound is passed as `(0, None)` or `(None, 0)`"),
+        ({"domain": [(0, 5), (0, 5)]}, "are passed as `tuple(np.transpose(bounds))`"),
+        ({"domain": "positive"}, "got str."),
+    ],
+)
+def test_values_of_options_that_are_nearly_right(options, words):
+    """What was meant is written out."""
+    f = lambda a, b: np.sum(a * b)  # noqa: E731
+    assert words in message(check, f, (A, A), **{"grad": lambda a, b: b, "rng": 0, **options})
+
+
+def test_matrices_for_products():
+    assert "the matrix itself is claimed as `jac`" in message(check, np.sin, A, vjp=np.eye(2), rng=0)
+    assert "the matrix itself is claimed as `hess`" in message(check, quadratic, A, hvp=np.eye(2), rng=0)
+
+
+def test_what_a_function_returns_in_its_place():
+    said = message(check, quadratic(A), A, grad=double, rng=0)
+    assert said == "`f` must be callable, got float: pass the function itself, not what it returns."
+    assert "not what it returns" not in message(check, "quadratic", A, grad=double, rng=0)
+
+
+@pytest.mark.parametrize(
+    ("claim", "options", "words"),
+    [
+        (
+            lambda x: (2 * x, "cache"),
+            {},
+            "return member 0, which has its shape, alone (`lambda *args: ",
+        ),
+        (lambda x: (1.0, 2 * x), {}, "alone (`lambda *args: grad(*args)[1]`)"),
+        (lambda x: (2 * x, 2 * x), {}, "pass `wrt=(0, 1)`, or return one of them"),
+        (lambda x: {"x": 2 * x}, {"wrt": (0,)}, "Return `(grads['x'])`."),
+        (lambda x: {"z": 2 * x}, {"wrt": (0,)}, "one gradient per argument."),
+        (lambda x: {"x": 2 * x}, {}, "the point is one array, the claim is a dictionary"),
+    ],
+)
+def test_more_than_the_gradient(claim, options, words):
+    """A pair of value and gradient, or of gradient and cache, and gradients by the names of arguments."""
+    assert words in finding(check(quadratic, A, grad=claim, **options, rng=0), "GP202").advice
+
+
+@pytest.mark.filterwarnings("ignore:Python iterable type:DeprecationWarning")
+def test_what_can_be_read_once():
+    once = (one for one in [A])
+    assert "`p` is a generator, which can be read once: pass `list(p)`" in message(check, lambda p: 0.0, once, rng=0)
+
+
+# ---------------------------------------------------------------------------------------- points of other types
+
+
+@dataclasses.dataclass
+class Parameters:
+    w: Any
+    b: float
+
+
+class Frame:
+    """As an object of pandas: numbers with labels."""
+
+    def to_numpy(self) -> Any:
+        return A
+
+    def __float__(self) -> float:
+        raise TypeError
+
+
+class Ticket:
+    def __array__(self) -> Any:
+        return A
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Frame(), "pass `p['n'].to_numpy()`"),
+        (fractions.Fraction(1, 2), "pass `float(p['n'])`"),
+        (decimal.Decimal("0.5"), "pass `float(p['n'])`"),
+        (Parameters(A, 1.0), "pass `dataclasses.asdict(p['n'])`"),
+        (Parameters, "pass a value of it"),
+        ({1.0, 2.0}, "`np.array(list(p['n']))`"),
+        (Ticket(), "pass `np.asarray(p['n'])`"),
+        (object(), "register its container with"),
+        ("1.0", "register its container with"),
+    ],
+)
+def test_types_that_are_no_numbers(value, words):
+    """What makes numbers of it is said; outside of `wrt` it passes through."""
+    said = message(check, lambda p: p["a"] ** 2, {"a": 1.0, "n": value}, grad={"a": 2.0, "n": 0.0}, rng=0)
+    assert words in said
+    assert check(lambda p, n: p**2, (1.0, value), grad=2.0, rng=0).correct
+
+
 # --------------------------------------------------------------------------------------- what f and the claim do
 
 
@@ -359,7 +748,7 @@ def test_f_that_is_not_callable():
     ("returned", "words"),
     [
         (None, "forget `return`"),
-        (np.ones(3), r"array of shape \(3,\); reduce it"),
+        (np.ones(3), r"array of shape \(3,\); reduce it, with `.sum\(\)` or a loss, or claim `jac=` or `vjp=`"),
         (np.ones((1, 1)), r"\(1, 1\); take its only entry with `.item\(\)`"),
         (np.ones(0), r"\(0,\)"),
         ((1.0, "cache"), "tuple of 2"),

@@ -975,3 +975,81 @@ def test_the_step_of_all_pairs_has_the_smallest_bars():
         learned: Any = SimpleNamespace(known=known)
         step = _best_step(np.array([noise]), np.array([1e-2]), learned)
         assert step == pytest.approx((noise / 2e-2) ** (1 / 3), rel=0.1)
+
+
+# ------------------------------------------------------------------------------------------- arguments in another order
+
+
+def curved_hvp(v: Any, x: Any) -> Any:
+    return -v * np.sin(x)
+
+
+def sine_sum(x: Any) -> Any:
+    return np.sum(np.sin(x))
+
+
+def sine_vjp(u: Any, x: Any) -> Any:
+    return u * np.cos(x)
+
+
+@pytest.mark.parametrize(
+    ("f", "keyword", "product"),
+    [(np.sin, "vjp", sine_vjp), (np.sin, "jvp", sine_vjp), (sine_sum, "hvp", curved_hvp)],
+)
+def test_swapped_arguments_of_a_product(f, keyword, product):
+    """Named in one finding with what to pass, where swapping makes the claim right; not where it does not."""
+
+    def swapped(x, v):
+        return product(v, x)
+
+    def wrong(x, v):
+        return 1.5 * product(v, x)  # wrong on purpose
+
+    report = check(f, X10, **{keyword: swapped}, rng=0)
+    assert (report.verdict, ids(report)) == (Verdict.WRONG, ["GP214"])
+    assert f"`{keyword}=lambda v, x, *args: swapped(x, v, *args)`" in report.findings[0].advice
+    assert f"it is called as `{keyword}(" in report.findings[0].kind
+    assert check(f, X10, **{keyword: product}, rng=0).findings == ()
+    assert "GP214" not in ids(check(f, X10, **{keyword: wrong}, rng=0))
+    assert "GP214" not in ids(check(f, X10, **{keyword: lambda v, x: 1.5 * product(v, x)}, rng=0))  # wrong on purpose
+
+
+def test_swapped_arguments_that_shapes_tell():
+    """What a product raises is shown with the order in which it is called, if it runs in the other one."""
+    matrix = np.arange(6.0).reshape(2, 3)
+    with pytest.raises(ClaimError, match=r"called as `vjp\(cotangent, \*args\)`: with these two swapped it is right"):
+        check(lambda x: matrix @ x, np.ones(3), vjp=lambda x, u: matrix.T @ u + 0 * x[2], rng=0)
+    with pytest.raises(ClaimError, match=r"with these two swapped it runs"):
+        check(lambda x: matrix @ x, np.ones(3), vjp=lambda x, u: 2 * matrix.T @ u + 0 * x[2], rng=0)  # wrong on purpose
+    with pytest.raises(ClaimError) as error:
+        check(lambda x: matrix @ x, np.ones(3), vjp=lambda u, x: matrix @ u, rng=0)  # wrong on purpose
+    assert "swapped" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ({"grad": lambda p: p}, "it is called as `grad(*args)`, here with 2 arguments"),
+        ({"grad": lambda: 1.0}, "it is called as `grad(*args)`, here with 2 arguments"),
+        ({"vjp": lambda u, p: p}, "it is called as `vjp(cotangent, *args)`, here with 3 arguments"),
+    ],
+)
+def test_claims_of_other_arguments(claim, words):
+    """A claim gets all arguments of f."""
+    with pytest.raises(ClaimError) as error:
+        check(lambda p, q: p * q, (2.0, 3.0), **claim, rng=0)
+    assert words in str(error.value)
+
+
+def test_a_claim_that_raises_for_its_own_reasons():
+    """Its error is shown as it is, and it is called no more than once."""
+    calls = []
+
+    def broken(u, x):
+        calls.append(1)
+        raise LookupError("no such layer")
+
+    with pytest.raises(ClaimError) as error:
+        check(np.sin, X10, vjp=broken, rng=0)
+    assert str(error.value).endswith("raised LookupError at the point: no such layer")
+    assert len(calls) == 1

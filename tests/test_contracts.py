@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import numpy as np
@@ -180,7 +181,7 @@ def test_adjoints_are_asked_to_agree_beside_their_terms(eps, least, sign):
         ((1, 3), (5, 3), False, "`.sum(axis=0, keepdims=True)` fits"),
         ((1, 3, 1), (5, 3, 4), False, "`.sum(axis=(0, 2), keepdims=True)` fits"),
         ((3,), (4,), False, "A gradient has the shape of the leaf it belongs to."),
-        ((3,), (), False, "A gradient has the shape of the leaf it belongs to."),
+        ((3,), (), False, "`np.full((3,), ...)` fits, if all entries are the same"),
         ((), (3,), False, "`.sum(axis=0)` fits"),
         ((2, 2), (3,), False, "A gradient has the shape of the leaf it belongs to."),
     ],
@@ -318,19 +319,89 @@ def test_a_claim_is_matched_by_path():
     assert match(["a", "b"], [(0,)]).finding is not None
 
 
+@dataclasses.dataclass
+class Gradient:
+    a: object
+
+
+A = np.ones(2)
+
+
 @pytest.mark.parametrize(
     ("claim", "keys", "options", "kind", "advice"),
     [
         (None, [(0,)], {}, "`grad` returned None", "did you forget `return`?"),
         ({"a": np.ones(2)}, [(0, "a"), (0, "b")], {}, "missing: p['b']", "a claim has the structure of what is"),
-        ({"a": np.ones(2), "z": np.ones(2)}, [(0, "a")], {}, "extra: p['z']", "a claim has the structure of what is"),
+        (
+            {"a": np.ones(2), "z": np.ones(2)},
+            [(0, "a")],
+            {},
+            "extra: p['z']",
+            "leave it out: a claim has a gradient for",
+        ),
         ({"a": np.ones(2), "b": None}, [(0, "a"), (0, "b")], {}, "missing: p['b']", "`grad` gives None for p['b']: "),
-        ({"da": np.ones(2)}, [(0, "a")], {}, "missing: p['a']; extra: p['da']", "name each gradient as its parameter"),
-        ({"a_grad": np.ones(2)}, [(0, "a")], {}, "missing: p['a']; ", "name each gradient as its parameter"),
+        (
+            {"delta_a": np.ones(2)},
+            [(0, "a")],
+            {},
+            "missing: p['a']; extra: p['delta_a']",
+            "name each gradient as its par",
+        ),
+        (
+            {"da": np.ones(2), "b": A},
+            [(0, "a"), (0, "b")],
+            {},
+            "missing: p['a']; ",
+            "name each gradient as its parameter",
+        ),
+        (
+            {"da": np.ones(2)},
+            [(0, "a"), (0, "b")],
+            {},
+            "missing: p['a'], p['b']; ",
+            "name each gradient as its parameter",
+        ),
+        ({"da": np.ones(2), "dda": A}, [(0, "a"), (0, "da")], {}, "missing: p['a']; ", "a claim has the structure"),
+        ({"da": A, "grad_a": A}, [(0, "a")], {}, "missing: p['a']; extra: p['da'], p['g", "name each gradient as its"),
+        ({"dW": [A, A]}, [(0, "W", 0)], {}, "extra: p['dW'][1]", "leave it out"),
         ({"Weight": np.ones(2)}, [(0, "weights")], {}, "missing: p['weights']", "name each gradient as its parameter"),
         ({"Weight": np.ones(3)}, [(0, "weights")], {}, "missing: p['weights']", "a claim has the structure of what is"),
         ((np.ones(2), np.ones(3)), [(0,)], {}, "missing: p", "`grad` gives a tuple of 2, but one argument is diff"),
-        (np.ones(2), [(0, 0), (0, 1)], {}, "missing: p[0], p[1]; extra: p", "`p` is a container of several leaves"),
+        (
+            np.ones(2),
+            [(0, 0), (0, 1)],
+            {},
+            "missing: p[0], p[1]; extra: p",
+            "`p` holds 2 arrays, the claim has one array",
+        ),
+        (
+            np.ones(4),
+            [(0, "a"), (0, "b")],
+            {},
+            "missing: p['a'], p['b']; extra: p",
+            "`p` holds 2 arrays, the claim has one",
+        ),
+        (
+            (A, A),
+            [(0, "a"), (0, "b")],
+            {},
+            "missing: p['a'], p['b']; extra: p[0], p[1]",
+            "the claim is a tuple: return `{'a'",
+        ),
+        (
+            {"a": A, "b": A},
+            [(0,)],
+            {},
+            "missing: p; extra: p['a'], p['b']",
+            "the point is one array, the claim is a dict",
+        ),
+        (
+            Gradient(A),
+            [(0, "a")],
+            {},
+            "missing: p['a']; extra: p",
+            "the claim has a Gradient there: return `dataclasses.a",
+        ),
         (
             np.ones(2),
             [(0,), (1,)],
@@ -355,15 +426,85 @@ def test_what_a_claim_lacks_or_has_too_much_of_is_said(claim, keys, options, kin
     assert found.finding.advice.startswith(advice)
 
 
+@pytest.mark.parametrize(
+    ("claim", "keys", "kind"),
+    [
+        ({"dW": A, "db": 2 * A}, [(0, "W"), (0, "b")], "compared under other names: 'dW' as 'W', 'db' as 'b'"),
+        ({"b_grad": 2 * A, "W_grad": A}, [(0, "W"), (0, "b")], "compared under other names: 'b_grad' as 'b', 'W_grad'"),
+        ({"grad_W": A, "grad_b": 2 * A, "grad_c": None}, [(0, "W"), (0, "b")], "compared under other names: 'grad_W'"),
+        ({"gW": A, "gb": 2 * A}, [(0, "W"), (0, "b")], "compared under other names"),
+        (
+            {"dl1": {"dW": A}, "dl2": {"db": 2 * A}},
+            [(0, "l1", "W"), (0, "l2", "b")],
+            "compared under other names: 'dl1' as",
+        ),
+        (
+            {"l1": {"dW": A}, "l2": {"b": 2 * A}},
+            [(0, "l1", "W"), (0, "l2", "b")],
+            "compared under other names: 'dW' as 'W'",
+        ),
+        ({"dl": [A, 2 * A]}, [(0, "l", 0), (0, "l", 1)], "compared under other names: 'dl' as 'l'"),
+    ],
+)
+def test_gradients_may_all_be_named_after_their_parameters(claim, keys, kind):
+    found = match(claim, keys)
+    assert found.finding is None
+    assert [float(found.gradients[i][0]) for i in range(2)] == [1.0, 2.0]
+    (note,) = found.notes
+    assert (note.id, note.severity, note.path) == ("GP411", Severity.NOTE, "p")
+    assert note.kind.startswith(kind)
+
+
+def test_names_of_gradients_that_are_parameters_are_their_own():
+    """A momentum beside its array is one of the parameters."""
+    found = match({"W": A, "dW": 2 * A}, [(0, "W"), (0, "dW")])
+    assert (found.finding, found.notes) == (None, ())
+    assert found.gradients[1].tolist() == [2.0, 2.0]
+
+
+def test_what_is_left_beside_renamed_gradients_is_extra():
+    """The gradients of activations that the published assignment returns, too."""
+    found = match({"dW": A, "db": A, "dZ": A}, [(0, "W"), (0, "b")])
+    assert found.finding.kind == "extra: p['dZ']"
+    assert sorted(found.gradients) == [0, 1]
+    assert [note.id for note in found.notes] == ["GP411"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "keys", "shape", "is_taken"),
+    [
+        (A, [(0, 0), (0, 1)], (), True),
+        (np.eye(2), [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)], (), True),
+        (np.eye(2), [(0, 0), (0, 1)], (2,), True),
+        ({"a": A}, [(0, "a", 0), (0, "a", 1)], (), True),
+        (np.ones(3), [(0, 0), (0, 1)], (), False),
+        (np.eye(2), [(0, 0), (0, 1)], (), False),
+        (A, [(0, "a"), (0, "b")], (), False),
+    ],
+)
+def test_an_array_may_stand_for_a_list_of_its_shape(claim, keys, shape, is_taken):
+    found = match(claim, keys, shapes=[shape] * len(keys))
+    assert (found.finding is None) == is_taken
+    assert [note.id for note in found.notes] == ["GP412"] * is_taken
+    assert len(found.gradients) == len(keys) * is_taken
+    assert all(gradient.shape == shape for gradient in found.gradients.values())
+
+
+def test_a_list_that_stands_for_an_array_is_noted():
+    assert [note.id for note in match([1.0, 2.0], [(0,)]).notes] == ["GP412"]
+    assert match(A, [(0,)]).notes == ()
+    assert match([1.0, 2.0], [(0, 0), (0, 1)], shapes=[(), ()]).notes == ()
+
+
 def test_a_few_of_many_are_listed():
     keys = [(0, f"w{k}") for k in range(9)]
     (missing,) = match({}, keys[:1]).finding.kind.split("; ")
     assert missing == "missing: p['w0']"
     assert match({}, keys[:6]).finding.kind == "missing: " + ", ".join(f"p['w{k}']" for k in range(6))
     assert match({}, keys).finding.kind == "missing: " + ", ".join(f"p['w{k}']" for k in range(6)) + " and 3 more"
-    renamed = match({f"dw{k}": np.ones(2) for k in range(9)}, keys).finding.advice
-    assert renamed.startswith("name each gradient as its parameter: rename 'dw0' to 'w0', 'dw1' to 'w1'")
-    assert renamed.endswith("'dw5' to 'w5' and 3 more.")
+    renamed = match({f"delta_w{k}": np.ones(2) for k in range(9)}, keys).finding.advice
+    assert renamed.startswith("name each gradient as its parameter: rename 'delta_w0' to 'w0', 'delta_w1' to 'w1'")
+    assert renamed.endswith("'delta_w5' to 'w5' and 3 more.")
 
 
 # ------------------------------------------------------------------------------------------------------------ aliases

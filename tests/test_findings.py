@@ -224,7 +224,7 @@ def a_tensor_that_lost_its_graph(is_odd):
 # ------------------------------------------------------------------------------------ form, identities, effects (GP2..)
 
 
-@example("GP201")
+@example("GP201", spared=["GP412"])
 def a_column_for_a_row(is_odd):
     """Numbers in a list have a shape, too."""
     return check(square, X, grad=lambda x: (2 * x)[:, np.newaxis] if is_odd else [1.0, 2.0, 4.0])  # wrong on purpose
@@ -268,12 +268,12 @@ def a_product_of_another_shape(is_odd):
 
 
 @example("GP202", "p")
-def other_names_than_the_parameters(is_odd):
+def names_of_gradients_beside_those_of_parameters(is_odd):
     """The order of names does not matter."""
 
     def gradient(p):
         w, b = np.full(3, p["b"]), np.sum(p["w"])
-        return {"dw": w, "db": b} if is_odd else {"b": b, "w": w}  # wrong on purpose
+        return {"dw": w, "b": b} if is_odd else {"b": b, "w": w}  # wrong on purpose
 
     return check(lambda p: np.sum(p["w"]) * p["b"], {"w": X, "b": 3.0}, grad=gradient)
 
@@ -312,6 +312,19 @@ def an_hvp_that_ignores_its_vector(is_odd):
         return 6 * x * (1 if is_odd else v)  # wrong on purpose
 
     return check(lambda x: np.sum(x**3), X, grad=lambda x: 3 * x**2, hvp=product)
+
+
+@example("GP214", "vjp")
+def a_vjp_with_swapped_arguments(is_odd):
+    return check(np.sin, X, vjp=(lambda x, u: u * np.cos(x)) if is_odd else (lambda u, x: u * np.cos(x)))
+
+
+@example("GP214", "hvp")
+def a_product_of_scipy(is_odd):
+    def hessp(x, v):
+        return -v * np.sin(x)
+
+    return check(lambda x: np.sum(np.sin(x)), X, grad=np.cos, hvp=hessp if is_odd else lambda v, x: hessp(x, v))
 
 
 @example("GP207", "hess", beside=["GP101"])
@@ -672,6 +685,28 @@ def a_hook_on_a_parameter(is_odd):
 def a_derivative_that_is_rounding(is_odd):
     """At a small x it is rounding as usual."""
     return check(free_energy, {"a": np.array(1234.5 if is_odd else 1.0), "b": X}, grad=free_energy_gradient)
+
+
+@example("GP411", "p")
+def gradients_named_after_their_parameters(is_odd):
+    def gradient(p):
+        w, b = np.full(3, p["b"]), np.sum(p["w"])
+        return {"dw": w, "db": b} if is_odd else {"w": w, "b": b}
+
+    return check(lambda p: np.sum(p["w"]) * p["b"], {"w": X, "b": 3.0}, grad=gradient)
+
+
+@example("GP412")
+def a_list_for_an_array(is_odd):
+    return check(square, X, grad=lambda x: [2 * one for one in x] if is_odd else 2 * x)
+
+
+@example("GP413", "")
+def a_module_by_itself(is_odd):
+    """Its frozen parameters are nothing to check."""
+    torch = pytest.importorskip("torch")
+    model = two_layers(torch).requires_grad_(is_odd)
+    return check(model, batch_of(torch), modes=("rev",))
 
 
 @example("GP420", "x")

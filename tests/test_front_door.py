@@ -402,9 +402,9 @@ def test_case_is_frozen():
 def test_case_validates_early():
     """An unknown option, or no claim, is said where the case is written."""
     with pytest.raises(
-        UsageError, match="`tol` is no option of `check`; it takes grad, jac, vjp, jvp, hess, hvp, wrt,"
+        UsageError, match="`zzz` is no option of `check`; it takes grad, jac, vjp, jvp, hess, hvp, wrt,"
     ):
-        Case(rosenbrock, POINT, grad=rosenbrock_grad, tol=1e-7)
+        Case(rosenbrock, POINT, grad=rosenbrock_grad, zzz=1e-7)
     with pytest.raises(UsageError, match="a claim is missing"):
         Case(rosenbrock, POINT)
     with pytest.raises(UsageError, match="`seed` is no option"):

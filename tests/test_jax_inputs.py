@@ -259,3 +259,43 @@ def loss_of(x):
 def test_what_a_transformation_returns_goes_by_the_call_that_made_it(claim, source):
     report = check(lambda x: float(np.sum(x**2)), np.array([0.5, 1.0]), grad=claim)  # wrong on purpose
     assert report.findings[0].reproducer == f"gradproof.check(f, args, grad={source}, rng=0)"
+
+
+# ---------------------------------------------------------------------------------------------- data of another library
+
+
+def said(*args, **options):
+    with pytest.raises(UsageError) as raised:
+        check(*args, **options)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("f", [total_sine, jax.jit(total_sine), lambda x: sum(jnp.sin(one) for one in [x]).sum()])
+@pytest.mark.parametrize("x", [np.ones(2), 0.5, np.float32(0.5)])
+def test_numpy_data_and_floats_for_a_function_of_jax(f, x):
+    """What to pass is said; with a claim such data are fine."""
+    kind = "an array of NumPy" if np.ndim(x) else f"a number of {'NumPy' if isinstance(x, np.generic) else 'Python'}"
+    assert f"`x` is {kind}, but `f` is written with JAX: pass `jnp.asarray(x)`" in said(f, x)
+    assert check(f, x, grad=lambda x: np.cos(x)).verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize(("x", "fix"), [([1, 2], "x, dtype=float"), ([1.0, 2.0], "x"), (3, "x, dtype=float")])
+def test_lists_and_integers_for_a_function_of_jax(x, fix):
+    assert f"but `f` is written with JAX: pass `jnp.asarray({fix})`" in said(total_sine, x)
+
+
+def test_numpy_data_for_a_function_that_names_no_library():
+    assert "JAX" not in said(lambda x: (x**2).sum(), np.ones(2))
+
+
+def test_integer_arrays_are_no_point():
+    assert "`x` is of dtype int32, which has no derivative; pass `x.astype(float)`" in said(
+        total_sine, jnp.array([1, 2], "int32")
+    )
+
+
+def test_arrays_of_jax_for_a_function_of_numpy():
+    """NumPy cannot be traced: the way out is said."""
+    with pytest.raises(gradproof.ClaimError, match=r"is written with NumPy: pass `np.asarray\(x\)`, with a claim"):
+        check(lambda x: np.sum(np.sin(x)), point())
+    assert check(lambda x: np.sum(np.sin(x)), np.asarray(point(), float), grad=np.cos).correct

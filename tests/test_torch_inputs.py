@@ -409,3 +409,113 @@ def test_kinks_next_to_few_entries_pass_entry_by_entry():
 
     assert gradcheck(torch.nn.functional.hardswish, x)
     assert gradcheck(torch.frac, x)
+
+
+# ------------------------------------------------------------------------------------- data of another library
+
+
+def total_sine(x):
+    return torch.sin(x).sum()
+
+
+def numpy_sine(x):
+    return np.sum(np.sin(x))
+
+
+def said(error, *args, **options):
+    with pytest.raises(error) as raised:
+        gradproof.check(*args, rng=0, **options)
+    return str(raised.value)
+
+
+def test_integer_tensors_are_no_point():
+    assert "`x` is of dtype torch.int64, which has no derivative; pass `x.double()`" in said(
+        UsageError, total_sine, torch.tensor([1, 2])
+    )
+    assert "pass `x.double()`" in said(UsageError, total_sine, torch.tensor([1, 2]), grad=torch.cos)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.ones(2), "`x` is an array of NumPy, but `f` is written with PyTorch: pass `torch.tensor(x)`"),
+        (0.5, "`x` is a number of Python, but `f` is written with PyTorch: pass `torch.tensor(x)`"),
+    ],
+)
+def test_numpy_data_for_a_function_of_torch(x, words):
+    """With and without a claim it is said what to pass; what f takes is no mistake."""
+    assert words in said(UsageError, total_sine, x)
+    words = words.replace("`f`", "`total_sine`")
+    assert words in said(gradproof.FunctionError, total_sine, x, grad=np.cos)
+    lenient = lambda x: float(torch.as_tensor(x).sin().sum())  # noqa: E731
+    assert gradproof.check(lenient, x, grad=np.cos, rng=0).correct
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__")
+def test_tensors_for_a_function_of_numpy():
+    """f raises, or leaves PyTorch; with a claim that takes tensors too, nothing is wrong."""
+    x = torch.tensor([0.5, 1.0], dtype=DOUBLE)
+    words = "`x` is a tensor of PyTorch, but `numpy_sine` is written with NumPy: pass `x.numpy()`"
+    assert words in said(gradproof.FunctionError, numpy_sine, x)
+    assert words in said(gradproof.FunctionError, numpy_sine, x, grad=np.cos)
+    assert "`grad` is written with NumPy" in said(gradproof.ClaimError, total_sine, x, grad=lambda x: np.sum(x, axis=9))
+    assert "returned None; did you forget `return`?" in said(gradproof.FunctionError, lambda x: None, x)
+    assert "returned float; `.item()`, `.numpy()`" in said(gradproof.FunctionError, lambda x: x.sum().item(), x)
+    assert gradproof.check(lambda x: numpy_sine(x.numpy()), x, grad=lambda x: np.cos(x.numpy()), rng=0).correct
+
+
+def test_positions_and_modes_that_are_nearly_right():
+    pair = (torch.ones(2), torch.ones(2))
+    for wrt, words in (("b", "pass `wrt=1`"), ([0, 1], "pass `wrt=(0, 1)`"), (2, "names argument 2")):
+        assert words in said(UsageError, lambda a, b: (a * b).sum(), pair, wrt=wrt)
+    assert "pass `modes=('rev',)`" in said(UsageError, total_sine, torch.ones(2), modes="rev")
+    assert "there is no mode 'reverse'" in said(UsageError, total_sine, torch.ones(2), modes=("reverse",))
+
+
+def test_inputs_as_the_arguments_of_a_function():
+    """As `torch.autograd.gradcheck` has them, or as a list; and the methods of a Function by themselves."""
+    pair = [torch.ones(2), torch.ones(2)]
+    words = "a list is one argument: pass a tuple with one member for each argument of f"
+    assert words in said(gradproof.FunctionError, lambda a, b: (a * b).sum(), pair)
+    assert gradproof.check(lambda a, b: (a * b).sum(), tuple(pair), modes=("rev",), rng=0).correct
+    assert "a tuple stands for the arguments of f, here 2" in said(
+        gradproof.FunctionError, lambda both: both[0].sum(), tuple(pair)
+    )
+    assert "of a `torch.autograd.Function` pass the class itself" in said(
+        gradproof.FunctionError, Legacy.forward, torch.ones(2)
+    )
+    assert gradproof.check(Legacy, torch.ones(2), modes=("rev",), rng=0).correct
+
+
+class Legacy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, u):
+        return 2 * u * ctx.saved_tensors[0]
+
+
+def test_what_a_function_raises_itself_gets_no_advice():
+    """An error of f on tensors that are meant for it is shown as it is."""
+
+    def broken(x):
+        raise LookupError("no such layer")
+
+    shown = said(gradproof.FunctionError, broken, torch.ones(2))
+    assert shown == "`broken` raised LookupError at the point itself: no such layer"
+
+
+def test_a_module_by_itself_points_to_its_parameters():
+    """Its inputs are checked; NumPy data, and a module as the point, are told where its parameters are checked."""
+    model = torch.nn.Linear(2, 1).double()
+    report = gradproof.check(model, drawn(3, 2), rng=0)
+    (note,) = report.findings
+    assert (report.verdict, note.id, note.severity) == (Verdict.CORRECT, "GP413", gradproof.Severity.NOTE)
+    assert note.kind.startswith("2 parameters of the module were not checked")
+    assert "check_module(model, loss, batch)" in note.advice
+    assert gradproof.check(model.requires_grad_(False), drawn(3, 2), rng=0).findings == ()
+    assert "check_module" in said(UsageError, model, np.ones((3, 2)))
+    assert "check_module" in said(UsageError, lambda model: 0.0, model, grad=0.0)

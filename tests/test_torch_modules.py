@@ -510,10 +510,11 @@ def test_modules_that_a_function_uses_are_left_as_they_were(build):
     model(tensor(5, 3)).sum().backward()
     before = everything(model)
 
-    report = gradproof.check(build(model), tensor(5, 3, seed=1), modes=("rev",), rng=0)
+    f = build(model)
+    report = gradproof.check(f, tensor(5, 3, seed=1), modes=("rev",), rng=0)
 
     assert report.verdict is Verdict.CORRECT
-    assert ids(report) == ["GP408"]
+    assert ids(report) == (["GP413", "GP408"] if f is model else ["GP408"])
     assert_as_before(model, before)
 
 
@@ -873,3 +874,127 @@ def test_a_bias_before_a_norm_in_float32_is_flat(seed):
     assert right.correct
     assert [leaf.path for leaf in right.leaves if leaf.note.startswith("flat")] == ["model[0].bias"]
     assert wrong.verdict is Verdict.WRONG
+
+
+# ------------------------------------------------------------------------------------------------------- criteria
+
+
+def mean_square(output, target):
+    return ((output - target) ** 2).mean()
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Linear(3, 2).double()
+
+
+PAIR = (tensor(5, 3), tensor(5, 2, seed=1))
+
+
+@pytest.mark.parametrize("batch", [PAIR, list(PAIR)], ids=["tuple", "list"])
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.functional.mse_loss, mean_square, ft.partial(mean_square)])
+def test_a_criterion_with_inputs_and_targets(criterion, batch):
+    """It is recognised by its use, and gives the report of the loss that is written out."""
+    model = linear()
+    report = check_module(model, criterion, batch, rng=0)
+    assert report.verdict is Verdict.CORRECT
+    written = check_module(model, squares, batch, rng=0)
+    assert [(one.path, one.bound) for one in report.leaves] == [(one.path, one.bound) for one in written.leaves]
+    assert check_module(model, criterion, batch, wrt="inputs", rng=0).leaves[0].path == "batch[0]"
+
+
+def test_a_criterion_whose_gradient_is_wrong():
+    def wrong(output, target):
+        return mean_square(Cube.apply(output), target)
+
+    report = check_module(linear(), wrong, PAIR, rng=0)
+    assert report.verdict is Verdict.WRONG
+    assert "GP120" in ids(report)
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, u):
+        return 2 * u * ctx.saved_tensors[0] ** 2  # wrong on purpose
+
+
+def test_criteria_of_other_kinds():
+    """Classes as targets, weights of a criterion, a model of two inputs, and one with buffers: nothing is left."""
+    classes = torch.tensor([0, 1, 1, 0, 1])
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0], dtype=DOUBLE))
+    assert check_module(linear(), weighted, (PAIR[0], classes), rng=0).correct
+    two = nn.Bilinear(3, 3, 2).double()
+    assert check_module(two, nn.MSELoss(), ((PAIR[0], PAIR[0] + 1), PAIR[1]), rng=0).correct
+    model = nn.Sequential(linear(), nn.BatchNorm1d(2).double())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert check_module(model, nn.MSELoss(), PAIR, rng=0).verdict is not Verdict.WRONG
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_loss_that_takes_the_model_is_called_with_it():
+    """Names do not count: a loss of model and batch stays one."""
+
+    def swapped_names(output, target):
+        return squares(output, target)
+
+    assert check_module(linear(), swapped_names, PAIR, rng=0).correct
+
+
+@pytest.mark.parametrize(
+    ("loss", "batch", "words"),
+    [
+        (nn.MSELoss(), PAIR[0], "a criterion `loss(output, target)` takes a batch `(inputs, targets)`"),
+        (nn.MSELoss(), (PAIR[0].T, PAIR[1]), "as the criterion of `loss(model(inputs), targets)`, `MSELoss` raised"),
+        (lambda output: output.sum(), PAIR[0], "`loss` is called as `loss(model, batch)`: write `lambda model, batch:"),
+        (lambda model, batch: model(*batch).sum(), PAIR, "forward() takes 2 positional arguments but 3 were given"),
+    ],
+)
+def test_losses_that_cannot_be_called(loss, batch, words):
+    """How it is called is said; what a loss of the user's own raises is shown as it is."""
+    with pytest.raises(FunctionError) as error:
+        check_module(linear(), loss, batch, rng=0)
+    assert words in str(error.value)
+
+
+def test_a_loss_that_fails_for_its_own_reasons_is_called_as_one_only():
+    calls = []
+
+    def broken(model, batch):
+        calls.append(type(model))
+        raise LookupError("no such key")
+
+    with pytest.raises(FunctionError, match=r"`broken` raised LookupError at the point itself: no such key$"):
+        check_module(linear(), broken, PAIR, rng=0)
+    assert calls == [nn.Linear] * 2  # without a graph, and with one
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((PAIR[0],), "`batch` is missing: what `loss` is given beside the model, `(inputs, targets)` if it is a crit"),
+        (
+            (PAIR[0], PAIR[1]),
+            "such as `torch.nn.MSELoss()` with a batch `(inputs, targets)`, got Tensor.",
+        ),
+        ((PAIR, nn.MSELoss()), "got tuple: the loss comes second, then the batch."),
+        ((nn.MSELoss(), *PAIR), "is one batch, such as `(inputs, targets)`. Write `gradproof.torch.check_module(model"),
+    ],
+)
+def test_calls_of_check_module_that_do_not_fit(args, words):
+    with pytest.raises(UsageError) as error:
+        check_module(linear(), *args)
+    assert words in str(error.value)
+
+
+def test_a_function_in_place_of_a_module():
+    with pytest.raises(UsageError, match=r"got function: functions are checked by `gradproof.check\(f, x\)`"):
+        check_module(mean_square, nn.MSELoss(), PAIR, rng=0)
+    with pytest.raises(UsageError, match="`eps` is no option of `check_module`: gradproof chooses its own steps"):
+        check_module(linear(), nn.MSELoss(), PAIR, eps=1e-4)  # pyright: ignore
+    with pytest.raises(UsageError, match="`criterion` is no option of `check_module`: did you mean `loss`"):
+        check_module(linear(), criterion=nn.MSELoss(), batch=PAIR)  # pyright: ignore

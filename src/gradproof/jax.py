@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_autodiff
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
@@ -23,6 +24,7 @@ from gradproof._report import Report
 __all__ = ["check_rules"]
 
 
+@explained("gradproof.jax.check_rules(f, x)")
 def check_rules(
     f: Callable[..., Any],
     args: Any,

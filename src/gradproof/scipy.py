@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradproof._ask import _scipy, _scipy_parts
+from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, draw_seed
 from gradproof._base._names import function_name
 from gradproof._progress import Setting, watching
@@ -22,6 +23,7 @@ from gradproof._report import Report
 __all__ = ["check_constraint", "check_ivp", "check_least_squares", "check_minimize", "check_root"]
 
 
+@explained("gradproof.scipy.check_minimize(fun, x0, jac=jac)")
 def check_minimize(
     fun: Callable[..., Any],
     x0: Any,
@@ -159,6 +161,7 @@ def check_minimize(
     return left_out.noted(report, moved)
 
 
+@explained("gradproof.scipy.check_least_squares(fun, x0, jac=jac)")
 def check_least_squares(
     fun: Callable[..., Any],
     x0: Any,
@@ -292,6 +295,7 @@ def check_least_squares(
     return left_out.noted(_scipy.merged(reports, "jac+loss" if is_claimed else "loss"))
 
 
+@explained("gradproof.scipy.check_root(fun, x0, jac=jac)")
 def check_root(
     fun: Callable[..., Any],
     x0: Any,
@@ -376,6 +380,7 @@ def check_root(
     return call.check(value, (point, *further), {"jac": claim})
 
 
+@explained("gradproof.scipy.check_constraint(constraint, x)")
 def check_constraint(
     constraint: Any,
     x0: Any,
@@ -454,6 +459,7 @@ def check_constraint(
     return _scipy.merged(reports, "jac+hess" if not reports[0][0] else "hess")
 
 
+@explained("gradproof.scipy.check_ivp(fun, t_span, y0, jac=jac)")
 def check_ivp(
     fun: Callable[..., Any],
     t_span: Any,

@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import torch
 
+from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
 from gradproof._ask._nothing import nothing_to_check
-from gradproof._backends._torch_module import WRT, TorchModule, keeper
+from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._base._errors import UsageError
 from gradproof._function._bounds import by_name
 from gradproof._progress import Setting
@@ -22,9 +23,10 @@ from gradproof._report import Report
 __all__ = ["check_module"]
 
 
+@explained("gradproof.torch.check_module(model, loss, batch)")
 def check_module(
     model: torch.nn.Module,
-    loss: Callable[[Any, Any], torch.Tensor],
+    loss: Callable[..., torch.Tensor],
     batch: Any,
     *,
     wrt: str = "parameters",
@@ -51,9 +53,11 @@ def check_module(
     model : torch.nn.Module
         In train or eval mode, as it is. Evaluations get other parameters by `torch.func.functional_call`.
     loss : callable
-        ``loss(model, batch) -> scalar tensor``; it calls the model as it likes.
+        ``loss(model, batch) -> scalar tensor``; it calls the model as it likes. Or a criterion, such as
+        ``torch.nn.MSELoss()``: what cannot be called so is called as ``loss(model(inputs), targets)``.
     batch : any
-        Passed on to `loss`: a tensor, or any nesting of tensors and other things.
+        Passed on to `loss`: a tensor, or any nesting of tensors and other things. With a criterion
+        ``(inputs, targets)``, where a tuple of inputs stands for the arguments of the model.
     wrt : {"parameters", "inputs", "all"}
         Differentiate by the parameters that require grad, by the floating tensors in `batch`, or by both. With "all"
         the tensors in `batch` are those that require grad or, if none does, those that the loss is differentiable in;
@@ -115,12 +119,22 @@ def check_module(
     <Verdict.CORRECT: 'CORRECT'>
     >>> [leaf.path for leaf in report.leaves]
     ['model[0].weight', 'model[0].bias', 'model[2].weight', 'model[2].bias']
+
+    The same with a criterion:
+
+    >>> gradproof.torch.check_module(model, torch.nn.MSELoss(), (batch["x"], batch["y"])).correct
+    True
     """
     started = time.perf_counter()
     if not isinstance(cast("object", model), torch.nn.Module):
-        raise UsageError(f"`model` must be a torch.nn.Module, got {type(model).__name__}.")
+        plain = ": functions are checked by `gradproof.check(f, x)`" if callable(model) else ""
+        raise UsageError(f"`model` must be a torch.nn.Module, got {type(model).__name__}{plain}.")
     if not callable(loss):
-        raise UsageError(f"`loss` must be callable, `loss(model, batch)`, got {type(loss).__name__}.")
+        swapped = ": the loss comes second, then the batch" if callable(batch) else ""
+        raise UsageError(
+            "`loss` must be callable, `loss(model, batch)`, or a criterion such as `torch.nn.MSELoss()` with a batch "
+            f"`(inputs, targets)`, got {type(loss).__name__}{swapped}."
+        )
     if wrt not in WRT:
         raise UsageError(f"`wrt` must be one of {', '.join(map(repr, WRT))}, got {wrt!r}.")
     options = Options(
@@ -138,7 +152,7 @@ def check_module(
     written = "" if wrt == "parameters" else f", wrt={wrt!r}"
     kept = keeper(model, loss, batch, reference)
     with kept, kept:
-        autodiff = TorchModule(model, loss, batch, wrt, kept)
+        autodiff = with_loss(model, loss, batch, wrt, kept)
         empty = autodiff.empty_leaves()
         if empty:
             return nothing_to_check(type(model).__name__, seed=draw_seed(rng), started=started, leaves=empty)

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from gradproof import _backends
-from gradproof._base._errors import GradproofWarning, UsageError
-from gradproof._base._names import function_name, function_source, printable
+from gradproof._ask._call import explained, unknown_options
+from gradproof._ask._missing import no_claim
+from gradproof._base._advice import foreign
+from gradproof._base._errors import ClaimError, GradproofWarning, UsageError
+from gradproof._base._names import argument_names, function_name, function_source, positions, printable, type_name
 from gradproof._base._tree import is_number
 from gradproof._progress import Setting, watching
 from gradproof._report import (
@@ -68,6 +71,7 @@ install_view("html", _html)
 install_view("notebook", _notebook)
 
 
+@explained("gradproof.check(f, x, grad=df)")
 def check(
     f: Callable[..., Any],
     args: Any,
@@ -281,6 +285,7 @@ def check(
     return _check(f, args, claims, options, name)
 
 
+@explained("gradproof.assert_grad(f, x, grad=df)")
 def assert_grad(
     f: Callable[..., Any],
     args: Any,
@@ -356,7 +361,7 @@ def assert_grad(
         progress=progress,
         name=name,
     )
-    require_right(report, stacklevel=3)
+    require_right(report, stacklevel=4)  # past the frame of `explained`
     return report
 
 
@@ -414,8 +419,9 @@ class Case:
     name: str | None
     options: Mapping[str, Any]
 
+    @explained("gradproof.Case(f, x, grad=df)")
     def __init__(self, f: Callable[..., Any], args: Any, *, name: str | None = None, **options: Any) -> None:
-        _require_options(options, args)
+        _require_options(options, f, args)
         values = {"f": f, "args": args, "name": name, "options": types.MappingProxyType(options)}
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
@@ -423,7 +429,7 @@ class Case:
     def check(self, **overrides: Any) -> Report:
         """Run the check, with some options replaced; return its Report."""
         merged: dict[str, Any] = {**self.options, **overrides}
-        _require_options(merged, self.args)
+        _require_options(merged, self.f, self.args)
         from gradproof import _claims
 
         name = merged.pop("name", self.name)
@@ -447,16 +453,18 @@ def _case(f: Callable[..., Any], args: Any, name: str | None, options: dict[str,
     return Case(f, args, name=name, **options)
 
 
-def _require_options(options: Mapping[str, Any], args: Any) -> None:
+def _require_options(options: Mapping[str, Any], f: Any, args: Any) -> None:
     known = [name for name, parameter in _PARAMETERS.items() if parameter.kind is parameter.KEYWORD_ONLY]
-    for name in options:
-        if name not in known:
-            raise UsageError(f"`{name}` is no option of `check`; it takes {', '.join(known)}.")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageError(unknown_options("check", unknown, known))
     from gradproof import _claims
 
     claims = {keyword: None for keyword in _claims.KEYWORDS if options.get(keyword) is not None}
-    if claims or not _backends.has_autodiff(args):
+    if claims:
         _claims.require_claims(claims)
+    elif not _backends.has_autodiff(args):
+        raise no_claim(f, args)
 
 
 def _given(**claims: Claim | None) -> dict[str, Any]:
@@ -585,26 +593,46 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
     started = time.perf_counter()
     if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"`name` must be a str or None, got {type(name).__name__}.")
+    _require_function(f, args)
     keeper = _backends.keeper(f, args)
     with keeper, keeper:
-        if claims or not _backends.has_autodiff(args):
+        if not claims and not _backends.has_autodiff(args):
+            raise no_claim(f, args)
+        if claims:
             return check_claims(f, args, claims, options, name=name, called=None, started=started)
         options.require_not_vectorized()
         options.require_jac(claims)
+        if options.wrt is not None:
+            count = len(cast("tuple[Any, ...]", args)) if type(args) is tuple else 1
+            positions(options.wrt, argument_names(f, count))
         autodiff = _backends.autodiff(f, args, options.wrt, keeper)
         domain = None
         if options.domain is not None:
             from gradproof._function._bounds import array_by_array
 
             domain = array_by_array(autodiff, options.domain, args, options.wrt)
-        return check_autodiff(
-            autodiff,
-            options,
-            domain=domain,
-            name=name or function_name(f),
-            called=f"gradproof.check({function_source(f, 'f')}, args",
-            started=started,
-        )
+        try:
+            return check_autodiff(
+                autodiff,
+                options,
+                domain=domain,
+                name=name or function_name(f),
+                called=f"gradproof.check({function_source(f, 'f')}, args",
+                started=started,
+            )
+        except ClaimError as error:
+            said = foreign(f, zip(autodiff.function.names, autodiff.function.arguments, strict=True), function_name(f))
+            raise (ClaimError(f"{error} {said}, with a claim of its gradient.") if said else error) from error.__cause__
+
+
+def _require_function(f: Any, args: Any) -> None:
+    """Raise UsageError if f is none, which it may be because the arguments are swapped."""
+    if callable(f):
+        return
+    source = function_source(args, "f") if callable(args) else ""
+    swapped = f": the function comes first, then the point (`gradproof.check({source}, x, ...)`)"
+    called = ": pass the function itself, not what it returns" if is_number(f) or _backends.is_array(f) else ""
+    raise UsageError(f"`f` must be callable, got {type_name(f)}{swapped if source else called}.")
 
 
 def check_claims(

@@ -129,6 +129,8 @@ def variables(x0: Any, name: str = "x0", *, is_complex_allowed: bool = False) ->
     UsageError
         If it is not of real numbers along one axis.
     """
+    if callable(x0):
+        raise UsageError(f"`{name}` must hold real numbers, got a function: the point comes second, then its `jac=`.")
     point = np.atleast_1d(np.asarray(x0))
     if point.ndim != 1:
         raise UsageError(f"`{name}` must have one axis, got shape {point.shape}.")

@@ -8,15 +8,17 @@ import inspect
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import optree
 
 from gradproof import _backends
 from gradproof._ask import _check
+from gradproof._ask._call import explained
 from gradproof._base._errors import UsageError
+from gradproof._base._tree import is_number
 from gradproof._function._primal import Deferred
 from gradproof._report import Report
 
@@ -89,6 +91,7 @@ class Session:
     <Verdict.CORRECT: 'CORRECT'>
     """
 
+    @explained("gradproof.Session(x, grad=df)")
     def __init__(
         self,
         args: Any,
@@ -173,12 +176,12 @@ class Session:
         """
         return [_backends.copied(point) for point in self._values.pending]
 
-    def tell(self, values: Sequence[Any]) -> None:
+    def tell(self, values: Any) -> None:
         """Take the values of f at all points asked for, in their order, and go on.
 
         Parameters
         ----------
-        values : sequence
+        values : sequence, or a number where one point was asked for
             For each point a number, or with `jac`, `vjp` or `jvp` an array_like of numbers in the shape of what f
             returns. nan, or None for a run that failed, says that f is not defined there.
 
@@ -191,9 +194,7 @@ class Session:
         ClaimError
             As `check`. Nothing has been told then.
         """
-        values = list(values)
-        if len(values) != len(self._values.pending):
-            raise UsageError(f"`tell` needs {len(self._values.pending)} values, one for each point, got {len(values)}.")
+        values = self._listed(values)
         read = [self._values.read(value, i) for i, value in enumerate(values)]
         keys = [_digest(point) for point in self._values.pending]
         for key, value in zip(keys, read, strict=True):
@@ -209,6 +210,25 @@ class Session:
             raise
         if self._journal is not None:
             self._journal.write(keys, read)
+
+    def _listed(self, values: Any) -> list[Any]:
+        """The values one by one, as many as points are asked for; a number may stand for a list of one."""
+        count = len(self._values.pending)
+        written = "`session.tell([f(point) for point in session.ask()])`"
+        is_one = is_number(values) or (hasattr(values, "shape") and np.shape(values) == ())
+        if is_one and count == 1:
+            return [values]
+        if is_one or callable(values) or isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
+            got = "one value" if is_one else f"a {type(cast('Any', values)).__name__}"
+            raise UsageError(
+                f"`tell` takes a list with one value for each of the points that `ask` returned, here {count}, got "
+                f"{got}: {written}."
+            )
+        listed = list(values)
+        if len(listed) != count:
+            alone = " A value of several numbers is told as `[value]`." if count == 1 else f" Write {written}."
+            raise UsageError(f"`tell` needs {count} values, one for each point, got {len(listed)}.{alone}")
+        return listed
 
     def __repr__(self) -> str:
         state = self._report.verdict.value if self._report is not None else f"{len(self._values.pending)} asked"

@@ -25,9 +25,10 @@ from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Rule, Whole
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
+from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names, function_name
+from gradproof._base._names import argument_names, function_name, type_name
 from gradproof._report import Finding, Verdict
 
 
@@ -243,14 +244,19 @@ class Packed:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            raise FunctionError(f"`{self.name}` raised {type(error).__name__} at the point itself: {error}") from error
+            text = f"`{self.name}` raised {type(error).__name__} at the point itself: {error}"
+            f, args, _ = self._given
+            said = arity(f, args) or foreign(f, zip(self.names, self.arguments, strict=True), self.name)
+            raise FunctionError(f"{text} ({said})." if said else text) from error
 
     def run(self, *arguments: Any) -> Arrays:
         """The floating arrays that f returns, and numbers."""
-        found = tree.floating(self.applied(self._given[0], self.argument(arguments)))
+        returned = self.applied(self._given[0], self.argument(arguments))
+        found = tree.floating(returned)
         if not found:
             raise FunctionError(
-                "f must return a floating array, or a tree with some in it: there is nothing to differentiate."
+                "f must return a floating array, or a tree with some in it: there is nothing to differentiate. It "
+                f"returned {type_name(returned)}."
             )
         return found
 

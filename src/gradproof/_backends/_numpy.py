@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection
 from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gradproof._base._names import type_name
 
 Array = NDArray[Any]
 Vector = NDArray[np.float64]
@@ -33,9 +37,8 @@ def objection(value: object, path: str) -> str | None:
         return None
     if not _is_numpy(value):
         return (
-            f"`{path}` is of type {type(value).__module__}.{type(value).__qualname__}; only numbers and NumPy float "
-            "or complex arrays can be differentiated (convert it, or register its container with "
-            '`optree.register_pytree_node(..., namespace="gradproof")`)'
+            f"`{path}` is of type {type_name(value)}; only numbers and NumPy float or complex arrays can be "
+            f"differentiated: {_instead(value, path)}"
         )
     if type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):  # np.ma is slow to import
         return f"`{path}` is a masked array, which is not supported; pass `.filled(...)` or `.compressed()`"
@@ -47,6 +50,29 @@ def objection(value: object, path: str) -> str | None:
     if dtype.kind in "fV":
         return f"`{path}` is of dtype {dtype}, which is not supported yet; pass float64 (`.astype(float)`)"
     return f"`{path}` is of dtype {dtype}, which has no derivative; pass `{path}.astype(float)`"
+
+
+def _instead(value: Any, path: str) -> str:
+    """What to pass in place of a value of another type."""
+    if isinstance(value, type):
+        return "pass a value of it"
+    if hasattr(value, "to_numpy"):
+        return f"pass `{path}.to_numpy()`"
+    if hasattr(value, "__float__"):
+        return f"pass `float({path})`"
+    if dataclasses.is_dataclass(value):
+        return f"pass `dataclasses.asdict({path})`, and make a {type(value).__name__} of it inside f"
+    if hasattr(value, "named_parameters"):
+        return "the parameters of a module are checked by `gradproof.torch.check_module(model, loss, batch)`"
+    if inspect.isroutine(value):
+        return "the point comes second, and a claim by its keyword, as in `gradproof.check(f, x, grad=df)`"
+    if hasattr(value, "toarray"):
+        return f"pass `{path}.toarray()`, or the numbers that it stores"
+    if hasattr(value, "__array__"):
+        return f"pass `np.asarray({path})`"
+    if isinstance(value, Collection) and not isinstance(value, (str, bytes)):
+        return f"pass an array, such as `np.array(list({path}))`"
+    return 'convert it, or register its container with `optree.register_pytree_node(..., namespace="gradproof")`'
 
 
 def kind_of(value: Any) -> str:

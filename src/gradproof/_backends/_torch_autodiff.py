@@ -26,9 +26,10 @@ from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State
 from gradproof._base import _tree
+from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, NotAvailableError, UsageError
-from gradproof._base._names import argument_names, function_name
+from gradproof._base._names import argument_names, function_name, type_name
 
 Tensor = torch.Tensor
 Tensors = tuple[Tensor, ...]
@@ -157,7 +158,7 @@ class TorchAutodiff:
         self._kept: list[int] | None = None
         self.is_scalar = False
         self.left_out: tuple[str, ...] = ()
-        self._learn()
+        self._learn(args)
 
     def value(self, *arguments: Any) -> Any:
         """What f returns of floating tensors: alone if it is one, a real number of shape () where f is scalar."""
@@ -358,7 +359,7 @@ class TorchAutodiff:
         finally:
             self.state.restore()
 
-    def _learn(self) -> None:
+    def _learn(self, args: Any) -> None:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
         before, is_well = self.state.buffers(), False
         try:
@@ -369,7 +370,9 @@ class TorchAutodiff:
             if is_from_handler(error):
                 raise
             name = function_name(self.called)
-            raise FunctionError(f"`{name}` raised {type(error).__name__} at the point itself: {error}") from error
+            text = f"`{name}` raised {type(error).__name__} at the point itself: {error}"
+            said = arity(self.called, args) or foreign(self.called, zip(self.names, self.arguments, strict=True), name)
+            raise FunctionError(f"{text} ({said})." if said else text) from error
         finally:
             self.state.learn()
             (self.state.rewind if is_well else self.state.restore)()
@@ -379,9 +382,12 @@ class TorchAutodiff:
         if not any(output.requires_grad for output in outputs):
             # (What it returns may be its own argument, or a buffer that it goes on writing to.)
             self.primals.keep(outputs)
+        if returned is None:
+            raise FunctionError("f returned None; did you forget `return`?")
         if not outputs:
             raise FunctionError(
-                "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate."
+                "f must return a floating tensor, or a tree with some in it: there is nothing to differentiate. It "
+                f"returned {type_name(returned)}; `.item()`, `.numpy()` and `float(...)` leave PyTorch."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
 

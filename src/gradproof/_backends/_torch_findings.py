@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
 
 from gradproof._backends._torch_autodiff import TorchAutodiff
 from gradproof._backends._torch_primals import Apart
@@ -35,8 +38,28 @@ def findings(function: TorchAutodiff, leaves: Mapping[str, Verdict]) -> list[Fin
     unused = [path for path in unused if leaves.get(path) is Verdict.CORRECT]
     found += summary("GP407", unused, "unused: f does not depend on it, and its gradient is None")
     found += summary("GP409", function.hooked, "has hooks of yours, which are part of the gradient that is checked")
+    found += _module_itself(function.called, function.roots)
     found += summary("GP408", function.updated, "f updates this buffer: put back before and after every evaluation")
     return found
+
+
+def _module_itself(f: Any, roots: Sequence[str]) -> list[Finding]:
+    """Where f is a module, its parameters stay what they are."""
+    count = sum(one.requires_grad for one in f.parameters()) if isinstance(f, torch.nn.Module) else 0
+    if not count:
+        return []
+    parameters = "1 parameter" if count == 1 else f"{count} parameters"
+    return [
+        Finding(
+            id="GP413",
+            severity=Severity.NOTE,
+            path="",
+            kind=f"{parameters} of the module were not checked: the derivatives here are with respect to "
+            f"{', '.join(f'`{root}`' for root in roots)}",
+            advice="`gradproof.torch.check_module(model, loss, batch)` checks the parameters, by "
+            "`loss(model, batch)` or by a criterion such as `torch.nn.MSELoss()` and a batch `(inputs, targets)`.",
+        )
+    ]
 
 
 def summary(id: str, paths: Sequence[str], kind: str) -> list[Finding]:

@@ -22,7 +22,8 @@ from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import COPIES, Torch, agree, doubled, is_low
 from gradproof._base import _tree
-from gradproof._base._errors import UsageError
+from gradproof._base._advice import takes
+from gradproof._base._errors import FunctionError, UsageError
 from gradproof._report import EMPTY, Finding, LeafResult, Verdict
 
 Tensor = torch.Tensor
@@ -85,6 +86,52 @@ class _Holder(torch.nn.Module):
 
     def forward(self, work: Callable[[torch.nn.Module], Any]) -> Any:
         return work(self.model)
+
+
+def of_criterion(criterion: Callable[..., Any]) -> Loss:
+    """A criterion, ``criterion(output, target)``, as the loss of a model and a batch ``(inputs, targets)``.
+
+    A tuple of inputs stands for the arguments of the model; what follows the targets goes to the criterion, too.
+    """
+
+    def loss(model: torch.nn.Module, batch: Sequence[Any]) -> Any:
+        inputs, *others = batch
+        return criterion(model(*inputs) if type(inputs) is tuple else model(inputs), *others)
+
+    loss.__name__ = str(getattr(criterion, "__name__", type(criterion).__name__))
+    return loss
+
+
+def with_loss(model: torch.nn.Module, loss: Loss, batch: Any, wrt: str, keeper: Keeper) -> TorchModule:
+    """A module with its loss, or with a criterion where what is passed as loss can only be called as one.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to differentiate.
+    FunctionError
+        If it can be called neither way.
+    """
+    try:
+        return TorchModule(model, loss, batch, wrt, keeper)
+    except FunctionError as error:
+        if not isinstance(error.__cause__, (TypeError, AttributeError, ValueError, RuntimeError)):
+            raise
+        called = "`loss` is called as `loss(model, batch)`"
+        if not takes(loss, 2):
+            raise FunctionError(f"{error} ({called}: write `lambda model, batch: ...`).") from error.__cause__
+        is_known = isinstance(loss, torch.nn.Module) or loss.__module__.startswith("torch.")
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            if not is_known:
+                raise
+            advice = "a criterion `loss(output, target)` takes a batch `(inputs, targets)`"
+            raise FunctionError(f"{error} ({called}; {advice}).") from error.__cause__
+        try:
+            return TorchModule(model, of_criterion(loss), batch, wrt, keeper)
+        except FunctionError as other:
+            if not is_known:
+                raise error from error.__cause__
+            raise FunctionError(f"as the criterion of `loss(model(inputs), targets)`, {other}") from other.__cause__
 
 
 class TorchModule(Torch):

@@ -13,8 +13,11 @@ class GradproofError(Exception):
     """Base of every error that gradproof raises on its own account."""
 
 
-class UsageError(GradproofError, ValueError):
-    """An argument of `check` cannot be used; the message says which, why, and what to pass instead."""
+class UsageError(GradproofError, ValueError, TypeError):
+    """An argument of `check` cannot be used; the message says which, why, and what to pass instead.
+
+    A call that does not fit the signature is one, too: Python has TypeError for these.
+    """
 
 
 class NotFiniteError(UsageError):

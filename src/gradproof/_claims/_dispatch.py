@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ from gradproof import _contracts, _prove
 from gradproof._base._errors import UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._meant import as_meant
 from gradproof._claims._result import Result, find_refusals
 from gradproof._function._primal import Primal
+from gradproof._prove._collect import Collector
 
 FIRST_ORDER = ("grad", "jac", "vjp", "jvp")
 SECOND_ORDER = ("hess", "hvp")
@@ -51,6 +54,40 @@ def prove_claims(
     elementwise : bool
         Whether `jac` is the derivative of an f that maps an array entry by entry.
     """
+
+    def prove(args: Any, claims: Mapping[str, Any]) -> Result:
+        return _prove_claims(
+            f,
+            args,
+            claims,
+            wrt=wrt,
+            name=name,
+            options=dataclasses.replace(options, collector=Collector()),
+            surroundings=surroundings,
+            vectorized=vectorized,
+            reproduce=reproduce,
+            names=names,
+            elementwise=elementwise,
+        )
+
+    return as_meant(prove, f, args, claims, wrt)
+
+
+def _prove_claims(
+    f: Callable[..., Any],
+    args: Any,
+    claims: Mapping[str, Any],
+    *,
+    wrt: int | tuple[int, ...] | None,
+    name: str | None,
+    options: _prove.Options,
+    surroundings: Surroundings,
+    vectorized: bool,
+    reproduce: Callable[[Primal, Mapping[str, bool]], str],
+    names: Sequence[str] | None,
+    elementwise: bool,
+) -> Result:
+    """Prove or refute claims as they were passed."""
     if set(claims) == {"grad"}:
         primal = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
         is_value = _contracts.is_value(claims["grad"], primal, "grad")

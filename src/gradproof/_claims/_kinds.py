@@ -97,7 +97,10 @@ def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
     """Whether the claim is the derivative itself and not a function that computes it."""
     if keyword in ("vjp", "jvp", "hvp"):
         if not callable(claim):
-            raise UsageError(f"`{keyword}` must be callable, got {type(claim).__name__}.")
+            value = {"vjp": "jac", "jvp": "jac", "hvp": "hess"}[keyword]
+            raise UsageError(
+                f"`{keyword}` must be callable, got {type(claim).__name__}: the matrix itself is claimed as `{value}`."
+            )
         return False
     if keyword in ("jac", "hess") and is_operator(claim):
         return True

@@ -38,6 +38,7 @@ REVERSE = ("rev", "vmap", "compile")
 BY_DEFAULT = ("rev", "fwd", "vmap")
 # Outputs from which on a vjp is held against a few combinations of them only.
 MANY = 1024
+NOT_AVAILABLE = "not available: "
 # Characters of the reason why a mode is not available.
 REASON = 200
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
@@ -139,6 +140,8 @@ def asked_modes(modes: Sequence[str] | None, order: int) -> tuple[tuple[str, ...
         names = ", ".join(FIRST + SECOND)
         unknown = [] if isinstance(modes, str) else [mode for mode in modes if mode not in FIRST + SECOND]
         about = f"; there is no mode {unknown[0]!r}" if unknown else ""
+        if modes in FIRST + SECOND:
+            about = f": pass `modes=({modes!r},)`"
         raise UsageError(f"`modes` must be a tuple of names among {names}, or {AVAILABLE!r}, got {modes!r}{about}.")
     named = [mode for mode in FIRST if mode in modes]
     second = [mode for mode in SECOND if mode in modes]
@@ -218,7 +221,7 @@ def prove_modes(
             if not is_refused and (is_named or mode == "rev"):
                 raise
             # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)
-            results.append(ModeResult(mode=mode, note=f"not available: {_in_short(refusal)}"))
+            results.append(ModeResult(mode=mode, note=f"{NOT_AVAILABLE}{_in_short(refusal)}"))
             continue
         if proved.reason is Reason.NOISE and not is_double(options.claim_eps):
             # (Differences of a copy in float64 are sharp: it is the claim that has too few digits.)
@@ -236,7 +239,10 @@ def prove_modes(
         note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
         results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
     if not proofs:
-        notes = "; ".join(f"{one.mode}: {one.note}" for one in results)
+        by_reason: dict[str, list[str]] = {}
+        for one in results:
+            by_reason.setdefault(one.note.removeprefix(NOT_AVAILABLE), []).append(one.mode)
+        notes = "; ".join(f"{', '.join(modes)}: {reason}" for reason, modes in by_reason.items())
         raise ClaimError(f"no mode is available ({notes}).")
     beside: list[Finding] = []
     named: dict[str, tuple[Any, Any]] = {}

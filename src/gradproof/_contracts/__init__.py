@@ -14,11 +14,14 @@ GP208   error     the two products of a linear operator are not adjoint
 GP210   error     f changes its arguments in place
 GP211   error     the claim changes its arguments in place
 GP213   error     the claim remembers earlier calls (`gradproof._claims._repeats`)
+GP214   error     the arguments of a product are swapped (`gradproof._claims._meant`)
 GP304   doubt     f is not finite at the point
 GP305   doubt     f is not defined around the point
 GP306   doubt     the claim is random (`gradproof._claims._repeats`)
 GP401   note      differentiated leaves share memory
 GP404   note      a gradient has another type, or a lower precision, than its leaf
+GP411   note      gradients are named after their parameters, as ``dW`` for ``W``
+GP412   note      a list stands for an array, or an array for a list
 ======  ========  ============================================================
 """
 

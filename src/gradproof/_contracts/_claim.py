@@ -58,6 +58,9 @@ def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
     """
     if claim is None:
         raise UsageError(f"`{keyword}` must be a callable or the gradient itself, got None.")
+    if isinstance(claim, bool) or (isinstance(claim, str) and claim in ("2-point", "3-point", "cs")):
+        scipy = "for SciPy's `jac=True` and its names of differences there is `gradproof.scipy.check_minimize`"
+        raise UsageError(f"`{keyword}` must be a callable or a tree of numbers, got {claim!r}; {scipy}.")
     members = _members(claim, primal.is_tuple)
     leaves = _tree.flatten(members, [keyword] * len(members)).leaves
     if callable(claim):
@@ -102,7 +105,7 @@ def judge_tree(
         is_tuple=is_tuple,
         keyword=keyword,
     )
-    judged = Judged(findings=[] if match.finding is None else [match.finding])
+    judged = Judged(findings=[*([] if match.finding is None else [match.finding]), *match.notes])
     for i, origin in enumerate(origins):
         claimed = match.gradients.get(i)
         if claimed is None:
@@ -200,6 +203,7 @@ def judge_jacobian(
             keyword=keyword + name,
         )
         judged.findings += [] if match.finding is None else [match.finding]
+        judged.findings += [note for note in match.notes if note not in judged.findings]
         for i, origin in enumerate(primal.origins):
             claimed = match.gradients.get(i)
             if claimed is None:

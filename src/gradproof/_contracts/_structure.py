@@ -1,9 +1,13 @@
-"""GP202: a claim has one gradient for each differentiated leaf, and nothing else."""
+"""GP202: a claim has one gradient for each differentiated leaf, and nothing else.
+
+GP411 and GP412 are notes of what it may have all the same: other names, throughout, and lists in place of arrays.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,18 +18,30 @@ from gradproof._base import _tree
 from gradproof._report import Finding, Severity
 
 Keys = tuple[Hashable, ...]
+Shape = tuple[int, ...]
+Offered = dict[Keys, _tree.NamedLeaf]
 
 _SHOWN = 6
+_RENAME = "name each gradient as its parameter, and this note goes."
+_NO_MORE = "leave it out: a claim has a gradient for each array that is differentiated, and no more."
+_RETURN_AN_ARRAY = "return `np.array(...)` of it, and this note goes."
+_PASS_AN_ARRAY = "pass `np.array(...)` as the point, and f and the claim get an array as well."
+# How gradients are named after their parameters, where all of them are: `delta_W` is as often a step.
+_NAMINGS = (
+    *((prefix, "") for prefix in ("d", "d_", "g", "g_", "grad", "grad_", "nabla_", "∇", "∂")),
+    *(("", suffix) for suffix in ("grad", "_grad", "_g", "_gradient", "bar", "_bar")),
+)
 _PREFIXES = ("d", "d_", "g_", "grad", "grad_", "delta_", "nabla_", "∇")
 _SUFFIXES = ("grad", "_grad", "_g", "_gradient", "_d", "bar", "_bar")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Match:
-    """The gradient claimed for each leaf, by its index, as arrays; and the finding if the structures differ."""
+    """The gradient claimed for each leaf, by its index, as arrays; the finding if the structures differ, and notes."""
 
     gradients: dict[int, Array]
     finding: Finding | None
+    notes: tuple[Finding, ...] = ()
 
 
 def match_claim(
@@ -54,7 +70,8 @@ def match_claim(
 
     Notes
     -----
-    A list of numbers may stand for an array, as SciPy allows.
+    A list of numbers may stand for an array, as SciPy allows, and an array for a list of numbers. Gradients may all be
+    named after their parameters, ``dW`` for ``W``, where none has the name of a parameter.
     """
     whole = ", ".join(roots)
     if claim is None:
@@ -65,8 +82,12 @@ def match_claim(
         if len(members) != len(roots):
             kind = f"`{keyword}` gives {_describe(claim)}, not a tuple of {len(roots)}"
             advice = "a tuple in `wrt` asks for one gradient per argument."
+            if isinstance(claim, Mapping) and all(root in claim for root in roots):
+                advice += f" Return `({', '.join(f'grads[{root!r}]' for root in roots)})`."
             return Match(gradients={}, finding=_finding(whole, kind, advice))
     offered = {leaf.keys: leaf for leaf in _tree.flatten(members, roots, none_is_leaf=True).leaves}
+    offered, renamed = _in_own_names(keys, offered)
+    notes = [_note("GP411", whole, f"compared under other names: {renamed}", _RENAME)] if renamed else []
     gradients: dict[int, Array] = {}
     missing: list[int] = []
     nones: list[str] = []
@@ -82,24 +103,95 @@ def match_claim(
             continue
         gradients[i] = array
         offered = {other: leaf for other, leaf in offered.items() if other[: len(key)] != key}
+        notes.append(_note("GP412", paths[i], "a list was taken for the array that it stands for", _RETURN_AN_ARRAY))
+    for key in [key for key, leaf in offered.items() if leaf.value is not None]:
+        members_of = {i: keys[i][len(key) :] for i in missing if keys[i][: len(key)] == key}
+        array = _backends.of(offered[key].value).as_numpy(offered[key].value) if members_of else None
+        if array is not None and _is_stacked(array, members_of, shapes):
+            for i, index in members_of.items():
+                gradients[i] = np.asarray(array[cast("tuple[int, ...]", index)])
+            missing = [i for i in missing if i not in members_of]
+            path = offered.pop(key).path
+            notes.append(_note("GP412", path, "an array was taken for the list that it stands for", _PASS_AN_ARRAY))
     extra = [leaf for leaf in offered.values() if leaf.value is not None]
     if not missing and not extra:
-        return Match(gradients=gradients, finding=None)
+        return Match(gradients=gradients, finding=None, notes=tuple(notes))
 
     parts = [f"missing: {_listing([paths[i] for i in missing])}"] if missing else []
     parts += [f"extra: {_listing([leaf.path for leaf in extra])}"] if extra else []
     advice = (
         _renamed([(keys[i], shapes[i]) for i in missing], extra)
-        or _one_argument(claim, is_tuple, keyword, gradients)
-        or _array_for_list([keys[i] for i in missing], extra)
+        or _other_container(claim, [(keys[i], shapes[i]) for i in missing], extra)
+        or _one_argument(claim, is_tuple, keyword, gradients, shapes)
+        or (
+            ""
+            if missing
+            else "leave it out: a claim has a gradient for each array that is differentiated, and no more."
+        )
         or (f"`{keyword}` gives None for {_listing(nones)}: where f does not depend on it, say zeros." if nones else "")
         or "a claim has the structure of what is differentiated, key by key."
     )
-    return Match(gradients=gradients, finding=_finding(whole, "; ".join(parts), advice))
+    return Match(gradients=gradients, finding=_finding(whole, "; ".join(parts), advice), notes=tuple(notes))
 
 
 def _finding(path: str, kind: str, advice: str) -> Finding:
     return Finding(id="GP202", severity=Severity.ERROR, path=path, kind=kind, advice=advice)
+
+
+def _note(id: str, path: str, kind: str, advice: str) -> Finding:
+    return Finding(id=id, severity=Severity.NOTE, path=path, kind=kind, advice=advice)
+
+
+def _in_own_names(
+    keys: Sequence[Keys], offered: dict[Keys, _tree.NamedLeaf]
+) -> tuple[dict[Keys, _tree.NamedLeaf], str]:
+    """Offer gradients that are named after their parameters under the names of these, and say which.
+
+    All names of one dictionary must follow one naming, and none may be the name of a parameter in it: else the one that
+    it stands for is a guess.
+    """
+    below: dict[Keys, dict[Hashable, None]] = {}
+    for key in keys:
+        for depth in range(len(key)):
+            below.setdefault(key[:depth], {})[key[depth]] = None
+    found: dict[Keys, dict[Hashable, None]] = {}
+    for key in offered:
+        for depth in range(len(key)):
+            found.setdefault(key[:depth], {})[key[depth]] = None
+    own: dict[Keys, Keys] = {(): ()}  # the way to a part of the claim: that to the same part of the point
+    said: list[str] = []
+    for given, names in found.items():  # (A part comes after the whole.)
+        if given not in own:
+            continue
+        naming = _naming(below.get(own[given], {}), names)
+        own.update(((*given, name), (*own[given], naming.get(name, name))) for name in names)
+        said += [f"{name!r} as {naming[name]!r}" for name in names if name in naming]
+    if not said:
+        return offered, ""
+    return {own[key]: leaf for key, leaf in offered.items()}, _listing(said)
+
+
+def _naming(names: Mapping[Hashable, None], given: Mapping[Hashable, None]) -> dict[Hashable, Hashable]:
+    """Which names of gradients are made of which names of parameters; none where that is not plain."""
+    if not names or not all(isinstance(name, str) for name in names) or any(name in names for name in given):
+        return {}
+    fitting: list[dict[Hashable, Hashable]] = [
+        {f"{prefix}{name}{suffix}": name for name in names}
+        for prefix, suffix in _NAMINGS
+        if all(f"{prefix}{name}{suffix}" in given for name in names)
+    ]
+    return fitting[0] if len(fitting) == 1 else {}
+
+
+def _is_stacked(array: Array, members: Mapping[int, Keys], shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether an array has one part for each member of a list, in its shape."""
+    depths = {len(index) for index in members.values()}
+    if len(depths) != 1 or not all(isinstance(one, int) for index in members.values() for one in index):
+        return False
+    (depth,) = depths
+    return set(members.values()) == set(np.ndindex(array.shape[:depth])) and all(
+        array.shape[depth:] == shapes[i] for i in members
+    )
 
 
 def _listed(members: tuple[Any, ...], key: Keys) -> Array | None:
@@ -154,23 +246,47 @@ def _similar(name: str, others: list[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def _one_argument(claim: Any, is_tuple: bool, keyword: str, gradients: dict[int, Array]) -> str:
+def _one_argument(
+    claim: Any, is_tuple: bool, keyword: str, gradients: dict[int, Array], shapes: Sequence[Shape]
+) -> str:
     if is_tuple or type(claim) is not tuple or gradients:
         return ""
-    count = len(cast("tuple[Any, ...]", claim))
+    members = cast("tuple[Any, ...]", claim)
+    count = len(members)
+    fitting = [i for i, one in enumerate(members) if _backends.is_array(one) and (np.shape(one),) == tuple(shapes)]
     wrt = ", ".join(map(str, range(count)))
-    fix = f"pass `wrt=({wrt})`, or return one of them" if count > 1 else "return the gradient itself"
+    one = "one of them"
+    if len(fitting) == 1:
+        one = f"member {fitting[0]}, which has its shape, alone (`lambda *args: {keyword}(*args)[{fitting[0]}]`)"
+    fix = f"pass `wrt=({wrt})`, or return {one}" if count > 1 else "return the gradient itself"
     return f"`{keyword}` gives a tuple of {count}, but one argument is differentiated: {fix}."
 
 
-def _array_for_list(missing: Sequence[Keys], extra: Sequence[_tree.NamedLeaf]) -> str:
+def _other_container(claim: Any, missing: Sequence[tuple[Keys, Shape]], extra: Sequence[_tree.NamedLeaf]) -> str:
+    """Say what to return where the claim has a container of another kind, or none, in some place."""
     for leaf in extra:
-        if any(len(leaf.keys) < len(keys) and keys[: len(leaf.keys)] == leaf.keys for keys in missing):
-            return (
-                f"`{leaf.path}` is a container of several leaves, the claim has one array there: pass an array to "
-                "`check`, or return such a container."
-            )
+        if dataclasses.is_dataclass(leaf.value):
+            return f"the claim has a {type(leaf.value).__name__} there: return `dataclasses.asdict(...)` of it."
+        within = [(keys, shape) for keys, shape in missing if keys[: len(leaf.keys)] == leaf.keys]
+        if within:
+            total = sum(math.prod(shape) for _, shape in within)
+            flat = f", cut out of its {total} entries" if np.size(leaf.value) == total > 1 else ""
+            container = _dictionary([keys[len(leaf.keys)] for keys, _ in within]) or "such a container"
+            count = "one array within it" if len(within) == 1 else f"{len(within)} arrays"
+            return f"`{leaf.path}` holds {count}, the claim has one array there: return {container}{flat}."
+    names = list(dict.fromkeys(keys[1] for keys, _ in missing if len(keys) > 1))
+    if type(claim) in (tuple, list) and len(names) == len(extra) == len(claim) and _dictionary(names):
+        return f"the claim is a {type(claim).__name__}: return {_dictionary(names)}."
+    if isinstance(claim, Mapping) and [keys for keys, _ in missing] == [(0,)]:
+        return "the point is one array, the claim is a dictionary: return one array in the shape of the point."
     return ""
+
+
+def _dictionary(names: Sequence[Hashable]) -> str:
+    """A dictionary with these keys as Python source; empty where they are no names."""
+    if not all(isinstance(name, str) for name in names):
+        return ""
+    return f"`{{{_listing([f'{name!r}: ...' for name in dict.fromkeys(names)])}}}`"
 
 
 def _listing(paths: Sequence[str]) -> str:

@@ -57,8 +57,21 @@ def two_sides(domain: Any) -> tuple[Any, Any]:
     """
     sides = cast("tuple[Any, ...]", domain)
     if not isinstance(domain, tuple) or len(sides) != 2:
-        raise UsageError("`domain` must be a tuple (lower, upper), each None, a number or arrays like the argument.")
+        raise UsageError(
+            f"`domain` must be a tuple (lower, upper), each None, a number or arrays like the argument{_meant(domain)}."
+        )
     return sides[0], sides[1]
+
+
+def _meant(domain: Any) -> str:
+    """What to write for a domain that is no pair in a tuple."""
+    if _tree.is_number(domain):
+        return f"; one bound is passed as `({domain!r}, None)` or `(None, {domain!r})`"
+    if type(domain) not in (list, tuple):
+        return f", got {type(domain).__name__}"
+    if all(type(one) in (list, tuple) and len(one) == 2 for one in domain):
+        return "; pairs for each entry, as SciPy has them, are passed as `tuple(np.transpose(bounds))`, inf for None"
+    return f": pass `({domain[0]!r}, {domain[1]!r})`" if len(domain) == 2 else f", got {len(domain)} members"
 
 
 class Named(Protocol):

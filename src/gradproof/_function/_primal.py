@@ -14,11 +14,13 @@ import numpy as np
 from gradproof import _backends, _progress
 from gradproof._backends import Matrix, Vector
 from gradproof._base import _tree
+from gradproof._base._advice import arity, foreign
 from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
 from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
 from gradproof._base._leaf import Leaf
-from gradproof._base._names import argument_names, function_name
+from gradproof._base._names import argument_names, function_name, positions, type_name
 from gradproof._base._pieces import at_point, is_large
+from gradproof._function import _lists
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
 from gradproof._function._vectorized import one_at_a_time
@@ -135,7 +137,7 @@ class Primal:
         vectorized: bool = False,
     ) -> None:
         if not callable(f):
-            raise UsageError(f"`f` must be callable, got {_type_name(f)}.")
+            raise UsageError(f"`f` must be callable, got {type_name(f)}.")
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
         self.f = f
         self.deferred = f if isinstance(f, Deferred) else None
@@ -145,8 +147,8 @@ class Primal:
         self.short_name = function_name(f)
         self.name = name if name is not None else self.short_name
         self.is_tuple = isinstance(wrt, tuple)
-        self.wrt = _positions(wrt, len(positional))
         self.names = argument_names(f, len(positional)) if names is None else list(names)
+        self.wrt = positions(wrt, self.names)
         self.roots = tuple(self.names[i] for i in self.wrt)
         if vectorized:
             self.f = one_at_a_time(f, self.wrt, self.short_name)
@@ -162,8 +164,9 @@ class Primal:
         differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
         self._structure = differentiated.structure
         for leaf in differentiated.leaves:
-            objection = _backends.of(leaf.value).objection(leaf.value, leaf.path)
-            if objection is not None:
+            objection = _lists.objection([positional[i] for i in self.wrt], leaf)
+            objection = objection or _backends.of(leaf.value).objection(leaf.value, leaf.path)
+            if objection:
                 raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
         self.layout = Layout(differentiated.leaves, [leaf.value for leaf in differentiated.leaves])
         self.leaves, self.origins = self.layout.leaves, self.layout.origins
@@ -324,7 +327,8 @@ class Primal:
                 raise
             if self.layout.left_out:
                 raise self._not_finite() from error
-            raise FunctionError(raised(self.short_name, error, "at the point itself")) from error
+            said = arity(self.f, self.given) or foreign(self.f, self._given_leaves(), self.short_name)
+            raise FunctionError(raised(self.short_name, error, "at the point itself", said)) from error
         self._note_changes(changed)
         self.is_fresh = True
         values = self.read(returned)
@@ -397,7 +401,7 @@ class Primal:
             if np.shape(returned) != (count,) or backend.kind_of(returned) not in "fiu":
                 raise FunctionError(
                     f"`{self.short_name}` must return one real number for each of {count} points, shape ({count},), "
-                    f"got {_type_name(returned)} of shape {np.shape(returned)}."
+                    f"got {type_name(returned)} of shape {np.shape(returned)}."
                 )
             values = backend.to_vector(returned).reshape(count, 1)
         values[~np.isfinite(values)] = math.nan
@@ -434,7 +438,11 @@ class Primal:
         except Exception as error:
             if is_from_handler(error):
                 raise
-            raise ClaimError(raised(keyword, error, "at the point")) from error
+            said = foreign(function, self._given_leaves(), keyword)
+            raise ClaimError(raised(keyword, error, "at the point", said)) from error
+
+    def _given_leaves(self) -> list[tuple[str, Any]]:
+        return [(leaf.path, leaf.value) for leaf in _tree.flatten(self.positional, self.names).leaves]
 
     def buffer(self) -> Vector | None:
         """Memory for a large point (n,), the same for all evaluations; None where a point is made anew each time."""
@@ -535,19 +543,23 @@ def _scalar(returned: Any, name: str) -> float:
     if isinstance(returned, (tuple, list)):
         raise FunctionError(
             f"`{name}` returned a {type(returned).__name__} of {len(returned)}; it must return one number "  # pyright: ignore[reportUnknownArgumentType]
-            f"(`lambda *args: {name}(*args)[0]` takes the first)."
+            f"(`lambda *args: {name if name.isidentifier() else 'f'}(*args)[0]` takes the first)."
         )
     if _backends.is_array(returned):
         returned = _backends.of(returned).as_numpy(returned)
     shape: tuple[int, ...] = getattr(returned, "shape", ())
     if shape != ():
         size = math.prod(shape)
-        advice = "take its only entry with `.item()`" if size == 1 else "reduce it, with `.sum()` or a loss"
+        advice = (
+            "take its only entry with `.item()`"
+            if size == 1
+            else "reduce it, with `.sum()` or a loss, or claim `jac=` or `vjp=`"
+        )
         raise FunctionError(f"`{name}` must return one number, got an array of shape {tuple(shape)}; {advice}.")
     kind = getattr(getattr(returned, "dtype", None), "kind", "")
     if isinstance(returned, complex) or kind == "c":
         raise FunctionError(
-            f"`{name}` must return a real number, got {_type_name(returned)}; take `.real` or `abs`, or "
+            f"`{name}` must return a real number, got {type_name(returned)}; take `.real` or `abs`, or "
             "claim its complex derivative as `jac`."
         )
     if not isinstance(returned, (bool, str, bytes)) and kind not in ("b", "O", "U", "S"):
@@ -555,29 +567,10 @@ def _scalar(returned: Any, name: str) -> float:
             return float(returned)
         except (TypeError, ValueError):
             pass
-    raise FunctionError(f"`{name}` must return one real number, got {_type_name(returned)}.")
+    raise FunctionError(f"`{name}` must return one real number, got {type_name(returned)}.")
 
 
-def _positions(wrt: Any, count: int) -> tuple[int, ...]:
-    """Return `wrt` as positions that are in range, not negative and different."""
-    if wrt is None:
-        wrt = 0
-    asked = cast("tuple[Any, ...]", wrt) if isinstance(wrt, tuple) else (wrt,)
-    if not asked or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in asked):
-        raise UsageError(f"`wrt` must be a position (int) or a tuple of positions of `args`, got {wrt!r}.")
-    for i in asked:
-        if not -count <= i < count:
-            raise UsageError(f"`wrt` names argument {i}, but `args` holds {count}.")
-    positions = tuple(int(i) % count for i in asked)
-    if len(set(positions)) < len(positions):
-        raise UsageError(f"`wrt` must not name an argument twice, got {wrt!r}.")
-    return positions
-
-
-def raised(name: str, error: Exception, where: str) -> str:
-    return f"`{name}` raised {type(error).__name__} {where}: {error}"
-
-
-def _type_name(value: Any) -> str:
-    module, name = type(value).__module__, type(value).__qualname__
-    return name if module == "builtins" else f"{module}.{name}"
+def raised(name: str, error: Exception, where: str, said: str = "") -> str:
+    """What a function raised, and what to do about it, as far as that is known."""
+    text = f"`{name}` raised {type(error).__name__} {where}: {error}"
+    return f"{text} ({said})." if said else text

@@ -1,0 +1,159 @@
+"""Calls that do not fit an entry point: what is wrong with them, and the call that was meant."""
+
+from __future__ import annotations
+
+import functools as ft
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from gradproof._base._errors import UsageError
+from gradproof._base._names import function_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What other gradient checkers and frameworks call what we do without, or call otherwise.
+_STEPS = (
+    *("eps", "epsilon", "h", "dx", "delta", "step", "steps", "step_size", "stepsize", "num_steps"),
+    *("perturbation", "rel_step", "abs_step"),
+)
+_TOLERANCES = (
+    *("atol", "tol", "tolerance", "abs_tol", "rel_tol", "ftol", "gtol", "nondet_tol"),
+    *("threshold", "thresh"),
+)
+_OTHERWISE = {
+    "f": "func fun fn function forward primal",
+    "args": "x x0 point at inputs input primals params parameters theta",
+    "grad": "gradient gradients grads grad_fn fprime df derivative claim claimed backward",
+    "jac": "jacobian",
+    "hess": "hessian",
+    "hvp": "hessp",
+    "wrt": "argnum argnums arg_nums",
+    "modes": "mode",
+    "rng": "seed key random_state generator",
+    "domain": "bounds",
+    "progress": "verbose verbosity disp",
+    "loss": "criterion loss_fn",
+    "batch": "data",
+}
+_MEANT = {name: option for option, names in _OTHERWISE.items() for name in names.split()}
+_RAISES = ("raise_exception", "raises", "throw")
+
+
+def explained(usage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate an entry point: a call that does not fit its signature is a UsageError that says what to write.
+
+    Parameters
+    ----------
+    usage : str
+        A call as Python source, such as ``gradproof.check(f, x, grad=df)``.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @ft.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            __tracebackhide__ = True
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                raise UsageError(_misfit(usage, signature, args, kwargs)) from None
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def unknown_options(entry: str, unknown: Iterable[str], known: Sequence[str]) -> str:
+    """Say of each option that an entry point does not have what to pass instead, if anything."""
+    return " ".join(f"`{name}` is no option of `{entry}`{_instead(name, known)}" for name in unknown)
+
+
+def _instead(name: str, known: Sequence[str]) -> str:
+    plain = name.lower()
+    if plain in _STEPS:
+        return ": gradproof chooses its own steps, from what f shows of its noise and curvature. Leave it out."
+    if plain in _TOLERANCES:
+        rtol = " `rtol=` is the smallest relative error worth an accusation, and derived if left out."
+        return ": every measured slope has an error bar of its own, which takes its place. Leave it out." + (
+            rtol if "rtol" in known else ""
+        )
+    if plain in _RAISES and "rtol" in known:
+        return ": a wrong gradient is reported by `check`, and raised by `assert_grad`."
+    if plain == "name":
+        return ": `gradproof.Case(..., name=...).check()` has a name."
+    meant = _MEANT.get(plain)
+    if meant not in known:
+        import difflib
+
+        meant = next(iter(difflib.get_close_matches(plain, known, n=1)), None)
+    return f"; it takes {', '.join(known)}." if meant is None else f": did you mean `{meant}`?"
+
+
+def _misfit(usage: str, signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any]) -> str:
+    """Say why a call does not fit, as far as possible in one go, and how it is written."""
+    entry = usage.partition("(")[0].rpartition(".")[2]
+    parameters = {name: one for name, one in signature.parameters.items() if name != "self"}
+    args = args[len(signature.parameters) - len(parameters) :]
+    positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    if "f" in positional and len(args) >= 2 and _is_function(args[1]) and "grad" in parameters:
+        swapped = len(args) > 2 or any(_MEANT.get(name) == "args" for name in options)
+        if swapped:
+            f, claim = _named(args[0], "f"), _named(args[1], "df")
+            return (
+                f"`{entry}` takes the point second, and the claim by its keyword: "
+                f"`gradproof.{entry}({f}, x, grad={claim})`."
+            )
+    said: list[str] = []
+    if len(args) > len(positional):
+        more = args[len(positional) :]
+        said.append(f"`{entry}` takes {', '.join(f'`{name}`' for name in positional)} by position, got {len(args)}.")
+        if positional[-1] == "batch":
+            said.append("What the loss is given beside the model is one batch, such as `(inputs, targets)`.")
+        if entry == "Session" and _is_function(args[0]):
+            return f"`Session` takes no f: it asks for values of f, and is told them. Write `{usage}`."
+        if "grad" in parameters:
+            is_named = _is_function(more[0])
+            f = _named(args[0], "f") if positional[0] == "f" else ""
+            claim = _named(more[0], "df") if is_named else "df"
+            said.append(
+                f"The claim is passed by its keyword: `gradproof.{entry}({f + ', ' if f else ''}x, grad={claim})`."
+            )
+            return " ".join(said)
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    unknown = [] if takes_any else [name for name in options if name not in parameters]
+    said += [unknown_options(entry, unknown, list(parameters))] if unknown else []
+    twice = [name for name in positional[: len(args)] if name in options]
+    said += [f"`{name}` is passed twice, by position and by keyword." for name in twice]
+    meant = {_MEANT.get(name) for name in unknown}
+    missing = [
+        name
+        for name in positional[len(args) :]
+        if parameters[name].default is inspect.Parameter.empty and name not in options and name not in meant
+    ]
+    said += [f"`{name}` is missing{_what(name)}." for name in missing]
+    return " ".join([*said, f"Write `{usage}`."] if missing or twice or not unknown else said)
+
+
+_WORDS = {
+    "f": "the function",
+    "args": "the point",
+    "batch": "what `loss` is given beside the model, `(inputs, targets)` if it is a criterion",
+}
+
+
+def _what(name: str) -> str:
+    return f": {_WORDS[name]}" if name in _WORDS else ""
+
+
+def _is_function(value: Any) -> bool:
+    """Whether a value is called rather than moved: containers of parameters may be callable, too."""
+    return callable(value) and (inspect.isroutine(value) or isinstance(value, ft.partial) or hasattr(value, "__name__"))
+
+
+def _named(function: Any, other: str) -> str:
+    name = function_name(function)
+    return name if name.isidentifier() else other
