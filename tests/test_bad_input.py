@@ -178,7 +178,7 @@ def test_array_for_a_list():
         assert "pass `np.array(...)`" in report.findings[0].advice
     assert check(quadratic, [1.0, 2.0], grad=np.array([2.0, 5.0]), rng=0).verdict is Verdict.WRONG  # wrong on purpose
     report = check(quadratic, [1.0, 2.0], grad=np.array([2.0, 4.0, 6.0]), rng=0)
-    assert finding(report, "GP201").kind == "claimed gradient of shape (3,) for a leaf of shape (2,)"
+    assert finding(report, "GP201").kind == "claimed gradient of shape (3,) for an array of shape (2,)"
     report = check(lambda p: quadratic(p["a"]), {"a": [A, A]}, grad={"a": np.ones(3)}, rng=0)
     assert "`p['a']` holds 2 arrays, the claim has one array there" in finding(report, "GP202").advice
 

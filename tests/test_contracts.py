@@ -190,7 +190,7 @@ def test_a_shape_that_does_not_fit_is_told_what_would(shape, given, readable, ad
     """The numbers are measured where only axes of length 1 differ."""
     fitted, found = fit_shape("w", shape, np.arange(float(np.prod(given))).reshape(given))
     assert (found.id, found.severity, found.path) == ("GP201", Severity.ERROR, "w")
-    assert found.kind == f"claimed gradient of shape {given} for a leaf of shape {shape}"
+    assert found.kind == f"claimed gradient of shape {given} for an array of shape {shape}"
     assert found.advice.startswith(advice)
     assert (fitted is not None) == readable
     if readable:

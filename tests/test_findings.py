@@ -738,7 +738,7 @@ def a_derivative_that_scipy_approximates(is_odd):
 def an_entry_that_cannot_be_resolved(is_odd):
     """Where f is 1 up to rounding, or moves."""
     x = np.array([0.5, 16.5 if is_odd else 1.5])
-    slope = [0.7864477329659274, 3e-14 if is_odd else 0.18070663892364858]
+    slope = np.array([0.7864477329659274, 3e-14 if is_odd else 0.18070663892364858])
     return gradproof.check(np.tanh, x, jac=slope, elementwise=True, rng=0)
 
 

@@ -245,7 +245,7 @@ def test_a_backward_that_returns_a_wrong_shape_is_wrong(columns):
 
     assert report.verdict is (Verdict.CORRECT if columns == 2 else Verdict.WRONG)
     found = [(one.id, one.path, one.kind) for one in report.findings]
-    kind = "claimed gradient of shape (3, 5) for a leaf of shape (3, 2)"
+    kind = "claimed gradient of shape (3, 5) for an array of shape (3, 2)"
     assert found == ([] if columns == 2 else [("GP201", "w", kind)])
     assert passes(gradcheck, f, (drawn(4, 3).requires_grad_(), drawn(3, 2).requires_grad_())) is (columns == 2)
 

@@ -43,7 +43,7 @@ def function_name(f: Any) -> str:
 def function_source(f: Any, otherwise: str) -> str:
     """What a caller may have written for f, as Python source; `otherwise` where its own name tells nothing."""
     if isinstance(f, functools.partial):
-        return _partial_source(f) or otherwise
+        return _partial_source(cast("functools.partial[Any]", f)) or otherwise
     transform = _transform_of_jax(f)
     if transform:
         return f"jax.{transform}({function_source(f.__wrapped__, 'f')})"

@@ -118,7 +118,9 @@ MEANINGS = {
     "GP410": "These derivatives are rounding errors of a true zero. They count as 0.",
     "GP411": "The gradients are named after their parameters, as `dW` for `W`. They were compared under those names.",
     "GP412": "A list or a number stood where an array is needed, or the other way round. It was converted.",
-    "GP413": "Only the inputs of this module were checked, not its parameters: `gradproof.torch.check_module` checks both.",
+    "GP413": (
+        "Only the inputs of this module were checked, not its parameters. `gradproof.torch.check_module` checks both."
+    ),
     "GP420": "Lower and upper bound are equal, so these variables cannot move and their derivatives were not checked.",
     "GP421": "These entries are nan or infinite, and f ignores them. What is claimed for them was not checked.",
     "GP422": "x0 lay outside its bounds and was moved to the nearest one, as `scipy.optimize.minimize` does.",
