@@ -27,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 import functools as ft
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,9 @@ Vector = NDArray[np.float64]
 
 # Leaves that are proved one by one, in float64 and in lower precision.
 FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
+# The same beside leaves that have turned out wrong: one by one they take some 28 evaluations each, and 72 in three more
+# proofs of all of them that share nothing.
+FEW_LEFT = 2
 # Steps of a lattice that hide an output's slope, relative to how far its natural size moves it.
 TREAD = 1e-5
 # A claim for an output that stands still may be rounding up to this share of the largest row.
@@ -84,6 +88,18 @@ class Shot:
     measured: tuple[int, ...]
     norms: dict[int, float]
     outcome: Outcome
+
+    def without(self, leaves: Collection[int]) -> Shot:
+        """The same, as if nothing had been learned of some leaves."""
+        kept = [i for i in self.measured if i not in leaves]
+        of = {i: leaf for i, leaf in zip(self.measured, self.outcome.leaves, strict=True) if i in kept}
+        zero = {
+            kept.index(self.measured[k]): error
+            for k, error in self.outcome.zero_errors.items()
+            if self.measured[k] in of
+        }
+        outcome = dataclasses.replace(self.outcome, leaves=tuple(of[i] for i in kept), zero_errors=zero)
+        return dataclasses.replace(self, measured=tuple(kept), outcome=outcome)
 
 
 class LinearProof:
@@ -138,7 +154,7 @@ class LinearProof:
         few = FEW_LEAVES if is_double(self.probe.eps) else FEW_LEAVES_LOW
         return self.m > ALONE and len(self.claimed.measured) > few
 
-    @ft.cached_property
+    @property
     def most(self) -> int:
         """How many cotangents at most."""
         return MOST if is_double(self.probe.eps) or self.apart else MOST_LOW
@@ -253,13 +269,12 @@ class LinearProof:
             for group, u in plan:
                 self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
             return
-        whole, groups = self.options.confidence, len(cotangents.groups)
-        confidence = apart_confidence(shared(whole, groups)) if self.apart else shared(whole, groups, 2 * self.most)
-        together = self.apart or self.m <= ALONE
-        for unit in [self.claimed.measured] if together else [(i,) for i in self.claimed.measured]:
-            samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
-            for g, group in enumerate(cotangents.groups):
-                self._certify(g, group, cotangents, confidence, unit, samples, wrong)
+        if self.apart:
+            self._certify_all([self.claimed.measured], cotangents, wrong)
+            if self._few_left(wrong):
+                self._prove_anew(cotangents, wrong)
+        else:
+            self._certify_all([(i,) for i in self.claimed.measured], cotangents, wrong)
         if wrong or self.findings:
             return
         for i in suspects[:ROWS]:
@@ -281,6 +296,32 @@ class LinearProof:
         claimed = float(np.linalg.norm(self.claimed.pull(np.eye(1, self.m, i)[0]) * self.size))
         return claimed <= floor and self.probe.moves(i) <= floor
 
+    def _few_left(self, wrong: set[int]) -> bool:
+        """Whether so few leaves are left beside wrong ones that they cost less one by one."""
+        return bool(wrong) and 0 < len(self.claimed.measured) - len(wrong) <= FEW_LEFT
+
+    def _prove_anew(self, cotangents: Cotangents, wrong: set[int]) -> None:
+        """Prove the leaves that are left one by one, and forget what was proved of them so far.
+
+        Cotangents, directions and steps are new, so that what chose these leaves says nothing of their proofs.
+        """
+        drawn = max(sum(shot.group == g for shot in self.shots) for g in range(len(cotangents.groups)))
+        left = {i for i in self.claimed.measured if i not in wrong}
+        self.shots = [shot.without(left) for shot in self.shots]
+        self.apart = False
+        self._certify_all([(i,) for i in sorted(left)], cotangents, wrong, drawn=drawn)
+
+    def _certify_all(
+        self, units: Sequence[tuple[int, ...]], cotangents: Cotangents, wrong: set[int], *, drawn: int = 0
+    ) -> None:
+        """Prove random cotangents for one set of leaves after the other; `drawn` cotangents are used up."""
+        whole, groups = self.options.confidence, len(cotangents.groups)
+        confidence = apart_confidence(shared(whole, groups)) if self.apart else shared(whole, groups, 2 * self.most)
+        for unit in units:
+            samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
+            for g, group in enumerate(cotangents.groups):
+                self._certify(g, group, cotangents, confidence, unit, samples, wrong, drawn)
+
     def _certify(
         self,
         g: int,
@@ -290,14 +331,17 @@ class LinearProof:
         unit: tuple[int, ...],
         samples: Samples,
         wrong: set[int],
+        drawn: int,
     ) -> None:
         """Prove random cotangents of a group of outputs until the bounds on some leaves are narrow enough."""
         most = self.most if group.sum() > 1 else 1
         for k in range(most):
+            if self.apart and self._few_left(wrong):
+                return
             if k % FIRST == 0:
-                some = range(k, min(k + FIRST, most))
+                some = range(drawn + k, drawn + min(k + FIRST, most))
                 self.claimed.fetch(self.primal.outputs.rounded(cotangents.draw(i, group)) for i in some)
-            u = self.primal.outputs.rounded(cotangents.draw(k, group))
+            u = self.primal.outputs.rounded(cotangents.draw(drawn + k, group))
             number = 1 + k + MOST * g if self.apart else None
             if not self._shot(g, u, confidence, wrong, unit, samples, number=number):
                 return
@@ -371,6 +415,7 @@ class LinearProof:
             lost=self._lost(u),
             sees=sees,
             output=self._named(u),
+            judged_apart=FEW_LEFT if self.apart and len(pieces) > FEW_LEFT else 0,
         )
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
@@ -403,8 +448,10 @@ class LinearProof:
         self.shots.append(shot)
         accused = {i for i, leaf in zip(measured, outcome.leaves, strict=True) if leaf.verdict is Verdict.WRONG}
         if accused or outcome.verdict is Verdict.WRONG:
-            own = self.samples if unit == self.claimed.measured else Samples(self.samples.at_point)
-            scene = self._scene(own, self.probe.eps, outcome.rtol)
+            is_whole = len(pieces) == len(self.claimed.measured)
+            scene = self._scene(samples if is_whole else Samples(samples.at_point), self.probe.eps, outcome.rtol)
+            if is_whole and outcome.looked is not None and len(outcome.looked.group) == len(pieces):
+                scene = dataclasses.replace(scene, looked=(directions.vector(outcome.looked).copy(), seed))
             located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
             if not located:
                 with self.primal.watch.during("locating"):

@@ -67,6 +67,7 @@ class Scene:
     size : (n,), natural size of the entries of the measured leaves; negative where the domain lies on that side.
     rows : (m,), norm of the rows in natural sizes.
     rtol : the smallest relative error worth an accusation.
+    looked : the first direction (n,) that was measured, if it goes through all leaves, and the seed of its proof.
     """
 
     claimed: Claimed
@@ -78,6 +79,7 @@ class Scene:
     options: _prove.Options
     around: Around
     reproducer: str
+    looked: tuple[Vector, int] | None = None
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> tuple[list[Finding], bool]:
@@ -172,11 +174,13 @@ class _Search:
             found = self._columns(columns)
             if found:
                 return self._together(found)
-        lines = [self._measure(self._random(k)) for k in range(2)]
-        off = [self._off(line) for line in lines]
-        rows = np.flatnonzero(off[0] | off[1])
-        self._seen, self._wrong = lines, rows
-        if self.claimed.matrix is not None and len(rows) > 1:
+        self._look(self._first())
+        is_known_part = self.is_mixture and not self.claimed.reduced and self._is_part_of_it()
+        is_settled = is_explained or (is_known_part and len(self._wrong) > self._few_rows)
+        if not is_settled or self._may_be_whole():
+            self._look(self._measure(self._random(1)))
+        lines, rows = self._seen, self._wrong
+        if self.claimed.matrix is not None and len(rows) > 1 and len(lines) > 1:
             whole = self._whole(lines)
             if whole is not None:
                 return [whole]
@@ -186,7 +190,7 @@ class _Search:
             found = self._columns(columns)
             if found and self._columns_explain(lines, rows):
                 return self._together(found)
-        if 0 < len(rows) <= max(FEW, min(ROWS, self.m // 2)) or 0 < len(rows) <= self.m <= ALONE:
+        if 0 < len(rows) <= self._few_rows:
             found = [one for i in rows for one in self._row(int(i))]
             if found:
                 return self._together(found)
@@ -195,9 +199,30 @@ class _Search:
             found = self._columns(columns)
             if found and not self._is_all_of_it(found):
                 return self._together(found)
-        if self.is_mixture and self.charges and not self.claimed.reduced and self._is_part_of_it():
+        if is_known_part:
             return self._of_inputs()
         return [self._summary(lines, rows)]
+
+    @property
+    def _few_rows(self) -> int:
+        """Outputs that are few enough to be proved one by one, if no others are wrong."""
+        return self.m if self.m <= ALONE else max(FEW, min(ROWS, self.m // 2))
+
+    def _first(self) -> Line:
+        """A line through all leaves: that of the proof, whose values are known, if there is one."""
+        if self.scene.looked is None:
+            return self._measure(self._random(0))
+        return self.lines.again(self.scene.looked[0], self.scene.rows, self.scene.looked[1])
+
+    def _look(self, line: Line) -> None:
+        """Note which outputs deviate along a line."""
+        self._seen.append(line)
+        self._wrong = np.union1d(self._wrong, np.flatnonzero(self._off(line)))
+
+    def _may_be_whole(self) -> bool:
+        """Whether one mistake may explain all that was measured, as far as one line tells."""
+        known = self.claimed.matrix is not None and len(self._wrong) > 1
+        return known and self._explain(self._seen, loosely=True) is not None
 
     def _is_explained(self, charge: Charge) -> bool:
         """Whether a cause explains all of a leaf, or of a part, along a mixture of all outputs: so it does in each."""
@@ -593,19 +618,24 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------------- the whole
 
+    def _explain(self, lines: list[Line], *, loosely: bool = False) -> Pattern | None:
+        assert self.claimed.matrix is not None
+        return explain(
+            self.claimed.matrix,
+            [(line.v, line.value, line.bar) for line in lines],
+            self.scene.rows,
+            square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
+            blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
+            loosely=loosely,
+        )
+
     def _whole(self, lines: list[Line]) -> Finding | None:
         """One mistake that explains the slopes of all outputs along both directions."""
         assert self.claimed.matrix is not None
         if any(one.sides is not None for one in self.charges):
             # At a kink f has no one slope that a mistake could explain.
             return None
-        cause = explain(
-            self.claimed.matrix,
-            [(line.v, line.value, line.bar) for line in lines],
-            self.scene.rows,
-            square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
-            blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
-        )
+        cause = self._explain(lines)
         if cause is None:
             return None
         self._mark_pattern(cause)

@@ -138,6 +138,13 @@ class Ledger:
             write(one, self.leaves, self.reproducer) if isinstance(one, Charge) else one for one in self.findings
         )
 
+    def sort_charges(self, since: Mark) -> None:
+        """Put the charges that were recorded since into the order of the leaves."""
+        recorded = self.findings[since.findings :]
+        charges = [one for one in recorded if isinstance(one, Charge)]
+        others = [one for one in recorded if not isinstance(one, Charge)]
+        self.findings[since.findings :] = [*sorted(charges, key=lambda one: one.leaves[0]), *others]
+
     def mark(self) -> Mark:
         """Where the ledger stands."""
         return Mark(len(self.findings), dict(self.results), dict(self.regions))
