@@ -68,6 +68,7 @@ class Scene:
     rows : (m,), norm of the rows in natural sizes.
     rtol : the smallest relative error worth an accusation.
     looked : the first direction (n,) that was measured, if it goes through all leaves, and the seed of its proof.
+    against : a line along which outputs deviate, if one was measured before.
     """
 
     claimed: Claimed
@@ -80,6 +81,25 @@ class Scene:
     around: Around
     reproducer: str
     looked: tuple[Vector, int] | None = None
+    against: Line | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Whole:
+    """One mistake of the whole matrix, the leaves in which it lies, and whether some true slope is 0 as measured."""
+
+    finding: Finding
+    leaves: tuple[int, ...]
+    says_zero: bool
+
+
+def explain_whole(scene: Scene, u: Vector) -> Whole | None:
+    """The one mistake of a known matrix that explains all outputs along two lines, before any place is looked for."""
+    search = _Search(scene, u, None)
+    try:
+        return search.whole()
+    except BudgetSpent:
+        return None
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> tuple[list[Finding], bool]:
@@ -178,7 +198,7 @@ class _Search:
         is_known_part = self.is_mixture and not self.claimed.reduced and self._is_part_of_it()
         is_settled = is_explained or (is_known_part and len(self._wrong) > self._few_rows)
         if not is_settled or self._may_be_whole():
-            self._look(self._measure(self._random(1)))
+            self._look(self._second())
         lines, rows = self._seen, self._wrong
         if self.claimed.matrix is not None and len(rows) > 1 and len(lines) > 1:
             whole = self._whole(lines)
@@ -213,6 +233,37 @@ class _Search:
         if self.scene.looked is None:
             return self._measure(self._random(0))
         return self.lines.again(self.scene.looked[0], self.scene.rows, self.scene.looked[1])
+
+    def _second(self) -> Line:
+        """Another line through all leaves: one that was measured before, if there is one."""
+        return self.scene.against or self._measure(self._random(1))
+
+    def whole(self) -> Whole | None:
+        """One mistake of the whole matrix; a second line is measured only where the first leaves one possible."""
+        assert self.claimed.matrix is not None
+        if self.m == 1 or self.m > ELEMENTWISE:
+            return None
+        self._look(self._first())
+        if not self._may_be_whole():
+            return None
+        self._look(self._second())
+        cause = self._explain(self._seen) if len(self._wrong) > 1 else None
+        if cause is None:
+            return None
+        found = self._found_whole(cause, self._seen)
+        self._draw()
+        if cause.corrected is not None:
+            columns = np.flatnonzero((cause.corrected != self.claimed.matrix).any(axis=0))
+        else:
+            columns = np.flatnonzero(self.claimed.matrix.any(axis=0))
+        leaves = [
+            k
+            for k, leaf in enumerate(self.claimed.leaves)
+            if (
+                k == cause.block if cause.block is not None else ((leaf.start <= columns) & (columns < leaf.stop)).any()
+            )
+        ]
+        return Whole(finding=found, leaves=tuple(leaves), says_zero=self.says_zero)
 
     def _look(self, line: Line) -> None:
         """Note which outputs deviate along a line."""
@@ -636,8 +687,10 @@ class _Search:
             # At a kink f has no one slope that a mistake could explain.
             return None
         cause = self._explain(lines)
-        if cause is None:
-            return None
+        return None if cause is None else self._found_whole(cause, lines)
+
+    def _found_whole(self, cause: Pattern, lines: list[Line]) -> Finding:
+        assert self.claimed.matrix is not None
         self._mark_pattern(cause)
         line = lines[0]
         claimed = self.claimed.matrix @ line.v

@@ -142,8 +142,9 @@ class Ledger:
         """Put the charges that were recorded since into the order of the leaves."""
         recorded = self.findings[since.findings :]
         charges = [one for one in recorded if isinstance(one, Charge)]
+        charges.sort(key=_first_leaf)
         others = [one for one in recorded if not isinstance(one, Charge)]
-        self.findings[since.findings :] = [*sorted(charges, key=lambda one: one.leaves[0]), *others]
+        self.findings[since.findings :] = [*charges, *others]
 
     def mark(self) -> Mark:
         """Where the ledger stands."""
@@ -172,6 +173,10 @@ class Mark:
     findings: int
     results: dict[int, LeafResult]
     regions: dict[int, Region]
+
+
+def _first_leaf(charge: Charge) -> int:
+    return charge.leaves[0]
 
 
 def is_error(one: Finding | Charge) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class Options:
     output : what f is called there, where it is an output of the user's function or several together.
     repeats : whether the claim is called twice, to see whether it gives the same.
     judged_apart : so few leaves beside wrong ones are not judged here: others prove them without these.
+    explained : given the first direction that was measured, the leaves in which a mistake lies that others have found
+        to explain all that deviates: nobody need look for its place.
     """
 
     rtol: float | None
@@ -85,6 +87,7 @@ class Options:
     output: str = ""
     repeats: bool = True
     judged_apart: int = 0
+    explained: Callable[[Direction], Collection[int]] | None = None
 
     def allowance(self, n: int) -> float:
         """Evaluations that one claim, or mode, about n entries may take."""
@@ -161,6 +164,7 @@ class _Proof:
         self.mixed = options.mixed
         self.by_entries_too = options.by_entries_too
         self.judged_apart = options.judged_apart
+        self.explained = options.explained
         # Leaves that f does not feel: what is said of them depends on the others.
         self.still: list[Still] = []
 
@@ -299,9 +303,11 @@ class _Proof:
                 continue
             most = SPARING_ACCUSED if self.limits.sparing else None
             before = self.ledger.mark()
-            wrong: set[int] = yield from self._accuse(tier, failing, most)
-            if (yield from self._excused(before, left, failing)):
-                return
+            wrong = self._explained(tier, failing)
+            if not wrong:
+                wrong = yield from self._accuse(tier, failing, most)
+                if (yield from self._excused(before, left, failing)):
+                    return
             if not wrong:
                 yield from self._wrong_somewhere(tier, failing)
                 return
@@ -349,6 +355,22 @@ class _Proof:
         wrong = yield from accuse(self.meter, self.ledger, tier, failing, self.rtol, most)
         if not wrong and len(tier.group) > 1:
             wrong = yield from self._accuse_again(tier, failing, most)
+        return wrong
+
+    def _explained(self, tier: Tier, failing: Measured) -> set[int]:
+        """Charge the leaves of a group in which a mistake lies that is known to explain all."""
+        if self.explained is None or failing.direction.floor > 0:
+            return set()
+        wrong = {index for index in self.explained(self.meter.slopes[0].direction) if index in tier.group}
+        for index in sorted(wrong):
+            self.ledger.settle(index, Verdict.WRONG, deviation=failing.deviation / tier.scale)
+        if wrong:
+            self.ledger.charge(
+                leaves=tuple(sorted(wrong)),
+                claimed=failing.claimed,
+                reference=failing.value,
+                error_bar=failing.bar,
+            )
         return wrong
 
     def _excused(self, before: Mark, group: Sequence[int], failing: Measured) -> Asking[bool]:
