@@ -71,18 +71,21 @@ TINY = (1e-11, 1.7e-11)
 SHOWN_ROUNDINGS, SQUARE = 64.0, 1.4
 # Roundings of one value that a second difference may hold: two values and twice that at the point.
 VALUES = 4.0
-# The second step of a quick look at an entry, in first ones.
-WIDER = 2.2
+# The second step of a quick look at an entry, in first ones; a cap: entries that get a closer look, of four values
+# each, where those that a quick one shows do not explain what has refuted the claim.
+WIDER, CLOSER = 2.2, 25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curvature:
     """v^T H v as measured, with its bar, beside the claim.
 
+    v : (n,), the direction.
     variation : by how much f varies on the way.
     tread : smallest movement of f where it also keeps its bits on both sides of the point; 0 where it never does.
     """
 
+    v: Vector
     claimed: float
     value: float
     bar: float
@@ -567,7 +570,7 @@ class _Second:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
         found = Curvature(
-            claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree
+            v=v, claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree
         )
         if np.count_nonzero(v) <= 2:
             self.curves[v.tobytes()] = found
@@ -758,7 +761,7 @@ class _Second:
         with contextlib.suppress(BudgetSpent):
             known = self._factor(seen)
             if known is None and (self.n <= LOCATE or self.by_entries):
-                self._entries(wrong)
+                self._entries(failing, wrong)
             if known is None and not wrong:
                 part = self._partly()
         if wrong:
@@ -808,17 +811,21 @@ class _Second:
                 return ""
         return candidates[0][0]
 
-    def _entries(self, wrong: list[tuple[float, Finding]]) -> None:
+    def _entries(self, failing: Curvature, wrong: list[tuple[float, Finding]]) -> None:
         """Measure every entry of the symmetric part; add those that are wrong, with minus their errors."""
         pairs = [(i, j) for i in range(self.n) for j in [i, *range(i)]]
         known = self.known
         if known is not None and self.reference is None:
-            # A quick look at all of them first, and a closer one at those that it shows to be wrong, if there are any.
+            # A quick look at all of them first, and a closer one at those that it shows to be wrong, if these are all.
             found = self._quick(pairs, known)
             off = self._wrong_pairs(pairs, found)
-            needed = {pair for i, j in off for pair in ((i, i), (j, j), (i, j))} if off else set(pairs)
-            found |= self._closer(sorted(needed), found, known)
-            off = self._wrong_pairs(off or pairs, found)
+            around = {pair for i, j in off for pair in ((i, i), (j, j), (i, j))}
+            found |= self._closer(sorted(around), found, known)
+            off = self._wrong_pairs(off, found)
+            others = sorted({*pairs} - around)
+            if not off or (len(others) <= CLOSER and not self._explain(off, found, failing)):
+                found |= self._closer(others, found, known)
+                off = self._wrong_pairs(pairs, found)
             if off or self.n > ENTRIES:
                 self._name(off, found, wrong)
                 return
@@ -870,6 +877,17 @@ class _Second:
             if abs(claimed - value) > bar + least and self.size[i] * self.size[j] != 0:
                 wrong.append((i, j))  # (Else its bounds hold it where it is.)
         return wrong
+
+    def _explain(self, pairs: Sequence[Pair], found: dict[Pair, Entry], failing: Curvature) -> bool:
+        """Whether some wrong entries are all that the claim is off by along the direction that refuted it."""
+        w = np.divide(failing.v, self.size, out=np.zeros(self.n), where=self.size != 0)
+        left, allowed = failing.value - failing.claimed, failing.bar + REACH * self.rtol * self._scale([]) / self.n
+        for i, j in pairs:
+            claimed, value, bar = self._entry(i, j, found)
+            share = float(w[i] * w[j]) * (1 if i == j else 2)
+            left -= share * (value - claimed)
+            allowed += abs(share) * bar
+        return abs(left) <= allowed
 
     @staticmethod
     def _entry(i: int, j: int, found: dict[Pair, Entry]) -> Entry:
