@@ -466,7 +466,9 @@ class LinearProof:
             scene = self._scene(samples if is_whole else Samples(samples.at_point), self.probe.eps, rtol)
             if not is_whole or looked is None or len(looked.group) < len(pieces):
                 return scene
-            return dataclasses.replace(scene, looked=(directions.vector(looked).copy(), seed), against=self.against)
+            # (A proof of this seed looks along the directions of the lines: these say the same once more.)
+            against = None if seed == self.options.seed else self.against
+            return dataclasses.replace(scene, looked=(directions.vector(looked).copy(), seed), against=against)
 
         def explained(looked: Direction) -> Collection[int]:
             self.whole = explain_whole(scene(self.limits.tolerance(self.probe.eps), looked), u)
