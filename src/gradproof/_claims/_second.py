@@ -74,6 +74,8 @@ VALUES = 4.0
 # The second step of a quick look at an entry, in first ones; a cap: entries that get a closer look, of four values
 # each, where those that a quick one shows do not explain what has refuted the claim.
 WIDER, CLOSER = 2.2, 25
+# Bar of a curve, relative to its size, up to which it teaches what others are like.
+CLEAR = 1e-2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -637,7 +639,8 @@ class _Second:
                 parts.append(h[-1] * ratio ** -np.arange(1.0, FINER + 1))
             elif left <= GONE * scatter and start is None and np.abs(even[-3:]).max() > GONE * scatter:
                 value, bar = math.nan, math.inf  # it is an oscillation too fast for every level
-        if evaluate == self.problem.evaluate and math.isfinite(bar) and tread == 0 and len(h) >= 4:
+        is_clear = bar <= CLEAR * max(abs(claimed), abs(value))
+        if evaluate == self.problem.evaluate and is_clear and tread == 0 and len(h) >= 4:
             self._learn(h, plus, minus, f0, value, bar)
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
@@ -850,8 +853,14 @@ class _Second:
         """The same with a second step."""
         step, square = known.step * float(self.jitter.uniform(0.9, 1.1)), WIDER**2
         fine, coarse = (self._quotients(pairs, one) for one in (step, WIDER * step))
+        # (At a kink a quotient goes with the inverse of its step: nothing is known of such an entry.)
+        apart = known.bar(step) + known.bar(WIDER * step)
         return {
-            pair: (quick[pair][0], (square * a - b) / (square - 1), known.bar_of_two(step))
+            pair: (
+                quick[pair][0],
+                (square * a - b) / (square - 1),
+                known.bar_of_two(step) if abs(a - b) <= apart else math.inf,
+            )
             for pair, a, b in zip(pairs, fine, coarse, strict=True)
         }
 
