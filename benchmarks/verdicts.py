@@ -220,6 +220,10 @@ def report_on(records: list[Record], details: bool) -> None:
             caught = [r for r in some if r.verdict == "WRONG" and low < r.error <= high and r.until_wrong > 0]
             print(f"  {label}, WRONG, error {words}   {median_p90_worst([r.until_wrong for r in caught])}"
                   f"   with location and cause {median_p90_worst([r.evaluations for r in caught])}")  # fmt: skip
+    called = [r for r in records if r.verdict == "WRONG"]
+    dear = sorted((r for r in called if r.evaluations > max(300, r.entries + 100)), key=lambda r: -r.evaluations)
+    worst = f", the worst: {dear[0].function} {dear[0].kind}, {dear[0].evaluations}" if dear else ""
+    print(f"WRONG after more than max(300, n + 100): {len(dear)} of {len(called)}{worst}")
     print("\nwrong claims by the size of their error: WRONG / CORRECT within the bound / other")
     edges = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, math.inf)
     for low, high in it.pairwise(edges):

@@ -49,7 +49,7 @@ def test_a_layer_with_one_mistake(name, n, monkeypatch):
         assert len(errors(report)) == 1
         assert cases.accused(report, {leaf.path for leaf in report.leaves}) == wrong
         assert {leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG} == wrong
-        assert report.cost.evaluations <= (360 if "lstm" in name else 200)
+        assert report.cost.evaluations <= 200
 
 
 def test_a_part_of_several_arrays_is_the_place():
@@ -69,6 +69,100 @@ def test_a_part_of_several_arrays_is_the_place():
         (finding,) = errors(gradproof.check(f, point, vjp=vjp, rng=seed))
         assert finding.path in ("p['w'][:, 5:]", "p['b'][5:]")
         assert all(path in finding.path + finding.place for path in ("p['w'][:, 5:]", "p['b'][5:]", "p['x']"))
+
+
+def six_arrays(outputs, size):
+    """F of six arrays, and a vjp that takes what is added to the gradient of some of them, relative to x**2."""
+    rng = np.random.default_rng(outputs)
+    weights = rng.normal(size=(6, outputs, size)) / size**0.5
+    args = tuple(rng.normal(size=(6, size)))
+
+    def f(*args):
+        return np.sin(np.einsum("kij,kj->i", weights, np.array(args)))
+
+    def vjp_off_by(off):
+        def vjp(u, *args):
+            d = u * np.cos(np.einsum("kij,kj->i", weights, np.array(args)))
+            return tuple((w.T @ d) * (1 + a * x**2) for w, a, x in zip(weights, off, args, strict=True))
+
+        return vjp
+
+    return f, args, vjp_off_by
+
+
+@pytest.mark.parametrize(("outputs", "size"), [(12, 4), (90, 12)])
+@pytest.mark.parametrize("wrong", [4, 5])
+def test_arrays_beside_wrong_ones_are_certified(outputs, size, wrong):
+    """By all rows at once where these are few, and else by products that share their values of f."""
+    f, args, vjp_off_by = six_arrays(outputs, size)
+    everything = tuple(range(6))
+    for seed in range(2):
+        off = [0.3] * wrong + [0.0] * (6 - wrong)
+        report = gradproof.check(f, args, vjp=vjp_off_by(off), wrt=everything, rng=seed)
+        assert len(errors(report)) == 1
+        for leaf, one in zip(report.leaves, off, strict=True):
+            assert leaf.verdict is (Verdict.WRONG if one else Verdict.CORRECT)
+            assert one or 0 < leaf.bound < 1e-2
+        assert report.cost.evaluations <= 300
+
+
+@pytest.mark.parametrize(("outputs", "size"), [(12, 4), (90, 12)])
+@pytest.mark.parametrize("slight", [1e-3, 1e-5])
+def test_an_array_that_is_slightly_wrong_beside_wrong_ones(outputs, size, slight):
+    """It is not certified with them."""
+    f, args, vjp_off_by = six_arrays(outputs, size)
+    off = [1.0] * 5 + [slight]  # wrong on purpose
+    report = gradproof.check(f, args, vjp=vjp_off_by(off), wrt=tuple(range(6)), rng=0)
+    assert all(leaf.verdict is Verdict.WRONG for leaf in report.leaves)
+
+
+@pytest.mark.parametrize("right", [0, 1, 4])
+def test_a_small_array_is_wrong_everywhere_only_if_every_entry_is(right):
+    """One value tells that an entry is wrong, and a second one that it is not."""
+    point = {"a": np.linspace(0.5, 1.4, 10), "b": np.linspace(-1, 1, 6).reshape(2, 3)}
+
+    def grad(p):
+        claimed = {k: np.cos(x) for k, x in p.items()}
+        claimed["a"] = claimed["a"] * np.where(np.arange(10) < right, 1.0, 1 + p["a"] ** 3)  # wrong on purpose
+        return claimed
+
+    for seed in range(3):
+        report = gradproof.check(
+            lambda p: float(sum(np.sum(np.sin(x)) for x in p.values())), point, grad=grad, rng=seed
+        )
+        (finding,) = errors(report)
+        place = finding.path.removeprefix("p['a']") or finding.place
+        assert place == ("everywhere" if right == 0 else f"[{right}:]")
+
+
+def test_a_known_mistake_of_a_jacobian_needs_no_place():
+    """Columns in the wrong order are seen along the line that refutes them, and along one more."""
+    rng = np.random.default_rng(3)
+    matrix, x = rng.normal(size=(12, 9)), rng.normal(size=9)
+
+    def jac(x):
+        return np.cos(matrix @ x)[:, None] * matrix
+
+    def shifted(x):
+        return np.roll(jac(x), 1, axis=1)  # wrong on purpose
+
+    for seed in range(3):
+        report = gradproof.check(lambda x: np.sin(matrix @ x), x, jac=shifted, rng=seed)
+        (finding,) = errors(report)
+        assert finding.kind == "columns shifted by one"
+        assert report.cost.evaluations <= 130
+        assert gradproof.check(lambda x: np.sin(matrix @ x), x, jac=jac, rng=seed).correct
+
+
+@pytest.mark.parametrize("outputs", [2, 3, 5])
+def test_two_lines_that_say_the_same_name_no_cause(outputs):
+    """A factor that explains all outputs along one direction explains nothing."""
+    for seed in range(4):
+        rng = np.random.default_rng((outputs, seed))
+        matrix, x = rng.normal(size=(1, 7)) * np.ones((outputs, 1)), rng.normal(size=7)
+        wrong = matrix + rng.normal(size=7)  # wrong on purpose
+        report = gradproof.check(lambda x, matrix=matrix: matrix @ x, x, jac=wrong, rng=seed)
+        assert not any("times" in one.kind for one in errors(report))
 
 
 def test_two_mistakes_are_two_findings():

@@ -24,9 +24,11 @@ error once more by the same law.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools as ft
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +49,8 @@ from gradproof._claims._cotangents import (
     rounding,
 )
 from gradproof._claims._entrywise import Entries
-from gradproof._claims._locate import ROWS, Scene, locate, locate_entries, renumbered
+from gradproof._claims._lines import Line
+from gradproof._claims._locate import ROWS, Scene, Whole, explain_whole, locate, locate_entries, renumbered
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
@@ -65,6 +68,9 @@ Vector = NDArray[np.float64]
 
 # Leaves that are proved one by one, in float64 and in lower precision.
 FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
+# The same beside leaves that have turned out wrong: one by one they take some 28 evaluations each, and 72 in three more
+# proofs of all of them that share nothing.
+FEW_LEFT = 2
 # Steps of a lattice that hide an output's slope, relative to how far its natural size moves it.
 TREAD = 1e-5
 # A claim for an output that stands still may be rounding up to this share of the largest row.
@@ -84,6 +90,18 @@ class Shot:
     measured: tuple[int, ...]
     norms: dict[int, float]
     outcome: Outcome
+
+    def without(self, leaves: Collection[int]) -> Shot:
+        """The same, as if nothing had been learned of some leaves."""
+        kept = [i for i in self.measured if i not in leaves]
+        of = {i: leaf for i, leaf in zip(self.measured, self.outcome.leaves, strict=True) if i in kept}
+        zero = {
+            kept.index(self.measured[k]): error
+            for k, error in self.outcome.zero_errors.items()
+            if self.measured[k] in of
+        }
+        outcome = dataclasses.replace(self.outcome, leaves=tuple(of[i] for i in kept), zero_errors=zero)
+        return dataclasses.replace(self, measured=tuple(kept), outcome=outcome)
 
 
 class LinearProof:
@@ -124,6 +142,13 @@ class LinearProof:
         self.findings: list[Finding] = []
         # Whether a slope of f that excludes the claim is 0, as far as it is measured.
         self.says_zero = False
+        # A line along which the outputs of a known matrix deviate, and the mistake that explains them all.
+        self.against: Line | None = None
+        # Whether leaves may be certified alone that were not together.
+        self.is_shared = False
+        self.whole: Whole | None = None
+        # Leaves beside wrong ones that all outputs together have certified.
+        self.certified: dict[int, LeafResult] = {}
         # Findings about single outputs, or mixtures, that say something only where they hold for all of them.
         self.moot: list[Finding] = []
 
@@ -138,7 +163,7 @@ class LinearProof:
         few = FEW_LEAVES if is_double(self.probe.eps) else FEW_LEAVES_LOW
         return self.m > ALONE and len(self.claimed.measured) > few
 
-    @ft.cached_property
+    @property
     def most(self) -> int:
         """How many cotangents at most."""
         return MOST if is_double(self.probe.eps) or self.apart else MOST_LOW
@@ -156,6 +181,7 @@ class LinearProof:
             except BudgetSpent:
                 found = Doubt()
             if isinstance(found, Doubt):
+                self.against, self.is_shared = found.line, found.is_shared
                 self._shoot(found.rows)
                 merged = self._merge()
                 again = self._row_by_row(merged)
@@ -253,13 +279,13 @@ class LinearProof:
             for group, u in plan:
                 self._shot(group, u, confidence, wrong, self.claimed.measured, self.samples)
             return
-        whole, groups = self.options.confidence, len(cotangents.groups)
-        confidence = apart_confidence(shared(whole, groups)) if self.apart else shared(whole, groups, 2 * self.most)
-        together = self.apart or self.m <= ALONE
-        for unit in [self.claimed.measured] if together else [(i,) for i in self.claimed.measured]:
-            samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
-            for g, group in enumerate(cotangents.groups):
-                self._certify(g, group, cotangents, confidence, unit, samples, wrong)
+        if self.apart:
+            self._certify_all([self.claimed.measured], cotangents, wrong)
+            left = [i for i in self.claimed.measured if i not in wrong]
+            if self._others_prove(wrong) and not self._by_rows(left):
+                self._prove_anew(cotangents, wrong)
+        else:
+            self._certify_all([(i,) for i in self.claimed.measured], cotangents, wrong)
         if wrong or self.findings:
             return
         for i in suspects[:ROWS]:
@@ -281,6 +307,64 @@ class LinearProof:
         claimed = float(np.linalg.norm(self.claimed.pull(np.eye(1, self.m, i)[0]) * self.size))
         return claimed <= floor and self.probe.moves(i) <= floor
 
+    def _others_prove(self, wrong: set[int]) -> bool:
+        """Whether leaves are left beside wrong ones that cost less by all rows of a matrix, or one by one."""
+        return bool(wrong) and 0 < len(self.claimed.measured) - len(wrong) <= self._few_left
+
+    @property
+    def _few_left(self) -> int:
+        """How many leaves may be left beside wrong ones for that."""
+        return FEW_LEFT if self.claimed.matrix is None else len(self.claimed.measured)
+
+    def _by_rows(self, left: Sequence[int]) -> bool:
+        """Certify the leaves of a known matrix that are left beside wrong ones by all rows at once; whether they are.
+
+        Directions are new, so that what chose these leaves says nothing of them.
+        """
+        if self.claimed.matrix is None or self.m > ELEMENTWISE or not left:
+            return False
+        claimed = copy.copy(self.claimed)
+        claimed.leave({*self.claimed.measured} - {*left})
+        options = dataclasses.replace(self.options, seed=_own_seed(self.options.seed, 0))
+        rows = Rows(claimed, options, eps=self.probe.declared, around=self.around, wider=self.wider)
+        try:
+            found = rows.run()
+        except BudgetSpent:
+            return False
+        if isinstance(found, Doubt) or found.verdict is not Verdict.CORRECT:
+            return False
+        self.certified |= found.results
+        self._add(list(found.findings))
+        return True
+
+    def _prove_anew(self, cotangents: Cotangents, wrong: set[int]) -> None:
+        """Prove the leaves that are left one by one, and forget what was proved of them so far.
+
+        Cotangents, directions and steps are new, so that what chose these leaves says nothing of their proofs.
+        """
+        drawn = max(sum(shot.group == g for shot in self.shots) for g in range(len(cotangents.groups)))
+        left = {i for i in self.claimed.measured if i not in wrong}
+        self.shots = [shot.without(left) for shot in self.shots]
+        self.apart = False
+        self._certify_all([(i,) for i in sorted(left)], cotangents, wrong, drawn=drawn)
+
+    def _certify_all(
+        self, units: Sequence[tuple[int, ...]], cotangents: Cotangents, wrong: set[int], *, drawn: int = 0
+    ) -> None:
+        """Prove random cotangents for one set of leaves after the other; `drawn` cotangents are used up."""
+        whole, groups = self.options.confidence, len(cotangents.groups)
+        confidence = apart_confidence(shared(whole, groups)) if self.apart else shared(whole, groups, 2 * self.most)
+        for k, unit in enumerate(units):
+            # (A leaf that is right costs less by all rows.)
+            if unit[0] in self.certified or (self.is_shared and not wrong and self._by_rows(unit)):
+                continue
+            samples = self.samples if len(self.claimed.measured) == 1 else Samples(self.samples.at_point)
+            before = len(wrong)
+            for g, group in enumerate(cotangents.groups):
+                self._certify(g, group, cotangents, confidence, unit, samples, wrong, drawn)
+            if len(wrong) > before and not self.apart:
+                self._by_rows([one[0] for one in units[k + 1 :]])
+
     def _certify(
         self,
         g: int,
@@ -290,14 +374,17 @@ class LinearProof:
         unit: tuple[int, ...],
         samples: Samples,
         wrong: set[int],
+        drawn: int,
     ) -> None:
         """Prove random cotangents of a group of outputs until the bounds on some leaves are narrow enough."""
         most = self.most if group.sum() > 1 else 1
         for k in range(most):
+            if self.apart and self._others_prove(wrong):
+                return
             if k % FIRST == 0:
-                some = range(k, min(k + FIRST, most))
+                some = range(drawn + k, drawn + min(k + FIRST, most))
                 self.claimed.fetch(self.primal.outputs.rounded(cotangents.draw(i, group)) for i in some)
-            u = self.primal.outputs.rounded(cotangents.draw(k, group))
+            u = self.primal.outputs.rounded(cotangents.draw(drawn + k, group))
             number = 1 + k + MOST * g if self.apart else None
             if not self._shot(g, u, confidence, wrong, unit, samples, number=number):
                 return
@@ -371,7 +458,24 @@ class LinearProof:
             lost=self._lost(u),
             sees=sees,
             output=self._named(u),
+            judged_apart=self._few_left if self.apart else 0,
         )
+        is_whole = len(pieces) == len(self.claimed.measured)
+
+        def scene(rtol: float, looked: Direction | None) -> Scene:
+            scene = self._scene(samples if is_whole else Samples(samples.at_point), self.probe.eps, rtol)
+            if not is_whole or looked is None or len(looked.group) < len(pieces):
+                return scene
+            # (A proof of this seed looks along the directions of the lines: these say the same once more.)
+            against = None if seed == self.options.seed else self.against
+            return dataclasses.replace(scene, looked=(directions.vector(looked).copy(), seed), against=against)
+
+        def explained(looked: Direction) -> Collection[int]:
+            self.whole = explain_whole(scene(self.limits.tolerance(self.probe.eps), looked), u)
+            return () if self.whole is None else self.whole.leaves
+
+        if self.claimed.matrix is not None and is_whole:
+            options = dataclasses.replace(options, explained=explained)
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
         stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
@@ -403,12 +507,17 @@ class LinearProof:
         self.shots.append(shot)
         accused = {i for i, leaf in zip(measured, outcome.leaves, strict=True) if leaf.verdict is Verdict.WRONG}
         if accused or outcome.verdict is Verdict.WRONG:
-            own = self.samples if unit == self.claimed.measured else Samples(self.samples.at_point)
-            scene = self._scene(own, self.probe.eps, outcome.rtol)
             located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
-            if not located:
+            if self.whole is not None:
+                located, self.says_zero = [self.whole.finding], self.says_zero or self.whole.says_zero
+                self.whole = None
+            elif not located:
                 with self.primal.watch.during("locating"):
-                    located, says_zero = locate(scene, u, renumbered(outcome, problem.leaves, self.claimed.leaves))
+                    located, says_zero = locate(
+                        scene(outcome.rtol, outcome.looked),
+                        u,
+                        renumbered(outcome, problem.leaves, self.claimed.leaves),
+                    )
                 self.says_zero |= says_zero
             self._add(located)
             if self.m > 1:
@@ -522,9 +631,9 @@ class LinearProof:
 
     def _merge(self) -> dict[int, LeafResult]:
         groups = sorted({shot.group for shot in self.shots if shot.group != SUSPECT})
-        merged = {i: self._merge_leaf(i, groups) for i in self.claimed.measured}
+        merged = {i: self.certified.get(i) or self._merge_leaf(i, groups) for i in self.claimed.measured}
         if any(leaf.bound is not None or leaf.verdict is Verdict.WRONG for leaf in merged.values()):
-            for i in merged:
+            for i in merged.keys() - self.certified:
                 parts = [part for part in self._parts(i) if not self._stands_still(*part)]
                 if not parts:
                     merged[i] = dataclasses.replace(

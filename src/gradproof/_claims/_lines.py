@@ -18,6 +18,7 @@ from gradproof._function._problem import Problem, Samples
 from gradproof._line import Known, Slope, slope
 from gradproof._line._estimate import pair
 from gradproof._prove._collect import Collector
+from gradproof._prove._measure import jitter_of
 from gradproof._prove._tolerance import COMPLEX_ROUNDINGS, INNER_PRODUCT
 from gradproof._reference import ComplexStep, Trusted
 
@@ -91,6 +92,14 @@ class Lines:
         self._around = around
         self._witnesses: dict[str, Trusted | ComplexStep] | None = None
         self._zeros = zeros
+
+    def again(self, v: Vector, scale: Vector, seed: int) -> Line:
+        """Measure along the first direction of a scalar proof with this seed, at its steps: its values may be known."""
+        own, self.jitter = self.jitter, jitter_of(seed)
+        try:
+            return self.measure(v, scale)
+        finally:
+            self.jitter = own
 
     def measure(
         self, v: Vector, scale: Vector, *, known: Known | None = None, full: bool = False, target: float = TARGET

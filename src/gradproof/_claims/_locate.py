@@ -67,6 +67,8 @@ class Scene:
     size : (n,), natural size of the entries of the measured leaves; negative where the domain lies on that side.
     rows : (m,), norm of the rows in natural sizes.
     rtol : the smallest relative error worth an accusation.
+    looked : the first direction (n,) that was measured, if it goes through all leaves, and the seed of its proof.
+    against : a line along which outputs deviate, if one was measured before.
     """
 
     claimed: Claimed
@@ -78,6 +80,26 @@ class Scene:
     options: _prove.Options
     around: Around
     reproducer: str
+    looked: tuple[Vector, int] | None = None
+    against: Line | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Whole:
+    """One mistake of the whole matrix, the leaves in which it lies, and whether some true slope is 0 as measured."""
+
+    finding: Finding
+    leaves: tuple[int, ...]
+    says_zero: bool
+
+
+def explain_whole(scene: Scene, u: Vector) -> Whole | None:
+    """The one mistake of a known matrix that explains all outputs along two lines, before any place is looked for."""
+    search = _Search(scene, u, None)
+    try:
+        return search.whole()
+    except BudgetSpent:
+        return None
 
 
 def locate(scene: Scene, u: Vector, outcome: Outcome) -> tuple[list[Finding], bool]:
@@ -172,11 +194,13 @@ class _Search:
             found = self._columns(columns)
             if found:
                 return self._together(found)
-        lines = [self._measure(self._random(k)) for k in range(2)]
-        off = [self._off(line) for line in lines]
-        rows = np.flatnonzero(off[0] | off[1])
-        self._seen, self._wrong = lines, rows
-        if self.claimed.matrix is not None and len(rows) > 1:
+        self._look(self._first())
+        is_known_part = self.is_mixture and not self.claimed.reduced and self._is_part_of_it()
+        is_settled = is_explained or (is_known_part and len(self._wrong) > self._few_rows)
+        if not is_settled or self._may_be_whole():
+            self._look(self._second())
+        lines, rows = self._seen, self._wrong
+        if self.claimed.matrix is not None and len(rows) > 1 and len(lines) > 1:
             whole = self._whole(lines)
             if whole is not None:
                 return [whole]
@@ -186,7 +210,7 @@ class _Search:
             found = self._columns(columns)
             if found and self._columns_explain(lines, rows):
                 return self._together(found)
-        if 0 < len(rows) <= max(FEW, min(ROWS, self.m // 2)) or 0 < len(rows) <= self.m <= ALONE:
+        if 0 < len(rows) <= self._few_rows:
             found = [one for i in rows for one in self._row(int(i))]
             if found:
                 return self._together(found)
@@ -195,9 +219,61 @@ class _Search:
             found = self._columns(columns)
             if found and not self._is_all_of_it(found):
                 return self._together(found)
-        if self.is_mixture and self.charges and not self.claimed.reduced and self._is_part_of_it():
+        if is_known_part:
             return self._of_inputs()
         return [self._summary(lines, rows)]
+
+    @property
+    def _few_rows(self) -> int:
+        """Outputs that are few enough to be proved one by one, if no others are wrong."""
+        return self.m if self.m <= ALONE else max(FEW, min(ROWS, self.m // 2))
+
+    def _first(self) -> Line:
+        """A line through all leaves: that of the proof, whose values are known, if there is one."""
+        if self.scene.looked is None:
+            return self._measure(self._random(0))
+        return self.lines.again(self.scene.looked[0], self.scene.rows, self.scene.looked[1])
+
+    def _second(self) -> Line:
+        """Another line through all leaves: one that was measured before, if there is one."""
+        return self.scene.against or self._measure(self._random(1))
+
+    def whole(self) -> Whole | None:
+        """One mistake of the whole matrix; a second line is measured only where the first leaves one possible."""
+        assert self.claimed.matrix is not None
+        if self.m == 1 or self.m > ELEMENTWISE:
+            return None
+        self._look(self._first())
+        if not self._may_be_whole():
+            return None
+        self._look(self._second())
+        cause = self._explain(self._seen) if len(self._wrong) > 1 else None
+        if cause is None:
+            return None
+        found = self._found_whole(cause, self._seen)
+        self._draw()
+        if cause.corrected is not None:
+            columns = np.flatnonzero((cause.corrected != self.claimed.matrix).any(axis=0))
+        else:
+            columns = np.flatnonzero(self.claimed.matrix.any(axis=0))
+        leaves = [
+            k
+            for k, leaf in enumerate(self.claimed.leaves)
+            if (
+                k == cause.block if cause.block is not None else ((leaf.start <= columns) & (columns < leaf.stop)).any()
+            )
+        ]
+        return Whole(finding=found, leaves=tuple(leaves), says_zero=self.says_zero)
+
+    def _look(self, line: Line) -> None:
+        """Note which outputs deviate along a line."""
+        self._seen.append(line)
+        self._wrong = np.union1d(self._wrong, np.flatnonzero(self._off(line)))
+
+    def _may_be_whole(self) -> bool:
+        """Whether one mistake may explain all that was measured, as far as one line tells."""
+        known = self.claimed.matrix is not None and len(self._wrong) > 1
+        return known and self._explain(self._seen, loosely=True) is not None
 
     def _is_explained(self, charge: Charge) -> bool:
         """Whether a cause explains all of a leaf, or of a part, along a mixture of all outputs: so it does in each."""
@@ -593,21 +669,28 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------------- the whole
 
+    def _explain(self, lines: list[Line], *, loosely: bool = False) -> Pattern | None:
+        assert self.claimed.matrix is not None
+        return explain(
+            self.claimed.matrix,
+            [(line.v, line.value, line.bar) for line in lines],
+            self.scene.rows,
+            square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
+            blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
+            loosely=loosely,
+        )
+
     def _whole(self, lines: list[Line]) -> Finding | None:
         """One mistake that explains the slopes of all outputs along both directions."""
         assert self.claimed.matrix is not None
         if any(one.sides is not None for one in self.charges):
             # At a kink f has no one slope that a mistake could explain.
             return None
-        cause = explain(
-            self.claimed.matrix,
-            [(line.v, line.value, line.bar) for line in lines],
-            self.scene.rows,
-            square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
-            blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
-        )
-        if cause is None:
-            return None
+        cause = self._explain(lines)
+        return None if cause is None else self._found_whole(cause, lines)
+
+    def _found_whole(self, cause: Pattern, lines: list[Line]) -> Finding:
+        assert self.claimed.matrix is not None
         self._mark_pattern(cause)
         line = lines[0]
         claimed = self.claimed.matrix @ line.v

@@ -32,7 +32,13 @@ class Pattern:
 
 
 def explain(
-    matrix: Matrix, lines: Sequence[Line], rows: Vector, *, square: bool, blocks: Sequence[tuple[int, int]] = ()
+    matrix: Matrix,
+    lines: Sequence[Line],
+    rows: Vector,
+    *,
+    square: bool,
+    blocks: Sequence[tuple[int, int]] = (),
+    loosely: bool = False,
 ) -> Pattern | None:
     """Find the one mistake that explains the slopes of all outputs along all lines.
 
@@ -46,6 +52,8 @@ def explain(
         Whether rows and columns may have been mixed up.
     blocks : sequence of (start, stop)
         Columns that belong together, if there is more than one such set.
+    loosely : bool
+        Whether rows may fit in several places: fewer lines rule a mistake out than name it.
     """
     if not all(np.isfinite(bar).all() for _, _, bar in lines):
         return None
@@ -84,7 +92,7 @@ def explain(
     for kind, candidate, advice in _rearranged(matrix, square):
         if fits(candidate):
             return Pattern(kind=kind, advice=advice, corrected=candidate)
-    return _reordered(matrix, lines, limits)
+    return _reordered(matrix, lines, limits, loosely=loosely)
 
 
 def _misfit(candidate: Matrix, lines: Sequence[Line]) -> float:
@@ -156,7 +164,7 @@ def _rearranged(matrix: Matrix, square: bool) -> Iterator[tuple[str, Matrix, str
         yield "columns shifted by one", np.roll(matrix, -1, axis=1), "Every column stands one place too late."
 
 
-def _reordered(matrix: Matrix, lines: Sequence[Line], limits: Sequence[Vector]) -> Pattern | None:
+def _reordered(matrix: Matrix, lines: Sequence[Line], limits: Sequence[Vector], *, loosely: bool) -> Pattern | None:
     """Rows that are right, but stand in each other's place."""
     m = len(matrix)
     if m > 1000:
@@ -165,10 +173,11 @@ def _reordered(matrix: Matrix, lines: Sequence[Line], limits: Sequence[Vector]) 
     for (v, value, _), limit in zip(lines, limits, strict=True):
         fit &= np.abs((matrix @ v)[None, :] - value[:, None]) <= limit[:, None]
     wrong = np.flatnonzero(~np.diag(fit))
-    if len(wrong) < 2 or not (fit[wrong].sum(axis=1) == 1).all():
+    places = fit[wrong].sum(axis=1)
+    if len(wrong) < 2 or not places.all() or not (loosely or (places == 1).all()):
         return None
     source = np.argmax(fit[wrong], axis=1)
-    if sorted(source.tolist()) != wrong.tolist():
+    if not loosely and sorted(source.tolist()) != wrong.tolist():
         return None
     corrected = matrix.copy()
     corrected[wrong] = matrix[source]

@@ -94,9 +94,15 @@ def scale_of(claimed: Claimed, natural: Vector, eps: float, terms: Vector | None
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """Why the lines alone do not settle the claim, and which outputs are to blame (may be none)."""
+    """Why the lines alone do not settle the claim.
+
+    rows, line : outputs that are to blame (may be none), and along which line.
+    is_shared : whether leaves may be settled alone that are not together.
+    """
 
     rows: tuple[int, ...] = ()
+    line: Line | None = None
+    is_shared: bool = False
 
 
 class Rows:
@@ -182,7 +188,7 @@ class Rows:
     def run(self) -> Measurement | Doubt:
         """Measure lines until every leaf's bound is narrow enough, or nothing is gained by more."""
         if not self.norms.min() > NEGLIGIBLE * self.norms.max() or self.norms.max() > TIER * self.norms.min():
-            return Doubt()
+            return Doubt(is_shared=len(self.norms) > 1)
         n, stream, streams = self.tier.size, 0, self._plan()
         while streams:
             floor = streams.pop(0)
@@ -205,7 +211,7 @@ class Rows:
         largest = self.limits.largest_bound(self.eps)
         if len(bounds) > 1 and max(bounds) > largest:
             # Leaves that share every line may do better alone.
-            return Doubt()
+            return Doubt(is_shared=True)
         return self._settle(bounds)
 
     def _plan(self) -> list[float]:
@@ -248,7 +254,7 @@ class Rows:
             return Doubt()
         against = line.deviation > line.bar + tolerance
         if against.any():
-            return Doubt(rows=tuple(np.flatnonzero(against).tolist()))
+            return Doubt(rows=tuple(np.flatnonzero(against).tolist()), line=line, is_shared=len(self.norms) > 1)
         self.random |= found.repeats_differ
         if floor:
             return None
@@ -289,7 +295,7 @@ class Rows:
         tolerance = REACH * self.limits.tolerance(self.eps) * scaled + self.scale.rounding
         against = again.deviation > again.bar + tolerance
         if against.any():
-            return Doubt(rows=tuple(np.flatnonzero(against).tolist()))
+            return Doubt(rows=tuple(np.flatnonzero(against).tolist()), line=again)
         if again.slope.side or not max(self._left_open(again)) < max(open_[widest]):
             return False
         self.seen[widest], open_[widest] = again, self._left_open(again)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
+from gradproof._line import TRUST
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
 from gradproof._prove import Direction, Directions
@@ -46,6 +47,9 @@ from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
+# A row and a column; the claim along one entry, or a sum of two, the value, and its bar.
+Pair = tuple[int, int]
+Entry = tuple[float, float, float]
 
 # Random directions; inputs up to which every entry is measured, always and to find a wrong one.
 DIRECTIONS, ENTRIES, LOCATE = 8, 4, 12
@@ -67,16 +71,23 @@ TINY = (1e-11, 1.7e-11)
 SHOWN_ROUNDINGS, SQUARE = 64.0, 1.4
 # Roundings of one value that a second difference may hold: two values and twice that at the point.
 VALUES = 4.0
+# The second step of a quick look at an entry, in first ones; a cap: entries that get a closer look, of four values
+# each, where those that a quick one shows do not explain what has refuted the claim.
+WIDER, CLOSER = 2.2, 25
+# Bar of a curve, relative to its size, up to which it teaches what others are like.
+CLEAR = 1e-2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curvature:
     """v^T H v as measured, with its bar, beside the claim.
 
+    v : (n,), the direction.
     variation : by how much f varies on the way.
     tread : smallest movement of f where it also keeps its bits on both sides of the point; 0 where it never does.
     """
 
+    v: Vector
     claimed: float
     value: float
     bar: float
@@ -98,6 +109,43 @@ class Curvature:
     @property
     def deviation(self) -> float:
         return abs(self.claimed - self.value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Known:
+    """What curves teach of those along single entries.
+
+    noise : standard deviation of one value, or what the finest second difference was off by.
+    fourth : size of the t**2 error of a quotient, per unit step.
+    size : the largest second derivative.
+    finest : the finest step that was seen.
+    """
+
+    noise: float
+    fourth: float
+    size: float
+    finest: float
+
+    @property
+    def steepest(self) -> float:
+        """The t**2 error to allow for: natural sizes are those on which f changes."""
+        return TRUST * max(self.fourth, self.size)
+
+    @property
+    def step(self) -> float:
+        """The step of a quick look at an entry: where its bar is narrowest, within the steps that were seen."""
+        best = (5 * VALUES * self.noise / self.steepest) ** 0.25 if self.steepest > 0 else 0.0
+        return min(max(best, self.finest), COARSE / WIDER)
+
+    def bar(self, step: float) -> float:
+        """Of one quotient."""
+        return 5 * VALUES * self.noise / step**2 + self.steepest * step**2
+
+    def bar_of_two(self, step: float) -> float:
+        """Of two, at `step` and `WIDER` times that, whose t**2 error is taken out; the next is allowed as much."""
+        square = WIDER**2
+        noise = 5 * VALUES * self.noise / step**2 * (square + 1 / square) / (square - 1)
+        return noise + self.steepest * (WIDER * step) ** 4
 
 
 def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
@@ -240,6 +288,11 @@ class _Second:
         # Whether f gave different values at the same point, and the lines along which it was measured.
         self.is_random = False
         self.lines: list[Curvature] = []
+        # The value at the point, once it was the same twice, and what curves teach of those along single entries.
+        self.at_point: float | None = None
+        self.known: Known | None = None
+        # Curves along single entries and sums of two, by direction.
+        self.curves: dict[bytes, Curvature] = {}
         self.scales = (1.0,) * len(claimed.leaves)
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
@@ -518,7 +571,12 @@ class _Second:
                 if agree and seen_bar < bar and abs(claimed - seen) <= seen_bar + tolerance:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
-        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree)
+        found = Curvature(
+            v=v, claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree
+        )
+        if np.count_nonzero(v) <= 2:
+            self.curves[v.tobytes()] = found
+        return found
 
     def curvature(self, v: Vector) -> tuple[float, float]:
         """v^T H v of f itself, and its bar."""
@@ -543,9 +601,7 @@ class _Second:
             coarse * ratio ** -np.arange(10.0) * self.jitter.uniform(0.85, 1.15) * self.jitter.uniform(0.97, 1.03, 10)
         )
         first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
-        with self.problem.primal.gathering():
-            f0 = np.array([evaluate(v, 0.0) for _ in range(2)])
-        self.is_random |= bool(f0[0] != f0[1]) and evaluate == self.problem.evaluate
+        f0 = self._at_point(evaluate)
         if min(-first, last) < levels[4]:
             side, room = (1.0, last) if last >= -first else (-1.0, -first)
             return *self._one_sided(lambda step: evaluate(v, side * step), eps, room, f0), 0.0
@@ -583,9 +639,24 @@ class _Second:
                 parts.append(h[-1] * ratio ** -np.arange(1.0, FINER + 1))
             elif left <= GONE * scatter and start is None and np.abs(even[-3:]).max() > GONE * scatter:
                 value, bar = math.nan, math.inf  # it is an oscillation too fast for every level
+        is_clear = bar <= CLEAR * max(abs(claimed), abs(value))
+        if evaluate == self.problem.evaluate and is_clear and tread == 0 and len(h) >= 4:
+            self._learn(h, plus, minus, f0, value, bar)
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
         return value, bar, float(np.nanmax(moved) if outside else np.max(moved)), tread
+
+    def _at_point(self, evaluate: Callable[[Vector, float], float]) -> Vector:
+        """Two values at the point; what was the same twice is not asked for a third time."""
+        is_own = evaluate == self.problem.evaluate
+        if is_own and self.at_point is not None:
+            return np.full(2, self.at_point)
+        with self.problem.primal.gathering():
+            f0 = np.array([evaluate(np.zeros(self.n), 0.0) for _ in range(2)])
+        self.is_random |= is_own and bool(f0[0] != f0[1])
+        if is_own and f0[0] == f0[1]:
+            self.at_point = float(f0[0])
+        return f0
 
     def _one_sided(
         self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector
@@ -643,6 +714,23 @@ class _Second:
         scatter = float(seen.finest[0]) if seen.finest[0] > ROUNDING * unit[0] else 0.0
         return float(found.value[0]), CAUTION * float(found.bar[0]), scatter
 
+    def _learn(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, value: float, bar: float) -> None:
+        """Know one more curve: the largest noise, and t**2 error of a quotient, that any has shown."""
+        finite = np.isfinite(plus) & np.isfinite(minus)
+        h, rise = h[finite], (plus + minus - 2 * f0.mean())[finite]
+        largest = float(max(np.abs(plus[finite]).max(), np.abs(minus[finite]).max(), abs(f0[0])))
+        # (At the finest levels a quotient is off by noise, at the coarsest by its t**2 error.)
+        off = np.abs(rise - value * h**2)
+        noise = max(0.5 * self.eps * largest, float(off[-2:].max()) / VALUES)
+        fourth = float((np.maximum(off - VALUES * noise, 0.0) / h**4)[:3].max())
+        before = self.known or Known(noise=0.0, fourth=0.0, size=0.0, finest=math.inf)
+        self.known = Known(
+            noise=max(before.noise, noise),
+            fourth=max(before.fourth, fourth),
+            size=max(before.size, abs(value)),
+            finest=min(before.finest, float(h[-1])),
+        )
+
     def _scale(self, seen: list[Curvature]) -> float:
         """Norm of H in natural sizes, as claimed; where the claim is 0, a share of how much f changes."""
         if self.claimed.matrix is not None:
@@ -676,7 +764,7 @@ class _Second:
         with contextlib.suppress(BudgetSpent):
             known = self._factor(seen)
             if known is None and (self.n <= LOCATE or self.by_entries):
-                self._entries(wrong)
+                self._entries(failing, wrong)
             if known is None and not wrong:
                 part = self._partly()
         if wrong:
@@ -705,58 +793,141 @@ class _Second:
         """One factor that explains three directions."""
         known = list(seen)
         vectors = self._random_vectors()
-        while len(known) < 3:
+        while True:
+            kinds = {factor_words(one.claimed, one.value, one.bar, "the true second derivative") for one in known}
+            if len(kinds) > 1 or ("", None) in kinds:
+                return None
+            if len(known) >= 3:
+                return kinds.pop()
             known.append(self._measure(next(vectors)))
-        kinds = {factor_words(one.claimed, one.value, one.bar, "the true second derivative") for one in known}
-        return kinds.pop() if len(kinds) == 1 and ("", None) not in kinds else None
 
     def _partly(self) -> str:
         """The part of H that is off by a factor, if that explains all of five directions; else ""."""
         if self.claimed.matrix is None or len(self.claimed.leaves) > 1:
             return ""
-        vectors = self._random_vectors()
-        lines = [(v, self._measure(v)) for v, _ in zip(vectors, range(5), strict=False)]
-        for kind, candidate, _ in partly_scaled(self.claimed.matrix):
-            symmetric = (candidate + candidate.T) / 2
-            if all(abs(v @ symmetric @ v - one.value) <= one.bar + 1e-6 * abs(one.value) for v, one in lines):
-                return kind
-        return ""
+        candidates = [(kind, (one + one.T) / 2) for kind, one, _ in partly_scaled(self.claimed.matrix)]
+        for v, _ in zip(self._random_vectors(), range(5), strict=False):
+            found = self._measure(v)
+            limit = found.bar + 1e-6 * abs(found.value)
+            candidates = [(kind, one) for kind, one in candidates if abs(v @ one @ v - found.value) <= limit]
+            if not candidates:
+                return ""
+        return candidates[0][0]
 
-    def _entries(self, wrong: list[tuple[float, Finding]]) -> None:
+    def _entries(self, failing: Curvature, wrong: list[tuple[float, Finding]]) -> None:
         """Measure every entry of the symmetric part; add those that are wrong, with minus their errors."""
-        found: dict[tuple[int, int], Curvature] = {}
-        scale = self._scale([])
-        for i in range(self.n):
-            for j in [i, *range(i)]:
-                found[i, j] = self._measure(self._pair(i, j))
-                whole = found[i, j]
-                claimed, value, bar = whole.claimed, whole.value, whole.bar
-                if i != j:
-                    a, b = found[i, i], found[j, j]
-                    claimed, value = (claimed - a.claimed - b.claimed) / 2, (value - a.value - b.value) / 2
-                    bar = (bar + a.bar + b.bar) / 2
-                if not abs(claimed - value) > bar + REACH * self.rtol * scale / self.n:
-                    continue
-                step = float(self.size[i] * self.size[j])
-                if step == 0:
-                    continue  # its bounds hold it where it is
-                path, index, place = self.claimed.place(j, i)
-                if not self.claimed.by_index:
-                    place = f"by {self.claimed.place(None, j)[0]}"
-                kind, factor = factor_words(claimed, value, bar, "the true entry")
-                one = self._finding(
-                    path=path,
-                    entries=(index,) if index else (),
-                    place=place,
-                    kind=kind or "this entry is wrong",
-                    claimed=claimed / step,
-                    reference=value / step,
-                    bar=bar / step,
-                    quantity="entry" if i == j else "mean of the entry and its mirror image",
-                    factor=factor,
-                )
-                self._mark(i, j)
-                wrong.append((-abs(claimed - value), one))
+        pairs = [(i, j) for i in range(self.n) for j in [i, *range(i)]]
+        known = self.known
+        if known is not None and self.reference is None:
+            # A quick look at all of them first, and a closer one at those that it shows to be wrong, if these are all.
+            found = self._quick(pairs, known)
+            off = self._wrong_pairs(pairs, found)
+            around = {pair for i, j in off for pair in ((i, i), (j, j), (i, j))}
+            found |= self._closer(sorted(around), found, known)
+            off = self._wrong_pairs(off, found)
+            others = sorted({*pairs} - around)
+            if not off or (len(others) <= CLOSER and not self._explain(off, found, failing)):
+                found |= self._closer(others, found, known)
+                off = self._wrong_pairs(pairs, found)
+            if off or self.n > ENTRIES:
+                self._name(off, found, wrong)
+                return
+        curves = {
+            pair: self.curves.get(self._pair(*pair).tobytes()) or self._measure(self._pair(*pair)) for pair in pairs
+        }
+        found = {pair: (one.claimed, one.value, one.bar) for pair, one in curves.items()}
+        self._name(self._wrong_pairs(pairs, found), found, wrong)
+
+    def _quick(self, pairs: Sequence[Pair], known: Known) -> dict[Pair, Entry]:
+        """Second differences at one step along single entries, and sums of two."""
+        rows = [self.claimed.pull(self._pair(i, i)) for i in range(self.n)]
+        step = known.step * float(self.jitter.uniform(0.9, 1.1))
+        found: dict[Pair, Entry] = {}
+        for (i, j), value in zip(pairs, self._quotients(pairs, step), strict=True):
+            v = self._pair(i, j)
+            claimed = float(v @ (rows[i] if i == j else rows[i] + rows[j]))
+            found[i, j] = claimed, value, known.bar(step)
+        return found
+
+    def _closer(self, pairs: Sequence[Pair], quick: dict[Pair, Entry], known: Known) -> dict[Pair, Entry]:
+        """The same with a second step."""
+        step, square = known.step * float(self.jitter.uniform(0.9, 1.1)), WIDER**2
+        fine, coarse = (self._quotients(pairs, one) for one in (step, WIDER * step))
+        # (At a kink a quotient goes with the inverse of its step: nothing is known of such an entry.)
+        apart = known.bar(step) + known.bar(WIDER * step)
+        return {
+            pair: (
+                quick[pair][0],
+                (square * a - b) / (square - 1),
+                known.bar_of_two(step) if abs(a - b) <= apart else math.inf,
+            )
+            for pair, a, b in zip(pairs, fine, coarse, strict=True)
+        }
+
+    def _quotients(self, pairs: Sequence[Pair], step: float) -> list[float]:
+        """Second differences at a step; nan outside the domain."""
+        f0 = self._at_point(self.problem.evaluate).mean()
+        values: list[float] = []
+        with self.problem.primal.gathering():
+            for i, j in pairs:
+                v = self._pair(i, j)
+                first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
+                for t in (step, -step):
+                    values.append(self.problem.evaluate(v, t) if first <= t <= last else math.nan)
+        even = np.reshape(values, (-1, 2)).sum(axis=1) - 2 * f0
+        return (even / step**2).tolist()
+
+    def _wrong_pairs(self, pairs: Sequence[Pair], found: dict[Pair, Entry]) -> list[Pair]:
+        """Those of some entries whose claims are wrong."""
+        least = REACH * self.rtol * self._scale([]) / self.n
+        wrong: list[Pair] = []
+        for i, j in pairs:
+            claimed, value, bar = self._entry(i, j, found)
+            if abs(claimed - value) > bar + least and self.size[i] * self.size[j] != 0:
+                wrong.append((i, j))  # (Else its bounds hold it where it is.)
+        return wrong
+
+    def _explain(self, pairs: Sequence[Pair], found: dict[Pair, Entry], failing: Curvature) -> bool:
+        """Whether some wrong entries are all that the claim is off by along the direction that refuted it."""
+        w = np.divide(failing.v, self.size, out=np.zeros(self.n), where=self.size != 0)
+        left, allowed = failing.value - failing.claimed, failing.bar + REACH * self.rtol * self._scale([]) / self.n
+        for i, j in pairs:
+            claimed, value, bar = self._entry(i, j, found)
+            share = float(w[i] * w[j]) * (1 if i == j else 2)
+            left -= share * (value - claimed)
+            allowed += abs(share) * bar
+        return abs(left) <= allowed
+
+    @staticmethod
+    def _entry(i: int, j: int, found: dict[Pair, Entry]) -> Entry:
+        """An entry of the symmetric part in natural sizes, from what was measured along single ones and sums of two."""
+        if i == j:
+            return found[i, j]
+        (claimed, value, bar), a, b = found[i, j], found[i, i], found[j, j]
+        return (claimed - a[0] - b[0]) / 2, (value - a[1] - b[1]) / 2, (bar + a[2] + b[2]) / 2
+
+    def _name(self, pairs: Sequence[Pair], found: dict[Pair, Entry], wrong: list[tuple[float, Finding]]) -> None:
+        """Add wrong entries, with minus their errors."""
+        for i, j in pairs:
+            claimed, value, bar = self._entry(i, j, found)
+            step = float(self.size[i] * self.size[j])
+            path, index, place = self.claimed.place(j, i)
+            if not self.claimed.by_index:
+                place = f"by {self.claimed.place(None, j)[0]}"
+            kind, factor = factor_words(claimed, value, bar, "the true entry")
+            one = self._finding(
+                path=path,
+                entries=(index,) if index else (),
+                place=place,
+                kind=kind or "this entry is wrong",
+                claimed=claimed / step,
+                reference=value / step,
+                bar=bar / step,
+                quantity="entry" if i == j else "mean of the entry and its mirror image",
+                factor=factor,
+            )
+            self._mark(i, j)
+            wrong.append((-abs(claimed - value), one))
 
     def _mark(self, i: int, j: int) -> None:
         """Mark an entry and its mirror image on the picture of the matrix, if there is one."""

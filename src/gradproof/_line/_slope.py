@@ -183,6 +183,16 @@ class Known:
         bar = expected + self._bent(curvature, size) * step**2
         return bar if bar <= 10 * expected and even <= TRUST * self.curvature * step**2 + 8 * noise else math.inf
 
+    def one_sided_bar(self, step: float) -> float:
+        """Bar of a one-sided difference at `step`: what `question_bar` lets the even part be, and what a pair has.
+
+        The even part is not seen here, and along the first direction it may have cancelled: it is allowed what it has
+        where f changes on its natural sizes.
+        """
+        noise = float(self.noise[0])
+        even = TRUST * max(self.curvature, self.size) * step**2 + 8 * noise
+        return even / step + 10 * noise / (math.sqrt(2) * step) + self._cubic * step**2
+
     def levels_for(self, scale: float) -> Floats:
         """The levels for a direction whose slope is smaller than that of the first: coarser, as noise weighs more."""
         if not self.smooth or not 0 < scale < self.size / 4 or len(self.levels) != 2:

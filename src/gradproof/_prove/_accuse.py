@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
-from gradproof._base._leaf import Leaf
 from gradproof._base._precision import is_double
 from gradproof._prove._bends import on_tread
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
@@ -70,11 +69,14 @@ def accuse(
     suspects = yield from wrong_leaves(meter, tier, failing.direction, parts, rtol, most)
     accused: set[int] = set()
     likely: list[Range] = []
-    for suspect in suspects:
+    before = ledger.mark()
+    # The largest leaf first: its place tells more of the others' than theirs of it.
+    for suspect in sorted(suspects, key=lambda one: -ledger.leaves[one.leaf].size):
         if len(tier.group) > 1 and not (yield from _stands_alone(meter, tier, suspect, rtol)):
             continue
         accused.add(suspect.leaf)
         yield from _accuse_leaf(meter, ledger, tier, suspect, likely, {one.leaf for one in suspects})
+    ledger.sort_charges(before)
     return accused
 
 
@@ -149,8 +151,8 @@ def _accuse_leaf(
                 if not (place.entries or place.box or place.everywhere) and leaf.size <= ONE_BY_ONE:
                     place = yield from one_by_one(meter, suspect.leaf, search.whole)
                 likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
-        if place is not None and place.box is not None and place.everywhere and not place.entries:
-            named = yield from _cause_in_box(meter, leaf, tier, suspect, place.box)
+                if place.box is not None and place.everywhere and not place.entries:
+                    named = yield from _cause_in_box(search, suspect, place.box)
     except BudgetSpent:
         pass  # that it is wrong is known; where and why is said as far as it was found
     if place is not None and place.entries:
@@ -191,15 +193,13 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong
     return cause if isinstance(cause, Cause) else None
 
 
-def _cause_in_box(
-    meter: Meter, leaf: Leaf, tier: Tier, suspect: Suspect, box: Sequence[tuple[int, int]]
-) -> Asking[Cause | None]:
+def _cause_in_box(search: Search, suspect: Suspect, box: Sequence[tuple[int, int]]) -> Asking[Cause | None]:
     """Test a factor on the wrong part of a leaf alone."""
     shape = tuple(high - low for low, high in box)
     evidence = Evidence(shape=shape, size=math.prod(shape))
     for direction in (suspect.direction, suspect.alone):
-        part = direction.restricted(*box_part(leaf.shape, leaf.start, leaf.stop, box))
-        evidence.add(part, (yield from meter.residual(part, tier.share(suspect.leaf))))
+        part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
+        evidence.add(part, (yield from search.ask(part)))
     cause = factor_cause(evidence) if evidence.residuals else None
     return cause if isinstance(cause, Cause) else None
 

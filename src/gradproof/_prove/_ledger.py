@@ -140,6 +140,14 @@ class Ledger:
             write(one, self.leaves, self.reproducer) if isinstance(one, Charge) else one for one in self.findings
         )
 
+    def sort_charges(self, since: Mark) -> None:
+        """Put the charges that were recorded since into the order of the leaves."""
+        recorded = self.findings[since.findings :]
+        charges = [one for one in recorded if isinstance(one, Charge)]
+        charges.sort(key=_first_leaf)
+        others = [one for one in recorded if not isinstance(one, Charge)]
+        self.findings[since.findings :] = [*charges, *others]
+
     def mark(self) -> Mark:
         """Where the ledger stands."""
         return Mark(len(self.findings), dict(self.results), dict(self.regions))
@@ -167,6 +175,10 @@ class Mark:
     findings: int
     results: dict[int, LeafResult]
     regions: dict[int, Region]
+
+
+def _first_leaf(charge: Charge) -> int:
+    return charge.leaves[0]
 
 
 def is_error(one: Finding | Charge) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
 from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
-from gradproof._prove._measure import Asking, Meter, Residual, Tier
+from gradproof._prove._measure import Asking, Glance, Meter, Residual, Tier
 from gradproof._prove._tolerance import RTOL64_BALANCED
 
 # A digit is read off a ratio of residuals only if the error of the reading is below this.
@@ -27,15 +28,21 @@ LEAST, MOST = 200, 2000
 # Entries of which random subsets are drawn; of fewer each is asked about.
 LEAST_DRAWN = 6
 # Entries found one by one after which it is asked whether the box around them holds all that is wrong, and is wrong
-# all over: once for each doubling, as an answer costs two evaluations and each further entry some twenty.
+# all over: once for each doubling, as an answer costs two evaluations and each further entry some twenty. The first
+# time that box may grow.
 HULL = (4, 8, 16, 32)
 
 # Entries of a leaf that are all asked about, and of a larger set that are drawn before it is said of all of them.
 EACH = 12
+# Random subsets, of four or of eight, that fail where the wrong entries are many.
+MANY = 3
 # Entries that must lie on either side before "only where" is said.
 LEAST_APART = 2
 # A cap of memory: ranges of entries that share a sign, or are claimed to be 0.
 RANGES = 4096
+
+# What is clearly wrong at a glance needs no closer look.
+_CLEAR: Callable[[Residual], bool] = operator.attrgetter("clear")
 
 Box = tuple[tuple[int, int], ...]
 
@@ -129,6 +136,10 @@ class Search:
     whole: Residual
     scale: float
     asked: int = 0
+    # What was measured along parts of directions.
+    heard: dict[Direction, Residual] = dataclasses.field(default_factory=dict[Direction, Residual])
+    # Entries that have been seen to be wrong.
+    wrong: set[int] = dataclasses.field(default_factory=set[int])
 
     @property
     def start(self) -> int:
@@ -142,9 +153,28 @@ class Search:
     def shape(self) -> tuple[int, ...]:
         return self.meter.directions.leaves[self.leaf].shape
 
-    def ask(self, direction: Direction) -> Asking[Residual]:
+    def ask(self, direction: Direction, enough: Callable[[Residual], bool] | None = None) -> Asking[Residual]:
+        """The residual along a part of a direction, from one value where what that tells is enough."""
+        known = self.heard.get(direction)
+        if known is not None:
+            return known
         self.asked += 1
-        return (yield from self.meter.residual(direction, self.scale))
+        glance = None if enough is None else (yield from self.meter.glance(direction, self.scale))
+        if glance is None:
+            found = yield from self.meter.residual(direction, self.scale)
+        elif enough is not None and enough(glance.residual):
+            return glance.residual
+        else:
+            found = yield from self.meter.completed(glance)
+        self.heard[direction] = found
+        return found
+
+    def glance(self, direction: Direction) -> Asking[Glance | None]:
+        """What one value tells of a residual along a part of a direction; None where it takes more."""
+        if direction in self.heard:
+            return None
+        self.asked += 1
+        return (yield from self.meter.glance(direction, self.scale))
 
     def only(self, index: int) -> Direction:
         return self.direction.restricted(Spans(((index, index + 1),)))
@@ -188,11 +218,13 @@ def regular_place(search: Search, likely: Sequence[Range] = ()) -> Asking[Place 
         return (yield from _one_after_the_other(search))
     if box is None:
         failing = yield from _failing_subsets(search, direction, search.stop - search.start)
+        many = failing >= MANY
         if failing in (1, 2):
             # Two of four are an accident that five wrong entries have, too, and one of four one of a box of a quarter;
             # a search for a box that is none is dear.
-            failing = yield from _failing_subsets(search, direction, search.stop - search.start, another=True)
-        if failing >= 2:
+            more = yield from _failing_subsets(search, direction, search.stop - search.start, another=True)
+            many = failing + more >= MANY
+        if many:
             box = yield from _box(search)
         if box is None and failing == 4:
             return Place(everywhere=True)
@@ -221,7 +253,7 @@ def _with_range(shape: Sequence[int], axis: int, length: int, span: tuple[int, i
 def _holds_all(search: Search, box: Box) -> Asking[bool]:
     """Whether a box holds all that is wrong."""
     part = search.direction.restricted(*box_part(search.shape, search.start, search.stop, box))
-    inside = yield from search.ask(part)
+    inside = yield from search.ask(part, lambda found: (search.whole - found).clear)
     return inside.clear and (search.whole - inside).agrees_with_zero
 
 
@@ -247,26 +279,48 @@ def _all_over(search: Search, part: Direction, indices: Sequence[int] | NDArray[
 
 def _each_is_wrong(search: Search, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
     for index in indices:
-        alone = yield from search.ask(search.only(int(index)))
+        alone = yield from search.ask(search.only(int(index)), _CLEAR)
         if not alone.seen:
             return False
+        search.wrong.add(int(index))
     return True
 
 
 def _one_after_the_other(search: Search) -> Asking[Place]:
     """The wrong entries of a small leaf: each of them is asked about."""
-    found: list[WrongEntry] = []
-    directions, rest = search.meter.directions, search.whole
+    directions = search.meter.directions
     v = directions.vector(search.direction)[search.start : search.stop].tolist()
-    for index, own in enumerate(v, start=search.start):
-        if own == 0.0:
-            continue
-        alone = yield from search.ask(search.only(index))
+    moved = [(index, own) for index, own in enumerate(v, start=search.start) if own != 0.0]
+    glances: dict[int, Glance] = {}
+    for index, _ in moved:
+        glance = yield from search.glance(search.only(index))
+        if glance is not None:
+            glances[index] = glance
+            if glance.residual.clear:
+                search.wrong.add(index)
+                continue
+        if not (yield from _alone(search, index, glances)).clear:
+            break
+    else:
+        if len(moved) == len(v):
+            return Place(everywhere=True)
+    found: list[WrongEntry] = []
+    rest = search.whole
+    for index, own in moved:
+        alone = yield from _alone(search, index, glances)
         if alone.clear:
             reference = float(directions.claim[index]) + alone.value / own
             found.append(WrongEntry(index=index, reference=reference, bar=alone.bar / abs(own)))
             rest = rest - alone
     return _place_of(search, found, complete=rest.agrees_with_zero)
+
+
+def _alone(search: Search, index: int, glances: dict[int, Glance]) -> Asking[Residual]:
+    """The residual of one entry, of which a first value may be known."""
+    if index not in glances:
+        return (yield from search.ask(search.only(index)))
+    found = search.heard[search.only(index)] = yield from search.meter.completed(glances.pop(index))
+    return found
 
 
 def _place_of(search: Search, found: list[WrongEntry], *, complete: bool) -> Place:
@@ -328,9 +382,17 @@ def _read_index(search: Search, direction: Direction, residual: Residual, count:
 
 def _digit(search: Search, direction: Direction, residual: Residual, stride: int, base: int) -> Asking[int | None]:
     """`search.start` plus stride times the digit that all of the residual carries, or None."""
-    weighted = yield from search.ask(direction.restricted(Digits(search.start, search.stop, stride, base)))
-    reading = weighted.value / residual.value * (base + 1) - 1
-    error = (weighted.bar * (base + 1) + abs(reading + 1) * residual.bar) / abs(residual.value)
+
+    def read(weighted: Residual) -> tuple[float, float]:
+        reading = weighted.value / residual.value * (base + 1) - 1
+        return reading, (weighted.bar * (base + 1) + abs(reading + 1) * residual.bar) / abs(residual.value)
+
+    def is_none(weighted: Residual) -> bool:
+        reading, error = read(weighted)
+        return math.isfinite(reading) and abs(reading - min(max(round(reading), 0), base - 1)) > 3 * error
+
+    part = direction.restricted(Digits(search.start, search.stop, stride, base))
+    reading, error = read((yield from search.ask(part, is_none)))
     if not (math.isfinite(reading) and error < READABLE):
         return None
     digit = round(reading)
@@ -351,7 +413,7 @@ def _failing_subsets(search: Search, direction: Direction, count: int, *, anothe
         part = direction.restricted(*bits)
         if not search.meter.directions.vector(part).any():
             continue
-        found = yield from search.ask(part)
+        found = yield from search.ask(part, _CLEAR)
         failing += abs(found.value) > 2 * found.bar
         trials += 1
         if trials == 4 or trials - failing > 2:
@@ -363,7 +425,7 @@ def _salt(search: Search, number: int) -> int:
     return (search.meter.directions.seed * 1_000_003 + search.direction.stream * 1009 + number) % 2**31
 
 
-def _lone_slice(search: Search) -> Asking[tuple[tuple[int, int], ...] | None]:
+def _lone_slice(search: Search) -> Asking[Box | None]:
     """The one row, column or other slice of length 1 along an axis that holds every wrong entry."""
     shape, whole = search.shape, search.whole
     for axis, length in enumerate(shape):
@@ -380,31 +442,58 @@ def _lone_slice(search: Search) -> Asking[tuple[tuple[int, int], ...] | None]:
     return None
 
 
-def _box(search: Search) -> Asking[tuple[tuple[int, int], ...] | None]:
+def _box(search: Search) -> Asking[Box | None]:
     """The smallest box along the axes that holds every wrong entry; None if it is the whole leaf."""
     box: list[tuple[int, int]] = []
     for axis, length in enumerate(search.shape):
-        low = yield from _clean_end(search, axis, length, from_start=True)
-        high = yield from _clean_end(search, axis, length, from_start=False)
+        low = yield from _clean_end(search, axis, length, 1, from_start=True)
+        high = yield from _clean_end(search, axis, length, 1, from_start=False)
         box.append((low, length - high))
     return None if all(span == (0, length) for span, length in zip(box, search.shape, strict=True)) else tuple(box)
 
 
-def _clean_end(search: Search, axis: int, length: int, *, from_start: bool) -> Asking[int]:
-    """How many slices at one end of an axis hold no wrong entry: the first is tried alone, then bisection."""
-    clean, wrong = 0, length
-    count = 1
-    while wrong - clean > 1 or (clean == 0 and count == 1 and length > 1):
-        slab = search.slab(axis, 0, count) if from_start else search.slab(axis, length - count, length)
-        part = yield from search.ask(search.direction.restricted(slab))
-        if part.agrees_with_zero:
+def _grown(search: Search, hull: Box) -> Asking[Box | None]:
+    """The box of all wrong entries, given one that it holds; None where that is no small part, or far from it."""
+    volume = math.prod(high - low for low, high in hull)
+    if volume > (search.stop - search.start) // 2:
+        return None
+    sides = [
+        (axis, count, from_start)
+        for axis, (low, high) in enumerate(hull)
+        for count, from_start in ((low, True), (search.shape[axis] - high, False))
+        if count
+    ]
+    dirty: list[tuple[int, int, bool]] = []
+    for side in sides:
+        axis, count, from_start = side
+        if not (yield from _is_clean(search, axis, count, from_start=from_start)):
+            dirty.append(side)
+        if len(dirty) > len(search.shape):
+            return None
+    box = list(hull)
+    for axis, count, from_start in dirty:
+        clean = yield from _clean_end(search, axis, count, count // 2, from_start=from_start)
+        box[axis] = (clean, box[axis][1]) if from_start else (box[axis][0], search.shape[axis] - clean)
+    return tuple(box)
+
+
+def _clean_end(search: Search, axis: int, wrong: int, count: int, *, from_start: bool) -> Asking[int]:
+    """How many slices at one end of an axis hold no wrong entry: so many do, `count` are tried first."""
+    clean = 0
+    while clean < count < wrong:
+        if (yield from _is_clean(search, axis, count, from_start=from_start)):
             clean = count
         else:
             wrong = count
         count = (clean + wrong) // 2
-        if count == clean:
-            break
     return clean
+
+
+def _is_clean(search: Search, axis: int, count: int, *, from_start: bool) -> Asking[bool]:
+    """Whether so many slices at one end of an axis hold no wrong entry."""
+    length = search.shape[axis]
+    slab = search.slab(axis, 0, count) if from_start else search.slab(axis, length - count, length)
+    return (yield from search.ask(search.direction.restricted(slab), _CLEAR)).agrees_with_zero
 
 
 def _halve(search: Search, start: Direction, whole: Residual) -> Asking[Place]:
@@ -432,8 +521,11 @@ def _single_out(
             lone = yield from _lone_entry(search, direction, residual)
             if lone is not None:
                 found.append(lone)
-                if todo and len(found) in HULL and (yield from _is_place(search, _hull(search, found))):
-                    return True, _hull(search, found)
+                if todo and len(found) in HULL:
+                    hull = _hull(search, found)
+                    box = (yield from _grown(search, hull)) if len(found) == HULL[0] else hull
+                    if box is not None and (yield from _is_place(search, box)):
+                        return True, box
                 continue
         if depth > 40:
             continue
@@ -470,9 +562,11 @@ def wrong_somewhere(search: Search, other: Direction, of_other: Residual) -> Ask
         rest = Spans(_ranges(~mask, where.start))
         if min(count, where.size - count) < LEAST_APART or len(rest.ranges) > RANGES:
             continue
+        if any(not mask[index - where.start] for index in search.wrong):
+            continue
         parts: list[Residual] = []
         for direction, whole in ((search.direction, search.whole), (other, of_other)):
-            outside = yield from search.ask(direction.restricted(rest))
+            outside = yield from search.ask(direction.restricted(rest), _CLEAR)
             if not (whole.clear and outside.agrees_with_zero):
                 break
             parts.append(whole - outside)

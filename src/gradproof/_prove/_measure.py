@@ -100,6 +100,20 @@ class Residual:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Glance:
+    """What a value on one side tells of a residual, and what a second one on the other side completes.
+
+    residual : its bar is some thousand times as wide as that of both values together.
+    """
+
+    direction: Direction
+    scale: float
+    step: float
+    plus: float
+    residual: Residual
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
     """One slope beside its claim (all absolute).
 
@@ -219,6 +233,11 @@ class EntryPairs:
         return Residual(value=float(self.value[k]), bar=float(self.bar[k]), claimed=float(self.claimed[k]))
 
 
+def jitter_of(seed: int) -> np.random.Generator:
+    """What moves the steps of a meter: what starts with the same one asks for the same first steps."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 1))))
+
+
 class Meter:
     """Measures slopes and residuals; remembers what the first direction taught."""
 
@@ -234,7 +253,7 @@ class Meter:
         # The claim's precision, where it is coarser than f's; what it may do to a slope whose terms cancel (absolute).
         self.claim_eps = self.lost = 0.0
         self.witnesses = tuple(witnesses)
-        self.jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((directions.seed, 1))))
+        self.jitter = jitter_of(directions.seed)
         self.known: Known | None = None
         # Smallest relative error worth an accusation, as far as f's own jumps allow.
         self.regularity = 0.0
@@ -471,12 +490,48 @@ class Meter:
         if known is not None and known.smooth:
             step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
             plus, minus = yield from self.pair(direction, step)
-            claimed, absolute = self.directions.slope(direction)
-            even = abs((plus + minus) / 2 - float(known.f0[0]))
-            bar = known.question_bar(step, even, scale) + INNER_PRODUCT * EPS64 * absolute
-            if math.isfinite(bar):
-                value = (plus - minus) / (2 * step) - claimed
-                return Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
+            found = self._of_pair(known, direction, scale, step, plus, minus)
+            if found is not None:
+                return found
+        return (yield from self.slope(direction, scale, known=known)).as_residual()
+
+    def _of_pair(
+        self, known: Known, direction: Direction, scale: float, step: float, plus: float, minus: float
+    ) -> Residual | None:
+        """The residual that two values tell; None where they look odd."""
+        claimed, absolute = self.directions.slope(direction)
+        even = abs((plus + minus) / 2 - float(known.f0[0]))
+        bar = known.question_bar(step, even, scale) + INNER_PRODUCT * EPS64 * absolute
+        if not math.isfinite(bar):
+            return None
+        value = (plus - minus) / (2 * step) - claimed
+        return Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
+
+    def glance(self, direction: Direction, scale: float) -> Asking[Glance | None]:
+        """What one value tells of a residual; None where a pair would not be asked for."""
+        known = self.known
+        if known is None or not known.smooth or direction.floor > 0:
+            return None
+        step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
+        self.evaluations += 1
+        question = Question(direction, np.array([step]), phase=self.phase)
+        plus = float(np.asarray((yield question), dtype=np.float64).reshape(-1)[0])
+        claimed, absolute = self.directions.slope(direction)
+        bar = known.one_sided_bar(step) + INNER_PRODUCT * EPS64 * absolute
+        value = (plus - float(known.f0[0])) / step - claimed
+        residual = Residual(value=value, bar=bar, claimed=claimed, rounding=self.rounding * scale)
+        return Glance(direction=direction, scale=scale, step=step, plus=plus, residual=residual)
+
+    def completed(self, glance: Glance) -> Asking[Residual]:
+        """The residual of a pair whose first value is known; as `residual`."""
+        known, direction, scale = self.known, glance.direction, glance.scale
+        if known is not None:
+            self.evaluations += 1
+            question = Question(direction, np.array([-glance.step]), phase=self.phase)
+            minus = float(np.asarray((yield question), dtype=np.float64).reshape(-1)[0])
+            found = self._of_pair(known, direction, scale, glance.step, glance.plus, minus)
+            if found is not None:
+                return found
         return (yield from self.slope(direction, scale, known=known)).as_residual()
 
     def keep_pair(self, direction: Direction, residual: Residual, scale: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
 from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
-from gradproof._prove._directions import Directions, Without
+from gradproof._prove._directions import Direction, Directions, Without
 from gradproof._prove._entries import judge_entries, measure_small
 from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
 from gradproof._prove._judge import first_look, judge, seen_so_far
@@ -65,6 +65,9 @@ class Options:
     collector : where what is measured is kept for the reader of the report.
     output : what f is called there, where it is an output of the user's function or several together.
     repeats : whether the claim is called twice, to see whether it gives the same.
+    judged_apart : so few leaves beside wrong ones are not judged here: others prove them without these.
+    explained : given the first direction that was measured, the leaves in which a mistake lies that others have found
+        to explain all that deviates: nobody need look for its place.
     """
 
     rtol: float | None
@@ -83,6 +86,8 @@ class Options:
     collector: Collector = dataclasses.field(default_factory=Collector, compare=False, repr=False)
     output: str = ""
     repeats: bool = True
+    judged_apart: int = 0
+    explained: Callable[[Direction], Collection[int]] | None = None
 
     def allowance(self, n: int) -> float:
         """Evaluations that one claim, or mode, about n entries may take."""
@@ -108,6 +113,7 @@ class Outcome:
     findings, charges : all that there is to say of a gradient, and what speaks against it as data.
     regions : the wrong parts of leaves, by index.
     zero_errors : bounds on the errors of claims of zero, by index; those of the leaves are relative to how f moves.
+    looked : the first direction that was measured; None where none was.
     """
 
     verdict: Verdict
@@ -120,6 +126,7 @@ class Outcome:
     max_bound: float
     regions: Mapping[int, Region]
     zero_errors: Mapping[int, float]
+    looked: Direction | None
 
 
 def prove(problem: Problem, options: Options, directions: Directions) -> Generator[Question, Floats, Outcome]:
@@ -156,6 +163,8 @@ class _Proof:
         self.asked_by_entries = self.by_entries
         self.mixed = options.mixed
         self.by_entries_too = options.by_entries_too
+        self.judged_apart = options.judged_apart
+        self.explained = options.explained
         # Leaves that f does not feel: what is said of them depends on the others.
         self.still: list[Still] = []
 
@@ -185,6 +194,7 @@ class _Proof:
             max_bound=self.limits.largest_bound(self.meter.precision),
             regions=self.ledger.regions if not self.output else _unlisted(self.ledger.regions),
             zero_errors=self.ledger.zero_errors,
+            looked=self.meter.slopes[0].direction if self.meter.slopes else None,
         )
 
     def _judge_all(self) -> Asking[None]:
@@ -295,16 +305,24 @@ class _Proof:
                 continue
             most = SPARING_ACCUSED if self.limits.sparing else None
             before = self.ledger.mark()
-            wrong: set[int] = yield from self._accuse(tier, failing, most)
-            if (yield from self._excused(before, left, failing)):
-                return
+            wrong = self._explained(tier, failing)
+            if not wrong:
+                wrong = yield from self._accuse(tier, failing, most)
+                if (yield from self._excused(before, left, failing)):
+                    return
             if not wrong:
                 yield from self._wrong_somewhere(tier, failing)
                 return
             left = tuple(index for index in left if index not in wrong)
-            if most is not None and len(wrong) >= most and left:
+            is_enough = most is not None and len(wrong) >= most
+            if left and (is_enough or self._others_judge_the_rest()):
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
+
+    def _others_judge_the_rest(self) -> bool:
+        """Whether the leaves that are not wrong so far are few enough to be proved elsewhere."""
+        wrong = sum(one.verdict is Verdict.WRONG for one in self.ledger.results.values())
+        return len(self.ledger.leaves) - wrong <= self.judged_apart
 
     def _in_a_zone(self, tier: Tier, failing: Measured) -> Asking[set[int]]:
         """Accuse the leaves whose claim is right beyond a zone around the point only; the causes are not looked for."""
@@ -339,6 +357,22 @@ class _Proof:
         wrong = yield from accuse(self.meter, self.ledger, tier, failing, self.rtol, most)
         if not wrong and len(tier.group) > 1:
             wrong = yield from self._accuse_again(tier, failing, most)
+        return wrong
+
+    def _explained(self, tier: Tier, failing: Measured) -> set[int]:
+        """Charge the leaves of a group in which a mistake lies that is known to explain all."""
+        if self.explained is None or failing.direction.floor > 0:
+            return set()
+        wrong = {index for index in self.explained(self.meter.slopes[0].direction) if index in tier.group}
+        for index in sorted(wrong):
+            self.ledger.settle(index, Verdict.WRONG, deviation=failing.deviation / tier.scale)
+        if wrong:
+            self.ledger.charge(
+                leaves=tuple(sorted(wrong)),
+                claimed=failing.claimed,
+                reference=failing.value,
+                error_bar=failing.bar,
+            )
         return wrong
 
     def _excused(self, before: Mark, group: Sequence[int], failing: Measured) -> Asking[bool]:
