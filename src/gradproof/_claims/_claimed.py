@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _contracts
 from gradproof._base._errors import ClaimError, UsageError
 from gradproof._base._leaf import Leaf, relaid
+from gradproof._claims._wording import write_breach
 from gradproof._contracts import Judged
 from gradproof._function._layout import SUFFIXES
 from gradproof._function._primal import Primal
@@ -365,7 +366,7 @@ def _read_operator(claimed: Claimed, operator: Any) -> None:
         moved = float(np.linalg.norm(v / size))
         floor = float(np.linalg.norm(u)) * _contracts.vanishing(eps, primal.output_values() * moved, ahead, back * v)
         broken = _contracts.check_adjoint(keyword, float(u @ ahead), float(back @ v), terms, eps, floor)
-        claimed.note([] if broken is None else [broken])
+        claimed.note([] if broken is None else [write_breach(broken)])
 
 
 def _multiply(operator: Any, vector: Vector, method: str, keyword: str, claimed: Claimed) -> Any:

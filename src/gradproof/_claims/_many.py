@@ -35,6 +35,7 @@ from gradproof._claims._linear import Probe
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
+from gradproof._claims._wording import write_breach
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
@@ -179,7 +180,7 @@ class _Proof:
             repeat=self.claimed.repeat,
         )
         if broken is not None:
-            self.claimed.give_up(broken)
+            self.claimed.give_up(write_breach(broken))
         return broken is None
 
     def _largest(self) -> float:

@@ -33,6 +33,7 @@ from gradproof._claims._linear import sizes_and_sides
 from gradproof._claims._patterns import factor_words, partly_scaled
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
+from gradproof._claims._wording import write_breach
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line._estimate import extrapolate
@@ -116,7 +117,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     eps = coarsest_eps(primal.leaves)
     draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
     repeats = _repeats(task, shell, keyword, directions) if task.options.repeats else None
-    broken: Finding | None = None
+    broken: _contracts.Breach | None = None
     if keyword == "hess":
         if task.values[keyword]:
             claimed = read_jacobian(shell, claim, keyword, primal)
@@ -128,7 +129,6 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
                 claimed.matrix,
                 size,
                 eps,
-                lambda i, j: claimed.place(i, j)[0],
                 floor=lambda: _contracts.vanishing(eps, primal.value()),
             )
     else:
@@ -163,7 +163,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         primal.look_again()
         # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
         if broken is not None and not (verdict is Verdict.INCONCLUSIVE and search.is_lost):
-            findings.insert(0, broken)
+            findings.insert(0, write_breach(broken, lambda i, j: claimed.place(i, j)[0]))
     findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
     for i in everything:
         if i not in results:
