@@ -18,8 +18,9 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, STREAM, held
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
-from gradproof._claims._patterns import Pattern, explain, factor_words
+from gradproof._claims._patterns import Pattern, explain, simple_factor
 from gradproof._claims._proved import is_zero
+from gradproof._claims._wording import claimed_words, pattern_place, pattern_words
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
 from gradproof._prove._charge import Charge
@@ -367,7 +368,8 @@ class _Search:
         step = float(line.v[j])
         claimed, reference, bar = self._entry(i, line) / step, line.value[i] / step, line.bar[i] / abs(step)
         path, index, place = self.claimed.place(i, j)
-        kind, factor = factor_words(claimed, reference, bar, "the true entry", rounding=self._rounding)
+        factor = simple_factor(claimed, reference, bar, rounding=self._rounding)
+        kind = ONE_ENTRY if factor is None else claimed_words(factor, "the true entry")
         advice = f"Look at how `{path}` is computed."
         sides = self._sides(i, line)
         if sides is not None:
@@ -393,7 +395,7 @@ class _Search:
             path=path,
             entries=(index,) if index else (),
             place=place,
-            kind=kind or ONE_ENTRY,
+            kind=kind,
             claimed=claimed,
             reference=float(reference),
             error_bar=float(bar),
@@ -416,17 +418,17 @@ class _Search:
         i = int(rows[np.argmax(np.abs(claimed - line.value)[rows])])
         path, _, place = self.claimed.place(None, j)
         slope, bar = float(line.value[i]), float(line.bar[i])
-        kind, factor = factor_words(float(claimed[i]), slope, bar, "the true derivative", rounding=self._rounding)
+        factor = simple_factor(float(claimed[i]), slope, bar, rounding=self._rounding)
         if (
             factor is not None
             and (np.abs(claimed - factor * line.value) > (1 + abs(factor)) * line.bar + 1e-4 * np.abs(claimed)).any()
         ):
-            kind, factor = "", None
+            factor = None
         step = float(line.v[j])
         return self._finding(
             path=path,
             place=place if len(rows) == self.m else f"in {len(rows)} of {self.m} outputs",
-            kind=kind or SOME_ENTRIES,
+            kind=SOME_ENTRIES if factor is None else claimed_words(factor, "the true derivative"),
             claimed=float(claimed[i]) / step,
             reference=float(line.value[i]) / step,
             error_bar=float(line.bar[i]) / abs(step),
@@ -612,16 +614,17 @@ class _Search:
         line = lines[0]
         claimed = self.claimed.matrix @ line.v
         i = int(np.argmax(np.abs(claimed - line.value) / np.maximum(line.bar, 1e-300)))
+        kind, advice = pattern_words(cause)
         return self._finding(
             path=self._whole_path() if cause.block is None else self.claimed.leaves[cause.block].path,
-            place=cause.place,
-            kind=cause.kind,
+            place=pattern_place(cause),
+            kind=kind,
             claimed=float(claimed[i]),
             reference=float(line.value[i]),
             error_bar=float(line.bar[i]),
             quantity=f"slope of {self.claimed.output(i)}",
             factor=cause.factor,
-            advice=cause.advice,
+            advice=advice,
         )
 
     def _whole_path(self) -> str:
@@ -709,11 +712,11 @@ class _Search:
         assert matrix is not None
         if cause.corrected is not None:
             rows, columns = np.nonzero(cause.corrected != matrix)
-            self._marks = [_Mark(rows, columns, cause.place, paired=True)]
+            self._marks = [_Mark(rows, columns, pattern_place(cause), paired=True)]
         else:
             block = None if cause.block is None else self.claimed.leaves[cause.block]
             span = range(self.claimed.columns) if block is None else range(block.start, block.stop)
-            self._marks = [_Mark(np.arange(self.m), np.array(span), cause.place)]
+            self._marks = [_Mark(np.arange(self.m), np.array(span), pattern_place(cause))]
 
     def _draw(self) -> None:
         """Mark what was noted on the picture of the matrix, if there is one."""

@@ -30,10 +30,10 @@ from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import sizes_and_sides
-from gradproof._claims._patterns import factor_words, partly_scaled
+from gradproof._claims._patterns import Pattern, partly_scaled, simple_factor
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
-from gradproof._claims._wording import write_breach
+from gradproof._claims._wording import claimed_words, pattern_words, write_breach
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line._estimate import extrapolate
@@ -43,6 +43,7 @@ from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._laws import curvature_bound, polarized_bound
 from gradproof._prove._noted import Noted
 from gradproof._prove._tolerance import CANCELLED, REACH, cancelled_zero
+from gradproof._prove._wording import ONE_ENTRY
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -707,8 +708,9 @@ class _Second:
         vectors = self._random_vectors()
         while len(known) < 3:
             known.append(self._measure(next(vectors)))
-        kinds = {factor_words(one.claimed, one.value, one.bar, "the true second derivative") for one in known}
-        return kinds.pop() if len(kinds) == 1 and ("", None) not in kinds else None
+        factors = {simple_factor(one.claimed, one.value, one.bar) for one in known}
+        factor = factors.pop()
+        return None if factors or factor is None else (claimed_words(factor, "the true second derivative"), factor)
 
     def _partly(self) -> str:
         """The part of H that is off by a factor, if that explains all of five directions; else ""."""
@@ -716,10 +718,10 @@ class _Second:
             return ""
         vectors = self._random_vectors()
         lines = [(v, self._measure(v)) for v, _ in zip(vectors, range(5), strict=False)]
-        for kind, candidate, _ in partly_scaled(self.claimed.matrix):
+        for misstep, candidate in partly_scaled(self.claimed.matrix):
             symmetric = (candidate + candidate.T) / 2
             if all(abs(v @ symmetric @ v - one.value) <= one.bar + 1e-6 * abs(one.value) for v, one in lines):
-                return kind
+                return pattern_words(Pattern(misstep=misstep))[0]
         return ""
 
     def _entries(self, wrong: list[tuple[float, Finding]]) -> None:
@@ -743,12 +745,12 @@ class _Second:
                 path, index, place = self.claimed.place(j, i)
                 if not self.claimed.by_index:
                     place = f"by {self.claimed.place(None, j)[0]}"
-                kind, factor = factor_words(claimed, value, bar, "the true entry")
+                factor = simple_factor(claimed, value, bar)
                 one = self._finding(
                     path=path,
                     entries=(index,) if index else (),
                     place=place,
-                    kind=kind or "this entry is wrong",
+                    kind=ONE_ENTRY if factor is None else claimed_words(factor, "the true entry"),
                     claimed=claimed / step,
                     reference=value / step,
                     bar=bar / step,
