@@ -224,6 +224,10 @@ class Claimed:
             return sign + path + SUFFIXES[of_row != of_column]
         return path + of_row + of_column
 
+    def block(self, k: int, other: int) -> str:
+        """The second derivatives by two leaves; of a product, what it returns for the first."""
+        return self._block(self.leaves[k].start, self.measured[other]) if self.by_index else self.leaves[k].path
+
     def output(self, i: int) -> str:
         """Output i in words, such as ``output[3]``; of a gradient, the entry that it is the derivative by."""
         if self.keyword in ("hess", "hvp"):

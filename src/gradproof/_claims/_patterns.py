@@ -17,7 +17,8 @@ Line = tuple[Vector, Vector, Vector]  # v (n,), slopes (m,), bars (m,)
 CLOSE = 1e-4
 # ... and leave no more than this share of what the claim leaves as it is.
 BETTER = 0.1
-_SIMPLE = (2.0, 0.5, -1.0, 3.0, 1 / 3, -2.0, -0.5, 4.0, 0.25)
+# Factors that have a name.
+SIMPLE = (2.0, 0.5, -1.0, 3.0, 1 / 3, -2.0, -0.5, 4.0, 0.25)
 
 
 class Misstep(enum.Enum):
@@ -98,12 +99,12 @@ def explain(
         simple = simple_factor(factor, 1.0, 0.0)
         return Pattern(misstep=Misstep.FACTOR, factor=factor if simple is None else simple)
     for k, (start, stop) in enumerate(blocks):
-        for factor in _SIMPLE if matrix[:, start:stop].any() else ():
+        for factor in SIMPLE if matrix[:, start:stop].any() else ():
             candidate = matrix.copy()
             candidate[:, start:stop] /= factor
             if fits(candidate):
                 return Pattern(misstep=Misstep.FACTOR, factor=factor, block=k)
-    for misstep, candidate in _rearranged(matrix, square):
+    for misstep, candidate in rearranged(matrix, square):
         if fits(candidate):
             return Pattern(misstep=misstep, corrected=candidate)
     return _reordered(matrix, lines, limits)
@@ -125,7 +126,7 @@ def simple_factor(claimed: float, reference: float, bar: float, *, rounding: flo
     if abs(reference) <= 100 * bar:
         return None
     factor = claimed / reference
-    for simple in _SIMPLE:
+    for simple in SIMPLE:
         if abs(factor - simple) <= abs(factor) * (bar / abs(reference)) + (1e-6 + rounding) * abs(simple):
             return simple
     return None
@@ -158,7 +159,8 @@ def partly_scaled(matrix: Matrix) -> Iterator[tuple[Misstep, Matrix]]:
             yield misstep, matrix + part.T
 
 
-def _rearranged(matrix: Matrix, square: bool) -> Iterator[tuple[Misstep, Matrix]]:
+def rearranged(matrix: Matrix, square: bool) -> Iterator[tuple[Misstep, Matrix]]:
+    """What the true matrix may be; `square`: whether rows and columns may have been mixed up."""
     m, n = matrix.shape
     if square and m == n and m > 1:
         yield from partly_scaled(matrix)

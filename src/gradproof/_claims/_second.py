@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools as it
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,18 @@ from gradproof import _contracts, _progress
 from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import natural_sizes, reach
+from gradproof._claims._charge import Extent, SecondCharge
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
+from gradproof._claims._hessian import Entries, accuse, explain_lines
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import sizes_and_sides
-from gradproof._claims._patterns import Pattern, partly_scaled, simple_factor
+from gradproof._claims._patterns import simple_factor
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
-from gradproof._claims._wording import claimed_words, pattern_words, write_breach
+from gradproof._claims._wording import CURVATURE, write_breach, write_second
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line._estimate import extrapolate
@@ -43,7 +46,6 @@ from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._laws import curvature_bound, polarized_bound
 from gradproof._prove._noted import Noted
 from gradproof._prove._tolerance import CANCELLED, REACH, cancelled_zero
-from gradproof._prove._wording import ONE_ENTRY
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -51,9 +53,11 @@ Vector = NDArray[np.float64]
 
 # Random directions; inputs up to which every entry is measured, always and to find a wrong one.
 DIRECTIONS, ENTRIES, LOCATE = 8, 4, 12
-SHOWN = 20
-# What is measured, beside slopes.
-CURVATURE = "v^T H v"
+WRONG_NOTE = "wrong second derivative"
+# What is said of a claim that is not symmetric.
+CROOKED = (_contracts.Identity.SYMMETRIC, _contracts.Identity.SYMMETRIC_PRODUCT)
+# Lines that one factor must explain, and another mistake.
+FACTOR_LINES, PATTERN_LINES = 3, 5
 # The coarsest step, give or take 19 %, in float64 and in lower precision.
 COARSE, COARSE_LOW = 0.3, 0.6
 # Parts of a direction that are looked at where f is not finite along it, and times that sizes are cut down.
@@ -76,6 +80,7 @@ class Curvature:
     """v^T H v as measured, with its bar, beside the claim.
 
     variation : by how much f varies on the way.
+    v : the direction, where these are few.
     tread : smallest movement of f where it also keeps its bits on both sides of the point; 0 where it never does.
     """
 
@@ -85,6 +90,7 @@ class Curvature:
     variation: float
     tread: float = 0.0
     witnesses_agree: bool = True
+    v: Vector | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def keeps_bits(self) -> bool:
@@ -157,14 +163,19 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     rtol, max_bound = tolerances(task, eps)
     if claimed.measured and claimed.whole:
         steps, _ = sizes_and_sides(primal, everything, task.around)
-        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound)
+        crooked = broken if broken is not None and broken.identity in CROOKED else None
+        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound, crooked)
         verdict, reason, measured = search.run()
+        # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
+        if verdict is Verdict.INCONCLUSIVE and search.is_lost:
+            broken = crooked = None
+        if broken is not None:
+            findings.insert(0, write_breach(broken, lambda i, j: claimed.place(i, j)[0]))
+        if crooked is not None and verdict is not Verdict.WRONG and search.tell_apart():
+            measured = search.results(Verdict.WRONG, note=WRONG_NOTE)
         results.update(measured)
         findings += search.findings
         primal.look_again()
-        # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
-        if broken is not None and not (verdict is Verdict.INCONCLUSIVE and search.is_lost):
-            findings.insert(0, write_breach(broken, lambda i, j: claimed.place(i, j)[0]))
     findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
     for i in everything:
         if i not in results:
@@ -221,7 +232,10 @@ class _Second:
         eps: float,
         rtol: float,
         max_bound: float,
+        broken: _contracts.Breach | None = None,
     ) -> None:
+        # How the claim is not symmetric, if it is not.
+        self.broken = broken
         self.task, self.claimed, self.size, self.directions = task, claimed, size, directions
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
@@ -241,6 +255,8 @@ class _Second:
         # Whether f gave different values at the same point, and the lines along which it was measured.
         self.is_random = False
         self.lines: list[Curvature] = []
+        # Those along one entry of x, or two.
+        self._alone: dict[tuple[int, ...], Curvature] = {}
         self.scales = (1.0,) * len(claimed.leaves)
 
     def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
@@ -248,7 +264,7 @@ class _Second:
         try:
             found = self._search()
         except BudgetSpent:
-            return Verdict.INCONCLUSIVE, Reason.BUDGET, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, Reason.BUDGET, self.results(Verdict.INCONCLUSIVE)
         if not self.is_random:
             return found
         self.findings.append(random_note())
@@ -272,6 +288,7 @@ class _Second:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
         seen: list[Curvature] = []
         self.lines = seen
+        self._alone.clear()
         unmoved: list[Vector] = []
         for v in self._entry_vectors() if self.by_entries else self._random_vectors():
             found = self._measure(v)
@@ -284,34 +301,37 @@ class _Second:
             if self._off(found, seen):
                 again = self._measure(v, full=True)
                 if self._off(again, seen) and math.isfinite(again.bar):
+                    self._keep(v, again)
                     self._accuse([*seen, again], again)
-                    return Verdict.WRONG, None, self._results(Verdict.WRONG, note="wrong second derivative")
+                    return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
                 if not again.deviation <= again.bar + self.rtol * self._scale(seen):
-                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self._results(Verdict.INCONCLUSIVE)
+                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self.results(Verdict.INCONCLUSIVE)
                 found = again
             if not found.witnesses_agree:
-                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self._results(Verdict.INCONCLUSIVE)
+                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self.results(Verdict.INCONCLUSIVE)
             seen.append(found)
+            self._keep(v, found)
         if unmoved and not any(one.variation > 0 for one in seen):
             self._report_unchanged(self._measure(unmoved[0]))
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
         for v in unmoved:
             still = self._measure(v, full=True)
             if still.keeps_bits:
                 # Had it curved by more, f would have left its tread at the coarsest step.
                 least = max((one.tread for one in seen), default=0.0)
                 still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.coarse**2))
+            self._keep(v, still)
             if self._off(still, seen):
                 self._accuse([*seen, still], still)
-                return Verdict.WRONG, None, self._results(Verdict.WRONG, note="wrong second derivative")
+                return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
             seen.append(still)
         if not all(math.isfinite(one.bar) for one in seen):
             reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
-            return Verdict.INCONCLUSIVE, reason, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, reason, self.results(Verdict.INCONCLUSIVE)
         scale = self._scale(seen)
         if scale == 0:
             self._report_unchanged(seen[0])
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
         largest = max(one.deviation + one.bar for one in seen)
         if self.by_entries:
             bound = polarized_bound(largest, self.n) / scale
@@ -323,12 +343,17 @@ class _Second:
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
         reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
-        results = self._results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
+        results = self.results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
         if verdict is Verdict.CORRECT and len(results) > 1:
             results = self._leaf_by_leaf(results, bound * scale)
             verdict = worst(leaf.verdict for leaf in results.values())
             reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         return verdict, reason, results
+
+    def _keep(self, v: Vector, found: Curvature) -> None:
+        """Keep what was measured along one entry of x, or two."""
+        if self.by_entries:
+            self._alone[tuple(np.flatnonzero(v).tolist())] = found
 
     def _report_unchanged(self, line: Curvature) -> None:
         """Say that f kept its bits: in the words of the first order, which may have said so already."""
@@ -417,9 +442,10 @@ class _Second:
         """By how much every entry moves less than its natural size."""
         return np.repeat(np.array(self.scales), [leaf.size for leaf in self.claimed.leaves])
 
-    def _results(
+    def results(
         self, verdict: Verdict, *, bound: float | None = None, deviation: float | None = None, note: str = ""
     ) -> dict[int, LeafResult]:
+        """The same for all leaves."""
         return {
             i: LeafResult(
                 path=leaf.path,
@@ -519,7 +545,15 @@ class _Second:
                 if agree and seen_bar < bar and abs(claimed - seen) <= seen_bar + tolerance:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
-        return Curvature(claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree)
+        return Curvature(
+            claimed=claimed,
+            value=value,
+            bar=bar,
+            variation=variation,
+            tread=tread,
+            witnesses_agree=agree,
+            v=None if self.by_entries else v,
+        )
 
     def curvature(self, v: Vector) -> tuple[float, float]:
         """v^T H v of f itself, and its bar."""
@@ -671,131 +705,106 @@ class _Second:
     # -------------------------------------------------------------------------------------------------- accusing
 
     def _accuse(self, seen: list[Curvature], failing: Curvature) -> None:
-        wrong: list[tuple[float, Finding]] = []
-        known: tuple[str, float | None] | None = None
-        part = ""
+        """Say what is wrong: one mistake of the whole, of a part, or few entries."""
+        plain = SecondCharge(
+            extent=Extent.UNKNOWN, claimed=failing.claimed, reference=failing.value, error_bar=failing.bar
+        )
+        charges = [plain]
         with contextlib.suppress(BudgetSpent):
-            known = self._factor(seen)
-            if known is None and (self.n <= LOCATE or self.by_entries):
-                self._entries(wrong)
-            if known is None and not wrong:
-                part = self._partly()
-        if wrong:
-            wrong.sort(key=lambda item: item[0])
-            self.findings += [one for _, one in wrong[:SHOWN]]
-            return
-        if known is not None and self.claimed.matrix is not None:
-            sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
-            sketch.mark_all()
-            sketch.words.append("everywhere")
-        kind, factor = (part or "is not the second derivative of f", None) if known is None else known
-        self.findings.append(
-            self._finding(
-                path=self.claimed.keyword if self.claimed.by_index else self.claimed.leaves[0].path,
-                place="everywhere" if factor is not None else "",
-                kind=kind,
-                claimed=failing.claimed,
-                reference=failing.value,
-                bar=failing.bar,
-                quantity=CURVATURE,
-                factor=factor,
-            )
+            charges = self._explained(seen, plain) or [plain]
+        self._charge(charges)
+
+    def _explained(self, seen: list[Curvature], plain: SecondCharge) -> list[SecondCharge]:
+        """One factor; another mistake of the whole; what is wrong entry by entry, where these are few."""
+        lines = list(seen)
+        new = it.islice(self._random_vectors(), 0 if self.by_entries else len(seen), None)
+        lines += [self._measure(v) for v in it.islice(new, max(FACTOR_LINES - len(seen), 0))]
+        factors = {simple_factor(one.claimed, one.value, one.bar) for one in lines}
+        if len(factors) == 1 and None not in factors:
+            factor = factors.pop()
+            return [dataclasses.replace(plain, extent=Extent.ALL, factor=factor)]
+        matrix = self._matrix()
+        if matrix is not None and not self.by_entries:
+            lines += [self._measure(v) for v in it.islice(new, max(PATTERN_LINES - len(lines), 0))]
+            known = [(one.v, one.value, one.bar) for one in lines if one.v is not None]
+            found = explain_lines(matrix, known, self.claimed.leaves, plain)
+            if found is not None:
+                return [found]
+        if self.n <= LOCATE or self.by_entries:
+            return accuse(self._entries(range(self.n)), self.claimed.leaves)
+        if matrix is None or self.broken is None or self.broken.entry is None:
+            return []
+        # Two entries that should be equal: whether one of them is all that is wrong.
+        pair = self._entries(self.broken.entry)
+        right = np.where(pair.wrong, pair.value / np.where(pair.wrong, pair.scales, 1.0), matrix)
+        unsure = np.where(pair.wrong, pair.bar / np.where(pair.wrong, np.abs(pair.scales), 1.0), 0.0)
+        explains = all(
+            abs(float(one.v @ right @ one.v) - one.value)
+            <= one.bar + float(np.abs(one.v) @ unsure @ np.abs(one.v)) + REACH * self.rtol * self._scale(lines)
+            for one in lines
+            if one.v is not None
         )
+        return accuse(pair, self.claimed.leaves) if explains else []
 
-    def _factor(self, seen: list[Curvature]) -> tuple[str, float | None] | None:
-        """One factor that explains three directions."""
-        known = list(seen)
-        vectors = self._random_vectors()
-        while len(known) < 3:
-            known.append(self._measure(next(vectors)))
-        factors = {simple_factor(one.claimed, one.value, one.bar) for one in known}
-        factor = factors.pop()
-        return None if factors or factor is None else (claimed_words(factor, "the true second derivative"), factor)
+    def tell_apart(self) -> bool:
+        """Say which of two entries that should be equal is wrong, where f excludes one; whether it does."""
+        matrix, broken = self._matrix(), self.broken
+        if broken is not None and broken.entry is None and matrix is not None:
+            broken = _contracts.check_symmetric(broken.keyword, matrix, np.abs(self.size), self.eps)
+        if broken is None or broken.entry is None:
+            return False
+        charges: list[SecondCharge] = []
+        with contextlib.suppress(BudgetSpent):
+            all_known = self.by_entries and len(self.lines) == self.n * (self.n + 1) // 2
+            entries = self._entries(range(self.n) if all_known else broken.entry)
+            charges = accuse(entries, self.claimed.leaves)
+        self._charge(charges)
+        return bool(charges)
 
-    def _partly(self) -> str:
-        """The part of H that is off by a factor, if that explains all of five directions; else ""."""
-        if self.claimed.matrix is None or len(self.claimed.leaves) > 1:
-            return ""
-        vectors = self._random_vectors()
-        lines = [(v, self._measure(v)) for v, _ in zip(vectors, range(5), strict=False)]
-        for misstep, candidate in partly_scaled(self.claimed.matrix):
-            symmetric = (candidate + candidate.T) / 2
-            if all(abs(v @ symmetric @ v - one.value) <= one.bar + 1e-6 * abs(one.value) for v, one in lines):
-                return pattern_words(Pattern(misstep=misstep))[0]
-        return ""
+    def _matrix(self) -> NDArray[np.float64] | None:
+        """The claim entry by entry, where it is known so or small."""
+        claimed = self.claimed
+        if claimed.matrix is not None:
+            return claimed.matrix
+        if self.n > LOCATE and not self.by_entries:
+            return None
+        products = np.array([claimed.pull(unit) for unit in np.eye(self.n)])
+        return products if claimed.by_index else products.T
 
-    def _entries(self, wrong: list[tuple[float, Finding]]) -> None:
-        """Measure every entry of the symmetric part; add those that are wrong, with minus their errors."""
-        found: dict[tuple[int, int], Curvature] = {}
-        scale = self._scale([])
-        for i in range(self.n):
-            for j in [i, *range(i)]:
-                found[i, j] = self._measure(self._pair(i, j))
-                whole = found[i, j]
-                claimed, value, bar = whole.claimed, whole.value, whole.bar
+    def _entries(self, chosen: Sequence[int]) -> Entries:
+        """Measure the second derivatives by some entries of x."""
+        matrix = self._matrix()
+        assert matrix is not None
+        value, bar = np.full((self.n, self.n), np.nan), np.full((self.n, self.n), np.inf)
+        for i in chosen:
+            for j in [i, *(k for k in chosen if k < i)]:
+                v = self._pair(i, j)
+                one = self._alone.get(tuple(np.flatnonzero(v).tolist())) or self._measure(v)
+                found, width = one.value, one.bar
                 if i != j:
-                    a, b = found[i, i], found[j, j]
-                    claimed, value = (claimed - a.claimed - b.claimed) / 2, (value - a.value - b.value) / 2
-                    bar = (bar + a.bar + b.bar) / 2
-                if not abs(claimed - value) > bar + REACH * self.rtol * scale / self.n:
-                    continue
-                step = float(self.size[i] * self.size[j])
-                if step == 0:
-                    continue  # its bounds hold it where it is
-                path, index, place = self.claimed.place(j, i)
-                if not self.claimed.by_index:
-                    place = f"by {self.claimed.place(None, j)[0]}"
-                factor = simple_factor(claimed, value, bar)
-                one = self._finding(
-                    path=path,
-                    entries=(index,) if index else (),
-                    place=place,
-                    kind=ONE_ENTRY if factor is None else claimed_words(factor, "the true entry"),
-                    claimed=claimed / step,
-                    reference=value / step,
-                    bar=bar / step,
-                    quantity="entry" if i == j else "mean of the entry and its mirror image",
-                    factor=factor,
-                )
-                self._mark(i, j)
-                wrong.append((-abs(claimed - value), one))
+                    found = (one.value - value[i, i] - value[j, j]) / 2
+                    width = (one.bar + bar[i, i] + bar[j, j]) / 2
+                value[i, j] = value[j, i] = found
+                bar[i, j] = bar[j, i] = width
+        allowed = REACH * self.rtol * self._scale([]) / self.n
+        return Entries(matrix=matrix, value=value, bar=bar, allowed=allowed, size=self.size)
 
-    def _mark(self, i: int, j: int) -> None:
-        """Mark an entry and its mirror image on the picture of the matrix, if there is one."""
-        if self.claimed.matrix is not None:
+    def _charge(self, charges: Sequence[SecondCharge]) -> None:
+        """Record what speaks against the claim, and mark it on the picture of the matrix, if there is one."""
+        for charge in charges:
+            told = write_second(charge, self.claimed, self.task.reproducer)
+            self.findings.append(told)
+            if self.claimed.matrix is None or charge.extent is Extent.UNKNOWN:
+                continue
             sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
-            both = np.array([i, j]) if i != j else np.array([i])
-            sketch.mark_entries(both, both[::-1])
-            sketch.words.append(str([i, j]))
-
-    def _finding(
-        self,
-        *,
-        path: str,
-        kind: str,
-        claimed: float,
-        reference: float,
-        bar: float,
-        quantity: str,
-        place: str = "",
-        factor: float | None = None,
-        entries: tuple[tuple[int, ...], ...] = (),
-    ) -> Finding:
-        return Finding(
-            id="GP101",
-            severity=Severity.ERROR,
-            path=path,
-            entries=entries,
-            place=place,
-            kind=kind,
-            claimed=claimed,
-            reference=reference,
-            error_bar=bar,
-            quantity=quantity,
-            factor=factor,
-            advice=f"Look at how `{self.claimed.keyword}` is computed.",
-            reproducer=self.task.reproducer,
-        )
+            if charge.wrong is None:
+                sketch.mark_all()
+            else:
+                sketch.mark_entries(*np.nonzero(charge.wrong))
+            words = told.path if charge.extent is Extent.BLOCK else told.place
+            if charge.entry is not None and charge.extent in (Extent.ENTRY, Extent.PAIR):
+                words = str(list(charge.entry))
+            sketch.words.append(words)
 
 
 def _tread(plus: Vector, minus: Vector, f0: Vector) -> float:
