@@ -1,5 +1,7 @@
 """A Hessian or its product without a gradient is held against second differences of f, and its mistakes are named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -183,6 +185,36 @@ def test_errors_that_cancel_in_every_curvature_are_seen_in_the_entries(n):
     assert report.leaves[0].verdict is Verdict.WRONG
 
 
+def test_errors_that_cancel_in_every_curvature_are_counted_where_all_entries_are_known():
+    """One triangle twice, the other empty: the pair that differs most is not all."""
+    wrong = 2 * np.triu(hess(point(3))) - np.diag(np.diag(hess(point(3))))  # wrong on purpose
+    report = check(3, wrong)
+
+    assert ids(report) == ["GP207", "GP101"]
+    assert finding(report, "GP101").place == "6 of 9 entries"
+
+
+def test_an_entry_that_is_not_symmetric_is_named_where_it_is_all_that_is_wrong():
+    """Beside another mistake of a large Hessian it is no explanation."""
+    wrong = hess(point(14))
+    wrong[3, 1] += 0.2  # wrong on purpose
+    assert finding(check(14, wrong), "GP101").path == "hess[3, 1]"
+    wrong[5:7, 5:7] += 1
+    one = finding(check(14, wrong), "GP101")
+    assert (one.path, one.place, one.kind) == ("hess", "", "is not the second derivative of f")
+
+
+def test_two_entries_with_the_same_factor_are_one_mistake():
+    """In a row, if they are in one; without a factor they are two."""
+    value = symmetric(0)
+    wrong = value.copy()
+    wrong[2, [1, 4]] *= 2  # wrong on purpose
+    (one,) = accuse(measured(wrong, value), LEAVES)
+    assert (one.extent, one.at, one.count, one.factor) == (Extent.ROW, 2, 2, 2.0)
+    wrong[2, 4] += 0.1
+    assert [one.entry for one in accuse(measured(wrong, value), LEAVES)] == [(2, 4), (2, 1)]
+
+
 def test_more_than_two_entries_are_one_finding():
     """Two are two; of three the clearest is the example."""
     wrong = hess(point(6))
@@ -256,7 +288,8 @@ def test_entries_are_accused_as_far_as_they_are_measured(seed):
     assert accuse(measured(wrong, value, 1.0, size), LEAVES) == []
     unknown = np.where(np.arange(36).reshape(6, 6) == 10, np.inf, 1e-9)
     assert accuse(measured(wrong, value, unknown, size), LEAVES) == []
-    assert accuse(measured(wrong, value, size=np.where(np.arange(6) == 4, 0.0, size)), LEAVES) == []
+    held = np.where(np.arange(6) == 4, 0.0, size)
+    assert accuse(dataclasses.replace(measured(wrong, value, size=size), size=held), LEAVES) == []
 
 
 @pytest.mark.parametrize("seed", range(5))
