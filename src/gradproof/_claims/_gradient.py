@@ -25,7 +25,7 @@ from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove._collect import Collector
 from gradproof._prove._locate import entry_index
 from gradproof._prove._tolerance import UNDERFLOWN, cancelled_zero
-from gradproof._prove._wording import outside_words
+from gradproof._prove._wording import outside_words, written
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 # Entries up to which gradients close by are measured, where a claim at a kink is a value and all entries are asked for.
@@ -77,7 +77,7 @@ def prove_gradient(
             by_entries_too=True,
         )
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
-        findings += outcome.findings
+        findings += written(outcome.statements, problem.leaves, reproducer)
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
         options.collector.draw(outcome.regions, directions)
         primal.look_again()

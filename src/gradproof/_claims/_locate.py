@@ -23,7 +23,7 @@ from gradproof._claims._proved import is_zero
 from gradproof._claims._wording import claimed_words, pattern_place, pattern_words
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
-from gradproof._prove._charge import Charge
+from gradproof._prove._charge import Charge, Notice, Statement
 from gradproof._prove._maps import entries_words
 from gradproof._prove._tolerance import REACH, RTOL64, is_kink
 from gradproof._prove._wording import (
@@ -98,19 +98,22 @@ def renumbered(outcome: Outcome, part: Sequence[Leaf], whole: Sequence[Leaf]) ->
     paths = [leaf.path for leaf in whole]
     where = [paths.index(leaf.path) for leaf in part]
     starts = [whole[k].start - leaf.start for k, leaf in zip(where, part, strict=True)]
-    charges = tuple(
-        dataclasses.replace(
+
+    def anew(one: Statement) -> Statement:
+        if isinstance(one, Notice):
+            return dataclasses.replace(one, leaf=None if one.leaf is None else where[one.leaf])
+        return dataclasses.replace(
             one,
             leaves=tuple(where[k] for k in one.leaves),
             place=None if one.place is None else one.place.moved(starts[one.leaves[0]]),
         )
-        for one in outcome.charges
-    )
+
+    statements = tuple(anew(one) for one in outcome.statements)
     regions = {
         where[k]: dataclasses.replace(region, place=region.place.moved(starts[k]))
         for k, region in outcome.regions.items()
     }
-    return dataclasses.replace(outcome, charges=charges, regions=regions)
+    return dataclasses.replace(outcome, statements=statements, regions=regions)
 
 
 def locate_entries(scene: Scene, wrong: EntryErrors) -> list[Finding]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
+from gradproof._prove._charge import Notice, Sight
+from gradproof._prove._wording import write_notice
 from gradproof._report import EMPTY, Finding, LeafResult, Reason, Severity, Verdict, worst
 from gradproof._report._evidence import Evidence
 
@@ -61,14 +63,8 @@ def is_zero(reference: float, bar: float) -> bool:
 
 
 def random_note() -> Finding:
-    """What is said of an f that is not deterministic, in the words of the scalar proofs."""
-    return Finding(
-        id="GP303",
-        severity=Severity.NOTE,
-        path="",
-        kind="f is not deterministic: it gives different values at the same point",
-        advice="Fix the seed inside f; the error bars include the spread, which hides small errors.",
-    )
+    """What is said of an f that is not deterministic."""
+    return write_notice(Notice(sight=Sight.RANDOM))
 
 
 def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:

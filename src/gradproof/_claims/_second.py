@@ -42,10 +42,12 @@ from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
 from gradproof._prove import Direction, Directions
+from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._laws import curvature_bound, polarized_bound
 from gradproof._prove._noted import Noted
 from gradproof._prove._tolerance import CANCELLED, REACH, cancelled_zero
+from gradproof._prove._wording import write_notice
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -356,29 +358,15 @@ class _Second:
             self._alone[tuple(np.flatnonzero(v).tolist())] = found
 
     def _report_unchanged(self, line: Curvature) -> None:
-        """Say that f kept its bits: in the words of the first order, which may have said so already."""
-        is_claimed = line.claimed != 0
-        self.findings.append(
-            Finding(
-                id="GP301",
-                severity=Severity.DOUBT,
-                path="",
-                kind=(
-                    "f keeps the same bits for every step: it may not see its argument, or is saturated here"
-                    if is_claimed
-                    else "f does not change at all: it may not use its argument, or is saturated here"
-                ),
-                claimed=line.claimed,
-                reference=line.value,
-                error_bar=line.bar,
-                quantity=CURVATURE,
-                advice=(
-                    "Check that f uses the argument it is given (and no copy closed over), or check at "
-                    f"{'another point' if is_claimed else '`report.suggested_args`'}."
-                ),
-                reproducer=self.task.reproducer,
-            )
+        """Say that f kept its bits: as the first order does, which may have said so already."""
+        notice = Notice(
+            sight=Sight.SAME_BITS if line.claimed != 0 else Sight.UNMOVED,
+            severity=Severity.DOUBT,
+            claimed=line.claimed,
+            reference=line.value,
+            error_bar=line.bar,
         )
+        self.findings.append(write_notice(notice, (), self.task.reproducer, quantity=CURVATURE))
 
     def _leaf_by_leaf(self, results: dict[int, LeafResult], error: float) -> dict[int, LeafResult]:
         """Results whose bounds are relative to what each leaf alone does to v^T H v; `error` bounds all of H's.
