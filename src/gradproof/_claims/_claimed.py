@@ -74,6 +74,8 @@ class Claimed:
         self.names = tuple(names)
         # Columns stand for random tangents, not for entries.
         self.reduced = False
+        # What is said of a claim that is not symmetric.
+        self.crooked: Finding | None = None
         # Rows stand for several outputs together.
         self.mixed = False
         # Whether a call needs a call of f of its own before it.

@@ -358,7 +358,8 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
         broken = _contracts.check_symmetric_product(
             "hvp", pairs, size, eps, floor=lambda: _second_floor(task, base, eps)
         )
-        claimed.note([] if broken is None else [write_breach(broken)])
+        claimed.crooked = None if broken is None else write_breach(broken)
+        claimed.note([] if claimed.crooked is None else [claimed.crooked])
         _fetch_few(claimed)
     return _despite_cancelled(task, claimed, _finish(task, claimed, probe), base)
 

@@ -49,7 +49,7 @@ from gradproof._claims._cotangents import (
 )
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._locate import ROWS, Scene, locate, locate_entries, renumbered
-from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
+from gradproof._claims._proved import About, Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
 from gradproof._function._primal import Primal
@@ -128,6 +128,8 @@ class LinearProof:
         self.shots: list[Shot] = []
         self.samples = probe.samples if claimed.measured == probe.measured else Samples()
         self.findings: dict[tuple[str, ...], Finding] = {}
+        # What they speak of, leaves numbered as those of the claim.
+        self.about: dict[Finding, About] = {}
         # Whether a slope of f that excludes the claim is 0, as far as it is measured.
         self.says_zero = False
         # Notices about single outputs, or mixtures, that say something only where they hold for all of them.
@@ -195,7 +197,14 @@ class LinearProof:
             claim_calls=claimed.calls,
             level=level,
         )
-        return dataclasses.replace(proved, says_zero=self.says_zero)
+        measured = self.claimed.measured
+        about = {
+            one: dataclasses.replace(about, leaves=tuple(measured[k] for k in about.leaves))
+            for one, about in self.about.items()
+        }
+        if self.claimed.crooked is not None:
+            about[self.claimed.crooked] = About()
+        return dataclasses.replace(proved, says_zero=self.says_zero, about=about)
 
     def _at_once(self) -> Measurement | Doubt:
         """Hold a matrix against all outputs at once."""
@@ -211,7 +220,8 @@ class LinearProof:
                 return found
             scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
             located = locate_entries(scene, entries.wrong)
-            return dataclasses.replace(found, findings=(*located, *found.findings))
+            self.about |= located.about
+            return dataclasses.replace(found, findings=(*located.findings, *found.findings))
         if self.claimed.matrix is None and not is_double(eps) and self.m > ALONE:
             self.claimed.densify()
         # Of few outputs and few inputs every entry is measured by itself.
@@ -416,8 +426,10 @@ class LinearProof:
             located = [self._noted(one, problem.leaves) for one in zones]
             if not located:
                 with self.primal.watch.during("locating"):
-                    located, says_zero = locate(scene, u, renumbered(outcome, problem.leaves, self.claimed.leaves))
-                self.says_zero |= says_zero
+                    search = locate(scene, u, renumbered(outcome, problem.leaves, self.claimed.leaves))
+                located = search.findings
+                self.about |= search.about
+                self.says_zero |= search.says_zero
             self._add(located, is_at_point=bool(zones))
             if self.m > 1:
                 words = located[0].kind if len(located) == 1 else f"{len(located)} findings"
