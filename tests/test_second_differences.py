@@ -336,6 +336,9 @@ def test_lines_name_a_mistake_only_where_they_exclude_the_others(seed):
     assert explained(np.triu(value), 1e-8).pattern.misstep is Misstep.UPPER_ONLY
     assert explained(value + 0.3 * np.eye(6), 1e-8).number == pytest.approx(0.3)
     assert explained(value + 0.3 * np.diag([1, 1, 1, 1, 1, 1.01]), 1e-8) is None
+    # (One entry that outweighs all others says nothing of these.)
+    value = np.where(np.arange(36).reshape(6, 6) == 14, value, 1e-9 * value)
+    assert explained(1.3 * value, 1e-7) is None
 
 
 def test_products_that_are_no_hessian_are_told_so():

@@ -358,13 +358,12 @@ class Entries:
             return ()
         largest = largest_excuse([one for one, _ in self.excuses])
         unit = next(unit for one, unit in self.excuses if one is largest)
-        notice = excuse_notice(largest, unit)
-        assert notice.claimed is not None and notice.reference is not None and notice.error_bar is not None
+        measured = largest.measured
         notice = dataclasses.replace(
-            notice,
-            claimed=notice.claimed / unit,
-            reference=notice.reference / unit,
-            error_bar=notice.error_bar / unit,
+            excuse_notice(largest, unit),
+            claimed=measured.claimed / unit,
+            reference=measured.value / unit,
+            error_bar=measured.bar / unit,
         )
         return (write_notice(notice),)
 

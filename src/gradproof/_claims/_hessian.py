@@ -132,8 +132,10 @@ def explain_lines(
             shares.append(min(2 * limit / abs(value), 1.0) if value else 1.0)
         return math.prod(sorted(shares)[fitted:]) <= CHANCE
 
+    # Where the largest entry outweighs all others, whether these are wrong as well does not show.
+    largest = np.abs(matrix) == np.abs(matrix).max()
     for charge, candidate in _with_a_number(matrix, lines, plain):
-        if fits(candidate, 1):
+        if fits(candidate, 1) and not fits(np.where(largest, candidate, matrix), 1):
             return dataclasses.replace(charge, wrong=candidate != matrix)
     for charge, candidate in _candidates(matrix, leaves, plain):
         # (The truth is symmetric.)

@@ -760,20 +760,21 @@ class _Second:
         return products if claimed.by_index else products.T
 
     def _entries(self, chosen: Sequence[int]) -> Entries:
-        """Measure the second derivatives by some entries of x."""
+        """Measure the second derivatives by some entries of x, as many as evaluations are left for."""
         matrix = self._matrix()
         assert matrix is not None
         value, bar = np.full((self.n, self.n), np.nan), np.full((self.n, self.n), np.inf)
-        for i in chosen:
-            for j in [i, *(k for k in chosen if k < i)]:
-                v = self._pair(i, j)
-                one = self._alone.get(tuple(np.flatnonzero(v).tolist())) or self._measure(v)
-                found, width = one.value, one.bar
-                if i != j:
-                    found = (one.value - value[i, i] - value[j, j]) / 2
-                    width = (one.bar + bar[i, i] + bar[j, j]) / 2
-                value[i, j] = value[j, i] = found
-                bar[i, j] = bar[j, i] = width
+        with contextlib.suppress(BudgetSpent):
+            for i in chosen:
+                for j in [i, *(k for k in chosen if k < i)]:
+                    v = self._pair(i, j)
+                    one = self._alone.get(tuple(np.flatnonzero(v).tolist())) or self._measure(v)
+                    found, width = one.value, one.bar
+                    if i != j:
+                        found = (one.value - value[i, i] - value[j, j]) / 2
+                        width = (one.bar + bar[i, i] + bar[j, j]) / 2
+                    value[i, j] = value[j, i] = found
+                    bar[i, j] = bar[j, i] = width
         allowed = REACH * self.rtol * self._scale([]) / self.n
         return Entries(matrix=matrix, value=value, bar=bar, allowed=allowed, size=self.size)
 
