@@ -530,23 +530,16 @@ def test_hessian(n, first, seed):
 
     wrong = check(rosenbrock, x, **first, hess=changed(rosenbrock_hess, double_diagonal), rng=seed)  # wrong on purpose
     assert wrong.verdict is Verdict.WRONG
-    # Held against second differences entry by entry where these are few; else one finding for the diagonal.
-    if n == 30 or first:
-        (found,) = wrong.findings
-        assert found.path == "hess"
-        assert "the diagonal is claimed 2 times" in found.kind
-    else:
-        named = {one.path for one in wrong.findings}
-        assert "hess[0, 0]" in named
-        assert named == {f"hess[{i}, {i}]" for i in range(n)}
-        assert {one.factor for one in wrong.findings} == {2}
+    (found,) = wrong.findings
+    assert found.path == "hess"
+    assert "the diagonal is claimed 2 times" in found.kind
     if first:
         assert wrong.leaves[0].verdict is Verdict.CORRECT
 
     wrong = check(rosenbrock, x, **first, hess=changed(rosenbrock_hess, one_sided), rng=seed)  # wrong on purpose
     assert wrong.verdict is Verdict.WRONG
     assert "not symmetric: hess[0, 1] is 0, hess[1, 0] is 480" in finding(wrong, "GP207").kind
-    assert finding(wrong, "GP101").path == ("hess" if n == 30 and not first else "hess[0, 1]")
+    assert finding(wrong, "GP101").path == "hess[0, 1]"
     assert finding(wrong, "GP207").severity == "error"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import gradproof
 from gradproof import Severity, Verdict
+from gradproof._claims._wording import write_breach
 from gradproof._contracts import _products as products
 from gradproof._contracts import find_aliases, fit_block
 from gradproof._contracts._dtype import check_dtype
@@ -27,13 +28,21 @@ SIZE = np.array([1.0, 0.5, 2.0])
 # ---------------------------------------------------------------------------------------------------------- products
 
 
+def name(i, j):
+    return f"H[{i}, {j}]"
+
+
+def written(breach):
+    return None if breach is None else write_breach(breach, name)
+
+
 def linear(u):
     return u @ MATRIX
 
 
 def by_pairs(product, keyword="vjp", *, size=SIZE, eps=EPS, rounding=0.0, vectors=U):
     one, other = ((u, product(u)) for u in vectors)
-    return products.check_linear(keyword, product, one, other, size, eps, rounding)
+    return written(products.check_linear(keyword, product, one, other, size, eps, rounding))
 
 
 def shifted(by):
@@ -96,10 +105,6 @@ def test_equal_vectors_have_equal_products():
     assert found.kind.endswith("it is not zero for a cotangent of zeros")
 
 
-def name(i, j):
-    return f"H[{i}, {j}]"
-
-
 def hessian(off, at=(0, 2)):
     matrix = np.array([[2.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 4.0]])
     matrix[at] += off
@@ -118,8 +123,8 @@ def allowed(matrix, size, least, at, eps):
 def test_symmetry_is_asked_beside_the_row_and_the_column(eps, least, at):
     """1e-6 of their norms in natural units, or 10,000 roundings; and at least 4,096 roundings of the largest entry."""
     limit = allowed(hessian(0.0), SIZE, least, at, eps)
-    assert products.check_symmetric("hess", hessian(0.95 * limit, at), SIZE, eps, name) is None
-    found = products.check_symmetric("hess", hessian(1.05 * limit, at), SIZE, eps, name)
+    assert written(products.check_symmetric("hess", hessian(0.95 * limit, at), SIZE, eps)) is None
+    found = written(products.check_symmetric("hess", hessian(1.05 * limit, at), SIZE, eps))
     assert (found.id, found.severity, found.path) == ("GP207", Severity.ERROR, "hess")
     i, j = sorted(at)
     assert found.kind.startswith(f"not symmetric: H[{i}, {j}] is ")
@@ -130,10 +135,10 @@ def test_symmetry_is_asked_beside_the_row_and_the_column(eps, least, at):
 def test_the_largest_of_the_pairs_that_are_not_symmetric_is_named():
     matrix = hessian(0.1)
     matrix[2, 1] += 0.5
-    found = products.check_symmetric("hess", matrix, np.ones(3), EPS, name)
+    found = written(products.check_symmetric("hess", matrix, np.ones(3), EPS))
     assert found.kind == "not symmetric: H[1, 2] is -1, H[2, 1] is -0.5, the largest of 2 such pairs"
-    assert products.check_symmetric("hess", np.zeros((0, 0)), np.ones(0), EPS, name) is None
-    assert products.check_symmetric("hess", np.diag([1.0, 2.0]), np.ones(2), EPS, name) is None
+    assert written(products.check_symmetric("hess", np.zeros((0, 0)), np.ones(0), EPS)) is None
+    assert written(products.check_symmetric("hess", np.diag([1.0, 2.0]), np.ones(2), EPS)) is None
 
 
 @pytest.mark.parametrize(("eps", "least"), [(EPS, 1e-6), (1e-7, 1e-3)])
@@ -142,7 +147,7 @@ def test_symmetry_of_products_is_asked_beside_their_terms(eps, least):
 
     def found(off):
         pairs = [(v, hessian(off) @ v) for v in vectors]
-        return products.check_symmetric_product("hvp", pairs, SIZE, eps)
+        return written(products.check_symmetric_product("hvp", pairs, SIZE, eps))
 
     (u, hu), (v, hv) = [(v, hessian(0.0) @ v) for v in vectors]
     scale = np.linalg.norm(u / SIZE) * np.linalg.norm(SIZE * hv) + np.linalg.norm(v / SIZE) * np.linalg.norm(SIZE * hu)
@@ -152,14 +157,14 @@ def test_symmetry_of_products_is_asked_beside_their_terms(eps, least):
     assert (wrong.id, wrong.severity, wrong.path) == ("GP207", Severity.ERROR, "hvp")
     assert products.check_symmetric_product("hvp", [(u, hu)], SIZE, eps) is None
     three = [(w, hessian(0.5) @ w) for w in (np.array([0.0, 1.0, 0.0]), *vectors)]
-    assert products.check_symmetric_product("hvp", three, SIZE, eps).id == "GP207"
+    assert written(products.check_symmetric_product("hvp", three, SIZE, eps)).id == "GP207"
 
 
 @pytest.mark.parametrize(("eps", "least"), [(EPS, 1e-6), (1e-7, 1e-3)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_adjoints_are_asked_to_agree_beside_their_terms(eps, least, sign):
     assert products.check_adjoint("jac", 3.0, 3.0 + 0.95 * sign * least * 20, 20.0, eps) is None
-    found = products.check_adjoint("jac", 3.0, 3.0 + 1.05 * sign * least * 20, 20.0, eps)
+    found = written(products.check_adjoint("jac", 3.0, 3.0 + 1.05 * sign * least * 20, 20.0, eps))
     assert (found.id, found.severity, found.path) == ("GP208", Severity.ERROR, "jac")
     assert "<u, A v> is 3," in found.kind
 

@@ -1,10 +1,16 @@
 """A Hessian or its product without a gradient is held against second differences of f, and its mistakes are named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import gradproof
 from gradproof import Reason, Severity, Verdict
+from gradproof._base._leaf import Leaf
+from gradproof._claims._charge import Extent, SecondCharge
+from gradproof._claims._hessian import Entries, accuse, explain_lines
+from gradproof._claims._patterns import Misstep
 from helpers import finding, ids
 
 ROWS = np.random.default_rng(5).normal(size=(40, 20)) / 5
@@ -110,12 +116,251 @@ def test_an_error_without_a_place_or_a_cause_is_given_neither():
         assert not any(share > 0 for one in report.evidence.maps for row in one.wrong for share in row)
 
 
-def test_the_part_that_is_off_is_named():
-    """A diagonal that is claimed twice."""
-    right = hess(point(20))
-    report = check(20, right + np.diag(np.diag(right)))  # wrong on purpose
+def noisy(n, at):
+    """Another number in each of some entries."""
+    noise = np.random.default_rng(n).normal(size=(n, n))
+    return np.where(at, noise + noise.T, 0.0)
 
-    assert "diagonal" in finding(report, "GP101").kind
+
+def cross(n):
+    return (np.arange(n) == 1)[:, None] | (np.arange(n) == 1)
+
+
+# What is done to a Hessian: whether it is symmetric still, and the place and the kind of the one finding.
+PARTS = {
+    "diagonal twice": (lambda h: h + np.diag(np.diag(h)), True, "", "the diagonal is claimed 2 times"),
+    "diagonal half": (lambda h: h - np.diag(np.diag(h)) / 2, True, "", "the diagonal is claimed half"),
+    "rest twice": (lambda h: 2 * h - np.diag(np.diag(h)), True, "", "all but the diagonal is claimed 2 times"),
+    "penalty": (lambda h: h + 0.01 * np.eye(len(h)), True, "the diagonal", "has an extra 0.01 in each of these"),
+    "no penalty": (lambda h: h - 0.01 * np.eye(len(h)), True, "the diagonal", "lacks 0.01 in each of these"),
+    "odd factor": (lambda h: 1.3 * h, True, "everywhere", "claimed 1.3 times the true second derivative"),
+    "upper triangle": (np.triu, False, "", "only the upper triangle is filled"),
+    "lower triangle": (np.tril, False, "", "only the lower triangle is filled"),
+    "rows reversed": (lambda h: h[::-1], False, "everywhere", "rows in reverse order"),
+}
+# The same where every entry has to be measured.
+MORE_PARTS = {
+    "row": (lambda h: h * np.where(np.arange(len(h)) == 1, 0.5, 1)[:, None], False, "row 1", "claimed 0.5 times"),
+    "column": (lambda h: h * np.where(np.arange(len(h)) == 1, 0.5, 1), False, "column 1", "claimed 0.5 times"),
+    "both": (lambda h: np.where(cross(len(h)), 0.5, 1) * h, True, "row 1 and column 1", "claimed 0.5 times"),
+    "both, noise": (lambda h: h + noisy(len(h), cross(len(h))), True, "row 1 and column 1", "is not the second"),
+    "diagonal, noise": (lambda h: h + noisy(len(h), np.eye(len(h))), True, "the diagonal", "is not the second"),
+    "noise": (lambda h: h + noisy(len(h), True), True, "everywhere", "is not the second derivative of f"),
+}
+
+
+@pytest.mark.parametrize(
+    ("n", "name"), [(n, name) for n in (3, 6, 20) for name in (PARTS if n > 12 else {**PARTS, **MORE_PARTS})]
+)
+def test_one_mistake_of_a_part_is_one_finding(n, name):
+    """That the claim is not symmetric is said before, and its right numbers stand beside it."""
+    spoil, is_symmetric, place, kind = {**PARTS, **MORE_PARTS}[name]
+    wrong = spoil(hess(point(n)))  # wrong on purpose
+    for claim in ({"hess": wrong}, {"hvp": lambda v, x: wrong @ v}):
+        if n > 12 and "hvp" in claim:
+            continue
+        report = gradproof.check(f, point(n), **claim, rng=1)
+
+        assert ids(report) == ["GP101"] if is_symmetric else ["GP207", "GP101"]
+        one = finding(report, "GP101")
+        of = " of the Hessian" if "hvp" in claim and place not in ("", "everywhere") else ""
+        assert (one.path, one.place) == ("hess" if "hess" in claim else "x", place + of)
+        assert kind in one.kind
+        if one.quantity.startswith("entry hess["):
+            i, j = (int(k) for k in one.quantity.removeprefix("entry hess[").rstrip("]").split(", "))
+            assert one.claimed == wrong[i, j]
+            assert abs(one.reference - hess(point(n))[i, j]) <= one.error_bar
+        else:
+            assert one.quantity == "v^T H v" or "hvp" in claim
+
+
+@pytest.mark.parametrize("at", [(0, 1), (1, 0), (2, 0)])
+@pytest.mark.parametrize(("n", "keyword"), [(3, "hess"), (3, "hvp"), (7, "hess"), (14, "hess")])
+def test_of_two_entries_that_should_be_equal_f_tells_which_is_wrong(n, keyword, at):
+    """With the number that the claim has there, not with the mean of both."""
+    wrong, right = hess(point(n)), hess(point(n))
+    wrong[at] += 0.2  # wrong on purpose
+    claim = {"hess": wrong} if keyword == "hess" else {"hvp": lambda v, x: wrong @ v}
+    report = gradproof.check(f, point(n), **claim, rng=1)
+
+    assert ids(report) == ["GP207", "GP101"]
+    one = finding(report, "GP101")
+    i, j = at
+    where = (f"hess[{i}, {j}]", "") if keyword == "hess" else (f"x[{i}]", f"by x[{j}]")
+    assert (one.path, one.place, one.quantity) == (*where, "entry")
+    assert one.claimed == pytest.approx(wrong[at], abs=1e-12)
+    assert abs(one.reference - right[at]) <= one.error_bar < 1e-6
+
+
+@pytest.mark.parametrize("n", [3, 7, 14])
+def test_errors_that_cancel_in_every_curvature_are_seen_in_the_entries(n):
+    """v^T H v knows the mean of two entries only: where that is right, both are wrong."""
+    wrong = hess(point(n))
+    wrong[0, 2] += 0.2  # wrong on purpose
+    wrong[2, 0] -= 0.2
+    report = check(n, wrong)
+
+    assert ids(report) == ["GP207", "GP101"]
+    one = finding(report, "GP101")
+    assert (one.path, one.place) == ("hess[0, 2]", "and its mirror image `hess[2, 0]`")
+    assert one.claimed == wrong[0, 2]
+    assert report.leaves[0].verdict is Verdict.WRONG
+
+
+def test_errors_that_cancel_in_every_curvature_are_counted_where_all_entries_are_known():
+    """One triangle twice, the other empty: the pair that differs most is not all."""
+    wrong = 2 * np.triu(hess(point(3))) - np.diag(np.diag(hess(point(3))))  # wrong on purpose
+    report = check(3, wrong)
+
+    assert ids(report) == ["GP207", "GP101"]
+    assert finding(report, "GP101").place == "6 of 9 entries"
+
+
+def test_an_entry_that_is_not_symmetric_is_named_where_it_is_all_that_is_wrong():
+    """Beside another mistake of a large Hessian it is no explanation."""
+    wrong = hess(point(14))
+    wrong[3, 1] += 0.2  # wrong on purpose
+    assert finding(check(14, wrong), "GP101").path == "hess[3, 1]"
+    wrong[5:7, 5:7] += 1
+    one = finding(check(14, wrong), "GP101")
+    assert (one.path, one.place, one.kind) == ("hess", "", "is not the second derivative of f")
+
+
+def test_two_entries_with_the_same_factor_are_one_mistake():
+    """In a row, if they are in one; without a factor they are two."""
+    value = symmetric(0)
+    wrong = value.copy()
+    wrong[2, [1, 4]] *= 2  # wrong on purpose
+    (one,) = accuse(measured(wrong, value), LEAVES)
+    assert (one.extent, one.at, one.count, one.factor) == (Extent.ROW, 2, 2, 2.0)
+    wrong[2, 4] += 0.1
+    assert [one.entry for one in accuse(measured(wrong, value), LEAVES)] == [(2, 4), (2, 1)]
+
+
+def test_more_than_two_entries_are_one_finding():
+    """Two are two; of three the clearest is the example."""
+    wrong = hess(point(6))
+    for k, (i, j) in enumerate([(0, 1), (2, 3), (4, 4)]):
+        wrong[i, j] += 0.1 * (1 + k)  # wrong on purpose
+        wrong[j, i] = wrong[i, j]
+        report = check(6, wrong)
+        if k < 2:
+            assert len(report.findings) == k + 1
+            assert all(one.quantity == "entry" for one in report.findings)
+    (one,) = report.findings
+    assert (one.path, one.place, one.quantity) == ("hess", "5 of 36 entries", "entry hess[4, 4]")
+    assert one.kind == "is not the second derivative of f"
+
+
+def blocks(h, k):
+    return {"a": {"a": h[:k, :k], "b": h[:k, k:]}, "b": {"a": h[k:, :k], "b": h[k:, k:]}}
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 2), (8, 4), (14, 7)])
+def test_a_wrong_block_is_named_by_its_two_arrays(n, k):
+    """Off by a factor, or transposed, on both sides of the diagonal; one that is right is not."""
+    x, right = point(n), hess(point(n))
+
+    def report(h):
+        return gradproof.check(of_two, {"a": x[:k], "b": x[k:]}, hess=lambda p: blocks(h, k), rng=1)
+
+    twice, turned, half = right.copy(), right.copy(), right.copy()
+    twice[:k, k:] *= 2  # wrong on purpose
+    twice[k:, :k] *= 2
+    turned[:k, k:] = right[:k, k:].T
+    turned[k:, :k] = right[k:, :k].T
+    half[k:, k:] /= 2
+    mirrored = "and its mirror image `hess['b']['a']`"
+    for wrong, path, place, kind in (
+        (twice, "hess['a']['b']", mirrored, "claimed 2 times the true second derivative"),
+        (turned, "hess['a']['b']", mirrored, "transposed"),
+        (half, "hess['b']['b']", "", "claimed 0.5 times the true second derivative"),
+    ):
+        (one,) = report(wrong).findings
+        assert (one.path, one.place, one.kind) == (path, place, kind)
+    assert report(right).correct
+
+
+LEAVES = tuple(Leaf(path=path, shape=(3,), dtype="float64", start=s, stop=s + 3) for path, s in (("a", 0), ("b", 3)))
+
+
+def measured(matrix, value, bar=1e-9, size=None):
+    size = np.ones(len(matrix)) if size is None else size
+    scales = np.outer(size, size)
+    return Entries(matrix=matrix, value=value * scales, bar=np.broadcast_to(bar, matrix.shape), allowed=1e-9, size=size)
+
+
+def symmetric(seed):
+    value = np.random.default_rng(seed).normal(size=(6, 6))
+    return value + value.T
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_entries_are_accused_as_far_as_they_are_measured(seed):
+    """None within its bar, or where nothing is known, or where bounds hold x; numbers are in the user's units."""
+    value = symmetric(seed)
+    size = np.random.default_rng(seed).uniform(0.1, 10.0, 6)
+    assert accuse(measured(value, value, size=size), LEAVES) == []
+    wrong = value.copy()
+    wrong[1, 4] += 1e-3
+    (one,) = accuse(measured(wrong, value, 1e-5, size), LEAVES)
+    assert (one.extent, one.entry, one.claimed) == (Extent.ENTRY, (1, 4), wrong[1, 4])
+    assert one.reference == pytest.approx(value[1, 4])
+    assert one.error_bar == pytest.approx(1e-5 / (size[1] * size[4]))
+    assert accuse(measured(wrong, value, 1.0, size), LEAVES) == []
+    unknown = np.where(np.arange(36).reshape(6, 6) == 10, np.inf, 1e-9)
+    assert accuse(measured(wrong, value, unknown, size), LEAVES) == []
+    held = np.where(np.arange(6) == 4, 0.0, size)
+    assert accuse(dataclasses.replace(measured(wrong, value, size=size), size=held), LEAVES) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cause_of_a_part_explains_all_of_it(seed):
+    """One entry that is off otherwise leaves no cause, and no part that it is not in."""
+    value = symmetric(seed)
+    for spoil, extent, cause in (
+        (lambda h: h[:3, 3:] * 2, Extent.BLOCK, "factor"),
+        (lambda h: h[:3, 3:] + 0.5, Extent.BLOCK, "number"),
+        (lambda h: h[:3, 3:].T, Extent.BLOCK, "is_transposed"),
+    ):
+        wrong = value.copy()
+        wrong[:3, 3:] = spoil(value)
+        wrong[3:, :3] = wrong[:3, 3:].T
+        (one,) = accuse(measured(wrong, value), LEAVES)
+        assert (one.extent, one.blocks, one.is_mirrored) == (extent, (0, 1), True)
+        assert getattr(one, cause)
+        wrong[0, 4] += 0.01
+        wrong[4, 0] += 0.01
+        (one,) = accuse(measured(wrong, value), LEAVES)
+        assert one.extent is Extent.BLOCK
+        assert not getattr(one, cause)
+        wrong[5, 5] += 0.7
+        (one,) = accuse(measured(wrong, value), LEAVES)
+        assert (one.extent, one.is_transposed) == (Extent.SOME, False)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lines_name_a_mistake_only_where_they_exclude_the_others(seed):
+    """Not where bars are wide, and not of a matrix that is off otherwise."""
+    value = symmetric(seed)
+    vectors = np.random.default_rng(seed + 100).normal(size=(5, 6))
+    plain = SecondCharge(extent=Extent.UNKNOWN, claimed=0.0, reference=0.0, error_bar=0.0)
+
+    def explained(matrix, bar):
+        return explain_lines(matrix, [(v, float(v @ value @ v), bar) for v in vectors], LEAVES, plain)
+
+    twice = value + np.diag(np.diag(value))
+    found = explained(twice, 1e-8)
+    assert found.pattern.misstep is Misstep.TWICE_DIAGONAL
+    assert explained(twice, 0.3 * abs(float(vectors[0] @ value @ vectors[0]))) is None
+    assert explained(value + symmetric(seed + 50), 1e-8) is None
+    # (A symmetric matrix half of which is missing has two explanations; the truth is symmetric.)
+    assert explained(np.triu(value), 1e-8).pattern.misstep is Misstep.UPPER_ONLY
+    assert explained(value + 0.3 * np.eye(6), 1e-8).number == pytest.approx(0.3)
+    assert explained(value + 0.3 * np.diag([1, 1, 1, 1, 1, 1.01]), 1e-8) is None
+    # (One entry that outweighs all others says nothing of these.)
+    value = np.where(np.arange(36).reshape(6, 6) == 14, value, 1e-9 * value)
+    assert explained(1.3 * value, 1e-7) is None
 
 
 def test_products_that_are_no_hessian_are_told_so():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof import _contracts
 from gradproof._base._errors import ClaimError, UsageError
 from gradproof._base._leaf import Leaf, relaid
+from gradproof._claims._wording import write_breach
 from gradproof._contracts import Judged
 from gradproof._function._layout import SUFFIXES
 from gradproof._function._primal import Primal
@@ -73,6 +74,8 @@ class Claimed:
         self.names = tuple(names)
         # Columns stand for random tangents, not for entries.
         self.reduced = False
+        # What is said of a claim that is not symmetric.
+        self.crooked: Finding | None = None
         # Rows stand for several outputs together.
         self.mixed = False
         # Whether a call needs a call of f of its own before it.
@@ -223,6 +226,10 @@ class Claimed:
             return sign + path + SUFFIXES[of_row != of_column]
         return path + of_row + of_column
 
+    def block(self, k: int, other: int) -> str:
+        """The second derivatives by two leaves; of a product, what it returns for the first."""
+        return self._block(self.leaves[k].start, self.measured[other]) if self.by_index else self.leaves[k].path
+
     def output(self, i: int) -> str:
         """Output i in words, such as ``output[3]``; of a gradient, the entry that it is the derivative by."""
         if self.keyword in ("hess", "hvp"):
@@ -365,7 +372,7 @@ def _read_operator(claimed: Claimed, operator: Any) -> None:
         moved = float(np.linalg.norm(v / size))
         floor = float(np.linalg.norm(u)) * _contracts.vanishing(eps, primal.output_values() * moved, ahead, back * v)
         broken = _contracts.check_adjoint(keyword, float(u @ ahead), float(back @ v), terms, eps, floor)
-        claimed.note([] if broken is None else [broken])
+        claimed.note([] if broken is None else [write_breach(broken)])
 
 
 def _multiply(operator: Any, vector: Vector, method: str, keyword: str, claimed: Claimed) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -21,13 +20,13 @@ from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around, reach
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._naming import Convention, words
-from gradproof._claims._proved import Proved
+from gradproof._claims._proved import About, Proved
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem
 from gradproof._line import slope
 from gradproof._prove import Direction, Directions
-from gradproof._prove._wording import with_others
+from gradproof._prove._wording import cause_advice
 from gradproof._report import Finding, Severity, Verdict
 
 Vector = NDArray[np.float64]
@@ -41,8 +40,6 @@ SHARP, CLOSE = 2e-2, 1e-6
 CHANCE, TESTS = 1e-5, 3
 # A part of the claim below this share of the other one does not show whether it has the right sign.
 MUTE = 1e-3
-# What findings say of a wrong claim that is only the shadow of a convention.
-SHADOWS = ("GP101", "GP207")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +83,7 @@ class Suspect:
 def name_conventions(proved: Proved, suspect: Suspect) -> Proved:
     """Say of complex arrays what is wrong with them as a whole, where that explains what was measured."""
     has_complex = suspect.layout.is_complex or (suspect.outputs is not None and suspect.outputs.is_complex)
-    accused = any(finding.id == "GP101" for finding in proved.findings)
+    accused = any(not about.at_kink for about in proved.about.values())
     if not has_complex or not accused or not suspect.measured:
         return proved
     try:
@@ -156,7 +153,7 @@ class _Search:
             if (origin.is_complex or real_too)
             and all(i in self.spans for i in origin.parts)
             and any(proved.leaves[i].verdict is Verdict.WRONG for i in origin.parts)
-            and any(self._concerns(finding, origin) for finding in proved.findings)
+            and any(self._concerns(proved, finding, origin) for finding in proved.findings)
         ]
 
     # ------------------------------------------------------------------------------------------------- measuring
@@ -366,7 +363,7 @@ class _Search:
             kept = [
                 one
                 for one in proved.findings
-                if not (one.id in SHADOWS and (self._in_block(one, block) or _mentions(one.path, origin.path)))
+                if not (self._concerns(proved, one, origin) and self._concerns_output(proved, one, output))
             ]
             leaves = list(proved.leaves)
             for i in origin.parts:
@@ -380,29 +377,26 @@ class _Search:
     def _suffix(self, origin: Origin) -> str:
         return self.suspect.primal.suffix(origin.parts[0])
 
-    def _in_block(self, finding: Finding, block: str) -> bool:
-        path = finding.path.removeprefix("-")
-        return path == self.suspect.keyword or bool(re.match(re.escape(block) + r"(?=$|\[|\.real|\.imag)", path))
-
-    def _concerns(self, finding: Finding, origin: Origin) -> bool:
-        """Whether a finding is about an array, or a part of it."""
-        if finding.id not in SHADOWS:
+    def _concerns(self, proved: Proved, finding: Finding, origin: Origin) -> bool:
+        """Whether a finding is about an array, or a part of it; what is said of kinks is no shadow of a convention."""
+        about = proved.about.get(finding)
+        if about is None or about.at_kink:
             return False
-        if finding.path == self.suspect.keyword:
-            return True
-        if self.suspect.names:
-            return any(
-                self._in_block(finding, self.suspect.keyword + name + self._suffix(origin))
-                for name in self.suspect.names
-            ) or _mentions(finding.path, origin.path)
-        return _mentions(finding.path, origin.path)
+        return not about.leaves or not set(about.leaves).isdisjoint(origin.parts)
+
+    def _concerns_output(self, proved: Proved, finding: Finding, output: Origin) -> bool:
+        """Whether a finding is about an array that f returns, or a part of it."""
+        outputs, about = self.suspect.outputs, proved.about[finding]
+        assert outputs is not None
+        own = [outputs.leaves[k] for k in output.parts]
+        return not about.outputs or any(leaf.start <= i < leaf.stop for leaf in own for i in about.outputs)
 
     def _renamed(self, proved: Proved, named: dict[Origin, tuple[Convention, _Test]]) -> Proved:
         """Put one finding for each array, or for the whole claim, in the place of those about its parts."""
         accused = self._accused(proved)
         kept: list[Finding] = []
         for finding in proved.findings:
-            concerned = [origin for origin in accused if self._concerns(finding, origin)]
+            concerned = [origin for origin in accused if self._concerns(proved, finding, origin)]
             if not concerned or not all(origin in named for origin in concerned):
                 kept.append(finding)
         whole = bool(self.suspect.names) and len(named) == len(accused)
@@ -439,37 +433,40 @@ class _Search:
         if not self.suspect.names:
             for origin in self.suspect.layout.origins:
                 if origin.is_complex:
-                    _merge(findings, origin, lone=len(self.suspect.layout.origins) == 1)
+                    self._merge(findings, proved, origin)
         else:
             plain = {one.path for one in findings}
             findings = [one for one in findings if not (one.path[:1] == "-" and one.path[1:] in plain)]
         return dataclasses.replace(proved, findings=tuple(findings))
 
+    def _merge(self, findings: list[Finding], proved: Proved, origin: Origin) -> None:
+        """Say once what both parts of an array have, and call an imaginary part that is missing by its name."""
+        own = [(one, proved.about[one]) for one in findings if self._concerns(proved, one, origin)]
+        first = own[0][0] if own else None
+        is_lone = len(self.suspect.layout.origins) == 1
+        if first is not None and len(own) == 1 and is_lone and self._is_of_both(own[0][1], origin):
+            place = "everywhere" if origin.size > 1 else ""
+            findings[findings.index(first)] = dataclasses.replace(first, path=origin.path, place=place)
+            return
+        whole = {about.leaves: (one, about.cause) for one, about in own if not about.is_part}
+        real, imag = (whole.get((part,)) for part in origin.parts)
+        if len(own) == 2 and real is not None and imag is not None:
+            (one, cause), (other, _) = real, imag
+            same = (one.kind, one.place) == (other.kind, other.place)
+            if same and cause is not None and one.factor is not None:
+                advice = cause_advice(cause, origin.path)
+                findings[findings.index(one)] = dataclasses.replace(one, path=origin.path, advice=advice)
+                findings.remove(other)
+        elif len(own) == 1 and imag is not None and imag[0].factor == 0:
+            findings[findings.index(imag[0])] = dataclasses.replace(
+                imag[0],
+                kind="the imaginary part is missing: claimed zero, the true one is not",
+                advice=f"The gradient by `{origin.path}` = x + iy is df/dx + i df/dy: return both parts.",
+            )
 
-def _merge(findings: list[Finding], origin: Origin, *, lone: bool) -> None:
-    own = [one for one in findings if one.id in SHADOWS and _mentions(one.path, origin.path)]
-    if lone and len(own) == 1 and own[0].place == with_others("", [f"{origin.path}.imag"]):
-        place = "everywhere" if origin.size > 1 else ""
-        findings[findings.index(own[0])] = dataclasses.replace(own[0], path=origin.path, place=place)
-        return
-    real, imag = ([one for one in own if one.path == origin.path + suffix] for suffix in (".real", ".imag"))
-    if len(own) == 2 and len(real) == len(imag) == 1:
-        one, other = real[0], imag[0]
-        if one.factor is not None and (one.kind, one.place) == (other.kind, other.place):
-            advice = one.advice.replace(one.path, origin.path)
-            findings[findings.index(one)] = dataclasses.replace(one, path=origin.path, advice=advice)
-            findings.remove(other)
-    elif len(own) == len(imag) == 1 and imag[0].factor == 0:
-        findings[findings.index(imag[0])] = dataclasses.replace(
-            imag[0],
-            kind="the imaginary part is missing: claimed zero, the true one is not",
-            advice=f"The gradient by `{origin.path}` = x + iy is df/dx + i df/dy: return both parts.",
-        )
-
-
-def _mentions(path: str, origin: str) -> bool:
-    """Whether a path is that of an array, of one of its parts or entries, or a list with it."""
-    return bool(re.search(r"(^|, )" + re.escape(origin) + r"(\.real|\.imag)?(?=$|\[|, )", path))
+    def _is_of_both(self, about: About, origin: Origin) -> bool:
+        """Whether a finding is about both parts of an array alike, of a function with one real output."""
+        return self.suspect.outputs is None and about.leaves == origin.parts and not about.is_part
 
 
 def _once(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -17,18 +17,21 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _prove
 from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import UsageError
+from gradproof._base._leaf import Leaf
 from gradproof._base._precision import is_double
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asked, asks, undefined
 from gradproof._claims._kinds import Task
 from gradproof._claims._proved import Proved, conclude, unmeasured
-from gradproof._claims._single import Entry, Told, findings_of, flat_entries
+from gradproof._claims._single import Told, findings_of, flat_entries
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem
 from gradproof._line import Slope, slope
 from gradproof._prove import Directions, Question
+from gradproof._prove._charge import Sight
 from gradproof._prove._collect import Collector, merged
 from gradproof._prove._tolerance import REACH
+from gradproof._prove._wording import written
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -346,7 +349,7 @@ class _Entries:
         for i, one in running.items():
             assert one.outcome is not None
             self._collectors[i] = one.collector, one.outcome
-            told[i] = _told(i, one.outcome)
+            told[i] = _told(i, one.leaves, one.outcome)
 
     def _start(self, i: int) -> _Running:
         leaf, options = self.leaf, self.task.options
@@ -409,7 +412,7 @@ class _Entries:
         found: list[tuple[str, Any]] = []
         for i in chosen:
             collector, outcome = self._collectors[i]
-            found.append(("", collector.evidence(outcome.verdict, outcome.leaves, outcome.findings, outcome.rtol)))
+            found.append(("", collector.evidence(outcome.verdict, outcome.leaves, told[i].findings, outcome.rtol)))
         return found or [("", self.task.options.collector.evidence(Verdict.CORRECT, (), (), 0.0))]
 
 
@@ -423,7 +426,7 @@ class _Running:
         collector: Collector,
         most: float,
     ) -> None:
-        self.collector = collector
+        self.collector, self.leaves = collector, directions.leaves
         self.outcome: _prove.Outcome | None = None
         self.visits = 0
         self._proof, self._directions, self._left = proof, directions, most
@@ -460,9 +463,9 @@ class _Running:
         return self.question
 
 
-def _told(i: Entry, outcome: _prove.Outcome) -> Told:
+def _told(i: int, leaves: Sequence[Leaf], outcome: _prove.Outcome) -> Told:
     result = outcome.leaves[0]
-    about = next((one for one in outcome.findings if one.reference is not None), None)
+    about = next((one for one in outcome.statements if one.reference is not None), None)
     return Told(
         i,
         result.verdict,
@@ -472,9 +475,9 @@ def _told(i: Entry, outcome: _prove.Outcome) -> Told:
         note=result.note,
         reference=None if about is None else about.reference,
         bar=None if about is None else about.error_bar,
-        findings=outcome.findings,
+        findings=written(outcome.statements, leaves, ""),
         rtol=outcome.rtol,
-        is_still=any(one.id == "GP301" for one in outcome.findings),
+        is_still=any(one.sight in (Sight.SAME_BITS, Sight.UNMOVED) for one in outcome.notices),
     )
 
 

@@ -28,11 +28,12 @@ from gradproof._prove import Direction, Directions, Question
 from gradproof._prove._bends import kinked
 from gradproof._prove._confirm import Look, confirm
 from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
-from gradproof._prove._jumps import TIGHTEN, excuse_words, jumps_nearby, largest_excuse
+from gradproof._prove._jumps import excuse_notice, jumps_nearby, largest_excuse
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Excuse, Meter
 from gradproof._prove._tolerance import CANCELLED, INNER_PRODUCT, REACH, irregular, is_kink
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._prove._wording import write_notice
+from gradproof._report import Finding, LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -352,24 +353,19 @@ class Entries:
         return excludes
 
     def _excuse_note(self) -> tuple[Finding, ...]:
-        """What jumps of f excuse, if they do: the largest, with both numbers, in the words of the scalar proofs."""
+        """What jumps of f excuse, if they do: the largest, with both numbers."""
         if not self.excuses:
             return ()
         largest = largest_excuse([one for one, _ in self.excuses])
         unit = next(unit for one, unit in self.excuses if one is largest)
         measured = largest.measured
-        note = Finding(
-            id="GP312",
-            severity=Severity.NOTE,
-            path="",
-            kind=excuse_words(largest, unit),
+        notice = dataclasses.replace(
+            excuse_notice(largest, unit),
             claimed=measured.claimed / unit,
             reference=measured.value / unit,
             error_bar=measured.bar / unit,
-            quantity="slope",
-            advice=TIGHTEN,
         )
-        return (note,)
+        return (write_notice(notice),)
 
     def _settle(self, rtol: float) -> Measurement:
         largest = self.limits.largest_bound(self.eps)

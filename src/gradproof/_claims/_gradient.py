@@ -18,14 +18,15 @@ from gradproof._claims._around import Around, as_runners, natural_sizes
 from gradproof._claims._cancelled import is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
-from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
+from gradproof._claims._proved import About, Proved, about_charge, conclude, leaf_result, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
+from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
 from gradproof._prove._locate import entry_index
 from gradproof._prove._tolerance import UNDERFLOWN, cancelled_zero
-from gradproof._prove._wording import outside_words
+from gradproof._prove._wording import outside_words, written
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 # Entries up to which gradients close by are measured, where a claim at a kink is a value and all entries are asked for.
@@ -61,6 +62,7 @@ def prove_gradient(
     findings += judged.findings
     results = unmeasured(primal, judged)
     outcome: _prove.Outcome | None = None
+    about: dict[Finding, About] = {}
     if judged.gradients:
         problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=calls)
         measured = sorted(judged.gradients)
@@ -77,7 +79,13 @@ def prove_gradient(
             by_entries_too=True,
         )
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
-        findings += outcome.findings
+        told = written(outcome.statements, problem.leaves, reproducer)
+        about = {
+            one: about_charge(charge, measured)
+            for one, charge in zip(told, outcome.statements, strict=True)
+            if isinstance(charge, Charge)
+        }
+        findings += told
         results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
         options.collector.draw(outcome.regions, directions)
         primal.look_again()
@@ -95,6 +103,7 @@ def prove_gradient(
         claim_calls=calls,
         level=None if outcome is None else outcome.level,
     )
+    proved = dataclasses.replace(proved, about=about)
     if outcome is not None:
         scene = _Scene(
             primal=primal,
@@ -236,7 +245,9 @@ class _Scene:
             quantity="entry",
         )
         return dataclasses.replace(
-            proved, findings=tuple(named if one is accused[0] else one for one in proved.findings)
+            proved,
+            findings=tuple(named if one is accused[0] else one for one in proved.findings),
+            about={**proved.about, named: proved.about[accused[0]]},
         )
 
     def as_complex(self, proved: Proved) -> Proved:

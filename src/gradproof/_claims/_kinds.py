@@ -40,6 +40,7 @@ from gradproof._claims._linear import LinearProof, Probe, sizes_and_sides
 from gradproof._claims._proved import Proved
 from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._claims._rows import scale_of
+from gradproof._claims._wording import write_breach
 from gradproof._function._layout import join_parts
 from gradproof._function._primal import Primal, Together
 from gradproof._function._problem import Problem, coarsest_eps
@@ -136,10 +137,9 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
             claimed.matrix,
             size,
             eps,
-            lambda i, j: claimed.place(i, j)[0],
             floor=lambda: _second_floor(task, base, eps),
         )
-        claimed.note([] if broken is None else [broken])
+        claimed.note([] if broken is None else [write_breach(broken, lambda i, j: claimed.place(i, j)[0])])
     proved = _finish(task, claimed, probe)
     proved = _despite_cancelled(task, claimed, proved, base)
     if task.values[keyword] or keyword != "jac" or claimed.matrix is None:
@@ -361,7 +361,8 @@ def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
         broken = _contracts.check_symmetric_product(
             "hvp", pairs, size, eps, floor=lambda: _second_floor(task, base, eps)
         )
-        claimed.note([] if broken is None else [broken])
+        claimed.crooked = None if broken is None else write_breach(broken)
+        claimed.note([] if claimed.crooked is None else [claimed.crooked])
         _fetch_few(claimed)
     return _despite_cancelled(task, claimed, _finish(task, claimed, probe), base)
 
@@ -410,7 +411,7 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
         claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost, floor=floor, repeat=claimed.repeat
     )
     if broken is not None:
-        claimed.give_up(broken)
+        claimed.give_up(write_breach(broken))
     return broken is None
 
 
@@ -541,7 +542,7 @@ def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents:
         repeat=push_again,
     )
     if broken is not None:
-        claimed.give_up(broken)
+        claimed.give_up(write_breach(broken))
 
 
 def _along_tangents(

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from gradproof import _prove, _run
 from gradproof._base._away import BudgetSpent
-from gradproof._base._leaf import relaid
+from gradproof._base._leaf import Leaf, relaid
 from gradproof._base._precision import EPS32, is_double
 from gradproof._claims._around import Around, as_runners, natural_sizes, reach
 from gradproof._claims._claimed import Claimed
@@ -50,18 +50,20 @@ from gradproof._claims._cotangents import (
 )
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._lines import Line
-from gradproof._claims._locate import ROWS, Scene, Whole, explain_whole, locate, locate_entries, renumbered
-from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
+from gradproof._claims._locate import ROWS, Located, Scene, Whole, explain_whole, locate, locate_entries, renumbered
+from gradproof._claims._proved import About, Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._contracts import row_floor, vanished
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, Samples, coarsest_eps
 from gradproof._prove import Direction, Directions, Outcome
+from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._collect import MIX
 from gradproof._prove._flat import STATIONARY_NOTE, STEPS
 from gradproof._prove._laws import apart_confidence, shared, spread, spread_apart
 from gradproof._prove._prove import FEW
 from gradproof._prove._tolerance import TYPICAL_BLOCK, steadied, typical_bound, unsaturated
+from gradproof._prove._wording import write_notice
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -77,8 +79,11 @@ TREAD = 1e-5
 VISIBLE = 1e-9
 # In place of a group: outputs that are proved by themselves, whose bounds say nothing of the others.
 SUSPECT = -1
-# Findings about a kink, a jump, or a zone around the point: causes are not looked for.
-AT_THE_POINT = ("GP110", "GP310", "GP311")
+# What f does at the point: causes are not looked for.
+AT_THE_POINT = (Sight.KINK, Sight.JUMP, Sight.ZONE)
+UNCHANGED = (Sight.SAME_BITS, Sight.UNMOVED)
+STATIONARY = (Sight.STATIONARY, Sight.QUIET)
+OF_ONE_OUTPUT = (*STATIONARY, Sight.FLAT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +144,9 @@ class LinearProof:
         self.m = self.primal.outputs.size
         self.shots: list[Shot] = []
         self.samples = probe.samples if claimed.measured == probe.measured else Samples()
-        self.findings: list[Finding] = []
+        self.findings: dict[tuple[str, ...], Finding] = {}
+        # What they speak of, leaves numbered as those of the claim.
+        self.about: dict[Finding, About] = {}
         # Whether a slope of f that excludes the claim is 0, as far as it is measured.
         self.says_zero = False
         # A line along which the outputs of a known matrix deviate, and the mistake that explains them all.
@@ -149,8 +156,8 @@ class LinearProof:
         self.whole: Whole | None = None
         # Leaves beside wrong ones that all outputs together have certified.
         self.certified: dict[int, LeafResult] = {}
-        # Findings about single outputs, or mixtures, that say something only where they hold for all of them.
-        self.moot: list[Finding] = []
+        # Notices about single outputs, or mixtures, that say something only where they hold for all of them.
+        self.moot: list[tuple[Notice, Finding]] = []
 
     @ft.cached_property
     def size(self) -> Vector:
@@ -198,11 +205,11 @@ class LinearProof:
             else:
                 merged, reason, rtol, level = found.results, found.reason, found.rtol, found.level
                 max_bound = self.limits.largest_bound(found.eps)
-                self.findings += found.findings
+                self._add(found.findings)
             results.update(merged)
             verdict = worst(leaf.verdict for leaf in merged.values())
             primal.look_again()
-        findings = claimed.judged.findings + self.findings
+        findings = [*claimed.judged.findings, *self.findings.values()]
         proved = conclude(
             results,
             findings,
@@ -215,7 +222,14 @@ class LinearProof:
             claim_calls=claimed.calls,
             level=level,
         )
-        return dataclasses.replace(proved, says_zero=self.says_zero)
+        measured = self.claimed.measured
+        about = {
+            one: dataclasses.replace(about, leaves=tuple(measured[k] for k in about.leaves))
+            for one, about in self.about.items()
+        }
+        if self.claimed.crooked is not None:
+            about[self.claimed.crooked] = About()
+        return dataclasses.replace(proved, says_zero=self.says_zero, about=about)
 
     def _at_once(self) -> Measurement | Doubt:
         """Hold a matrix against all outputs at once."""
@@ -231,7 +245,8 @@ class LinearProof:
                 return found
             scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
             located = locate_entries(scene, entries.wrong)
-            return dataclasses.replace(found, findings=(*located, *found.findings))
+            self.about |= located.about
+            return dataclasses.replace(found, findings=(*located.findings, *found.findings))
         if self.claimed.matrix is None and not is_double(eps) and self.m > ALONE:
             self.claimed.densify()
         # Of few outputs and few inputs every entry is measured by itself.
@@ -243,7 +258,7 @@ class LinearProof:
     def _row_by_row(self, merged: dict[int, LeafResult]) -> Measurement | None:
         """Certify products with few outputs by all of their rows, where f is a staircase along mixtures of these."""
         undecided = worst(leaf.verdict for leaf in merged.values()) is Verdict.INCONCLUSIVE
-        on_stairs = {one.severity for shot in self.shots for one in shot.outcome.findings if one.id == "GP313"}
+        on_stairs = {one.severity for shot in self.shots for one in shot.outcome.notices if one.sight is Sight.TREADS}
         if not undecided or on_stairs != {Severity.NOTE} or self.claimed.matrix is not None:
             return None
         if not self.claimed.densify():
@@ -291,12 +306,13 @@ class LinearProof:
         for i in suspects[:ROWS]:
             unit_vector = np.eye(1, self.m, i)[0]
             samples = Samples(self.samples.at_point)
-            before = len(self.shots), len(self.findings)
+            before = len(self.shots), dict(self.findings)
             self._shot(SUSPECT, unit_vector, self.options.confidence, wrong, self.claimed.measured, samples)
             is_nothing = bool(vanished(self._own_rows())[i]) and not wrong
             if is_nothing and self.shots[-1].outcome.reason is Reason.DEGENERATE:
                 # It stands still, and what is claimed of it is the rounding of 0.
-                del self.shots[before[0] :], self.findings[before[1] :]
+                del self.shots[before[0] :]
+                self.findings = before[1]
 
     def _vanishes(self, i: int) -> bool:
         """Whether an output is numerically zero beside the others, as claimed: there is nothing to prove."""
@@ -478,7 +494,7 @@ class LinearProof:
             options = dataclasses.replace(options, explained=explained)
         runners = as_runners(witnesses)
         outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, runners)
-        stands_still = any(one.id == "GP301" and one.claimed for one in outcome.findings)
+        stands_still = _stands_still(outcome)
         if stands_still and not sees and np.count_nonzero(u) == 1 and self._is_visible(u, samples):
             # Another output moves, so that f sees its arguments: this one is constant.
             return self._shot(
@@ -507,19 +523,22 @@ class LinearProof:
         self.shots.append(shot)
         accused = {i for i, leaf in zip(measured, outcome.leaves, strict=True) if leaf.verdict is Verdict.WRONG}
         if accused or outcome.verdict is Verdict.WRONG:
-            located = [one for one in outcome.findings if one.id == "GP311" and one.severity is Severity.ERROR]
-            if self.whole is not None:
-                located, self.says_zero = [self.whole.finding], self.says_zero or self.whole.says_zero
-                self.whole = None
-            elif not located:
+            zones = [one for one in outcome.notices if one.severity is Severity.ERROR]
+            located = [self._noted(one, problem.leaves) for one in zones]
+            search: Whole | Located | None = self.whole
+            if search is None and not located:
                 with self.primal.watch.during("locating"):
-                    located, says_zero = locate(
+                    search = locate(
                         scene(outcome.rtol, outcome.looked),
                         u,
                         renumbered(outcome, problem.leaves, self.claimed.leaves),
                     )
-                self.says_zero |= says_zero
-            self._add(located)
+            if search is not None:
+                located = search.findings
+                self.about |= search.about
+                self.says_zero |= search.says_zero
+            self.whole = None
+            self._add(located, is_at_point=bool(zones) and search is None)
             if self.m > 1:
                 words = located[0].kind if len(located) == 1 else f"{len(located)} findings"
                 outcome = dataclasses.replace(
@@ -531,9 +550,12 @@ class LinearProof:
                 )
                 shot = dataclasses.replace(shot, outcome=outcome)
                 self.shots[-1] = shot
-        said = [one for one in outcome.findings if one.severity is not Severity.ERROR]
-        self.moot += [one for one in said if self._moot(one)]
-        self._add([one for one in said if not self._moot(one)])
+        for one in outcome.notices:
+            told = self._noted(one, problem.leaves)
+            if self._moot(one):
+                self.moot.append((one, told))
+            elif one.severity is not Severity.ERROR:
+                self._add([told], is_at_point=one.sight in AT_THE_POINT)
         wrong |= accused
         done = sum(shot.group == group and shot.measured == measured for shot in self.shots)
         if self.m > ALONE and not is_double(self.probe.eps) and done >= MOST:
@@ -570,21 +592,28 @@ class LinearProof:
         """The largest bound that may be called CORRECT."""
         return self.limits.largest_bound(self.probe.eps)
 
-    def _moot(self, finding: Finding) -> bool:
-        """Whether a finding speaks of one output alone: one that stands still is nothing to report."""
-        return self.m > 1 and (finding.id in ("GP302", "GP402") or (finding.id == "GP301" and not finding.claimed))
+    def _noted(self, notice: Notice, leaves: Sequence[Leaf]) -> Finding:
+        """A notice of a proof of some leaves as a finding."""
+        return write_notice(notice, leaves, self.reproducer)
+
+    def _moot(self, notice: Notice) -> bool:
+        """Whether a notice speaks of one output alone: one that stands still is nothing to report."""
+        is_still = notice.sight in OF_ONE_OUTPUT or (notice.sight in UNCHANGED and not notice.claimed)
+        return self.m > 1 and is_still
 
     def _after_all(self, merged: dict[int, LeafResult]) -> list[Finding]:
         """Findings about single outputs that hold for all of them: f stands still, or is stationary."""
         if all(leaf.verdict is Verdict.INCONCLUSIVE and leaf.bound is None for leaf in merged.values()):
-            return [one for one in self.moot if one.severity is Severity.DOUBT][:1]
+            return [told for one, told in self.moot if one.severity is Severity.DOUBT][:1]
         stationary = {leaf.path for leaf in merged.values() if leaf.note == STATIONARY_NOTE}
-        notes = {one.path: one for one in self.moot if one.id == "GP302" and one.path in stationary}
+        notes = {told.path: told for one, told in self.moot if one.sight in STATIONARY and told.path in stationary}
         return list(notes.values())
 
-    def _add(self, findings: list[Finding]) -> None:
-        known = {_identity(finding) for finding in self.findings}
-        self.findings += [one for one in findings if _identity(one) not in known]
+    def _add(self, findings: Sequence[Finding], *, is_at_point: bool = False) -> None:
+        """Add what is not known yet; what f does at the point along different u is all the same to the user."""
+        for one in findings:
+            identity = (one.id, one.path, *(() if is_at_point else (one.kind, one.place)))
+            self.findings.setdefault(identity, one)
 
     def _tight(self, group: int, unit: tuple[int, ...]) -> bool:
         """Whether a typical wrong entry is excluded in every leaf."""
@@ -690,7 +719,7 @@ class LinearProof:
             and norm == 0
             and leaf.verdict is Verdict.INCONCLUSIVE
             and shot.outcome.reason is Reason.DEGENERATE
-            and not any(finding.id == "GP301" and finding.claimed for finding in shot.outcome.findings)
+            and not _stands_still(shot.outcome)
         )
 
 
@@ -699,9 +728,9 @@ def _own_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, 5, number)).generate_state(1, np.uint64)[0])
 
 
-def _identity(finding: Finding) -> tuple[str, ...]:
-    """What makes a finding another one; what f does at the point along different u is all the same to the user."""
-    return (finding.id, finding.path, *(() if finding.id in AT_THE_POINT else (finding.kind, finding.place)))
+def _stands_still(outcome: Outcome) -> bool:
+    """Whether f does not move where the claim says that it does."""
+    return any(one.sight in UNCHANGED and bool(one.claimed) for one in outcome.notices)
 
 
 def sizes_and_sides(primal: Primal, measured: tuple[int, ...], around: Around) -> tuple[Vector, NDArray[np.int8]]:

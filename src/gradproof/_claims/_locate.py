@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from gradproof import _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._leaf import Leaf
-from gradproof._base._names import is_within
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, STREAM, held
 from gradproof._claims._entrywise import EntryErrors
 from gradproof._claims._lines import Line, Lines
-from gradproof._claims._patterns import Pattern, explain, factor_words
-from gradproof._claims._proved import is_zero
+from gradproof._claims._patterns import Pattern, explain, simple_factor
+from gradproof._claims._proved import About, about_charge, is_zero
+from gradproof._claims._wording import claimed_words, pattern_place, pattern_words
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
-from gradproof._prove._charge import Charge
+from gradproof._prove._charge import Charge, Notice, Statement
 from gradproof._prove._maps import entries_words
 from gradproof._prove._tolerance import REACH, RTOL64, is_kink
 from gradproof._prove._wording import (
@@ -84,13 +84,23 @@ class Scene:
     against: Line | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Whole:
-    """One mistake of the whole matrix, the leaves in which it lies, and whether some true slope is 0 as measured."""
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """What is wrong, and what each finding speaks of.
 
-    finding: Finding
-    leaves: tuple[int, ...]
-    says_zero: bool
+    says_zero : whether some slope of f that excludes the claim is 0, as far as it is measured.
+    """
+
+    findings: list[Finding]
+    about: Mapping[Finding, About]
+    says_zero: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole(Located):
+    """One mistake of the whole matrix, and the leaves in which it lies."""
+
+    leaves: tuple[int, ...] = ()
 
 
 def explain_whole(scene: Scene, u: Vector) -> Whole | None:
@@ -102,14 +112,14 @@ def explain_whole(scene: Scene, u: Vector) -> Whole | None:
         return None
 
 
-def locate(scene: Scene, u: Vector, outcome: Outcome) -> tuple[list[Finding], bool]:
+def locate(scene: Scene, u: Vector, outcome: Outcome) -> Located:
     """Name what makes <u, f> fail: a mistake of the whole matrix, a part of the inputs, outputs, or entries.
 
-    `outcome` is that of the proof, its leaves numbered as those of the claim are. Returns the findings, and whether
-    some slope of f that excludes the claim is 0, as far as it is measured.
+    `outcome` is that of the proof, its leaves numbered as those of the claim are.
     """
     search = _Search(scene, u, outcome)
-    return search.run(), search.says_zero
+    found = search.run()
+    return Located(found, search.about, search.says_zero)
 
 
 def renumbered(outcome: Outcome, part: Sequence[Leaf], whole: Sequence[Leaf]) -> Outcome:
@@ -119,24 +129,29 @@ def renumbered(outcome: Outcome, part: Sequence[Leaf], whole: Sequence[Leaf]) ->
     paths = [leaf.path for leaf in whole]
     where = [paths.index(leaf.path) for leaf in part]
     starts = [whole[k].start - leaf.start for k, leaf in zip(where, part, strict=True)]
-    charges = tuple(
-        dataclasses.replace(
+
+    def anew(one: Statement) -> Statement:
+        if isinstance(one, Notice):
+            return dataclasses.replace(one, leaf=None if one.leaf is None else where[one.leaf])
+        return dataclasses.replace(
             one,
             leaves=tuple(where[k] for k in one.leaves),
             place=None if one.place is None else one.place.moved(starts[one.leaves[0]]),
         )
-        for one in outcome.charges
-    )
+
+    statements = tuple(anew(one) for one in outcome.statements)
     regions = {
         where[k]: dataclasses.replace(region, place=region.place.moved(starts[k]))
         for k, region in outcome.regions.items()
     }
-    return dataclasses.replace(outcome, charges=charges, regions=regions)
+    return dataclasses.replace(outcome, statements=statements, regions=regions)
 
 
-def locate_entries(scene: Scene, wrong: EntryErrors) -> list[Finding]:
+def locate_entries(scene: Scene, wrong: EntryErrors) -> Located:
     """Say in few words which entries are wrong, given all of them."""
-    return _Search(scene, np.zeros(scene.claimed.primal.outputs.size), None).name(wrong)
+    search = _Search(scene, np.zeros(scene.claimed.primal.outputs.size), None)
+    found = search.name(wrong)
+    return Located(found, search.about)
 
 
 class _Search:
@@ -145,6 +160,8 @@ class _Search:
         self.claimed = scene.claimed
         self.u = u
         self._outcome = outcome
+        # What each finding speaks of.
+        self.about: dict[Finding, About] = {}
         self._marks: list[_Mark] = []
         # Lines along single inputs.
         self._alone: dict[int, Line] = {}
@@ -263,7 +280,7 @@ class _Search:
                 k == cause.block if cause.block is not None else ((leaf.start <= columns) & (columns < leaf.stop)).any()
             )
         ]
-        return Whole(finding=found, leaves=tuple(leaves), says_zero=self.says_zero)
+        return Whole([found], self.about, self.says_zero, leaves=tuple(leaves))
 
     def _look(self, line: Line) -> None:
         """Note which outputs deviate along a line."""
@@ -404,7 +421,8 @@ class _Search:
         found = [self._one_entry(i, j, line) for _, i, j, line in shown] + findings[:SHOWN]
         if len(found) < len(wrong) + len(findings):
             more = f"{count} wrong entries in all; the largest are shown."
-            found[0] = dataclasses.replace(found[0], advice=f"{found[0].advice} {more}")
+            first = dataclasses.replace(found[0], advice=f"{found[0].advice} {more}")
+            found[0] = self._tell(first, self.about[found[0]])
         return found
 
     def _columns_explain(self, lines: list[Line], rows: NDArray[np.intp]) -> bool:
@@ -443,12 +461,14 @@ class _Search:
         step = float(line.v[j])
         claimed, reference, bar = self._entry(i, line) / step, line.value[i] / step, line.bar[i] / abs(step)
         path, index, place = self.claimed.place(i, j)
-        kind, factor = factor_words(claimed, reference, bar, "the true entry", rounding=self._rounding)
+        about = About(leaves=(self._owner(j),), outputs=(i,), is_part=bool(index))
+        factor = simple_factor(claimed, reference, bar, rounding=self._rounding)
+        kind = ONE_ENTRY if factor is None else claimed_words(factor, "the true entry")
         advice = f"Look at how `{path}` is computed."
         sides = self._sides(i, line)
         if sides is not None:
             low, high = sorted(side / step for side in sides)
-            return dataclasses.replace(
+            at_kink = dataclasses.replace(
                 self._finding(
                     path=path,
                     entries=(index,) if index else (),
@@ -462,14 +482,15 @@ class _Search:
                 ),
                 id="GP103",
             )
+            return self._tell(at_kink, dataclasses.replace(about, at_kink=True))
         if self.claimed.pattern is not None and claimed == 0 and not self.claimed.pattern[i, j]:
             kind, factor = "missing from the declared sparsity pattern", None
             advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare entry {[i, j]} and fill it."
-        return self._finding(
+        found = self._finding(
             path=path,
             entries=(index,) if index else (),
             place=place,
-            kind=kind or ONE_ENTRY,
+            kind=kind,
             claimed=claimed,
             reference=float(reference),
             error_bar=float(bar),
@@ -477,6 +498,16 @@ class _Search:
             factor=factor,
             advice=advice,
         )
+        return self._tell(found, about)
+
+    def _tell(self, found: Finding, about: About) -> Finding:
+        """Note what a finding speaks of."""
+        self.about[found] = about
+        return found
+
+    def _owner(self, j: int) -> int:
+        """The leaf that an input belongs to."""
+        return next(k for k, leaf in enumerate(self.claimed.leaves) if leaf.start <= j < leaf.stop)
 
     def _sides(self, i: int, line: Line) -> tuple[float, float] | None:
         """The one-sided slopes of an output along a line, where it has a kink at the point; else None."""
@@ -492,17 +523,17 @@ class _Search:
         i = int(rows[np.argmax(np.abs(claimed - line.value)[rows])])
         path, _, place = self.claimed.place(None, j)
         slope, bar = float(line.value[i]), float(line.bar[i])
-        kind, factor = factor_words(float(claimed[i]), slope, bar, "the true derivative", rounding=self._rounding)
+        factor = simple_factor(float(claimed[i]), slope, bar, rounding=self._rounding)
         if (
             factor is not None
             and (np.abs(claimed - factor * line.value) > (1 + abs(factor)) * line.bar + 1e-4 * np.abs(claimed)).any()
         ):
-            kind, factor = "", None
+            factor = None
         step = float(line.v[j])
-        return self._finding(
+        found = self._finding(
             path=path,
             place=place if len(rows) == self.m else f"in {len(rows)} of {self.m} outputs",
-            kind=kind or SOME_ENTRIES,
+            kind=SOME_ENTRIES if factor is None else claimed_words(factor, "the true derivative"),
             claimed=float(claimed[i]) / step,
             reference=float(line.value[i]) / step,
             error_bar=float(line.bar[i]) / abs(step),
@@ -510,6 +541,7 @@ class _Search:
             factor=factor,
             advice="The derivative by this one input is wrong in most outputs.",
         )
+        return self._tell(found, About(leaves=(self._owner(j),), outputs=tuple(rows.tolist()), is_part=True))
 
     # ------------------------------------------------------------------------------------------------------ rows
 
@@ -546,6 +578,7 @@ class _Search:
         leaf, cause = self.claimed.leaves[k], charge.cause
         within, place = region_words(charge, leaf)
         others = [self.claimed.leaf_path(i, k, "") for k in charge.leaves[1:]]
+        about = about_charge(charge, range(len(self.claimed.leaves)), (i,) if self.m > 1 else ())
         factor = None if cause is None else cause.factor
         if self.claimed.reduced:
             named = factor is not None and charge.index is None
@@ -553,7 +586,8 @@ class _Search:
                 charge_words(charge, "the true derivative", WRONG) if named else "is not the derivative of this output"
             )
             advice = unexplained(f"`{leaf.path}`", charge.off)
-            return self._charged(charge, path=leaf.path, kind=kind, place=self._through(i, ""), advice=advice)
+            found = self._charged(charge, path=leaf.path, kind=kind, place=self._through(i, ""), advice=advice)
+            return self._tell(found, dataclasses.replace(about, is_part=False))
         if charge.entry and (charge.index is not None or leaf.size == 1):
             entry = charge.index or (0,) * len(leaf.shape)
             j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
@@ -563,9 +597,10 @@ class _Search:
                 kind, factor = "missing from the declared sparsity pattern", None
                 advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
             entries = (index,) if index else ()
-            return self._charged(
+            found = self._charged(
                 charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor
             )
+            return self._tell(found, about)
         path = self.claimed.leaf_path(i, k, within)
         kind = charge_words(charge, "the true derivative", "is not the derivative of this output")
         advice = unexplained(f"`{path}`", charge.off) if cause is None else cause_advice(cause, path)
@@ -573,7 +608,8 @@ class _Search:
         if self.claimed.by_index and place == "everywhere" and self.m > 1:
             words = "whole row"
         words = with_others(words, others) if others else words
-        return self._charged(charge, path=path, kind=kind, place=words, advice=advice, factor=factor)
+        found = self._charged(charge, path=path, kind=kind, place=words, advice=advice, factor=factor)
+        return self._tell(found, about)
 
     def _of_inputs(self) -> list[Finding]:
         """Charges along a mixture of all outputs as findings about the inputs."""
@@ -592,9 +628,10 @@ class _Search:
             place = with_others(place, others) if others else place
             entries = entries_of(charge, leaf)
             factor = None if charge.cause is None else charge.cause.factor
-            found.append(
-                self._charged(charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor)
+            told = self._charged(
+                charge, path=path, entries=entries, place=place, kind=kind, advice=advice, factor=factor
             )
+            found.append(self._tell(told, about_charge(charge, range(len(self.claimed.leaves)))))
             region = None if self._outcome is None else self._outcome.regions.get(k)
             if region is not None:
                 self._marks.append(_Mark(np.arange(self.m), np.asarray(region.indices(leaf)), region.words))
@@ -621,7 +658,7 @@ class _Search:
 
     def _leaf_of(self, one: Finding) -> int:
         """Which leaf a finding is about; -1 where its path is that of the claim."""
-        return next((k for k, leaf in enumerate(self.claimed.leaves) if is_within(one.path, leaf.path)), -1)
+        return -1 if self.claimed.by_index else self.about[one].leaves[0]
 
     def _as_one(self, found: list[Finding]) -> list[Finding]:
         """Findings that one mistake may have, as one if they are many, or about all of a leaf."""
@@ -648,16 +685,25 @@ class _Search:
             if len(rows) == 1 and len(self.claimed.leaves) == 1 and found[0].entries and len(found[0].entries[0]) == 2:
                 path = f"{path}[{rows.pop()}]"
                 place = "whole row" if len(columns) == self.claimed.columns else place
+        each = [self.about[one] for one in found]
+        about = About(
+            leaves=tuple(sorted({k for one in each for k in one.leaves})),
+            outputs=tuple(sorted({i for one in each for i in one.outputs})) if all(one.outputs for one in each) else (),
+            at_kink=self.about[worst].at_kink,
+        )
         return [
-            dataclasses.replace(
-                worst,
-                path=path,
-                entries=(),
-                place=place,
-                kind=worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
-                factor=worst.factor if same else None,
-                quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
-                advice=unexplained(f"`{self.claimed.keyword}`", None),
+            self._tell(
+                dataclasses.replace(
+                    worst,
+                    path=path,
+                    entries=(),
+                    place=place,
+                    kind=worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
+                    factor=worst.factor if same else None,
+                    quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
+                    advice=unexplained(f"`{self.claimed.keyword}`", None),
+                ),
+                about,
             )
         ]
 
@@ -695,17 +741,19 @@ class _Search:
         line = lines[0]
         claimed = self.claimed.matrix @ line.v
         i = int(np.argmax(np.abs(claimed - line.value) / np.maximum(line.bar, 1e-300)))
-        return self._finding(
+        kind, advice = pattern_words(cause)
+        found = self._finding(
             path=self._whole_path() if cause.block is None else self.claimed.leaves[cause.block].path,
-            place=cause.place,
-            kind=cause.kind,
+            place=pattern_place(cause),
+            kind=kind,
             claimed=float(claimed[i]),
             reference=float(line.value[i]),
             error_bar=float(line.bar[i]),
             quantity=f"slope of {self.claimed.output(i)}",
             factor=cause.factor,
-            advice=cause.advice,
+            advice=advice,
         )
+        return self._tell(found, About() if cause.block is None else About(leaves=(cause.block,)))
 
     def _whole_path(self) -> str:
         paths = [leaf.path for leaf in self.claimed.leaves]
@@ -735,7 +783,7 @@ class _Search:
             kind = cause_words(cause, "the true derivative")
         if not len(rows):
             numbers = (None, None, None) if first is None else (first.claimed, first.reference, first.error_bar)
-            return self._finding(
+            found = self._finding(
                 path=path,
                 place="in a combination of the outputs",
                 kind=kind if first is None or first.cause is None else cause_words(first.cause, "the true derivative"),
@@ -746,6 +794,7 @@ class _Search:
                 factor=factor,
                 advice=f"Look at how `{self.claimed.keyword}` is computed.",
             )
+            return self._tell(found, About(leaves=tuple(touched)))
         line = lines[0]
         i = int(rows[np.argmax(np.abs(line.value[rows]) / np.maximum(line.bar[rows], 1e-300))])
         # (Where outputs are looked for one by one that ends with so many; what is known of the inputs says more, then.)
@@ -766,7 +815,7 @@ class _Search:
             if not touched or k in touched
         ]
         claimed = self._entry(i, line)
-        return self._finding(
+        found = self._finding(
             path=path,
             place=place,
             kind=kind,
@@ -777,6 +826,7 @@ class _Search:
             factor=factor,
             advice=unexplained(f"`{self.claimed.keyword}`", _off(claimed, float(line.value[i])) if every else None),
         )
+        return self._tell(found, About(leaves=tuple(touched), outputs=() if every else tuple(rows.tolist())))
 
     # -------------------------------------------------------------------------------------------------- pictures
 
@@ -792,11 +842,11 @@ class _Search:
         assert matrix is not None
         if cause.corrected is not None:
             rows, columns = np.nonzero(cause.corrected != matrix)
-            self._marks = [_Mark(rows, columns, cause.place, paired=True)]
+            self._marks = [_Mark(rows, columns, pattern_place(cause), paired=True)]
         else:
             block = None if cause.block is None else self.claimed.leaves[cause.block]
             span = range(self.claimed.columns) if block is None else range(block.start, block.stop)
-            self._marks = [_Mark(np.arange(self.m), np.array(span), cause.place)]
+            self._marks = [_Mark(np.arange(self.m), np.array(span), pattern_place(cause))]
 
     def _draw(self) -> None:
         """Mark what was noted on the picture of the matrix, if there is one."""

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _progress, _prove, _run
 from gradproof._base._away import BudgetSpent
-from gradproof._base._leaf import Leaf
-from gradproof._base._names import is_within
 from gradproof._base._pieces import is_large
 from gradproof._base._precision import is_double
 from gradproof._claims._around import Around, natural_sizes
@@ -35,11 +33,14 @@ from gradproof._claims._linear import Probe
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
+from gradproof._claims._wording import write_breach
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
+from gradproof._prove._charge import Notice
 from gradproof._prove._collect import MIX
 from gradproof._prove._laws import shared, spread
+from gradproof._prove._wording import entries_of, quantity_of, write, write_notice
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -48,8 +49,9 @@ Function = Callable[..., Any]
 
 # Cotangents in float64, and in lower precision, where every bound is wide.
 COUNT, COUNT_LOW = 3, 12
-# Outputs that are named where a lone entry is wrong.
+# Outputs that are named where a lone entry is wrong, and what is said where they are more.
 SHOWN = 3
+ALL_OUTPUTS = "through all outputs together"
 
 
 def prove_many(primal: Primal, vjp: Function, options: _prove.Options, around: Around, reproducer: str) -> Proved:
@@ -179,7 +181,7 @@ class _Proof:
             repeat=self.claimed.repeat,
         )
         if broken is not None:
-            self.claimed.give_up(broken)
+            self.claimed.give_up(write_breach(broken))
         return broken is None
 
     def _largest(self) -> float:
@@ -299,28 +301,29 @@ class _Proof:
     # ------------------------------------------------------------------------------------------------------ places
 
     def _findings(self, outcomes: list[Outcome]) -> list[Finding]:
-        found: list[Finding] = []
-        known: set[tuple[str, str, tuple[Any, ...]]] = set()
+        found: dict[Any, Finding] = {}
+        leaves = self.claimed.leaves
         for outcome in outcomes:
-            for one in outcome.findings:
-                name = (one.id, one.path, one.entries)
-                if name not in known:
-                    known.add(name)
-                    found.append(self._placed(one) if one.severity is Severity.ERROR else one)
-        return found
+            for one in outcome.statements:
+                if isinstance(one, Notice):
+                    through = ALL_OUTPUTS if one.severity is Severity.ERROR else ""
+                    told = write_notice(one, leaves, self.reproducer, through=through)
+                    found.setdefault((told.id, told.path), told)
+                    continue
+                leaf = leaves[one.leaves[0]]
+                entries = entries_of(one, leaf)
+                box = () if entries or one.place is None else one.place.box
+                about = (one.sides is None, leaf.path, box, entries)
+                if about in found:
+                    continue
+                is_lone = quantity_of(one) == "entry" and len(entries) == 1
+                through = self._through(leaf.path, entries[0]) if is_lone else ""
+                found[about] = write(one, leaves, self.reproducer, through=through or ALL_OUTPUTS)
+        return list(found.values())
 
-    def _placed(self, one: Finding) -> Finding:
-        """What is wrong with the gradient of <u, f> as a finding about f': through which outputs a lone entry goes."""
-        place, within = "through all outputs together", one.place
-        leaf = next((leaf for leaf in self.primal.leaves if is_within(one.path, leaf.path)), None)
-        if leaf is not None and one.quantity == "entry" and len(one.entries) == 1:
-            place, within = self._through(leaf, one.entries[0]) or place, ""
-        kind = one.kind.replace("the true gradient", "the true entry" if not within else "the true derivative")
-        place = ", ".join(part for part in (within, place) if part)
-        return dataclasses.replace(one, place=place, kind=kind, advice=one.advice.replace("`grad`", "`vjp`"))
-
-    def _through(self, leaf: Leaf, entry: tuple[int, ...]) -> str:
+    def _through(self, path: str, entry: tuple[int, ...]) -> str:
         """The outputs that one entry of x moves, if they are few."""
+        leaf = next(leaf for leaf in self.primal.leaves if leaf.path == path)
         j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
         primal = self.primal
         values: list[Vector] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,18 +17,49 @@ Line = tuple[Vector, Vector, Vector]  # v (n,), slopes (m,), bars (m,)
 CLOSE = 1e-4
 # ... and leave no more than this share of what the claim leaves as it is.
 BETTER = 0.1
-_SIMPLE = (2.0, 0.5, -1.0, 3.0, 1 / 3, -2.0, -0.5, 4.0, 0.25)
+# Factors that have a name.
+SIMPLE = (2.0, 0.5, -1.0, 3.0, 1 / 3, -2.0, -0.5, 4.0, 0.25)
+
+
+class Misstep(enum.Enum):
+    """The mistakes of a whole matrix that have a name."""
+
+    FACTOR = enum.auto()
+    TWICE_DIAGONAL = enum.auto()
+    HALF_DIAGONAL = enum.auto()
+    TWICE_REST = enum.auto()
+    HALF_REST = enum.auto()
+    UPPER_ONLY = enum.auto()
+    LOWER_ONLY = enum.auto()
+    TRANSPOSED = enum.auto()
+    MINUS_TRANSPOSED = enum.auto()
+    RESHAPED = enum.auto()
+    ROWS_REVERSED = enum.auto()
+    ROWS_EARLY = enum.auto()
+    ROWS_LATE = enum.auto()
+    COLUMNS_REVERSED = enum.auto()
+    COLUMNS_EARLY = enum.auto()
+    COLUMNS_LATE = enum.auto()
+    ROWS_SWAPPED = enum.auto()
+    ROWS_REORDERED = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One mistake that explains all slopes; `corrected` is the true matrix, where it is known."""
+    """One mistake that explains all slopes.
 
-    kind: str
-    advice: str
-    place: str = "everywhere"
+    factor : claimed / true, where the claim, or a block of it, is a multiple of the truth.
+    block : the columns that are off by it, where not all are.
+    rows : how many rows stand in each other's place, of how many.
+    example : a row that is wrong, and the one that should stand there.
+    corrected : the true matrix, where it is known.
+    """
+
+    misstep: Misstep
     factor: float | None = None
     block: int | None = None
+    rows: tuple[int, int] = (0, 0)
+    example: tuple[int, int] = (0, 0)
     corrected: Matrix | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
@@ -69,29 +101,20 @@ def explain(
         return close and _misfit(candidate, lines) <= BETTER * unchanged
 
     if not matrix.any():
-        return Pattern(
-            kind="claimed zero, the true derivative is not", factor=0.0, advice="Nothing is computed, or not returned."
-        )
+        return Pattern(misstep=Misstep.FACTOR, factor=0.0)
     factor = _common_factor(matrix, lines)
     if factor is not None and len(rows) * len(lines) >= 4 and fits(matrix / factor):
-        kind, simple = factor_words(factor, 1.0, 0.0, "the true derivative")
-        factor = factor if simple is None else simple
-        return Pattern(
-            kind=kind or f"claimed {factor:.6g} times the true derivative",
-            factor=factor,
-            advice="All entries are off by the same factor: look at a mean, a sum or a sign.",
-        )
+        simple = simple_factor(factor, 1.0, 0.0)
+        return Pattern(misstep=Misstep.FACTOR, factor=factor if simple is None else simple)
     for k, (start, stop) in enumerate(blocks):
-        for factor in _SIMPLE if matrix[:, start:stop].any() else ():
+        for factor in SIMPLE if matrix[:, start:stop].any() else ():
             candidate = matrix.copy()
             candidate[:, start:stop] /= factor
             if fits(candidate):
-                kind, _ = factor_words(factor, 1.0, 0.0, "the true derivative")
-                advice = "All entries of this leaf are off by the same factor."
-                return Pattern(kind=kind, factor=factor, advice=advice, block=k)
-    for kind, candidate, advice in _rearranged(matrix, square):
+                return Pattern(misstep=Misstep.FACTOR, factor=factor, block=k)
+    for misstep, candidate in rearranged(matrix, square):
         if fits(candidate):
-            return Pattern(kind=kind, advice=advice, corrected=candidate)
+            return Pattern(misstep=misstep, corrected=candidate)
     return _reordered(matrix, lines, limits, loosely=loosely)
 
 
@@ -101,23 +124,20 @@ def _misfit(candidate: Matrix, lines: Sequence[Line]) -> float:
     return float(np.linalg.norm(np.concatenate(beyond)))
 
 
-def factor_words(
-    claimed: float, reference: float, bar: float, of: str, *, rounding: float = 0.0
-) -> tuple[str, float | None]:
-    """Name the factor between claimed and reference, where it is simple and measured well enough; else "" and None.
+def simple_factor(claimed: float, reference: float, bar: float, *, rounding: float = 0.0) -> float | None:
+    """The factor between claimed and reference, where it is simple and measured well enough; else None.
 
     `rounding` is what the claim may be off by for its own precision (relative).
     """
     if claimed == 0:
-        return f"claimed zero, {of} is not", 0.0
+        return 0.0
     if abs(reference) <= 100 * bar:
-        return "", None
+        return None
     factor = claimed / reference
-    for simple in _SIMPLE:
+    for simple in SIMPLE:
         if abs(factor - simple) <= abs(factor) * (bar / abs(reference)) + (1e-6 + rounding) * abs(simple):
-            words = "with the wrong sign" if simple == -1 else f"{simple:.4g} times {of}"
-            return f"claimed {words}", simple
-    return "", None
+            return simple
+    return None
 
 
 def _common_factor(matrix: Matrix, lines: Sequence[Line]) -> float | None:
@@ -134,34 +154,36 @@ def _common_factor(matrix: Matrix, lines: Sequence[Line]) -> float | None:
     return None if abs(factor - 1) < 1e-6 else factor
 
 
-def partly_scaled(matrix: Matrix) -> Iterator[tuple[str, Matrix, str]]:
+def partly_scaled(matrix: Matrix) -> Iterator[tuple[Misstep, Matrix]]:
     """A square matrix whose diagonal, or whose rest, is off by a factor, or whose other triangle is not filled."""
     diagonal = np.diag(np.diag(matrix))
     rest = matrix - diagonal
-    for claimed, words in ((2.0, "2 times"), (0.5, "half")):
-        yield f"the diagonal is claimed {words} the true one", rest + diagonal / claimed, "Look at i == j."
-        yield f"all but the diagonal is claimed {words} the true one", diagonal + rest / claimed, "Look at i != j."
-    for name, other, part in (("upper", "lower", np.triu(matrix, 1)), ("lower", "upper", np.tril(matrix, -1))):
+    yield Misstep.TWICE_DIAGONAL, rest + diagonal / 2.0
+    yield Misstep.TWICE_REST, diagonal + rest / 2.0
+    yield Misstep.HALF_DIAGONAL, rest + diagonal / 0.5
+    yield Misstep.HALF_REST, diagonal + rest / 0.5
+    for misstep, part in ((Misstep.UPPER_ONLY, np.triu(matrix, 1)), (Misstep.LOWER_ONLY, np.tril(matrix, -1))):
         if np.array_equal(part, rest) and part.any():
-            yield f"only the {name} triangle is filled", matrix + part.T, f"Copy it into the {other} one."
+            yield misstep, matrix + part.T
 
 
-def _rearranged(matrix: Matrix, square: bool) -> Iterator[tuple[str, Matrix, str]]:
+def rearranged(matrix: Matrix, square: bool) -> Iterator[tuple[Misstep, Matrix]]:
+    """What the true matrix may be; `square`: whether rows and columns may have been mixed up."""
     m, n = matrix.shape
     if square and m == n and m > 1:
         yield from partly_scaled(matrix)
-        yield "transposed", matrix.T, "Rows are outputs, columns are inputs: return the transpose."
-        yield "transposed, with the wrong sign", -matrix.T, "Return minus the transpose."
+        yield Misstep.TRANSPOSED, matrix.T
+        yield Misstep.MINUS_TRANSPOSED, -matrix.T
     if square and m != n and min(m, n) > 1:
-        yield "reshaped in the wrong order", matrix.reshape(n, m).T, "It was filled column by column: transpose first."
+        yield Misstep.RESHAPED, matrix.reshape(n, m).T
     if m > 1:
-        yield "rows in reverse order", matrix[::-1], "Reverse the order of the outputs."
-        yield "rows shifted by one", np.roll(matrix, 1, axis=0), "Every row stands one place too early."
-        yield "rows shifted by one", np.roll(matrix, -1, axis=0), "Every row stands one place too late."
+        yield Misstep.ROWS_REVERSED, matrix[::-1]
+        yield Misstep.ROWS_EARLY, np.roll(matrix, 1, axis=0)
+        yield Misstep.ROWS_LATE, np.roll(matrix, -1, axis=0)
     if square and n > 1:
-        yield "columns in reverse order", matrix[:, ::-1], "Reverse the order of the inputs."
-        yield "columns shifted by one", np.roll(matrix, 1, axis=1), "Every column stands one place too early."
-        yield "columns shifted by one", np.roll(matrix, -1, axis=1), "Every column stands one place too late."
+        yield Misstep.COLUMNS_REVERSED, matrix[:, ::-1]
+        yield Misstep.COLUMNS_EARLY, np.roll(matrix, 1, axis=1)
+        yield Misstep.COLUMNS_LATE, np.roll(matrix, -1, axis=1)
 
 
 def _reordered(matrix: Matrix, lines: Sequence[Line], limits: Sequence[Vector], *, loosely: bool) -> Pattern | None:
@@ -181,17 +203,9 @@ def _reordered(matrix: Matrix, lines: Sequence[Line], limits: Sequence[Vector], 
         return None
     corrected = matrix.copy()
     corrected[wrong] = matrix[source]
-    if len(wrong) == 2:
-        one, other = (int(i) for i in wrong)
-        return Pattern(
-            kind=f"rows {one} and {other} are swapped",
-            place=f"rows {one} and {other}",
-            advice="Each is the derivative of the other's output.",
-            corrected=corrected,
-        )
     return Pattern(
-        kind="rows in another order than the outputs",
-        place=f"{len(wrong)} of {m} rows",
-        advice=f"For example, row {int(wrong[0])} should be what stands in row {int(source[0])}.",
+        misstep=Misstep.ROWS_SWAPPED if len(wrong) == 2 else Misstep.ROWS_REORDERED,
+        rows=(len(wrong), m),
+        example=(int(wrong[0]), int(source[0])),
         corrected=corrected,
     )

@@ -12,8 +12,40 @@ from numpy.typing import NDArray
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
+from gradproof._prove._charge import Cause, Charge, Notice, Sight
+from gradproof._prove._wording import write_notice
 from gradproof._report import EMPTY, Finding, LeafResult, Reason, Severity, Verdict, worst
 from gradproof._report._evidence import Evidence
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About:
+    """What a finding about the numbers of a claim speaks of.
+
+    leaves : the differentiated ones, numbered as those that are measured; none where it is about all of the claim.
+    outputs : flat indices; none where it is about all of them.
+    is_part : whether it is about a part of a leaf only.
+    at_kink : whether the claim lies outside the one-sided slopes of a kink.
+    cause : the mistake that explains it.
+    """
+
+    leaves: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    is_part: bool = False
+    at_kink: bool = False
+    cause: Cause | None = None
+
+
+def about_charge(charge: Charge, leaves: Sequence[int], outputs: tuple[int, ...] = ()) -> About:
+    """What a charge speaks of, its leaves numbered anew."""
+    has_box = charge.place is not None and charge.place.box is not None
+    return About(
+        leaves=tuple(leaves[k] for k in charge.leaves),
+        outputs=outputs,
+        is_part=charge.index is not None or has_box,
+        at_kink=charge.sides is not None,
+        cause=charge.cause,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +68,8 @@ class Proved:
     label: str = ""
     # The claim (m, n) over all leaves, where it is known entry by entry and of a size to keep.
     matrix: NDArray[np.float64] | None = dataclasses.field(default=None, repr=False, compare=False)
+    # What findings about numbers speak of, as data.
+    about: Mapping[Finding, About] = dataclasses.field(default_factory=dict[Finding, About], repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,14 +95,8 @@ def is_zero(reference: float, bar: float) -> bool:
 
 
 def random_note() -> Finding:
-    """What is said of an f that is not deterministic, in the words of the scalar proofs."""
-    return Finding(
-        id="GP303",
-        severity=Severity.NOTE,
-        path="",
-        kind="f is not deterministic: it gives different values at the same point",
-        advice="Fix the seed inside f; the error bars include the spread, which hides small errors.",
-    )
+    """What is said of an f that is not deterministic."""
+    return write_notice(Notice(sight=Sight.RANDOM))
 
 
 def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools as it
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,38 +25,45 @@ from gradproof import _contracts, _progress
 from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import natural_sizes, reach
+from gradproof._claims._charge import Extent, SecondCharge
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asks, undefined
+from gradproof._claims._hessian import Entries, accuse, explain_lines
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
 from gradproof._claims._linear import sizes_and_sides
-from gradproof._claims._patterns import factor_words, partly_scaled
+from gradproof._claims._patterns import simple_factor
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
+from gradproof._claims._wording import CURVATURE, write_breach, write_second
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._line import TRUST
 from gradproof._line._estimate import extrapolate
 from gradproof._line._noise import noise, one_sided_noise
 from gradproof._prove import Direction, Directions
+from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._laws import curvature_bound, polarized_bound
 from gradproof._prove._noted import Noted
 from gradproof._prove._tolerance import CANCELLED, REACH, cancelled_zero
+from gradproof._prove._wording import write_notice
 from gradproof._reference import Trusted
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
-# A row and a column; the claim along one entry, or a sum of two, the value, and its bar.
+# A row and a column; what was measured along one entry, or a sum of two, and its bar.
 Pair = tuple[int, int]
-Entry = tuple[float, float, float]
+Entry = tuple[float, float]
 
 # Random directions; inputs up to which every entry is measured, always and to find a wrong one.
 DIRECTIONS, ENTRIES, LOCATE = 8, 4, 12
-SHOWN = 20
-# What is measured, beside slopes.
-CURVATURE = "v^T H v"
+WRONG_NOTE = "wrong second derivative"
+# What is said of a claim that is not symmetric.
+CROOKED = (_contracts.Identity.SYMMETRIC, _contracts.Identity.SYMMETRIC_PRODUCT)
+# Lines that one factor must explain, and another mistake.
+FACTOR_LINES, PATTERN_LINES = 3, 5
 # The coarsest step, give or take 19 %, in float64 and in lower precision.
 COARSE, COARSE_LOW = 0.3, 0.6
 # Parts of a direction that are looked at where f is not finite along it, and times that sizes are cut down.
@@ -84,6 +92,7 @@ class Curvature:
 
     v : (n,), the direction.
     variation : by how much f varies on the way.
+    v : the direction, where these are few.
     tread : smallest movement of f where it also keeps its bits on both sides of the point; 0 where it never does.
     """
 
@@ -164,7 +173,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     eps = coarsest_eps(primal.leaves)
     draws = [directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy() for k in range(2)]
     repeats = _repeats(task, shell, keyword, directions) if task.options.repeats else None
-    broken: Finding | None = None
+    broken: _contracts.Breach | None = None
     if keyword == "hess":
         if task.values[keyword]:
             claimed = read_jacobian(shell, claim, keyword, primal)
@@ -176,7 +185,6 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
                 claimed.matrix,
                 size,
                 eps,
-                lambda i, j: claimed.place(i, j)[0],
                 floor=lambda: _contracts.vanishing(eps, primal.value()),
             )
     else:
@@ -204,14 +212,19 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     rtol, max_bound = tolerances(task, eps)
     if claimed.measured and claimed.whole:
         steps, _ = sizes_and_sides(primal, everything, task.around)
-        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound)
+        crooked = broken if broken is not None and broken.identity in CROOKED else None
+        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound, crooked)
         verdict, reason, measured = search.run()
+        # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
+        if verdict is Verdict.INCONCLUSIVE and search.is_lost:
+            broken = crooked = None
+        if broken is not None:
+            findings.insert(0, write_breach(broken, lambda i, j: claimed.place(i, j)[0]))
+        if crooked is not None and verdict is not Verdict.WRONG and search.tell_apart():
+            measured = search.results(Verdict.WRONG, note=WRONG_NOTE)
         results.update(measured)
         findings += search.findings
         primal.look_again()
-        # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
-        if broken is not None and not (verdict is Verdict.INCONCLUSIVE and search.is_lost):
-            findings.insert(0, broken)
     findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
     for i in everything:
         if i not in results:
@@ -268,7 +281,10 @@ class _Second:
         eps: float,
         rtol: float,
         max_bound: float,
+        broken: _contracts.Breach | None = None,
     ) -> None:
+        # How the claim is not symmetric, if it is not.
+        self.broken = broken
         self.task, self.claimed, self.size, self.directions = task, claimed, size, directions
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
@@ -300,7 +316,7 @@ class _Second:
         try:
             found = self._search()
         except BudgetSpent:
-            return Verdict.INCONCLUSIVE, Reason.BUDGET, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, Reason.BUDGET, self.results(Verdict.INCONCLUSIVE)
         if not self.is_random:
             return found
         self.findings.append(random_note())
@@ -324,6 +340,7 @@ class _Second:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
         seen: list[Curvature] = []
         self.lines = seen
+        self.curves.clear()
         unmoved: list[Vector] = []
         for v in self._entry_vectors() if self.by_entries else self._random_vectors():
             found = self._measure(v)
@@ -336,34 +353,37 @@ class _Second:
             if self._off(found, seen):
                 again = self._measure(v, full=True)
                 if self._off(again, seen) and math.isfinite(again.bar):
+                    self._keep(v, again)
                     self._accuse([*seen, again], again)
-                    return Verdict.WRONG, None, self._results(Verdict.WRONG, note="wrong second derivative")
+                    return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
                 if not again.deviation <= again.bar + self.rtol * self._scale(seen):
-                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self._results(Verdict.INCONCLUSIVE)
+                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self.results(Verdict.INCONCLUSIVE)
                 found = again
             if not found.witnesses_agree:
-                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self._results(Verdict.INCONCLUSIVE)
+                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self.results(Verdict.INCONCLUSIVE)
             seen.append(found)
+            self._keep(v, found)
         if unmoved and not any(one.variation > 0 for one in seen):
             self._report_unchanged(self._measure(unmoved[0]))
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
         for v in unmoved:
             still = self._measure(v, full=True)
             if still.keeps_bits:
                 # Had it curved by more, f would have left its tread at the coarsest step.
                 least = max((one.tread for one in seen), default=0.0)
                 still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.coarse**2))
+            self._keep(v, still)
             if self._off(still, seen):
                 self._accuse([*seen, still], still)
-                return Verdict.WRONG, None, self._results(Verdict.WRONG, note="wrong second derivative")
+                return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
             seen.append(still)
         if not all(math.isfinite(one.bar) for one in seen):
             reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
-            return Verdict.INCONCLUSIVE, reason, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, reason, self.results(Verdict.INCONCLUSIVE)
         scale = self._scale(seen)
         if scale == 0:
             self._report_unchanged(seen[0])
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self._results(Verdict.INCONCLUSIVE)
+            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
         largest = max(one.deviation + one.bar for one in seen)
         if self.by_entries:
             bound = polarized_bound(largest, self.n) / scale
@@ -375,37 +395,26 @@ class _Second:
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
         reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
-        results = self._results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
+        results = self.results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
         if verdict is Verdict.CORRECT and len(results) > 1:
             results = self._leaf_by_leaf(results, bound * scale)
             verdict = worst(leaf.verdict for leaf in results.values())
             reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         return verdict, reason, results
 
+    def _keep(self, v: Vector, found: Curvature) -> None:
+        """Keep what was measured along one entry of x, or two."""
+        if np.count_nonzero(v) <= 2:
+            self.curves[v.tobytes()] = found
+
     def _report_unchanged(self, line: Curvature) -> None:
-        """Say that f kept its bits: in the words of the first order, which may have said so already."""
-        is_claimed = line.claimed != 0
-        self.findings.append(
-            Finding(
-                id="GP301",
-                severity=Severity.DOUBT,
-                path="",
-                kind=(
-                    "f keeps the same bits for every step: it may not see its argument, or is saturated here"
-                    if is_claimed
-                    else "f does not change at all: it may not use its argument, or is saturated here"
-                ),
-                claimed=line.claimed,
-                reference=line.value,
-                error_bar=line.bar,
-                quantity=CURVATURE,
-                advice=(
-                    "Check that f uses the argument it is given (and no copy closed over), or check at "
-                    f"{'another point' if is_claimed else '`report.suggested_args`'}."
-                ),
-                reproducer=self.task.reproducer,
-            )
+        """Say that f kept its bits: as the first order does, which may have said so already."""
+        notice = Notice(
+            sight=Sight.SAME_BITS if line.claimed != 0 else Sight.UNMOVED,
+            severity=Severity.DOUBT,
+            claimed=line.claimed,
         )
+        self.findings.append(write_notice(notice, (), self.task.reproducer, quantity=CURVATURE))
 
     def _leaf_by_leaf(self, results: dict[int, LeafResult], error: float) -> dict[int, LeafResult]:
         """Results whose bounds are relative to what each leaf alone does to v^T H v; `error` bounds all of H's.
@@ -469,9 +478,10 @@ class _Second:
         """By how much every entry moves less than its natural size."""
         return np.repeat(np.array(self.scales), [leaf.size for leaf in self.claimed.leaves])
 
-    def _results(
+    def results(
         self, verdict: Verdict, *, bound: float | None = None, deviation: float | None = None, note: str = ""
     ) -> dict[int, LeafResult]:
+        """The same for all leaves."""
         return {
             i: LeafResult(
                 path=leaf.path,
@@ -758,109 +768,119 @@ class _Second:
     # -------------------------------------------------------------------------------------------------- accusing
 
     def _accuse(self, seen: list[Curvature], failing: Curvature) -> None:
-        wrong: list[tuple[float, Finding]] = []
-        known: tuple[str, float | None] | None = None
-        part = ""
-        with contextlib.suppress(BudgetSpent):
-            known = self._factor(seen)
-            if known is None and (self.n <= LOCATE or self.by_entries):
-                self._entries(failing, wrong)
-            if known is None and not wrong:
-                part = self._partly()
-        if wrong:
-            wrong.sort(key=lambda item: item[0])
-            self.findings += [one for _, one in wrong[:SHOWN]]
-            return
-        if known is not None and self.claimed.matrix is not None:
-            sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
-            sketch.mark_all()
-            sketch.words.append("everywhere")
-        kind, factor = (part or "is not the second derivative of f", None) if known is None else known
-        self.findings.append(
-            self._finding(
-                path=self.claimed.keyword if self.claimed.by_index else self.claimed.leaves[0].path,
-                place="everywhere" if factor is not None else "",
-                kind=kind,
-                claimed=failing.claimed,
-                reference=failing.value,
-                bar=failing.bar,
-                quantity=CURVATURE,
-                factor=factor,
-            )
+        """Say what is wrong: one mistake of the whole, of a part, or few entries."""
+        plain = SecondCharge(
+            extent=Extent.UNKNOWN, claimed=failing.claimed, reference=failing.value, error_bar=failing.bar
         )
+        charges = [plain]
+        with contextlib.suppress(BudgetSpent):
+            charges = self._explained(seen, failing, plain) or [plain]
+        self._charge(charges)
 
-    def _factor(self, seen: list[Curvature]) -> tuple[str, float | None] | None:
-        """One factor that explains three directions."""
-        known = list(seen)
-        vectors = self._random_vectors()
-        while True:
-            kinds = {factor_words(one.claimed, one.value, one.bar, "the true second derivative") for one in known}
-            if len(kinds) > 1 or ("", None) in kinds:
-                return None
-            if len(known) >= 3:
-                return kinds.pop()
-            known.append(self._measure(next(vectors)))
+    def _explained(self, seen: list[Curvature], failing: Curvature, plain: SecondCharge) -> list[SecondCharge]:
+        """One factor; another mistake of the whole; what is wrong entry by entry, where these are few."""
+        lines = list(seen)
+        new = it.islice(self._random_vectors(), 0 if self.by_entries else len(seen), None)
+        lines += [self._measure(v) for v in it.islice(new, max(FACTOR_LINES - len(seen), 0))]
+        factors = {simple_factor(one.claimed, one.value, one.bar) for one in lines}
+        if len(factors) == 1 and None not in factors:
+            factor = factors.pop()
+            return [dataclasses.replace(plain, extent=Extent.ALL, factor=factor)]
+        matrix = self._matrix()
+        if matrix is not None and not self.by_entries:
+            lines += [self._measure(v) for v in it.islice(new, max(PATTERN_LINES - len(lines), 0))]
+            known = [(one.v, one.value, one.bar) for one in lines]
+            found = explain_lines(matrix, known, self.claimed.leaves, plain)
+            if found is not None:
+                return [found]
+        if self.n <= LOCATE or self.by_entries:
+            return accuse(self._entries(range(self.n), failing), self.claimed.leaves)
+        if matrix is None or self.broken is None or self.broken.entry is None:
+            return []
+        # Two entries that should be equal: whether one of them is all that is wrong.
+        pair = self._entries(self.broken.entry)
+        right = np.where(pair.wrong, pair.value / np.where(pair.wrong, pair.scales, 1.0), matrix)
+        unsure = np.where(pair.wrong, pair.bar / np.where(pair.wrong, np.abs(pair.scales), 1.0), 0.0)
+        explains = all(
+            abs(float(one.v @ right @ one.v) - one.value)
+            <= one.bar + float(np.abs(one.v) @ unsure @ np.abs(one.v)) + REACH * self.rtol * self._scale(lines)
+            for one in lines
+        )
+        return accuse(pair, self.claimed.leaves) if explains else []
 
-    def _partly(self) -> str:
-        """The part of H that is off by a factor, if that explains all of five directions; else ""."""
-        if self.claimed.matrix is None or len(self.claimed.leaves) > 1:
-            return ""
-        candidates = [(kind, (one + one.T) / 2) for kind, one, _ in partly_scaled(self.claimed.matrix)]
-        for v, _ in zip(self._random_vectors(), range(5), strict=False):
-            found = self._measure(v)
-            limit = found.bar + 1e-6 * abs(found.value)
-            candidates = [(kind, one) for kind, one in candidates if abs(v @ one @ v - found.value) <= limit]
-            if not candidates:
-                return ""
-        return candidates[0][0]
+    def tell_apart(self) -> bool:
+        """Say which of two entries that should be equal is wrong, where f excludes one; whether it does."""
+        matrix, broken = self._matrix(), self.broken
+        if broken is not None and broken.entry is None and matrix is not None:
+            broken = _contracts.check_symmetric(broken.keyword, matrix, np.abs(self.size), self.eps)
+        if broken is None or broken.entry is None:
+            return False
+        charges: list[SecondCharge] = []
+        with contextlib.suppress(BudgetSpent):
+            all_known = self.by_entries and len(self.lines) == self.n * (self.n + 1) // 2
+            entries = self._entries(range(self.n) if all_known else broken.entry)
+            charges = accuse(entries, self.claimed.leaves)
+        self._charge(charges)
+        return bool(charges)
 
-    def _entries(self, failing: Curvature, wrong: list[tuple[float, Finding]]) -> None:
-        """Measure every entry of the symmetric part; add those that are wrong, with minus their errors."""
-        pairs = [(i, j) for i in range(self.n) for j in [i, *range(i)]]
+    def _matrix(self) -> NDArray[np.float64] | None:
+        """The claim entry by entry, where it is known so or small."""
+        claimed = self.claimed
+        if claimed.matrix is not None:
+            return claimed.matrix
+        if self.n > LOCATE and not self.by_entries:
+            return None
+        products = np.array([claimed.pull(unit) for unit in np.eye(self.n)])
+        return products if claimed.by_index else products.T
+
+    def _entries(self, chosen: Sequence[int], failing: Curvature | None = None) -> Entries:
+        """Measure the second derivatives by some entries of x, as many as evaluations are left for.
+
+        `failing` is the direction that has refuted the claim, where what is wrong must explain it.
+        """
+        pairs = [(i, j) for i in chosen for j in [i, *(k for k in chosen if k < i)]]
+        found: dict[Pair, Entry] = {}
+        with contextlib.suppress(BudgetSpent):
+            self._measure_pairs(pairs, failing, found)
+        return self._read(found)
+
+    def _measure_pairs(self, pairs: list[Pair], failing: Curvature | None, found: dict[Pair, Entry]) -> None:
+        """Measure along single entries and sums of two: `found` has what is known so far."""
+        vectors = {pair: self._pair(*pair) for pair in pairs}
         known = self.known
-        if known is not None and self.reference is None:
+        has_curves = all(v.tobytes() in self.curves for v in vectors.values())
+        if known is not None and self.reference is None and not has_curves:
             # A quick look at all of them first, and a closer one at those that it shows to be wrong, if these are all.
-            found = self._quick(pairs, known)
+            found |= self._quick(pairs, known)
             off = self._wrong_pairs(pairs, found)
             around = {pair for i, j in off for pair in ((i, i), (j, j), (i, j))}
-            found |= self._closer(sorted(around), found, known)
+            found |= self._closer(sorted(around), known)
             off = self._wrong_pairs(off, found)
             others = sorted({*pairs} - around)
-            if not off or (len(others) <= CLOSER and not self._explain(off, found, failing)):
-                found |= self._closer(others, found, known)
+            explained = bool(off) and failing is not None and self._explains(off, found, failing)
+            if not off or (len(others) <= CLOSER and not explained):
+                found |= self._closer(others, known)
                 off = self._wrong_pairs(pairs, found)
             if off or self.n > ENTRIES:
-                self._name(off, found, wrong)
                 return
-        curves = {
-            pair: self.curves.get(self._pair(*pair).tobytes()) or self._measure(self._pair(*pair)) for pair in pairs
-        }
-        found = {pair: (one.claimed, one.value, one.bar) for pair, one in curves.items()}
-        self._name(self._wrong_pairs(pairs, found), found, wrong)
+        for pair, v in vectors.items():
+            one = self.curves.get(v.tobytes()) or self._measure(v)
+            found[pair] = one.value, one.bar
 
     def _quick(self, pairs: Sequence[Pair], known: Known) -> dict[Pair, Entry]:
         """Second differences at one step along single entries, and sums of two."""
-        rows = [self.claimed.pull(self._pair(i, i)) for i in range(self.n)]
         step = known.step * float(self.jitter.uniform(0.9, 1.1))
-        found: dict[Pair, Entry] = {}
-        for (i, j), value in zip(pairs, self._quotients(pairs, step), strict=True):
-            v = self._pair(i, j)
-            claimed = float(v @ (rows[i] if i == j else rows[i] + rows[j]))
-            found[i, j] = claimed, value, known.bar(step)
-        return found
+        values = self._quotients(pairs, step)
+        return {pair: (value, known.bar(step)) for pair, value in zip(pairs, values, strict=True)}
 
-    def _closer(self, pairs: Sequence[Pair], quick: dict[Pair, Entry], known: Known) -> dict[Pair, Entry]:
+    def _closer(self, pairs: Sequence[Pair], known: Known) -> dict[Pair, Entry]:
         """The same with a second step."""
         step, square = known.step * float(self.jitter.uniform(0.9, 1.1)), WIDER**2
         fine, coarse = (self._quotients(pairs, one) for one in (step, WIDER * step))
         # (At a kink a quotient goes with the inverse of its step: nothing is known of such an entry.)
         apart = known.bar(step) + known.bar(WIDER * step)
         return {
-            pair: (
-                quick[pair][0],
-                (square * a - b) / (square - 1),
-                known.bar_of_two(step) if abs(a - b) <= apart else math.inf,
-            )
+            pair: ((square * a - b) / (square - 1), known.bar_of_two(step) if abs(a - b) <= apart else math.inf)
             for pair, a, b in zip(pairs, fine, coarse, strict=True)
         }
 
@@ -878,93 +898,54 @@ class _Second:
         return (even / step**2).tolist()
 
     def _wrong_pairs(self, pairs: Sequence[Pair], found: dict[Pair, Entry]) -> list[Pair]:
-        """Those of some entries whose claims are wrong."""
-        least = REACH * self.rtol * self._scale([]) / self.n
-        wrong: list[Pair] = []
-        for i, j in pairs:
-            claimed, value, bar = self._entry(i, j, found)
-            if abs(claimed - value) > bar + least and self.size[i] * self.size[j] != 0:
-                wrong.append((i, j))  # (Else its bounds hold it where it is.)
-        return wrong
+        """Those of some entries that are wrong, or whose mirror image is."""
+        wrong = self._read(found).wrong
+        return [(i, j) for i, j in pairs if wrong[i, j] or wrong[j, i]]
 
-    def _explain(self, pairs: Sequence[Pair], found: dict[Pair, Entry], failing: Curvature) -> bool:
+    def _explains(self, pairs: Sequence[Pair], found: dict[Pair, Entry], failing: Curvature) -> bool:
         """Whether some wrong entries are all that the claim is off by along the direction that refuted it."""
+        entries = self._read(found)
         w = np.divide(failing.v, self.size, out=np.zeros(self.n), where=self.size != 0)
-        left, allowed = failing.value - failing.claimed, failing.bar + REACH * self.rtol * self._scale([]) / self.n
+        left, allowed = failing.value - failing.claimed, failing.bar + entries.allowed
+        claimed = entries.matrix * entries.scales
         for i, j in pairs:
-            claimed, value, bar = self._entry(i, j, found)
             share = float(w[i] * w[j]) * (1 if i == j else 2)
-            left -= share * (value - claimed)
-            allowed += abs(share) * bar
+            left -= share * (float(entries.value[i, j]) - float(claimed[i, j] + claimed[j, i]) / 2)
+            allowed += abs(share) * float(entries.bar[i, j])
         return abs(left) <= allowed
 
-    @staticmethod
-    def _entry(i: int, j: int, found: dict[Pair, Entry]) -> Entry:
-        """An entry of the symmetric part in natural sizes, from what was measured along single ones and sums of two."""
-        if i == j:
-            return found[i, j]
-        (claimed, value, bar), a, b = found[i, j], found[i, i], found[j, j]
-        return (claimed - a[0] - b[0]) / 2, (value - a[1] - b[1]) / 2, (bar + a[2] + b[2]) / 2
+    def _read(self, found: dict[Pair, Entry]) -> Entries:
+        """Second derivatives from what was measured along single entries and sums of two."""
+        matrix = self._matrix()
+        assert matrix is not None
+        value, bar = np.full((self.n, self.n), np.nan), np.full((self.n, self.n), np.inf)
+        for (i, j), (along, width) in found.items():
+            if i != j:
+                if (i, i) not in found or (j, j) not in found:
+                    continue
+                (a, bar_a), (b, bar_b) = found[i, i], found[j, j]
+                along, width = (along - a - b) / 2, (width + bar_a + bar_b) / 2
+            value[i, j] = value[j, i] = along
+            bar[i, j] = bar[j, i] = width
+        allowed = REACH * self.rtol * self._scale([]) / self.n
+        return Entries(matrix=matrix, value=value, bar=bar, allowed=allowed, size=self.size)
 
-    def _name(self, pairs: Sequence[Pair], found: dict[Pair, Entry], wrong: list[tuple[float, Finding]]) -> None:
-        """Add wrong entries, with minus their errors."""
-        for i, j in pairs:
-            claimed, value, bar = self._entry(i, j, found)
-            step = float(self.size[i] * self.size[j])
-            path, index, place = self.claimed.place(j, i)
-            if not self.claimed.by_index:
-                place = f"by {self.claimed.place(None, j)[0]}"
-            kind, factor = factor_words(claimed, value, bar, "the true entry")
-            one = self._finding(
-                path=path,
-                entries=(index,) if index else (),
-                place=place,
-                kind=kind or "this entry is wrong",
-                claimed=claimed / step,
-                reference=value / step,
-                bar=bar / step,
-                quantity="entry" if i == j else "mean of the entry and its mirror image",
-                factor=factor,
-            )
-            self._mark(i, j)
-            wrong.append((-abs(claimed - value), one))
-
-    def _mark(self, i: int, j: int) -> None:
-        """Mark an entry and its mirror image on the picture of the matrix, if there is one."""
-        if self.claimed.matrix is not None:
+    def _charge(self, charges: Sequence[SecondCharge]) -> None:
+        """Record what speaks against the claim, and mark it on the picture of the matrix, if there is one."""
+        for charge in charges:
+            told = write_second(charge, self.claimed, self.task.reproducer)
+            self.findings.append(told)
+            if self.claimed.matrix is None or charge.extent is Extent.UNKNOWN:
+                continue
             sketch = self.task.options.collector.sketch(self.claimed.keyword, self.claimed.matrix)
-            both = np.array([i, j]) if i != j else np.array([i])
-            sketch.mark_entries(both, both[::-1])
-            sketch.words.append(str([i, j]))
-
-    def _finding(
-        self,
-        *,
-        path: str,
-        kind: str,
-        claimed: float,
-        reference: float,
-        bar: float,
-        quantity: str,
-        place: str = "",
-        factor: float | None = None,
-        entries: tuple[tuple[int, ...], ...] = (),
-    ) -> Finding:
-        return Finding(
-            id="GP101",
-            severity=Severity.ERROR,
-            path=path,
-            entries=entries,
-            place=place,
-            kind=kind,
-            claimed=claimed,
-            reference=reference,
-            error_bar=bar,
-            quantity=quantity,
-            factor=factor,
-            advice=f"Look at how `{self.claimed.keyword}` is computed.",
-            reproducer=self.task.reproducer,
-        )
+            if charge.wrong is None:
+                sketch.mark_all()
+            else:
+                sketch.mark_entries(*np.nonzero(charge.wrong))
+            words = told.path if charge.extent is Extent.BLOCK else told.place
+            if charge.entry is not None and charge.extent in (Extent.ENTRY, Extent.PAIR):
+                words = str(list(charge.entry))
+            sketch.words.append(words)
 
 
 def _tread(plus: Vector, minus: Vector, f0: Vector) -> float:

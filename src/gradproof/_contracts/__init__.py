@@ -1,4 +1,4 @@
-"""What must hold besides the numbers: data in, findings out. One contract per file.
+"""What must hold besides the numbers: data in, findings out, of products `Breach`. One contract per file.
 
 `_claims` and `compat` ask for them; no contract evaluates anything.
 
@@ -34,6 +34,8 @@ from gradproof._contracts._claim import judge_tree as judge_tree
 from gradproof._contracts._domain import find_refusals as find_refusals
 from gradproof._contracts._domain import find_undefined as find_undefined
 from gradproof._contracts._mutation import find_mutations as find_mutations
+from gradproof._contracts._products import Breach as Breach
+from gradproof._contracts._products import Identity as Identity
 from gradproof._contracts._products import check_adjoint as check_adjoint
 from gradproof._contracts._products import check_linear as check_linear
 from gradproof._contracts._products import check_symmetric as check_symmetric

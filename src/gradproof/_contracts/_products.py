@@ -8,6 +8,8 @@ digits on the way explains.
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import math
 from collections.abc import Callable
 
@@ -15,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._contracts._vanishing import vanishing
-from gradproof._report import Finding, Severity
 
 Vector = NDArray[np.float64]
 
@@ -29,6 +30,35 @@ RANDOM = 0.1
 COARSE = 16 * 2.0**-11
 
 
+class Identity(enum.Enum):
+    """What a product may not be."""
+
+    VARYING = enum.auto()
+    ZERO_AT_ZERO = enum.auto()
+    LINEAR = enum.auto()
+    SYMMETRIC = enum.auto()
+    SYMMETRIC_PRODUCT = enum.auto()
+    ADJOINT = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Breach:
+    """An identity that a claim does not obey.
+
+    keyword : of the claim.
+    one, other : the two numbers that should be equal, where there are such.
+    entry : the first of two entries that mirror each other, ``(i, j)`` with i < j; None of a product.
+    count : how many such pairs there are.
+    """
+
+    identity: Identity
+    keyword: str
+    one: float = 0.0
+    other: float = 0.0
+    entry: tuple[int, int] | None = None
+    count: int = 1
+
+
 def check_linear(
     keyword: str,
     product: Callable[[Vector], Vector | None],
@@ -40,7 +70,7 @@ def check_linear(
     *,
     floor: Callable[[], float | Vector] = lambda: 0.0,
     repeat: Callable[[Vector], Vector | None] | None = None,
-) -> Finding | None:
+) -> Breach | None:
     """Check that a product is linear: ``product(a u1 + b u2) == a product(u1) + b product(u2)``, and 0 at 0.
 
     Parameters
@@ -88,18 +118,9 @@ def check_linear(
         pairs = [(product(-2.0 * u), product(u)) for u in (u1, u2, a * u1 + b * u2)]
         if all(_are_scaled(double, single, size, RANDOM * off) for double, single in pairs):
             return None
-    word = "cotangent" if keyword == "vjp" else "tangent"
     if float(np.linalg.norm(size * (p1 - p2))) <= 1e-3 * usual / LEAST and not np.array_equal(u1, u2):
-        kind, advice = f"`{keyword}` ignores its {word}", f"the result must be multiplied by the {word}."
-    elif at_zero > least:
-        kind = f"`{keyword}` is not linear in its {word}: it is not zero for a {word} of zeros"
-        advice = f"look for a term that does not contain the {word}."
-    else:
-        kind = f"`{keyword}` is not linear in its {word}"
-        advice = f"every term must contain the {word} exactly once."
-    return Finding(
-        id="GP205" if keyword == "vjp" else "GP206", severity=Severity.ERROR, path=keyword, kind=kind, advice=advice
-    )
+        return Breach(identity=Identity.VARYING, keyword=keyword)
+    return Breach(identity=Identity.ZERO_AT_ZERO if at_zero > least else Identity.LINEAR, keyword=keyword)
 
 
 def _are_scaled(double: Vector | None, single: Vector | None, size: Vector, least: float) -> bool:
@@ -117,9 +138,8 @@ def check_symmetric(
     matrix: Vector,
     size: Vector,
     eps: float,
-    name: Callable[[int, int], str],
     floor: Callable[[], float] = lambda: 0.0,
-) -> Finding | None:
+) -> Breach | None:
     """Check that a Hessian (n, n) equals its transpose; `size` is the natural size of each entry of x.
 
     ``floor()`` is up to where entries in natural sizes are numerically zero (absolute).
@@ -138,14 +158,13 @@ def check_symmetric(
     if float(off.max()) <= 0:
         return None
     i, j = sorted(int(k) for k in np.unravel_index(np.argmax(off), off.shape))
-    count = int((off > 0).sum()) // 2
-    more = f", the largest of {count} such pairs" if count > 1 else ""
-    return Finding(
-        id="GP207",
-        severity=Severity.ERROR,
-        path=keyword,
-        kind=f"not symmetric: {name(i, j)} is {matrix[i, j]:.6g}, {name(j, i)} is {matrix[j, i]:.6g}{more}",
-        advice="second derivatives of a smooth function are symmetric; look at how these two entries are computed.",
+    return Breach(
+        identity=Identity.SYMMETRIC,
+        keyword=keyword,
+        one=float(matrix[i, j]),
+        other=float(matrix[j, i]),
+        entry=(i, j),
+        count=int((off > 0).sum()) // 2,
     )
 
 
@@ -155,7 +174,7 @@ def check_symmetric_product(
     size: Vector,
     eps: float,
     floor: Callable[[], float] = lambda: 0.0,
-) -> Finding | None:
+) -> Breach | None:
     """Check that ``<u, H v> == <v, H u>`` for vectors and their products; `floor` as in `check_symmetric`."""
     for k, (u, hu) in enumerate(pairs):
         for v, hv in pairs[:k]:
@@ -166,29 +185,17 @@ def check_symmetric_product(
             if abs(one - other) > least:
                 least += floor() * float(np.linalg.norm(u / size) * np.linalg.norm(v / size))
             if abs(one - other) > least:
-                return Finding(
-                    id="GP207",
-                    severity=Severity.ERROR,
-                    path=keyword,
-                    kind=f"not symmetric: <u, H v> is {one:.6g}, <v, H u> is {other:.6g}",
-                    advice="second derivatives of a smooth function are symmetric; is one factor transposed?",
-                )
+                return Breach(identity=Identity.SYMMETRIC_PRODUCT, keyword=keyword, one=one, other=other)
     return None
 
 
 def check_adjoint(
     keyword: str, forward: float, backward: float, terms: float, eps: float, floor: float = 0.0
-) -> Finding | None:
+) -> Breach | None:
     """Check that ``<u, A v>`` by `matvec` equals ``<A^T u, v>`` by `rmatvec`.
 
     `terms` is their natural size, `floor` up to where they are numerically zero.
     """
     if abs(forward - backward) <= max(LEAST / 10, ROUNDING * eps) * terms + floor:
         return None
-    return Finding(
-        id="GP208",
-        severity=Severity.ERROR,
-        path=keyword,
-        kind=f"`matvec` and `rmatvec` are not adjoint: <u, A v> is {forward:.6g}, <A^T u, v> is {backward:.6g}",
-        advice="solvers use both: one of them is wrong (the other findings speak of `rmatvec`).",
-    )
+    return Breach(identity=Identity.ADJOINT, keyword=keyword, one=forward, other=backward)

@@ -7,12 +7,11 @@ import math
 
 import numpy as np
 
+from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Measured, Meter
 from gradproof._report import Reason, Severity, Verdict
 
-# Significant digits in which values of f are shown: as few as tell them apart.
-DIGITS = range(6, 18)
 # How close a quotient must be to one of two slopes, relative to their difference, to be taken for it.
 SAME_SLOPE = 0.01
 
@@ -24,33 +23,18 @@ def jumps_here(measured: Measured) -> bool:
 
 def report_jump(ledger: Ledger, index: int, measured: Measured) -> None:
     """Settle a leaf along which f jumps at the point itself: nothing is known of the slope there."""
-    slope, leaf = measured.slope, ledger.leaves[index]
-    numbers = [float(values[0]) / ledger.unit for values in (slope.f0, slope.minus[-1], slope.plus[-1])]
-    here, before, after = _apart(numbers)
-    beside = f"{before} on both sides of it" if before == after else f"{before} and {after} just beside it"
+    slope = measured.slope
+    here, before, after = (float(values[0]) / ledger.unit for values in (slope.f0, slope.minus[-1], slope.plus[-1]))
     ledger.undecided((index,), Reason.NO_CONVERGENCE, note="f jumps at the point itself")
-    ledger.report(
-        "GP310",
-        Severity.DOUBT,
-        path=leaf.path,
-        kind=f"f jumps at the point itself: it is {here} there, {beside}",
-        claimed=measured.claimed,
-        quantity="slope",
-        advice=(
-            "Look for a special case at this very value, or for a cutoff (a small epsilon) that is closer to the point "
-            "than any step; where there is none, check at `report.suggested_args`."
-        ),
+    ledger.notice(
+        Notice(
+            sight=Sight.JUMP,
+            severity=Severity.DOUBT,
+            leaf=index,
+            claimed=measured.claimed,
+            values=(here, before, after),
+        )
     )
-
-
-def _apart(numbers: list[float]) -> list[str]:
-    """Numbers in as few digits as tell those apart that differ by more than rounding."""
-    different = {numbers[0], *(one for one in numbers[1:] if abs(one - numbers[0]) > 1e-15 * abs(numbers[0]))}
-    for digits in DIGITS:
-        shown = [f"{one:.{digits}g}" for one in numbers]
-        if len({f"{one:.{digits}g}" for one in different}) > 1:
-            return shown
-    return [f"{one:.17g}" for one in numbers]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,28 +88,22 @@ def report_zone(ledger: Ledger, index: int, measured: Measured, zone: Zone, *, i
 
     It is no more than a doubt where f may be rounded instead.
     """
-    leaf = ledger.leaves[index]
-    slopes = measured.value / ledger.unit, measured.claimed / ledger.unit
-    still = abs(measured.value) <= measured.bar
-    here = "f stands still" if still else f"the slope is {slopes[0]:.6g}"
     note = "right only beyond a zone around the point"
     if is_wrong:
         deviation = measured.deviation / measured.scale if measured.scale > 0 else None
         ledger.settle(index, Verdict.WRONG, deviation=deviation, note=note)
     else:
         ledger.undecided((index,), Reason.UNSTABLE, note=note)
-    ledger.report(
-        "GP311",
-        Severity.ERROR if is_wrong else Severity.DOUBT,
-        path=leaf.path,
-        kind=f"{here} within about {zone.radius:.0e} of the size of x around the point, and {slopes[1]:.6g} beyond it, "
-        "as claimed",
-        claimed=measured.claimed,
-        reference=measured.value,
-        error_bar=measured.bar,
-        quantity="slope",
-        advice=(
-            "f has a cutoff close to this point (such as `norm > 1e-5`), and the claim is its derivative beyond that: "
-            "decide which of the two is meant, or check at `report.suggested_args`."
-        ),
+    ledger.notice(
+        Notice(
+            sight=Sight.ZONE,
+            severity=Severity.ERROR if is_wrong else Severity.DOUBT,
+            leaf=index,
+            claimed=measured.claimed,
+            reference=measured.value,
+            error_bar=measured.bar,
+            slopes=(measured.value / ledger.unit, measured.claimed / ledger.unit),
+            radius=zone.radius,
+            is_still=abs(measured.value) <= measured.bar,
+        )
     )

@@ -1,9 +1,11 @@
-"""What speaks against a claim, as data: `_wording` says it."""
+"""What speaks against a claim, and what else is seen, as data: `_wording` says it."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+
+from gradproof._report import Severity
 
 
 class Mistake(enum.Enum):
@@ -137,3 +139,56 @@ class Charge:
         """Whether it is about a whole leaf, or a part of it, and no cause explains it."""
         several = self.place is not None and bool(self.place.entries)
         return self.cause is None and self.index is None and self.sides is None and not several
+
+
+class Sight(enum.Enum):
+    """What is seen of f, or of a claim, that is not said of single entries or of a cause."""
+
+    KINK = enum.auto()
+    JUMP = enum.auto()
+    ZONE = enum.auto()
+    EXCUSED = enum.auto()
+    TREADS = enum.auto()
+    SINGLE = enum.auto()
+    SAME_BITS = enum.auto()
+    UNMOVED = enum.auto()
+    QUIET = enum.auto()
+    STATIONARY = enum.auto()
+    FLAT = enum.auto()
+    RANDOM = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What there is to say besides charges.
+
+    leaf : the one that it is about; None where it is about f.
+    claimed, reference, error_bar : in the user's units, as all that follows.
+    slopes : two slopes of f: at a kink those of both sides, the smaller first; of a staircase that between jumps and
+        that across; of a zone around the point that within and that beyond.
+    tried : entries that were tried one by one, of how many.
+    values : of f at the point, before and after it, where it jumps there.
+    radius : of the zone, in natural sizes of x.
+    jump : how far f jumps, and at which natural step.
+    share : what the jump excuses, relative to the slope.
+    is_still : whether the slope within the zone is zero.
+    note : what is said of a leaf that f does not feel.
+    """
+
+    sight: Sight
+    severity: Severity = Severity.NOTE
+    leaf: int | None = None
+    claimed: float | None = None
+    reference: float | None = None
+    error_bar: float | None = None
+    slopes: tuple[float, float] = (0.0, 0.0)
+    tried: tuple[int, int] | None = None
+    values: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    radius: float = 0.0
+    jump: tuple[float, float] = (0.0, 0.0)
+    share: float = 0.0
+    is_still: bool = False
+    note: str = ""
+
+
+Statement = Charge | Notice

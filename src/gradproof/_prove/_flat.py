@@ -17,6 +17,7 @@ from gradproof._base._precision import EPS64
 from gradproof._line import Slope, learn
 from gradproof._prove._at_the_point import jumps_here, report_jump
 from gradproof._prove._bends import kinked
+from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._confirm import plain
 from gradproof._prove._laws import error_bound
 from gradproof._prove._ledger import Ledger
@@ -185,16 +186,14 @@ def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits
         ledger.settle(
             index, Verdict.CORRECT, bound=bound, deviation=deviated, noticeable=bound * size**0.5, note=STATIONARY_NOTE
         )
-        ledger.report(
-            "GP302",
-            Severity.NOTE,
-            path=ledger.leaves[index].path,
-            kind="the claim is zero here: a wrong factor or sign would not show",
-            claimed=measured.claimed,
-            reference=measured.value,
-            error_bar=measured.bar,
-            quantity="slope",
-            advice="f is stationary at this point; to test more, check at `report.suggested_args`.",
+        ledger.notice(
+            Notice(
+                sight=Sight.STATIONARY,
+                leaf=index,
+                claimed=measured.claimed,
+                reference=measured.value,
+                error_bar=measured.bar,
+            )
         )
 
 
@@ -253,7 +252,7 @@ def settle_still(meter: Meter, ledger: Ledger, still: list[Still]) -> None:
             if norm > 0 and one.note == Still.note:
                 note = FLAT_NOTE
             ledger.settle(one.index, Verdict.CORRECT, note=note)
-            ledger.report("GP402", Severity.NOTE, path=ledger.leaves[one.index].path, kind=note)
+            ledger.notice(Notice(sight=Sight.FLAT, leaf=one.index, note=note))
         else:
             unproved.append(one)
     for one in sorted(unproved, key=lambda one: meter.norms[one.index] == 0):
@@ -275,22 +274,14 @@ def _nothing_tested(ledger: Ledger, still: list[Still]) -> None:
     """No leaf moves f by more than its noise: that proves nothing of any claim."""
     bitwise = all(one.bitwise for one in still)
     # (Of an f that does not move, the bar of a slope is only the smallest change that f could show.)
-    measured = None if bitwise else next((one.measured for one in still if one.measured is not None), None)
-    ledger.report(
-        "GP301" if bitwise else "GP302",
-        Severity.DOUBT,
-        kind=(
-            "f does not change at all: it may not use its argument, or is saturated here"
-            if bitwise
-            else "nothing was tested: f changes by no more than its noise"
-        ),
-        claimed=None if measured is None else measured.claimed,
-        reference=None if measured is None else measured.value,
-        error_bar=None if measured is None else measured.bar,
-        quantity="" if measured is None else "slope",
-        advice=(
-            "Check that f uses the argument it is given (and no copy closed over), or check at `report.suggested_args`."
-            if bitwise
-            else "Check where f changes by more, such as at `report.suggested_args`."
-        ),
+    measured = next((one.measured for one in still if one.measured is not None), None)
+    told = None if bitwise else measured
+    ledger.notice(
+        Notice(
+            sight=Sight.UNMOVED if bitwise else Sight.QUIET,
+            severity=Severity.DOUBT,
+            claimed=None if measured is None or (bitwise and measured.claimed == 0) else measured.claimed,
+            reference=None if told is None else told.value,
+            error_bar=None if told is None else told.bar,
+        )
     )

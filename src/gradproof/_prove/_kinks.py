@@ -9,14 +9,14 @@ import numpy as np
 
 from gradproof._base._precision import EPS64
 from gradproof._prove._bends import inside_kink, kinked
-from gradproof._prove._charge import Place, WrongEntry
+from gradproof._prove._charge import Notice, Place, Sight, WrongEntry
 from gradproof._prove._directions import Direction, Spans
 from gradproof._prove._finest import bends_nearby
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import entry_index
 from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Tier
-from gradproof._report import Reason, Severity, Verdict
+from gradproof._report import Reason, Verdict
 
 # A quick look at both sides of f: the step, relative to the natural size, and what departure from the one-sided slopes
 # it can see. What it sees is measured properly before it counts.
@@ -71,7 +71,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
         if look.outside is not None:
             _refuse(meter, ledger, index, look.outside, (0,) * len(leaf.shape), rtol)
         else:
-            _accept(meter, ledger, index, kink, "")
+            _accept(meter, ledger, index, kink, None)
         return KinkedLeaf(kink, None, look.outside is not None)
     f0 = float(kink.slope.f0[0])
     bends = {math.copysign(1.0, float(kink.slope.jump[0]))}
@@ -111,7 +111,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             if look.outside is not None:
                 _refuse(meter, ledger, index, look.outside, None, rtol)
                 return KinkedLeaf(kink, entries, refused=True)
-    _accept(meter, ledger, index, kink, f"; {len(tried)} of {leaf.size} entries were tried one by one")
+    _accept(meter, ledger, index, kink, len(tried))
     return KinkedLeaf(kink, entries, refused=False)
 
 
@@ -123,7 +123,7 @@ def judge_kink_of_mixtures(meter: Meter, ledger: Ledger, tier: Tier, kink: Measu
     (index,) = tier.group
     look = yield from _outside(meter, kink.direction, tier.scale, rtol)
     if look.outside is None:
-        _accept(meter, ledger, index, kink, "")
+        _accept(meter, ledger, index, kink, None)
     else:
         ledger.undecided((index,), Reason.DEGENERATE, note="kinks in several entries at once: check the vjp instead")
 
@@ -203,23 +203,23 @@ def _outside(meter: Meter, direction: Direction, scale: float, rtol: float) -> A
     return _LookOutside(measured, bend)
 
 
-def _accept(meter: Meter, ledger: Ledger, index: int, kink: Measured, covered: str) -> None:
+def _accept(meter: Meter, ledger: Ledger, index: int, kink: Measured, tried: int | None) -> None:
     step = 1.0
     if ledger.leaves[index].size == 1:
         # Of one number the derivative is told, and not the slope along a direction that may go down.
         step = float(meter.directions.vector(kink.direction)[ledger.leaves[index].start]) or 1.0
     low, high = sorted(side / step / ledger.unit + 0.0 for side in _sides(kink))  # (no -0)
     ledger.settle(index, Verdict.NOT_DIFFERENTIABLE, note="kink at the point; the claim is a valid subgradient")
-    ledger.report(
-        "GP110",
-        Severity.NOTE,
-        path=ledger.leaves[index].path,
-        kind=f"f has a kink here: one-sided slopes {low:.6g} and {high:.6g}, the claim lies between them{covered}",
-        claimed=kink.claimed / step + 0.0,
-        reference=kink.value / step,
-        error_bar=(high - low) * ledger.unit / 2,
-        quantity="slope",
-        advice="Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
+    ledger.notice(
+        Notice(
+            sight=Sight.KINK,
+            leaf=index,
+            claimed=kink.claimed / step + 0.0,
+            reference=kink.value / step,
+            error_bar=(high - low) * ledger.unit / 2,
+            slopes=(low, high),
+            tried=None if tried is None else (tried, ledger.leaves[index].size),
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""What has been proved so far: leaf by leaf, with findings, in the user's units."""
+"""What has been proved so far: leaf by leaf, with all that there is to say, in the user's units."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from collections.abc import Iterable
 from typing import overload
 
 from gradproof._function._problem import Problem
-from gradproof._prove._charge import Cause, Charge, Place
+from gradproof._prove._charge import Cause, Charge, Notice, Place, Statement
 from gradproof._prove._directions import Directions
 from gradproof._prove._maps import Region
-from gradproof._prove._wording import write
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict
+from gradproof._report import LeafResult, Reason, Severity, Verdict
 
 
 class Ledger:
-    """Results, findings and reasons; measurements come in multiplied by the directions' unit and leave without it."""
+    """Results, statements and reasons; measurements come in multiplied by the directions' unit and leave without it."""
 
     def __init__(self, problem: Problem, directions: Directions) -> None:
         self.leaves = problem.leaves
         self.claim = directions.claim
         self.unit = directions.unit
-        self.reproducer = problem.reproducer
         self.results: dict[int, LeafResult] = {}
         # What speaks against the claim, and what else there is to say, in the order in which it was found.
-        self.findings: list[Finding | Charge] = []
+        self.statements: list[Statement] = []
         # The wrong parts of leaves, by index.
         self.regions: dict[int, Region] = {}
         self.reasons: list[Reason] = []
@@ -65,38 +63,14 @@ class Ledger:
         for index in group:
             self.settle(index, Verdict.INCONCLUSIVE, note=note or str(reason))
 
-    def report(
-        self,
-        id: str,
-        severity: Severity,
-        *,
-        kind: str,
-        path: str = "",
-        entries: tuple[tuple[int, ...], ...] = (),
-        place: str = "",
-        claimed: float | None = None,
-        reference: float | None = None,
-        error_bar: float | None = None,
-        quantity: str = "",
-        factor: float | None = None,
-        advice: str = "",
-    ) -> None:
-        """Record a finding."""
-        self.findings.append(
-            Finding(
-                id=id,
-                severity=severity,
-                path=path,
-                entries=entries,
-                place=place,
-                kind=kind,
-                claimed=self.natural(claimed),
-                reference=self.natural(reference),
-                error_bar=self.natural(error_bar),
-                quantity=quantity,
-                factor=factor,
-                advice=advice,
-                reproducer=self.reproducer,
+    def notice(self, notice: Notice) -> None:
+        """Record what there is to say besides charges; its claimed, reference and bar come in as measured."""
+        self.statements.append(
+            dataclasses.replace(
+                notice,
+                claimed=self.natural(notice.claimed),
+                reference=self.natural(notice.reference),
+                error_bar=self.natural(notice.error_bar),
             )
         )
 
@@ -131,30 +105,24 @@ class Ledger:
             off=off,
             is_one_of=is_one_of,
         )
-        self.findings.append(charge)
+        self.statements.append(charge)
         return charge
-
-    def written(self) -> tuple[Finding, ...]:
-        """All that there is to say, of a gradient."""
-        return tuple(
-            write(one, self.leaves, self.reproducer) if isinstance(one, Charge) else one for one in self.findings
-        )
 
     def sort_charges(self, since: Mark) -> None:
         """Put the charges that were recorded since into the order of the leaves."""
-        recorded = self.findings[since.findings :]
+        recorded = self.statements[since.statements :]
         charges = [one for one in recorded if isinstance(one, Charge)]
         charges.sort(key=_first_leaf)
         others = [one for one in recorded if not isinstance(one, Charge)]
-        self.findings[since.findings :] = [*charges, *others]
+        self.statements[since.statements :] = [*charges, *others]
 
     def mark(self) -> Mark:
         """Where the ledger stands."""
-        return Mark(len(self.findings), dict(self.results), dict(self.regions))
+        return Mark(len(self.statements), dict(self.results), dict(self.regions))
 
     def rewind(self, mark: Mark) -> None:
         """Take back what was recorded since."""
-        del self.findings[mark.findings :]
+        del self.statements[mark.statements :]
         self.results, self.regions = dict(mark.results), dict(mark.regions)
 
     @overload
@@ -170,9 +138,9 @@ class Ledger:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """Where a ledger stood: how many findings it had, and what else it held."""
+    """Where a ledger stood: how many statements it had, and what else it held."""
 
-    findings: int
+    statements: int
     results: dict[int, LeafResult]
     regions: dict[int, Region]
 
@@ -181,7 +149,7 @@ def _first_leaf(charge: Charge) -> int:
     return charge.leaves[0]
 
 
-def is_error(one: Finding | Charge) -> bool:
+def is_error(one: Statement) -> bool:
     """Whether it speaks against the claim."""
     return isinstance(one, Charge) or one.severity is Severity.ERROR
 

@@ -14,7 +14,7 @@ from gradproof._base._precision import EPS64, is_double
 from gradproof._function._problem import Problem
 from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
-from gradproof._prove._charge import Charge
+from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Direction, Directions, Without
 from gradproof._prove._entries import judge_entries, measure_small
@@ -28,7 +28,7 @@ from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._prove._tolerance import CANCELLED, ROUNDINGS, Limits
 from gradproof._prove._trial import Kind, Ruling, why_wide
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._report import LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
 
@@ -110,7 +110,7 @@ class Options:
 class Outcome:
     """What was proved, ready to be reported.
 
-    findings, charges : all that there is to say of a gradient, and what speaks against it as data.
+    statements : all that there is to say of a gradient; `charges` and `notices` are those of them that are such.
     regions : the wrong parts of leaves, by index.
     zero_errors : bounds on the errors of claims of zero, by index; those of the leaves are relative to how f moves.
     looked : the first direction that was measured; None where none was.
@@ -118,8 +118,7 @@ class Outcome:
 
     verdict: Verdict
     reason: Reason | None
-    findings: tuple[Finding, ...]
-    charges: tuple[Charge, ...]
+    statements: tuple[Statement, ...]
     leaves: tuple[LeafResult, ...]
     level: str
     rtol: float
@@ -127,6 +126,16 @@ class Outcome:
     regions: Mapping[int, Region]
     zero_errors: Mapping[int, float]
     looked: Direction | None
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """What speaks against the claim."""
+        return tuple(one for one in self.statements if isinstance(one, Charge))
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What there is to say besides."""
+        return tuple(one for one in self.statements if isinstance(one, Notice))
 
 
 def prove(problem: Problem, options: Options, directions: Directions) -> Generator[Question, Floats, Outcome]:
@@ -186,8 +195,7 @@ class _Proof:
         return Outcome(
             verdict=verdict,
             reason=self.ledger.reasons[0] if verdict is Verdict.INCONCLUSIVE else None,
-            charges=tuple(one for one in self.ledger.findings if isinstance(one, Charge)),
-            findings=self.ledger.written(),
+            statements=tuple(self.ledger.statements),
             leaves=tuple(results[index] for index in range(len(self.ledger.leaves))),
             level="entries" if self.by_entries else "certificate",
             rtol=min(self.rtol, 1.0),
@@ -378,7 +386,7 @@ class _Proof:
     def _excused(self, before: Mark, group: Sequence[int], failing: Measured) -> Asking[bool]:
         """Take an accusation back that is dense and unexplained, if jumps of f nearby explain it."""
         reason: Reason | None = None
-        if is_dense(self.ledger.findings[before.findings :]):
+        if is_dense(self.ledger.statements[before.statements :]):
             try:
                 reason = Reason.NO_CONVERGENCE if (yield from jumps_nearby(self.meter, failing)) else None
             except BudgetSpent:
@@ -459,11 +467,11 @@ class _Proof:
 
     def _wrong_somewhere(self, tier: Tier, failing: Measured) -> Asking[None]:
         """A direction fails, but no leaf of it stands out: judge each alone, and accuse none that does not deviate."""
-        before = len(self.ledger.findings)
+        before = len(self.ledger.statements)
         if 1 < len(tier.group) <= ALONE:
             for index in tier.group:
                 yield from self._certify((index,), last=True)
-            if any(is_error(one) for one in self.ledger.findings[before:]):
+            if any(is_error(one) for one in self.ledger.statements[before:]):
                 return
             if self.meter.on_stairs:
                 # What each part of f is rounded to may add up to that.
@@ -557,25 +565,14 @@ class _Proof:
             left = tuple(index for index in left if index not in wrong)
 
     def _report_unchanged(self, judgement: Ruling) -> None:
-        self.ledger.report(
-            "GP301",
-            Severity.DOUBT,
-            kind="f does not change at all: it may not use its argument, or is saturated here",
-            claimed=judgement.measured[-1].claimed,
-            quantity="slope",
-            advice="Check that f uses the argument it is given (and no copy closed over), or check at another point.",
-        )
+        claimed = judgement.measured[-1].claimed
+        self.ledger.notice(Notice(sight=Sight.SAME_BITS, severity=Severity.DOUBT, claimed=claimed))
 
     def _note_randomness(self) -> None:
         if not self.meter.random:
             return
         self.ledger.reasons.insert(0, Reason.STOCHASTIC)
-        self.ledger.report(
-            "GP303",
-            Severity.NOTE,
-            kind="f is not deterministic: it gives different values at the same point",
-            advice="Fix the seed inside f; the error bars include the spread, which hides small errors.",
-        )
+        self.ledger.notice(Notice(sight=Sight.RANDOM))
 
 
 def _unlisted(regions: Mapping[int, Region]) -> dict[int, Region]:

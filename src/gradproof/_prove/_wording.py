@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gradproof._base._leaf import Leaf
-from gradproof._prove._charge import SOMEWHERE, Cause, Charge, Mistake
+from gradproof._prove._charge import SOMEWHERE, Cause, Charge, Mistake, Notice, Sight, Statement
 from gradproof._prove._locate import entry_index
 from gradproof._report import Finding, Severity
 
@@ -242,8 +242,16 @@ def with_others(place: str, paths: Sequence[str]) -> str:
     return f"{place}, and {named}" if place else f"and {named}"
 
 
-def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
-    """A charge against a gradient as a finding."""
+def written(statements: Iterable[Statement], leaves: Sequence[Leaf], reproducer: str) -> tuple[Finding, ...]:
+    """All that there is to say of a gradient, as findings."""
+    return tuple(
+        write(one, leaves, reproducer) if isinstance(one, Charge) else write_notice(one, leaves, reproducer)
+        for one in statements
+    )
+
+
+def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str, through: str = "") -> Finding:
+    """A charge against a gradient as a finding; that of several outputs goes `through` them."""
     leaf = leaves[charge.leaves[0]]
     within, place = region_words(charge, leaf)
     path, others = leaf.path + within, len(charge.leaves) - 1
@@ -258,21 +266,149 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str) -> Finding:
     elif others:
         place = with_others("", [leaves[k].path for k in charge.leaves[1:]])
         advice = SAME_FACTOR
+    of, entries, quantity = "the true gradient", entries_of(charge, leaf), quantity_of(charge)
+    if through:
+        place = "" if quantity == "entry" and len(entries) == 1 else place
+        of = "the true derivative" if place else "the true entry"
+        place = f"{place}, {through}" if place else through
     return Finding(
         id="GP101" if charge.sides is None else "GP103",
         severity=Severity.ERROR,
         path=path,
-        entries=entries_of(charge, leaf),
+        entries=entries,
         place=place,
-        kind=charge_words(charge, "the true gradient", "is not the gradient of f"),
+        kind=charge_words(charge, of, "is not the gradient of f"),
         claimed=charge.claimed,
         reference=charge.reference,
         error_bar=charge.error_bar,
-        quantity=quantity_of(charge) if leaf.shape else "slope",
+        quantity=quantity if leaf.shape else "slope",
         factor=None if charge.cause is None else charge.cause.factor,
         advice=advice,
         reproducer=reproducer,
     )
+
+
+def write_notice(
+    notice: Notice, leaves: Sequence[Leaf] = (), reproducer: str = "", *, quantity: str = "slope", through: str = ""
+) -> Finding:
+    """What there is to say besides charges, as a finding; `quantity` is what its numbers are."""
+    kind, advice = _notice_words(notice)
+    if notice.claimed is None and notice.reference is None:
+        quantity = ""
+    return Finding(
+        id=_SIGHTS[notice.sight],
+        severity=notice.severity,
+        path="" if notice.leaf is None else leaves[notice.leaf].path,
+        place=through,
+        kind=kind,
+        claimed=notice.claimed,
+        reference=notice.reference,
+        error_bar=notice.error_bar,
+        quantity=quantity,
+        advice=advice,
+        reproducer=reproducer,
+    )
+
+
+_SIGHTS = {
+    Sight.KINK: "GP110",
+    Sight.SAME_BITS: "GP301",
+    Sight.UNMOVED: "GP301",
+    Sight.QUIET: "GP302",
+    Sight.STATIONARY: "GP302",
+    Sight.RANDOM: "GP303",
+    Sight.JUMP: "GP310",
+    Sight.ZONE: "GP311",
+    Sight.EXCUSED: "GP312",
+    Sight.TREADS: "GP313",
+    Sight.SINGLE: "GP314",
+    Sight.FLAT: "GP402",
+}
+# What is said of a sight that has no numbers of its own, and what to do about it.
+_PLAIN: dict[Sight, tuple[str, str]] = {
+    Sight.SINGLE: (
+        "f returns float64, but its values are those of float32: smaller errors are not seen",
+        "Compute f in float64 to have the gradient checked to more digits.",
+    ),
+    Sight.SAME_BITS: (
+        "f does not change at all: it may not use its argument, or is saturated here",
+        "Check that f uses the argument it is given (and no copy closed over), or check at another point.",
+    ),
+    Sight.UNMOVED: (
+        "f does not change at all: it may not use its argument, or is saturated here",
+        "Check that f uses the argument it is given (and no copy closed over), or check at `report.suggested_args`.",
+    ),
+    Sight.QUIET: (
+        "nothing was tested: f changes by no more than its noise",
+        "Check where f changes by more, such as at `report.suggested_args`.",
+    ),
+    Sight.STATIONARY: (
+        "the claim is zero here: a wrong factor or sign would not show",
+        "f is stationary at this point; to test more, check at `report.suggested_args`.",
+    ),
+    Sight.RANDOM: (
+        "f is not deterministic: it gives different values at the same point",
+        "Fix the seed inside f; the error bars include the spread, which hides small errors.",
+    ),
+}
+# Significant digits in which values of f are shown: as few as tell them apart.
+_DIGITS = range(6, 18)
+
+
+def _notice_words(notice: Notice) -> tuple[str, str]:
+    """What is said of a sight, and what to do about it."""
+    (one, other), (jump, at) = notice.slopes, notice.jump
+    match notice.sight:
+        case Sight.KINK:
+            covered = "" if notice.tried is None else "; {} of {} entries were tried one by one".format(*notice.tried)
+            return (
+                f"f has a kink here: one-sided slopes {one:.6g} and {other:.6g}, the claim lies between them{covered}",
+                "Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
+            )
+        case Sight.JUMP:
+            here, before, after = _apart(notice.values)
+            beside = f"{before} on both sides of it" if before == after else f"{before} and {after} just beside it"
+            return (
+                f"f jumps at the point itself: it is {here} there, {beside}",
+                "Look for a special case at this very value, or for a cutoff (a small epsilon) that is closer to the "
+                "point than any step; where there is none, check at `report.suggested_args`.",
+            )
+        case Sight.ZONE:
+            here = "f stands still" if notice.is_still else f"the slope is {one:.6g}"
+            return (
+                f"{here} within about {notice.radius:.0e} of the size of x around the point, and {other:.6g} beyond "
+                "it, as claimed",
+                "f has a cutoff close to this point (such as `norm > 1e-5`), and the claim is its derivative beyond "
+                "that: decide which of the two is meant, or check at `report.suggested_args`.",
+            )
+        case Sight.EXCUSED:
+            return (
+                f"f jumps by {jump:.1e} at {at:.1e} of a natural step: a deviation of {notice.share:.1e} of the slope "
+                "is no more than that explains",
+                "Errors of this size are not seen: tighten the tolerance inside f, and run the check again.",
+            )
+        case Sight.TREADS:
+            only = ". The claim agrees with the former only" if notice.severity is Severity.DOUBT else ""
+            between = f"between jumps of {jump:.1e}, the nearest at {at:.1e} of a natural step"
+            return (
+                f"f has two slopes: {one:.6g} {between}, {other:.6g} across{only}",
+                "A part of f is rounded (float32 inside, digits that cancel, a table, a solver that stops early) or is "
+                "a true staircase. The slope across the jumps counts; compute that part in float64 to be sure.",
+            )
+        case Sight.FLAT:
+            return notice.note, ""
+        case _:
+            return _PLAIN[notice.sight]
+
+
+def _apart(numbers: Sequence[float]) -> list[str]:
+    """Numbers in as few digits as tell those apart that differ by more than rounding."""
+    different = {numbers[0], *(one for one in numbers[1:] if abs(one - numbers[0]) > 1e-15 * abs(numbers[0]))}
+    for digits in _DIGITS:
+        shown = [f"{one:.{digits}g}" for one in numbers]
+        if len({f"{one:.{digits}g}" for one in different}) > 1:
+            return shown
+    return [f"{one:.17g}" for one in numbers]
 
 
 def box_words(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> str:
