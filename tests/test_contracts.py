@@ -382,6 +382,7 @@ def test_shared_memory_is_noted_once_and_for_the_later_one():
     assert [(one.id, one.severity, one.path, one.kind) for one in found] == [
         ("GP401", Severity.NOTE, "a2", "shares memory with a0")
     ]
+    assert found[0].advice.endswith("a tied parameter has one gradient, the sum of both.")
     tied = np.ones(3)
     assert [one.path for one in find_aliases(origins(tied, 1.0, tied))] == ["a2"]
     assert find_aliases(origins(base[:0], base[:0])) == []
