@@ -231,6 +231,29 @@ def test_a_block_that_fits_has_no_finding(given):
     assert block.shape == (4, 6)
 
 
+@pytest.mark.parametrize(("shape", "entry"), [((2, 2, 2, 3), (1, 0, 0, 2)), ((4, 6), (2, 2))])
+def test_an_entry_of_a_jacobian_is_named_as_the_claim_has_it(shape, entry):
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    jacobian = np.zeros((2, 2, 2, 3))
+    for i, j in np.ndindex(2, 2):
+        jacobian[i, j, i, j] = np.cos(x[i, j])
+    claims = [lambda x, by=by: (jacobian + by).reshape(shape) for by in (0.0, np.eye(24)[14].reshape(2, 2, 2, 3))]
+
+    right, wrong = (gradproof.check(lambda x: np.sin(x)[:, :2], x, jac=claim, rng=0) for claim in claims)
+
+    assert right.verdict is Verdict.CORRECT
+    assert [(one.id, one.path, one.entries) for one in wrong.findings] == [("GP101", f"jac{list(entry)}", (entry,))]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.CORRECT), (2.0, Verdict.WRONG)])
+def test_a_jacobian_of_lower_precision_is_measured_all_the_same(factor, verdict):
+    x = np.array([0.5, 1.0, 2.0])
+    report = gradproof.check(np.square, x, jac=lambda x: np.diag(2 * factor * x).astype(np.float32), rng=0)
+
+    assert report.verdict is verdict
+    assert finding(report, "GP404").severity is Severity.NOTE
+
+
 # -------------------------------------------------------------------------------------------------- types and numbers
 
 
