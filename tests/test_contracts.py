@@ -10,7 +10,7 @@ import pytest
 import gradproof
 from gradproof import Severity, Verdict
 from gradproof._contracts import _products as products
-from gradproof._contracts import find_aliases, fit_block
+from gradproof._contracts import find_aliases, fit_block, vanishing
 from gradproof._contracts._dtype import check_dtype
 from gradproof._contracts._finite import check_finite
 from gradproof._contracts._shape import fit_shape
@@ -387,6 +387,17 @@ def test_a_few_of_many_are_listed():
     renamed = match({f"dw{k}": np.ones(2) for k in range(9)}, keys).finding.advice
     assert renamed.startswith("name each gradient as its parameter: rename 'dw0' to 'w0', 'dw1' to 'w1'")
     assert renamed.endswith("'dw5' to 'w5' and 3 more.")
+
+
+# ---------------------------------------------------------------------------------------------------------- vanishing
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_what_vanishes_is_told_beside_the_largest_size(scale):
+    sizes = np.array([0.5, -2.0, np.nan]) * scale, scale, np.inf
+    assert vanishing(EPS, *sizes) == 4096 * EPS * 2 * scale
+    assert vanishing(0.25, *sizes) == 2 * scale
+    assert vanishing(EPS) == vanishing(EPS, np.zeros(0)) == 0.0
 
 
 # ------------------------------------------------------------------------------------------------------------ aliases
