@@ -291,6 +291,10 @@ def test_types_that_a_gradient_may_have(gradient, options, id):
         assert found.severity is (Severity.ERROR if id == "GP204" else Severity.NOTE)
         assert found.path == "w"
         assert gradient.dtype.name in found.kind
+        if id == "GP204":
+            assert found.advice.startswith(
+                "the gradient by a real array" if gradient.dtype == complex else "return floats"
+            )
         if id == "GP404":
             is_real = gradient.dtype.kind == "c" and not options
             assert ("`.real`" in found.advice) == is_real
@@ -376,6 +380,14 @@ def test_what_a_claim_lacks_or_has_too_much_of_is_said(claim, keys, options, kin
     assert found.finding.path == ", ".join(options.get("roots", ("p",)))
     assert found.finding.kind.startswith(kind)
     assert found.finding.advice.startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("count", "advice"), [(1, "return the gradient itself."), (2, "pass `wrt=(0, 1)`, or return one of them.")]
+)
+def test_a_tuple_for_one_argument_is_told_what_to_return(count, advice):
+    found = match((np.ones(3),) * count, [(0,)]).finding
+    assert found.advice == f"`grad` gives a tuple of {count}, but one argument is differentiated: {advice}"
 
 
 def test_a_few_of_many_are_listed():
