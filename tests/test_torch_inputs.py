@@ -204,6 +204,21 @@ def square_of(f):
     return lambda x: f(x) * f(x)
 
 
+@RIGHT_AND_WRONG
+def test_an_output_that_is_rounding_is_not_accused(factor):
+    """The imaginary parts on the diagonal of an inverse that is Hermitian, next to a pole."""
+    generator = np.random.default_rng(0)
+    q, _ = np.linalg.qr(generator.standard_normal((5, 5)) + 1j * generator.standard_normal((5, 5)))
+    x = torch.as_tensor((q * np.array([-2.1, -1.1, 0.0355, 1.6, 2.3])) @ q.conj().T / 2)
+
+    def f(x):
+        return Scales.apply(torch.linalg.pinv(x + x.mH, hermitian=True), factor)
+
+    for seed in (0, 3):
+        report = gradproof.check(f, x, modes=("rev",), rng=seed)
+        assert (report.verdict is Verdict.WRONG) is (factor != 1)
+
+
 def test_the_memory_around_an_input_is_read_and_not_written():
     memory = drawn(12)
     x = memory[4:8].requires_grad_()
