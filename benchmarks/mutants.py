@@ -45,7 +45,8 @@ TESTS = (
     "low_precision", "second_differences", "second_order", "stationary", "away_from_the_point", "parameters",
     "isolated_value", "still_outputs", "identities", "cancelled", "claims", "claim_calls", "contracts", "complex",
     "batched", "honesty", "ask_and_tell", "option_effects", "findings", "scipy_problems", "evidence", "untested",
-    "failing_modes", "torch", "torch_state", "torch_modules", "torch_inputs", "jax", "fuzz", "net",
+    "failing_modes", "torch", "torch_state", "torch_modules", "torch_inputs", "callers_things", "undisturbed", "jax",
+    "fuzz", "net",
 )  # fmt: skip
 
 # Constants below this only keep a divisor from being 0.

@@ -12,7 +12,7 @@ import gradproof
 from gradproof import Severity, Verdict
 from gradproof._claims._wording import write_breach
 from gradproof._contracts import _products as products
-from gradproof._contracts import find_aliases, fit_block
+from gradproof._contracts import find_aliases, fit_block, vanishing
 from gradproof._contracts._dtype import check_dtype
 from gradproof._contracts._finite import check_finite
 from gradproof._contracts._shape import fit_shape
@@ -237,6 +237,29 @@ def test_a_block_that_fits_has_no_finding(given):
     assert block.shape == (4, 6)
 
 
+@pytest.mark.parametrize(("shape", "entry"), [((2, 2, 2, 3), (1, 0, 0, 2)), ((4, 6), (2, 2))])
+def test_an_entry_of_a_jacobian_is_named_as_the_claim_has_it(shape, entry):
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    jacobian = np.zeros((2, 2, 2, 3))
+    for i, j in np.ndindex(2, 2):
+        jacobian[i, j, i, j] = np.cos(x[i, j])
+    claims = [lambda x, by=by: (jacobian + by).reshape(shape) for by in (0.0, np.eye(24)[14].reshape(2, 2, 2, 3))]
+
+    right, wrong = (gradproof.check(lambda x: np.sin(x)[:, :2], x, jac=claim, rng=0) for claim in claims)
+
+    assert right.verdict is Verdict.CORRECT
+    assert [(one.id, one.path, one.entries) for one in wrong.findings] == [("GP101", f"jac{list(entry)}", (entry,))]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.CORRECT), (2.0, Verdict.WRONG)])
+def test_a_jacobian_of_lower_precision_is_measured_all_the_same(factor, verdict):
+    x = np.array([0.5, 1.0, 2.0])
+    report = gradproof.check(np.square, x, jac=lambda x: np.diag(2 * factor * x).astype(np.float32), rng=0)
+
+    assert report.verdict is verdict
+    assert finding(report, "GP404").severity is Severity.NOTE
+
+
 # -------------------------------------------------------------------------------------------------- types and numbers
 
 
@@ -274,6 +297,10 @@ def test_types_that_a_gradient_may_have(gradient, options, id):
         assert found.severity is (Severity.ERROR if id == "GP204" else Severity.NOTE)
         assert found.path == "w"
         assert gradient.dtype.name in found.kind
+        if id == "GP204":
+            assert found.advice.startswith(
+                "the gradient by a real array" if gradient.dtype == complex else "return floats"
+            )
         if id == "GP404":
             is_real = gradient.dtype.kind == "c" and not options
             assert ("`.real`" in found.advice) == is_real
@@ -501,6 +528,14 @@ def test_a_list_that_stands_for_an_array_is_noted():
     assert match([1.0, 2.0], [(0, 0), (0, 1)], shapes=[(), ()]).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("count", "advice"), [(1, "return the gradient itself."), (2, "pass `wrt=(0, 1)`, or return one of them.")]
+)
+def test_a_tuple_for_one_argument_is_told_what_to_return(count, advice):
+    found = match((np.ones(3),) * count, [(0,)]).finding
+    assert found.advice == f"`grad` gives a tuple of {count}, but one argument is differentiated: {advice}"
+
+
 def test_a_few_of_many_are_listed():
     keys = [(0, f"w{k}") for k in range(9)]
     (missing,) = match({}, keys[:1]).finding.kind.split("; ")
@@ -510,6 +545,17 @@ def test_a_few_of_many_are_listed():
     renamed = match({f"delta_w{k}": np.ones(2) for k in range(9)}, keys).finding.advice
     assert renamed.startswith("name each gradient as its parameter: rename 'delta_w0' to 'w0', 'delta_w1' to 'w1'")
     assert renamed.endswith("'delta_w5' to 'w5' and 3 more.")
+
+
+# ---------------------------------------------------------------------------------------------------------- vanishing
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_what_vanishes_is_told_beside_the_largest_size(scale):
+    sizes = np.array([0.5, -2.0, np.nan]) * scale, scale, np.inf
+    assert vanishing(EPS, *sizes) == 4096 * EPS * 2 * scale
+    assert vanishing(0.25, *sizes) == 2 * scale
+    assert vanishing(EPS) == vanishing(EPS, np.zeros(0)) == 0.0
 
 
 # ------------------------------------------------------------------------------------------------------------ aliases
@@ -528,6 +574,7 @@ def test_shared_memory_is_noted_once_and_for_the_later_one():
     assert [(one.id, one.severity, one.path, one.kind) for one in found] == [
         ("GP401", Severity.NOTE, "a2", "shares memory with a0")
     ]
+    assert found[0].advice.endswith("a tied parameter has one gradient, the sum of both.")
     tied = np.ones(3)
     assert [one.path for one in find_aliases(origins(tied, 1.0, tied))] == ["a2"]
     assert find_aliases(origins(base[:0], base[:0])) == []

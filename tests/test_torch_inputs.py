@@ -148,6 +148,120 @@ def test_subclasses_and_views_of_larger_storage(factor):
         assert report.verdict is (Verdict.CORRECT if factor == 1 else Verdict.WRONG)
 
 
+class Scales(torch.autograd.Function):
+    """x, whose gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(x, factor):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.factor = inputs[1]
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return ctx.factor * cotangent, None
+
+    @staticmethod
+    def jvp(ctx, tangent, _):
+        return ctx.factor * tangent
+
+
+def reaching(factor, *place):
+    """A function of what lies at some place in the storage of its argument."""
+
+    def f(x):
+        seen = Scales.apply(x.as_strided(*place), factor)
+        return seen.sin() * seen.sum()
+
+    return f
+
+
+@RIGHT_AND_WRONG
+@pytest.mark.parametrize(
+    ("check", "options"),
+    [
+        (gradcheck, {}),
+        (gradcheck, {"check_forward_ad": True, "check_backward_ad": False}),
+        (gradcheck, {"check_batched_grad": True}),
+        (gradgradcheck, {}),
+        (gradgradcheck, {"check_fwd_over_rev": True, "check_rev_over_rev": False, "check_undefined_grad": False}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+def test_a_function_sees_the_memory_around_its_input(factor, check, options, dtype):
+    memory = drawn(40, dtype=dtype)
+    x = memory.as_strided((3, 2), (5, 2), 3).requires_grad_()
+
+    # (Twelve entries from the second on, of which five are entries of x, and what lies before x.)
+    for place in [((4, 3), (7, 1), 1), ((2, 2), (3, 1), 2)]:
+        f = square_of(reaching(factor, *place))
+        assert passes(check, f, x, **options) is (factor == 1)
+
+
+def square_of(f):
+    return lambda x: f(x) * f(x)
+
+
+@RIGHT_AND_WRONG
+def test_an_output_that_is_rounding_is_not_accused(factor):
+    """The imaginary parts on the diagonal of an inverse that is Hermitian, next to a pole."""
+    generator = np.random.default_rng(0)
+    q, _ = np.linalg.qr(generator.standard_normal((5, 5)) + 1j * generator.standard_normal((5, 5)))
+    x = torch.as_tensor((q * np.array([-2.1, -1.1, 0.0355, 1.6, 2.3])) @ q.conj().T / 2)
+
+    def f(x):
+        return Scales.apply(torch.linalg.pinv(x + x.mH, hermitian=True), factor)
+
+    for seed in (0, 3):
+        report = gradproof.check(f, x, modes=("rev",), rng=seed)
+        assert (report.verdict is Verdict.WRONG) is (factor != 1)
+
+
+def test_the_memory_around_an_input_is_read_and_not_written():
+    memory = drawn(12)
+    x = memory[4:8].requires_grad_()
+    before, seen = memory.detach().clone(), []
+
+    def f(x):
+        around = x.as_strided((12,), (1,), 0)
+        seen.append(around.detach().clone())
+        with torch.no_grad():
+            around[:4] = 7.0
+        return (x * around[8:]).sum()
+
+    assert gradcheck(f, x)
+    assert torch.equal(memory, before)
+    assert all(torch.equal(one[:4], before[:4]) and torch.equal(one[8:], before[8:]) for one in seen[1:])
+
+
+def test_only_parts_of_larger_storage_are_looked_around():
+    calls = []
+
+    def f(x):
+        calls.append(x)
+        return x.sin()
+
+    counts = {}
+    for name, x in [("whole", drawn(4)), ("part", drawn(8)[2:6])]:
+        calls.clear()
+        assert gradcheck(f, x.requires_grad_())
+        counts[name] = len(calls)
+        assert all(x.untyped_storage().nbytes() == 4 * 8 for x in (calls[0], calls[-1]))
+    assert counts["part"] == counts["whole"] + 1
+
+
+def test_check_says_what_a_copy_has_not():
+    x = drawn(12)[4:8]
+
+    with pytest.raises(gradproof.FunctionError, match=r"f is called with copies.*`x`, part of a larger storage"):
+        gradproof.check(reaching(1, (12,), (1,), 0), x, rng=0)
+    with pytest.raises(gradproof.FunctionError) as caught:
+        gradproof.check(reaching(1, (12,), (1,), 0), drawn(4), rng=0)
+    assert "copies" not in str(caught.value)
+
+
 def test_nested_tensors_are_refused_in_words():
     nested = torch.nested.nested_tensor([drawn(2), drawn(3)]).requires_grad_()
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools as ft
+import os
 import random
+import signal
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -489,6 +493,55 @@ def test_every_call_of_f_finds_what_the_first_one_found():
     assert report.verdict is Verdict.CORRECT
     assert len(found) > 20
     assert set(found) == {found[0]}
+
+
+@pytest.mark.parametrize("which", ["a parameter", "a gradient", "a tensor"])
+def test_what_f_writes_past_torch_s_count_is_put_back_before_each_call(which):
+    """Through `.data`, of which the count of writes knows nothing."""
+    model, held, found = nn.Linear(4, 1).double(), tensor(4), []
+    model.weight.grad = torch.ones_like(model.weight)
+    written = {
+        "a parameter": lambda: model.weight,
+        "a gradient": lambda: model.weight.grad,
+        "a tensor": lambda: held,
+    }[which]
+
+    def f(x):
+        found.append(bits(written()))
+        written().data.add_(1.0)
+        return model(x * held).sum().sin()
+
+    gradproof.check(f, tensor(4), rng=0)
+
+    assert len(found) > 5
+    assert set(found) == {found[0]}
+    assert bits(written()) == found[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_does_not_wait_for_a_check_of_its_parent():
+    begun, ended = threading.Event(), threading.Event()
+
+    def waits(x):
+        begun.set()
+        ended.wait()
+        return x.sin().sum()
+
+    thread = threading.Thread(target=lambda: gradproof.check(waits, tensor(2), modes=("rev",), rng=0))
+    thread.start()
+    begun.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # (of forks beside threads)
+        child = os.fork()
+    if not child:
+        signal.alarm(120)
+        report = gradproof.check(lambda x: x.sin().sum(), tensor(2), modes=("rev",), rng=0)
+        os._exit(0 if report.verdict is Verdict.CORRECT else 1)
+    status = os.waitpid(child, 0)[1]
+    ended.set()
+    thread.join()
+
+    assert status == 0
 
 
 def test_a_generator_that_f_reseeds_is_put_back_each_time():

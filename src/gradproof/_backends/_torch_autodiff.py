@@ -25,6 +25,7 @@ from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
 from gradproof._backends._torch_state import State
+from gradproof._backends._torch_storage import is_part
 from gradproof._base import _tree
 from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
@@ -46,6 +47,8 @@ _NOT_THERE = re.compile(
 _ASKS = re.compile(r"require(s|s_)? ?grad|not have been used in the graph")
 # What torch says where f writes into a leaf of the graph, which it may do where nothing is recorded.
 _WRITES = re.compile(r"a (view of a )?leaf Variable that requires grad is being used in an in-place operation")
+# What torch says where f looks at memory that a tensor does not have.
+_BEYOND = re.compile(r"out of bounds for storage")
 # What torch says where a backward returns a gradient that does not fit the input it is for.
 _MISSHAPEN = re.compile(r"returned an invalid gradient at index \d+ - got \[([\d, ]*)\] but expected shape")
 
@@ -372,7 +375,7 @@ class TorchAutodiff:
             name = function_name(self.called)
             text = f"`{name}` raised {type(error).__name__} at the point itself: {error}"
             said = arity(self.called, args) or foreign(self.called, zip(self.names, self.arguments, strict=True), name)
-            raise FunctionError(f"{text} ({said})." if said else text) from error
+            raise FunctionError((f"{text} ({said})." if said else text) + self._without_surroundings(error)) from error
         finally:
             self.state.learn()
             (self.state.rewind if is_well else self.state.restore)()
@@ -390,6 +393,16 @@ class TorchAutodiff:
                 f"returned {type_name(returned)}; `.item()`, `.numpy()` and `float(...)` leave PyTorch."
             )
         self.is_scalar = len(outputs) == 1 and outputs[0].numel() == 1 and not outputs[0].is_complex()
+
+    def _without_surroundings(self, error: Exception) -> str:
+        """What to do where f has looked for the memory around an argument, which its copy has not; or nothing."""
+        parts = [name for name, value in zip(self.names, self.arguments, strict=True) if is_part(value)]
+        if not parts or not _BEYOND.search(str(error)):
+            return ""
+        return (
+            f"\nf is called with copies of its arguments, and a copy of `{'`, `'.join(parts)}`, part of a larger "
+            "storage, has no memory around it. Pass the whole tensor as the argument, and take the part in f."
+        )
 
     def _call_first(self) -> Any:
         """Call f at the point without a graph, or as training does if it raises so: it may ask for one.

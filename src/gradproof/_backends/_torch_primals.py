@@ -76,17 +76,17 @@ class Primals:
         self._compared.add(mode)
         outputs = [output.detach().clone() for output in outputs]
         plain = evaluate(False) if self._plain is None else self._plain
-        found = _differences(plain, outputs)
+        found = differences(plain, outputs)
         if not found:
             return
         # A function that is random in spite of everything tells nothing.
         with Casts() as watch:
             again = evaluate(False)
-        if _differences(plain, again) or (mode == "reverse" and _differences(outputs, evaluate(True))):
+        if differences(plain, again) or (mode == "reverse" and differences(outputs, evaluate(True))):
             return
         # (It may compute in float32 inside, where kernels differ by as much.)
         eps = torch.finfo(torch.float32).eps if watch.seen else 0.0
-        for i, largest in _differences(plain, outputs, eps).items():
+        for i, largest in differences(plain, outputs, eps).items():
             path = f"output[{i}]" if len(plain) > 1 else "output"
             if not any(one.path == path for one in self.apart):
                 self.apart.append(Apart(mode=mode, path=path, largest=largest))
@@ -105,7 +105,7 @@ class Casts(TorchDispatchMode):
         return result
 
 
-def _differences(one: Sequence[Tensor], other: Sequence[Tensor], eps: float = 0.0) -> dict[int, float | None]:
+def differences(one: Sequence[Tensor], other: Sequence[Tensor], eps: float = 0.0) -> dict[int, float | None]:
     """By how much outputs differ, where it is more than rounding; None where they are of another form."""
     if len(one) != len(other):
         return {0: None}

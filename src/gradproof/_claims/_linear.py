@@ -304,6 +304,8 @@ class LinearProof:
         if wrong or self.findings:
             return
         for i in suspects[:ROWS]:
+            if self._vanishes(i):
+                continue
             unit_vector = np.eye(1, self.m, i)[0]
             samples = Samples(self.samples.at_point)
             before = len(self.shots), dict(self.findings)

@@ -11,6 +11,10 @@ from typing import Any, cast
 
 import torch
 
+from gradproof._backends._torch_autodiff import is_floating, with_gaps
+from gradproof._backends._torch_primals import differences
+from gradproof._backends._torch_storage import is_part, put_in_place
+from gradproof._base._away import is_from_handler
 from gradproof._base._names import function_name
 
 Tensor = torch.Tensor
@@ -54,8 +58,9 @@ class Question:
         self.func = func
         self.inputs = inputs
         self._is_dense = is_dense
+        self._parts: list[int] = []
         with torch.enable_grad():
-            self.outputs = self._returned(*own(inputs))
+            self.outputs = self._first_returned()
         for output in self.outputs:
             if isinstance(output, Tensor) and output.layout is not torch.strided:
                 raise ValueError(
@@ -86,13 +91,37 @@ class Question:
 
     def picked(self, *inputs: Any) -> Any:
         """The differentiable outputs of func, alone where it is one."""
-        outputs = self._returned(*inputs)
+        outputs = self.returned(*inputs)
         chosen = tuple(outputs[i] for i in self.differentiable)
         return chosen[0] if len(chosen) == 1 else chosen
 
-    def _returned(self, *inputs: Any) -> tuple[Any, ...]:
+    def returned(self, *inputs: Any) -> tuple[Any, ...]:
+        """All outputs of func."""
+        if self._parts:
+            inputs = tuple(put_in_place(x, self.inputs[i]) if i in self._parts else x for i, x in enumerate(inputs))
         outputs = as_tuple(self.func(*inputs))
         return tuple(map(_dense, outputs)) if self._is_dense else outputs
+
+    def _first_returned(self) -> tuple[Any, ...]:
+        """What func returns at the point, and whether it looks at the memory around its inputs.
+
+        Then copies of the inputs get a copy of that memory, too.
+        """
+        parts = [i for i, x in enumerate(self.inputs) if is_part(x)]
+        if not parts:
+            return self.returned(*own(self.inputs))
+        alone = None
+        try:
+            alone = self.returned(*own(self.inputs))
+        except Exception as error:
+            if is_from_handler(error):
+                raise
+        self._parts = parts
+        in_place = self.returned(*own(self.inputs))
+        if alone is not None and not differences(_numbers(alone), _numbers(in_place)):
+            self._parts = []
+            return alone
+        return in_place
 
     def named(self) -> Function:
         """Return `picked` under the name and the signature of func."""
@@ -115,9 +144,11 @@ class GradientQuestion(Question):
         super().__init__(self._gradient, (*first.inputs, *cotangents), is_dense=True)
         self.__name__ = f"gradient of {first.__name__}"
 
-    def _gradient(self, *arguments: Any) -> tuple[Tensor, ...]:
-        from gradproof._backends._torch_autodiff import with_gaps
+    def _first_returned(self) -> tuple[Any, ...]:
+        # (What func looks at is known of it.)
+        return self.returned(*own(self.inputs))
 
+    def _gradient(self, *arguments: Any) -> tuple[Tensor, ...]:
         inputs, cotangents = arguments[: self._count], arguments[self._count :]
         with torch.enable_grad():
             inputs = tuple(
@@ -156,6 +187,11 @@ def name_of(func: Any) -> str:
     if inspect.isclass(owner) and issubclass(owner, torch.autograd.Function):
         return owner.__name__
     return function_name(func)
+
+
+def _numbers(outputs: Sequence[Any]) -> list[Tensor]:
+    """The floating tensors among some outputs, without their graphs."""
+    return [one.detach() for one in outputs if is_floating(one) and one.layout is torch.strided]
 
 
 def _dense(output: Any) -> Any:

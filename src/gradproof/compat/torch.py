@@ -399,7 +399,7 @@ class _Answer:
             wrt = tuple(i for i, x in enumerate(self.whole.inputs) if isinstance(x, torch.Tensor) and x.requires_grad)
 
             def constant(*inputs: Any) -> list[torch.Tensor]:
-                outputs = as_tuple(self.whole.func(*inputs))
+                outputs = self.whole.returned(*inputs)
                 return [outputs[i] for i in places]
 
             def zero(_: Any, *inputs: Any) -> tuple[torch.Tensor, ...]:
