@@ -75,9 +75,12 @@ def find(package: str, what: str, *, proof: str, error: float = 1e-6) -> Callabl
 
 
 def measured_of(report: Report, claimed: float) -> tuple[float, float] | None:
-    """Return gradproof's measurement and error bar of the entry that claims this number, if there is one."""
+    """Return gradproof's measurement and error bar of the entry that claims this number, if there is one.
+
+    A finding with a place is on a combination of outputs or of second derivatives, and any other than GP101 on a part.
+    """
     for one in report.findings:
-        if one.quantity != "entry" or one.claimed is None or one.reference is None:
+        if one.id != "GP101" or one.quantity != "entry" or one.place or one.claimed is None or one.reference is None:
             continue
         if math.isclose(one.claimed, claimed, rel_tol=1e-6):
             return one.reference, one.error_bar or 0.0
