@@ -143,7 +143,7 @@ def complex_power():
     return claimed, 1.4, report
 
 
-@find("mlx", "complex `cumprod`: d real((x0 + 0.7i)(x1 + 0.2i)) / dx0 + 1, x = (0.4, 0.1)", proof="exact formula")
+@find("mlx", "complex `cumprod`: d (x0 - imag(z0 z1)) / dx0, z = (0.4 + 0.7i, 0.1 + 0.2i)", proof="exact formula")
 def complex_cumprod():
     def f(x):
         return mx.real(mx.cumprod(x + 1j * mx.array([0.7, 0.2])) * mx.array([1.0, 1j])).sum()

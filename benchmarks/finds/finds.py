@@ -25,6 +25,7 @@ import math
 import os
 import pathlib
 import platform
+import re
 import sys
 import traceback
 import warnings
@@ -77,12 +78,13 @@ def find(package: str, what: str, *, proof: str, error: float = 1e-6) -> Callabl
 def measured_of(report: Report, claimed: float) -> tuple[float, float] | None:
     """Return gradproof's measurement and error bar of the entry that claims this number, if there is one.
 
-    A finding with a place is on a combination of outputs or of second derivatives, and any other than GP101 on a part.
+    A place other than an index is a combination of outputs or of second derivatives, and any finding but GP101 is on a
+    part of the derivative.
     """
     for one in report.findings:
-        if one.id != "GP101" or one.quantity != "entry" or one.place or one.claimed is None or one.reference is None:
+        if one.id != "GP101" or one.quantity != "entry" or one.claimed is None or one.reference is None:
             continue
-        if math.isclose(one.claimed, claimed, rel_tol=1e-6):
+        if re.fullmatch(r"|\[[\d, ]+\]", one.place) and math.isclose(one.claimed, claimed, rel_tol=1e-6):
             return one.reference, one.error_bar or 0.0
     return None
 
