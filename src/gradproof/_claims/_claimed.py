@@ -86,6 +86,11 @@ class Claimed:
         self._product: Callable[[Vector], Vector] | None = None
 
     @property
+    def subject(self) -> str:
+        """What advice calls it: by its keyword, or, of what a framework returns, by who computes it."""
+        return self.primal.subject or f"`{self.keyword}`"
+
+    @property
     def by_index(self) -> bool:
         """Whether the claim is something with entries, such as ``jac[3, 7]``, and not a product."""
         return self.keyword in ("jac", "hess")
@@ -318,7 +323,7 @@ def _read_operator(claimed: Claimed, operator: Any) -> None:
     if len(primal.leaves) != 1:
         raise UsageError(
             f"`{keyword}` is a {type(operator).__name__}, which stands for one array argument; here "
-            f"{len(primal.leaves)} leaves are differentiated."
+            f"{len(primal.leaves)} arrays are differentiated."
         )
     m, n = primal.outputs.size, primal.leaves[0].size
     claimed._flat = {0}  # pyright: ignore[reportPrivateUsage]

@@ -83,6 +83,8 @@ SUSPECT = -1
 AT_THE_POINT = (Sight.KINK, Sight.JUMP, Sight.ZONE)
 UNCHANGED = (Sight.SAME_BITS, Sight.UNMOVED)
 STATIONARY = (Sight.STATIONARY, Sight.QUIET)
+# Mixtures of outputs whose deviations say how far the whole is off.
+TELLING = 3
 OF_ONE_OUTPUT = (*STATIONARY, Sight.FLAT)
 
 
@@ -696,7 +698,11 @@ class LinearProof:
             note = next((leaf.note for leaf in leaves if leaf.verdict is verdict and leaf.note), "")
         bounds = [bound for bound in (self._bound(group, i) for group in groups) if bound is not None]
         bound = None
-        deviation = max((leaf.deviation for leaf in leaves if leaf.deviation is not None), default=None)
+        deviations = [leaf.deviation for leaf in leaves if leaf.deviation is not None]
+        deviation = max(deviations, default=None)
+        if verdict is Verdict.WRONG and self.m > 1:
+            # Of one mixture, whose terms may cancel, the ratio says next to nothing of the whole.
+            deviation = float(np.median(deviations)) if len(deviations) >= TELLING else None
         if verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE) and bounds:
             bound = max(bounds) * self.wider.get(i, 1.0)
             if verdict is Verdict.CORRECT and bound > self._max_bound():

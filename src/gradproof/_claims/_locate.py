@@ -36,6 +36,7 @@ from gradproof._prove._wording import (
     outside_words,
     quantity_of,
     region_words,
+    subject_of,
     unexplained,
     with_others,
 )
@@ -46,7 +47,7 @@ Vector = NDArray[np.float64]
 # Outputs that get a proof of their own, entries and columns that get a finding of their own.
 ROWS, SHOWN = 8, 20
 # What is said of a claim that no cause explains.
-WRONG = "is not the derivative of f"
+WRONG, OUTPUT = "the derivative is wrong", "the derivative of this output is wrong"
 # Inputs, or outputs, that may be wrong each by itself; with more, one mistake of all of them is looked for first.
 FEW = 2
 # Wrong entries that get a finding of their own: a mistake in more of them is one of the whole array.
@@ -464,7 +465,7 @@ class _Search:
         about = About(leaves=(self._owner(j),), outputs=(i,), is_part=bool(index))
         factor = simple_factor(claimed, reference, bar, rounding=self._rounding)
         kind = ONE_ENTRY if factor is None else claimed_words(factor, "the true entry")
-        advice = f"Look at how `{path}` is computed."
+        advice = unexplained(subject_of(path), None)
         sides = self._sides(i, line)
         if sides is not None:
             low, high = sorted(side / step for side in sides)
@@ -582,17 +583,15 @@ class _Search:
         factor = None if cause is None else cause.factor
         if self.claimed.reduced:
             named = factor is not None and charge.index is None
-            kind = (
-                charge_words(charge, "the true derivative", WRONG) if named else "is not the derivative of this output"
-            )
-            advice = unexplained(f"`{leaf.path}`", charge.off)
+            kind = charge_words(charge, "the true derivative", WRONG) if named else OUTPUT
+            advice = unexplained(subject_of(leaf.path), charge.off)
             found = self._charged(charge, path=leaf.path, kind=kind, place=self._through(i, ""), advice=advice)
             return self._tell(found, dataclasses.replace(about, is_part=False))
         if charge.entry and (charge.index is not None or leaf.size == 1):
             entry = charge.index or (0,) * len(leaf.shape)
             j = leaf.start + (int(np.ravel_multi_index(entry, leaf.shape)) if leaf.shape else 0)
             path, index, place = self.claimed.place(i, j)
-            kind, advice = charge_words(charge, "the true entry", WRONG), unexplained(f"`{path}`", charge.off)
+            kind, advice = charge_words(charge, "the true entry", WRONG), unexplained(subject_of(path), charge.off)
             if self.claimed.pattern is not None and not self.claimed.pattern[i, j]:
                 kind, factor = "missing from the declared sparsity pattern", None
                 advice = f"The derivative of {self.claimed.output(i)} is not 0 there: declare {[i, j]} and fill it."
@@ -602,8 +601,8 @@ class _Search:
             )
             return self._tell(found, about)
         path = self.claimed.leaf_path(i, k, within)
-        kind = charge_words(charge, "the true derivative", "is not the derivative of this output")
-        advice = unexplained(f"`{path}`", charge.off) if cause is None else cause_advice(cause, path)
+        kind = charge_words(charge, "the true derivative", OUTPUT)
+        advice = unexplained(subject_of(path), charge.off) if cause is None else cause_advice(cause, path)
         words = self._through(i, "" if place == "everywhere" else place)
         if self.claimed.by_index and place == "everywhere" and self.m > 1:
             words = "whole row"
@@ -621,7 +620,7 @@ class _Search:
             within, place = region_words(charge, leaf)
             path, by_index = self._input_path(k, within), charge.index is not None
             kind = charge_words(charge, "the true entry" if by_index else "the true derivative", WRONG)
-            advice = unexplained(f"`{path}`", None) if charge.cause is None else cause_advice(charge.cause, path)
+            advice = unexplained(subject_of(path), None) if charge.cause is None else cause_advice(charge.cause, path)
             through = "through all outputs together"
             place = f"{place}, {through}" if place and not by_index and place != "everywhere" else place or through
             others = [self._input_path(k, "") for k in charge.leaves[1:]]
@@ -701,7 +700,7 @@ class _Search:
                     kind=worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
                     factor=worst.factor if same else None,
                     quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
-                    advice=unexplained(f"`{self.claimed.keyword}`", None),
+                    advice=unexplained(self.claimed.subject, None),
                 ),
                 about,
             )
@@ -792,7 +791,7 @@ class _Search:
                 error_bar=numbers[2],
                 quantity="slope",
                 factor=factor,
-                advice=f"Look at how `{self.claimed.keyword}` is computed.",
+                advice=unexplained(self.claimed.subject, None),
             )
             return self._tell(found, About(leaves=tuple(touched)))
         line = lines[0]
@@ -824,7 +823,7 @@ class _Search:
             error_bar=float(line.bar[i]),
             quantity=f"slope of {self.claimed.output(i)}",
             factor=factor,
-            advice=unexplained(f"`{self.claimed.keyword}`", _off(claimed, float(line.value[i])) if every else None),
+            advice=unexplained(self.claimed.subject, _off(claimed, float(line.value[i])) if every else None),
         )
         return self._tell(found, About(leaves=tuple(touched), outputs=() if every else tuple(rows.tolist())))
 

@@ -430,6 +430,9 @@ class _Asked:
             together=together(function) if self.base is None else None,
         )
         primal.short_name = self.name
+        rule, is_rule, _ = self.name.partition(".apply")
+        part = "jvp" if self.mode == "fwd" else "backward"
+        primal.subject = f"the {part} of `{rule}`" if is_rule else f"the derivative of `{self.name}`"
         primal.allow(self.options.allowance(len(primal.point)))
         primal.stands_alone = True  # the framework evaluates f itself
         primal.terms = float(getattr(function, "terms", 0.0))

@@ -59,7 +59,7 @@ class Result:
         return tuple(
             dataclasses.replace(leaf, path=f"{leaf.path} ({proof.label})") if proof.label else leaf
             for proof in self.proofs
-            for leaf in with_deviations(proof.leaves, proof.findings, proof.evidence)
+            for leaf in with_deviations(proof.leaves, proof.findings)
         )
 
     @property

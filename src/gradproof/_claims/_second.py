@@ -444,7 +444,7 @@ class _Second:
                 verdict=Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
                 bound=bound if bound < 1 else None,
                 noticeable=bound * self.n if bound < 1 else None,
-                note="" if correct else "untested: what it does is lost beside the other leaves",
+                note="" if correct else "untested: what it does is lost beside the other arrays",
             )
         return results
 

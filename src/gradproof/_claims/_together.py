@@ -63,7 +63,7 @@ def _is_of_arrays(one: Finding) -> bool:
 
 
 def _is_unexplained(one: Finding) -> bool:
-    return one.factor is None and (one.kind.startswith("is not the ") or one.kind in ENTRIES)
+    return one.factor is None and (one.kind.endswith(" is wrong") or one.kind in ENTRIES)
 
 
 def _joined(first: Finding, others: Sequence[str]) -> Finding:

@@ -126,7 +126,7 @@ def pattern_words(pattern: Pattern, of: str = "the true derivative") -> tuple[st
     kind = claimed_words(factor, of) if is_simple else f"claimed {factor:.6g} times {of}"
     if pattern.block is None:
         return kind, "All entries are off by the same factor: look at a mean, a sum or a sign."
-    return kind, "All entries of this leaf are off by the same factor."
+    return kind, "All entries of this array are off by the same factor."
 
 
 class Names(Protocol):
@@ -145,7 +145,7 @@ class Names(Protocol):
 
 def write_second(charge: SecondCharge, names: Names, reproducer: str) -> Finding:
     """What speaks against second derivatives as a finding."""
-    of, other = "the true second derivative", "is not the second derivative of f"
+    of, other = "the true second derivative", "the second derivative is wrong"
     path = _whole_path(names)
     entries: tuple[tuple[int, ...], ...] = ()
     quantity, advice = CURVATURE, f"Look at how `{names.keyword}` is computed."

@@ -69,7 +69,7 @@ def _squeezed(shape: Shape) -> Shape:
 def _advice(shape: Shape, gradient: Array, noun: str) -> str:
     """Say what turns one shape into the other."""
     if gradient.ndim == 0:
-        return f"`np.full({shape}, ...)` fits, if all entries are the same: there is one for each entry of the leaf."
+        return f"`np.full({shape}, ...)` fits, if all entries are the same: there is one for each entry of the array."
     if gradient.ndim > 1 and gradient.shape[::-1] == shape:
         return "`.T` fits: is it transposed?"
     if gradient.size == math.prod(shape):

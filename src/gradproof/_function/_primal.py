@@ -197,6 +197,8 @@ class Primal:
         # Whether f was called at the point last; whether a claim is called without that; of what this is the gradient.
         self.is_fresh = False
         self.stands_alone = self.deferred is not None
+        # What computes the claim, where a framework does: for advice.
+        self.subject = ""
         self.terms = 0.0
         self.parent: Primal | None = None
         # Whether f is being called away from the point.

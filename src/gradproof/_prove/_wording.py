@@ -158,10 +158,15 @@ def cause_words(cause: Cause, of: str = "the true gradient") -> str:
 
 def cause_advice(cause: Cause, path: str) -> str:
     """What to do about a mistake in the gradient of `path`, or in a part of a claim that `path` names."""
-    subject = f"`{path}`" if path.partition("[")[0] in ("jac", "hess") else f"the gradient of `{path}`"
+    subject = subject_of(path)
     if cause.mistake is Mistake.FACTOR and cause.factor is not None:
         return _factor_advice(subject, cause.factor)
     return _filled(cause, 1, path=f"`{path}`", subject=subject)
+
+
+def subject_of(path: str) -> str:
+    """What a path names, for advice: a part of a matrix that is claimed, or the gradient of an array."""
+    return f"`{path}`" if path.partition("[")[0] in ("jac", "hess") else f"the gradient of `{path}`"
 
 
 def _filled(cause: Cause, which: int, **names: str) -> str:
@@ -261,8 +266,8 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str, through: str 
     elif charge.cause is not None:
         advice = cause_advice(charge.cause, path)
     if charge.is_one_of:
-        place = f"or in one of {others} other leaves"
-        advice = "The error bars are too wide to tell the leaves apart; check them one at a time with `wrt`."
+        place = f"or in one of {others} other arrays"
+        advice = "The error bars are too wide to tell the arrays apart. Check them one at a time with `wrt`."
     elif others:
         place = with_others("", [leaves[k].path for k in charge.leaves[1:]])
         advice = SAME_FACTOR
@@ -277,7 +282,7 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str, through: str 
         path=path,
         entries=entries,
         place=place,
-        kind=charge_words(charge, of, "is not the gradient of f"),
+        kind=charge_words(charge, of, "the gradient is wrong"),
         claimed=charge.claimed,
         reference=charge.reference,
         error_bar=charge.error_bar,
