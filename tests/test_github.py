@@ -16,6 +16,8 @@ import gradproof
 from gradproof._base._sources import definitions
 from gradproof._render._github import within
 
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "how-to" / "github-actions.md"
+
 # What the tests name stands on lines with a mark, such as "# (wrong)".
 HEADER = """
 import functools
@@ -342,6 +344,31 @@ def test_pytest_annotates_kinks_that_fail(project, argument):
     assert mark(folder, properties) == "(zero)"
 
 
+def test_the_workflow_of_the_page(tmp_path):
+    """Its steps run on the files that it shows: they fail, annotate the gradient, and leave the pages to upload."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name, body in re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        (tmp_path / name).write_text(f"# {name}\n{body}", encoding="utf-8")
+    workflow = re.search(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[1]
+    steps = re.split(r"\n +- (?=name|uses)", workflow)[1:]
+    _, _, install, tests, cases, keep = steps
+    assert "run: python -m pip install " in install
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    for step in (tests, cases):
+        command = re.search(r"run: (?:python -m )?(.*)", step)[1].split()
+        done = run(*command, cwd=tmp_path, **env)
+        assert done.returncode == 1
+        ((name, properties, _),) = commands(done.stdout)
+        assert (name, properties["file"]) == ("error", "model.py")
+        line = (tmp_path / "model.py").read_text(encoding="utf-8").splitlines()[int(properties["line"]) - 1]
+        assert line == "def gradient(w):"
+    assert "if: always()" in keep
+    uploaded = re.search(r"path: \|\n((?: +\S+\n)+)", keep)[1].split()
+    assert all((tmp_path / name).read_text(encoding="utf-8").startswith("<!") for name in uploaded)
+    assert len(uploaded) == 2
+    assert "| regression | WRONG |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+
 def square(x):
     return x @ x
 
@@ -422,6 +449,18 @@ def test_where_a_claim_is_defined(claim, expected):
     assert lines(report) == expected
     assert report == gradproof.Report.from_json(report.to_json())
     assert gradproof.Report.from_json(report.to_json()).sources == ()
+
+
+def test_where_a_layer_is_defined():
+    """Its backward comes first."""
+
+    def forward(x):
+        return x * x, x
+
+    def backward(dout, cache):
+        return 3 * cache * dout  # wrong on purpose
+
+    assert lines(gradproof.check_layer(forward, backward, (X,), rng=0)) == ["backward", "forward"]
 
 
 @pytest.mark.parametrize("claim", [Endless(), Refusing()])
