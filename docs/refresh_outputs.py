@@ -66,10 +66,11 @@ def refreshed(page, folder):
 def run_command(command, folder):
     """What a command prints in a folder, which goes by another name; run as a module of this Python."""
     options = {"pytest": ["-p", "no:cacheprovider"], "gradproof": []}[command[0]]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
     done = subprocess.run(
         [sys.executable, "-m", command[0], *options, *command[1:]],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"},
+        env={**outside, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         encoding="utf-8",
         timeout=600,  # a guard against hanging, as below

@@ -37,6 +37,7 @@ class Settings:
     json: str | None
     html: str | None
     width: int
+    github: bool
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -72,6 +73,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="NOT_DIFFERENTIABLE fails as INCONCLUSIVE does, instead of a warning.",
     )
+    group.addoption(
+        "--gradproof-github",
+        choices=("on", "off"),
+        help="Whether the lines of failed checks are annotated, as GitHub Actions reads it; on by itself there.",
+    )
     parser.addini("gradproof_seed", "As --gradproof-seed.", default="")
     parser.addini("gradproof_strict", "As --gradproof-strict.", type="bool", default=False)
 
@@ -94,10 +100,15 @@ def pytest_configure(config: pytest.Config) -> None:
         json=_output(config, "--gradproof-json"),
         html=_output(config, "--gradproof-html"),
         width=_worker_input(config).get("gradproof_width") or min(shutil.get_terminal_size().columns, 100),
+        github=(config.getoption("--gradproof-github") or _github_by_itself()) == "on",
     )
     if not _worker_input(config):
         _require_html(config.stash[SETTINGS])
         config.pluginmanager.register(Recorder(config.stash[SETTINGS]), "gradproof-recorder")
+
+
+def _github_by_itself() -> str:
+    return "on" if os.environ.get("GITHUB_ACTIONS") == "true" else "off"
 
 
 def _output(config: pytest.Config, option: str) -> str | None:
@@ -261,10 +272,15 @@ def pytest_runtest_makereport(
         item.user_properties.extend(properties)  # for the test reports of later phases
         test_report.user_properties.extend(properties)
     test_report.__dict__["gradproof_reports"] = [report.to_json() for report in reports]
+    if reports and item.config.stash[SETTINGS].github:
+        # (Reports lose their lines on the way through JSON.)
+        kinks_fail = item.config.stash[SETTINGS].strict or isinstance(error, Warning)
+        test_report.__dict__["gradproof_lines"] = [_lines(item, report, kinks_fail) for report in reports]
     if error is not None and test_report.failed and call.excinfo is not None:
         if raised is None and not isinstance(error, Warning):
             entry = {"case": item.nodeid, "error": type(error).__name__, "message": str(error)}
             test_report.__dict__["gradproof_error"] = entry
+            test_report.__dict__["gradproof_error_lines"] = _line_of_test(item)
         if not item.config.getoption("fulltrace") and item.config.getoption("tbstyle") != "native":
             test_report.longrepr = _failure(item, call.excinfo, error)
     return test_report
@@ -277,6 +293,22 @@ def _our_error(call: pytest.CallInfo[None]) -> BaseException | None:
         return None
     error = call.excinfo.value
     return error if isinstance(error, (module.GradproofError, module.GradproofWarning)) else None
+
+
+def _lines(item: pytest.Item, report: Report, kinks_fail: bool) -> list[tuple[str, int]] | None:
+    """Where the user would look if the test fails, the test last; None if it does not fail for this report."""
+    from gradproof import Verdict
+    from gradproof._render import sources_of
+
+    if report.verdict is Verdict.CORRECT or (report.verdict is Verdict.NOT_DIFFERENTIABLE and not kinks_fail):
+        return None
+    # (pytest-xdist carries plain tuples alone.)
+    return [*((source.file, source.line) for source in sources_of(report)), *_line_of_test(item)]
+
+
+def _line_of_test(item: pytest.Item) -> list[tuple[str, int]]:
+    path, line, _ = item.reportinfo()
+    return [] if line is None else [(os.path.abspath(path), line + 1)]
 
 
 def _properties(report: Report) -> list[tuple[str, object]]:
@@ -341,6 +373,7 @@ class Recorder:
         self._settings = settings
         self._reports: list[tuple[str, str, str]] = []  # test, its outcome, report as JSON text
         self._errors: list[dict[str, str]] = []
+        self._failed: list[dict[str, Any]] = []  # what is annotated: for `Checked`, with the report as JSON text
         self._written: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -349,6 +382,18 @@ class Recorder:
         self._reports += [(report.nodeid, outcome, text) for text in texts]
         if hasattr(report, "gradproof_error"):
             self._errors.append(report.gradproof_error)
+        if self._settings.github and report.outcome == "failed":
+            self._keep_lines(report, texts)
+
+    def _keep_lines(self, report: pytest.TestReport, texts: list[str]) -> None:
+        for text, lines in zip(texts, getattr(report, "gradproof_lines", []), strict=True):
+            if lines is not None:
+                self._failed.append({"text": text, "lines": lines, "test": report.nodeid})
+        if hasattr(report, "gradproof_error"):
+            error: dict[str, str] = report.gradproof_error
+            problem = f"{error['error']}: {error['message']}"
+            lines = report.__dict__["gradproof_error_lines"]
+            self._failed.append({"problem": problem, "lines": lines, "test": report.nodeid})
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         wanted = {kind: path for kind, path in (("json", self._settings.json), ("html", self._settings.html)) if path}
@@ -390,6 +435,30 @@ class Recorder:
             terminalreporter.write_sep("=", "gradproof")
             for line in lines:
                 terminalreporter.write_line(line)
+        if self._failed:
+            # By test, as the workers of pytest-xdist end in any order.
+            for line in _workflow_commands(sorted(self._failed, key=lambda one: one["test"])):
+                terminalreporter.write_line(line)
+
+
+def _workflow_commands(failed: list[dict[str, Any]]) -> list[str]:
+    from gradproof import Report
+    from gradproof._base._sources import SourceLine
+    from gradproof._render import Checked, workflow_commands
+
+    checks: list[Checked] = []
+    for one in failed:
+        report = Report.from_json(one["text"]) if "text" in one else None
+        checks.append(
+            Checked(
+                name=one["test"] if report is None else report.name,
+                report=report,
+                problem=one.get("problem", ""),
+                sources=tuple(SourceLine(file, line) for file, line in one["lines"]),
+                test="" if report is None else one["test"],
+            )
+        )
+    return workflow_commands(checks, os.environ.get("GITHUB_WORKSPACE") or os.getcwd())
 
 
 def _page(file: ReportFile) -> str:

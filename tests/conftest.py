@@ -41,6 +41,16 @@ def pytest_make_collect_report() -> Generator[None, Any, Any]:
     return report
 
 
+@pytest.fixture(autouse=True, scope="session")
+def outside_of_github() -> Generator[None]:
+    """Tests see no GitHub Actions, so that what they run annotates nothing, and adds to no summary."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("GITHUB_")}
+    for name in found:
+        del os.environ[name]
+    yield
+    os.environ.update(found)
+
+
 class Drawn:
     """Stands for `os.urandom` in a test: gradproof gets no seed from the system there, so that every run is the same.
 

@@ -17,6 +17,7 @@ from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
 from gradproof._base._errors import UsageError
 from gradproof._base._names import function_name
+from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
@@ -124,6 +125,7 @@ def check_rules(
             name=rule.name,
             called="gradproof.jax.check_rules(f, args",
             started=time.perf_counter(),
+            sources=definitions(f),
         )
 
     with watching(progress, function_name(f), started=time.perf_counter()):

@@ -16,6 +16,7 @@ from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
 from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._base._errors import UsageError
+from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
 from gradproof._progress import Setting
 from gradproof._report import Report
@@ -164,4 +165,5 @@ def check_module(
             called=f"gradproof.torch.check_module(model, loss, batch{written}",
             modes=("rev",),
             started=started,
+            sources=definitions(model, loss),
         )

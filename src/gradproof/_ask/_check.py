@@ -23,6 +23,7 @@ from gradproof._ask._missing import no_claim
 from gradproof._base._advice import foreign
 from gradproof._base._errors import ClaimError, GradproofWarning, UsageError
 from gradproof._base._names import argument_names, function_name, function_source, positions, printable, type_name
+from gradproof._base._sources import SourceLine, calling_line, definitions
 from gradproof._base._tree import is_number
 from gradproof._progress import Setting, watching
 from gradproof._report import (
@@ -412,17 +413,19 @@ class Case:
     True
     """
 
-    __slots__ = ("args", "f", "name", "options")
+    __slots__ = ("_sources", "args", "f", "name", "options")
 
     f: Callable[..., Any]
     args: Any
     name: str | None
     options: Mapping[str, Any]
+    _sources: tuple[SourceLine, ...]
 
     @explained("gradproof.Case(f, x, grad=df)")
     def __init__(self, f: Callable[..., Any], args: Any, *, name: str | None = None, **options: Any) -> None:
         _require_options(options, f, args)
-        values = {"f": f, "args": args, "name": name, "options": types.MappingProxyType(options)}
+        frozen = types.MappingProxyType(options)
+        values = {"f": f, "args": args, "name": name, "options": frozen, "_sources": calling_line()}
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
 
@@ -434,7 +437,8 @@ class Case:
 
         name = merged.pop("name", self.name)
         claims = {keyword: merged.pop(keyword) for keyword in _claims.KEYWORDS if keyword in merged}
-        return _check(self.f, self.args, _given(**claims), Options(**merged), name)
+        report = _check(self.f, self.args, _given(**claims), Options(**merged), name)
+        return dataclasses.replace(report, sources=(*report.sources, *self._sources))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _case, (self.f, self.args, self.name, dict(self.options))
@@ -619,6 +623,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
                 name=name or function_name(f),
                 called=f"gradproof.check({function_source(f, 'f')}, args",
                 started=started,
+                sources=definitions(f),
             )
         except ClaimError as error:
             said = foreign(f, zip(autodiff.function.names, autodiff.function.arguments, strict=True), function_name(f))
@@ -698,7 +703,8 @@ def check_claims(
     result = dataclasses.replace(
         result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
     )
-    return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started)
+    sources = definitions(*claims.values(), f)
+    return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started, sources=sources)
 
 
 def check_autodiff(
@@ -710,6 +716,7 @@ def check_autodiff(
     started: float,
     modes: tuple[str, ...] | None = None,
     domain: tuple[Any, Any] | None = None,
+    sources: tuple[SourceLine, ...] = (),
 ) -> Report:
     """Check what a framework's own autodiff claims.
 
@@ -727,6 +734,8 @@ def check_autodiff(
         The entry point's default, which need not be written.
     domain : tuple (lower, upper), optional
         That of `options` array by array.
+    sources : tuple of SourceLine
+        Where the function is defined.
     """
     from gradproof._claims import Surroundings
     from gradproof._claims._modes import prove_modes
@@ -746,7 +755,9 @@ def check_autodiff(
     primal = proved.result.primal
     beside = (*proved.result.beside, *held(primal, extended(domain, len(primal.wrt))), *left_out(primal))
     result = dataclasses.replace(proved.result, beside=beside)
-    return _report(result, options, seed=seed, claim=autodiff.claim, started=started, modes=proved.modes)
+    return _report(
+        result, options, seed=seed, claim=autodiff.claim, started=started, modes=proved.modes, sources=sources
+    )
 
 
 def _report(
@@ -757,6 +768,7 @@ def _report(
     claim: str,
     started: float,
     modes: tuple[ModeResult, ...] = (),
+    sources: tuple[SourceLine, ...] = (),
 ) -> Report:
     reproducer = result.reproducer
     return Report(
@@ -784,6 +796,7 @@ def _report(
         modes=modes,
         evidence=result.evidence,
         suggested_args=result.suggestion,
+        sources=sources,
     )
 
 

@@ -27,6 +27,7 @@ from gradproof._base import _tree
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import ClaimError, FunctionError, UsageError
 from gradproof._base._names import argument_names, function_name
+from gradproof._base._sources import definitions
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 
 Function: TypeAlias = Callable[..., Any]
@@ -361,6 +362,7 @@ class LayerFunction:
             claim="backward",
             findings=tuple(self._in_own_words(one, keyword, report.leaves) for one in report.findings) + self._notes(),
             suggested_args=self._suggested(report.suggested_args, is_tuple),
+            sources=definitions(self.backward, self.forward),
         )
 
     def _is_small(self) -> bool:

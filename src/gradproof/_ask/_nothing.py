@@ -39,6 +39,7 @@ def nothing_to_check(
         leaves=tuple(leaves),
         evidence=Evidence(),
         suggested_args=None,
+        sources=(),
         name=name,
         cost=Cost(evaluations=0, claims=0, calls=0, seconds=time.perf_counter() - started),
     )

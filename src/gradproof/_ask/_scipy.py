@@ -366,4 +366,5 @@ def merged(parts: Sequence[tuple[str, Report]], claim: str) -> Report:
         rtol=max(report.rtol for report in reports),
         max_bound=max(report.max_bound for report in reports),
         suggested_args=next((one.suggested_args for one in reports if one.suggested_args is not None), None),
+        sources=next(one.sources for one in reports if one.verdict is verdict),
     )

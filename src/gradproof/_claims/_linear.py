@@ -83,9 +83,9 @@ SUSPECT = -1
 AT_THE_POINT = (Sight.KINK, Sight.JUMP, Sight.ZONE)
 UNCHANGED = (Sight.SAME_BITS, Sight.UNMOVED)
 STATIONARY = (Sight.STATIONARY, Sight.QUIET)
+OF_ONE_OUTPUT = (*STATIONARY, Sight.FLAT)
 # Mixtures of outputs whose deviations say how far the whole is off.
 TELLING = 3
-OF_ONE_OUTPUT = (*STATIONARY, Sight.FLAT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradproof import _prove
 from gradproof._base._errors import UsageError
+from gradproof._base._sources import definitions
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._kinds import (
@@ -104,8 +105,10 @@ def prove_others(
                 proved = dataclasses.replace(proved, claim_calls=proved.claim_calls + by_differences.claim_calls)
             by_differences = proved
         proofs.append(by_differences)
-    if len(proofs) > 1:
-        proofs[1] = dataclasses.replace(proofs[1], label="second order")
+    if second is not None and len(proofs) > 1:
+        accused = definitions(claims[second])
+        findings = tuple(dataclasses.replace(one, sources=accused) for one in proofs[1].findings)
+        proofs[1] = dataclasses.replace(proofs[1], label="second order", findings=findings)
     return Result(
         primal=primal,
         reproducer=task.reproducer,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gradproof import _progress
 from gradproof._base._away import is_from_handler
+from gradproof._base._sources import definitions
 from gradproof._report import Finding, Severity
 
 # A cap of display: wrong entries that a finding on a part names.
@@ -138,13 +139,13 @@ def _deepest(part: Part, accused: _Wrong | None, refute: Refute, written: str, *
     if not rules:
         if accused is None:
             return []
-        return [Cause(finding=_on(part.path, accused.finding), name=f"`{part.path}`", reached=accused.reached)]
+        return [Cause(finding=_on(part, accused.finding), name=f"`{part.path}`", reached=accused.reached)]
     if len(rules) == 1 and accused is not None:
         # (What was measured of the part speaks of the user's own names.)
         rules = [dataclasses.replace(rules[0], finding=accused.finding)]
     return [
         Cause(
-            finding=_on(part.path, rule.finding, rule.part.path, written),
+            finding=_on(part, rule.finding, rule.part, written),
             name=f"`{rule.part.path if is_whole else part.path}`",
             reached=rule.reached & (part.reached if accused is None else accused.reached),
         )
@@ -152,8 +153,9 @@ def _deepest(part: Part, accused: _Wrong | None, refute: Refute, written: str, *
     ]
 
 
-def _on(path: str, accused: Finding, rule: str = "", written: str = "") -> Finding:
+def _on(part: Part, accused: Finding, by: Part | None = None, written: str = "") -> Finding:
     """What was measured of a part, or of a rule in it, as one finding on the part."""
+    path, rule = part.path, "" if by is None else by.path
     place = f"`{path}`" + (f" ({rule})" if rule else "")
     within = f" for {_where(accused)}" if accused.path else ""
     advice = (
@@ -171,6 +173,7 @@ def _on(path: str, accused: Finding, rule: str = "", written: str = "") -> Findi
         kind=f"in {place}: {accused.kind}{within}",
         advice=f"{advice}: checked by itself, on the inputs and cotangents that it really received.",
         reproducer="",
+        sources=definitions((by or part).owner),
     )
 
 

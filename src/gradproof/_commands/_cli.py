@@ -17,20 +17,25 @@ import gradproof
 from gradproof._base._errors import GradproofError, MissingExtraError, UsageError, users_traceback
 from gradproof._base._files import write_text
 from gradproof._base._names import printable
+from gradproof._base._sources import definitions
 from gradproof._commands._find_cases import Found, TargetError, distinct_cases, find_cases, in_words
 from gradproof._commands._supervised import EndedError, supervised
 from gradproof._commands._terminal import console_on, write
 from gradproof._progress import current, watching
 from gradproof._render import (
+    Checked,
     NamedReport,
     changes_view,
     demo_view,
+    job_summary,
     report_view,
     require_html,
     run_html,
+    sources_of,
     styled,
     summary_view,
     tally,
+    workflow_commands,
 )
 from gradproof._report import Report, Verdict
 from gradproof._report._compare import DEFAULT_FACTOR
@@ -113,8 +118,13 @@ def demo(seed: int | None) -> NoReturn:
 @_html_option
 @click.option("-q", "--quiet", is_flag=True, help="Show only what is not correct, and the last line.")
 @click.option("--seed", type=click.IntRange(min=0), help="Run every case with rng=SEED.")
+@click.option(
+    "--github",
+    is_flag=True,
+    help="In GitHub Actions: annotate the lines of what is not correct, and add a table to $GITHUB_STEP_SUMMARY.",
+)
 def check(
-    targets: tuple[str, ...], json_path: str | None, html_path: str | None, quiet: bool, seed: int | None
+    targets: tuple[str, ...], json_path: str | None, html_path: str | None, quiet: bool, seed: int | None, github: bool
 ) -> NoReturn:
     """Run every gradproof.Case found in each TARGET.
 
@@ -132,10 +142,13 @@ def check(
     """  # noqa: D301 (click wants the backspace itself)
     _writable(json_path, "--json")
     try:
-        code = supervised(lambda tell: _check(targets, json_path, html_path, quiet, seed, tell))
+        code = supervised(lambda tell: _check(targets, json_path, html_path, quiet, seed, github, tell))
     except EndedError as error:
         subject = error.last or ", ".join(targets)
-        write(console_on(sys.stderr), _could_not_run(subject, f"{error}."))
+        errors = console_on(sys.stderr)
+        write(errors, _could_not_run(subject, f"{error}."))
+        if github:
+            _tell_github([Checked(name=subject, report=None, problem=f"{error}.")], errors, errors)
         code = COULD_NOT_RUN
     sys.exit(code)
 
@@ -146,6 +159,7 @@ def _check(
     html_path: str | None,
     quiet: bool,
     seed: int | None,
+    github: bool,
     tell: Callable[[str], None],
 ) -> int:
     """What `check` does, and its exit code; `tell` is told what it is at."""
@@ -154,6 +168,7 @@ def _check(
     console, errors = console_on(out), console_on(sys.stderr)
     results: list[NamedReport] = []
     failures: list[dict[str, str]] = []
+    checked: list[Checked] = []
     could_not_run = False
     with contextlib.redirect_stdout(out):
         cases: list[Found] = []
@@ -164,6 +179,7 @@ def _check(
             except TargetError as error:
                 could_not_run = True
                 failures.append({"case": target, "error": error.kind, "message": str(error)})
+                checked.append(Checked(name=target, report=None, problem=str(error)))
                 _complain(errors, target, error)
         named = distinct_cases(cases, prefixed=len(targets) > 1)
         with watching(None, "", started=time.perf_counter()):
@@ -172,6 +188,9 @@ def _check(
                 current().look(name=case.shown, number=number, count=len(named))
                 report = _run(case, seed, errors, failures)
                 results.append(NamedReport(name=case.shown, report=report))
+                found = definitions(case.case.f) if report is None else sources_of(report)
+                problem = failures[-1]["message"] if report is None else ""
+                checked.append(Checked(name=case.shown, report=report, problem=problem, sources=found))
                 if report is not None and json_path != "-" and not (quiet and report.correct):
                     write(console, report_view(report), "")
     if json_path is not None:
@@ -191,6 +210,8 @@ def _check(
         if len(results) > 1 and not quiet:
             write(console, summary_view(results), "")
         write(console, tally(results))
+    if github and not _tell_github(checked, console, errors):
+        could_not_run = True
     return _exit_code(results, could_not_run)
 
 
@@ -286,6 +307,25 @@ def _write_html(path: str, results: list[NamedReport], failures: list[dict[str, 
     except OSError as error:
         _complain(errors, path, TargetError(f"cannot be written: {error.strerror or error}"))
         return False
+    return True
+
+
+def _tell_github(checked: list[Checked], console: Console, errors: Console) -> bool:
+    """Annotate lines, and write the summary of the job; False, and a line on stderr, if it cannot be written."""
+    workspace = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()
+    # (The runner reads a command at the start of a line alone; the user's code may have left one unfinished.)
+    lines = workflow_commands(checked, workspace)
+    if lines:
+        console.file.write("\n".join(["", *lines, ""]))
+        console.file.flush()
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if path:
+        try:
+            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(job_summary(checked, workspace))
+        except OSError as error:
+            _complain(errors, path, TargetError(f"cannot be written: {error.strerror or error}"))
+            return False
     return True
 
 

@@ -34,16 +34,16 @@ def tests_text(
     verbose : bool
         Whether a run in which all are correct is counted as well.
     """
-    told = sorted((one for one in recorded if not one[2].correct), key=lambda one: WORST_FIRST.index(one[2].verdict))
-    if not (told or errors or verbose):
+    rest = sorted((one for one in recorded if not one[2].correct), key=lambda one: WORST_FIRST.index(one[2].verdict))
+    if not (rest or errors or verbose):
         return ""
     lines: list[str] = []
-    for test, outcome, report in told[:MOST_TESTS]:
+    for test, outcome, report in rest[:MOST_TESTS]:
         passed = "" if outcome == "failed" else f" (the test {outcome})"
         lines.append(f"{report.verdict.value}  {numbers.printable(test)}{passed}")
         lines += _wrapped(_essence(report), width)
-    if len(told) > MOST_TESTS:
-        lines.append(f"and {len(told) - MOST_TESTS:,} more that are not correct")
+    if len(rest) > MOST_TESTS:
+        lines.append(f"and {len(rest) - MOST_TESTS:,} more that are not correct")
     for error in errors:
         lines.append(f"could not run  {numbers.printable(error['case'])}")
         lines += _wrapped([f"{error['error']}: {error['message']}"], width)
@@ -54,12 +54,12 @@ def tests_text(
 
 def headline(report: Report) -> str:
     """The verdict and the first error or doubt: what there is room for in a list of failures."""
-    return "  ".join(part for part in (report.verdict.value, numbers.printable(_told(report))) if part)
+    return "  ".join(part for part in (report.verdict.value, numbers.printable(told(report))) if part)
 
 
-def _told(report: Report) -> str:
+def told(report: Report) -> str:
     """The first error or doubt, or why there is no verdict."""
-    shown = _first(report)
+    shown = first(report)
     if shown is not None:
         weighty = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
         where = place(shown)
@@ -68,7 +68,7 @@ def _told(report: Report) -> str:
     return "" if report.reason is None else reason_text(report.reason)
 
 
-def _first(report: Report) -> Finding | None:
+def first(report: Report) -> Finding | None:
     """The first finding that is no note, or else the first note."""
     weighty = (finding for finding in report.findings if finding.severity is not Severity.NOTE)
     return next(weighty, next(iter(report.findings), None))
@@ -76,10 +76,10 @@ def _first(report: Report) -> Finding | None:
 
 def _essence(report: Report) -> Iterator[str]:
     """The first error or doubt in a line, and how to see it again."""
-    told = _told(report)
-    if told:
-        yield f"{report.name}: {told}" if report.name else told
-    shown = _first(report)
+    essence = told(report)
+    if essence:
+        yield f"{report.name}: {essence}" if report.name else essence
+    shown = first(report)
     if shown is not None and shown.reproducer:
         yield shown.reproducer
     else:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from gradproof._base._errors import GradproofError, UsageError
 from gradproof._base._files import write_text
+from gradproof._base._sources import SourceLine
 from gradproof._report._evidence import Evidence
 from gradproof._report._report_json import decode, encode, json_text, loads
 
@@ -95,6 +96,9 @@ class Finding:
         One sentence on the likely fix or the next thing to do.
     reproducer : str
         One line of Python that shows the finding again.
+    sources : tuple of (str, int)
+        File and line of what the finding accuses, where it is a part of f. It is no part of the JSON form, nor of
+        comparisons.
     """
 
     id: str
@@ -110,6 +114,7 @@ class Finding:
     factor: float | None = None
     advice: str = ""
     reproducer: str = ""
+    sources: tuple[SourceLine, ...] = dataclasses.field(default=(), repr=False, compare=False, metadata={"json": False})
 
 
 # What the note of an array without entries says.
@@ -250,6 +255,9 @@ class Report:
     suggested_args : tuple or any tree, optional
         Another point, in the form of `args`, where this one proves nothing or f has a kink; None elsewhere. It is no
         part of the JSON form, nor of comparisons.
+    sources : tuple of (str, int)
+        File and line where the claim, f and the `Case` are defined, as far as they stand in files of yours. It is no
+        part of the JSON form, nor of comparisons.
     """
 
     verdict: Verdict
@@ -268,6 +276,7 @@ class Report:
     modes: tuple[ModeResult, ...] = ()
     evidence: Evidence = dataclasses.field(default_factory=Evidence)
     suggested_args: Any = dataclasses.field(default=None, repr=False, metadata={"json": False})
+    sources: tuple[SourceLine, ...] = dataclasses.field(default=(), repr=False, metadata={"json": False})
 
     @property
     def correct(self) -> bool:

@@ -23,6 +23,7 @@ from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_function import Arrays, JaxFunction
 from gradproof._base._errors import NotFiniteError
 from gradproof._base._names import function_name
+from gradproof._base._sources import definitions
 from gradproof._claims._by_entry import Entries, measure_entries
 from gradproof._claims._consequences import excused
 from gradproof._report import Reason, Report, Severity, Verdict
@@ -153,7 +154,12 @@ class Answer:
         options = Options(order=order, modes=modes, rng=self._seed)
         with passed_on():
             report = check_autodiff(
-                autodiff, options, name=name, called=f"gradproof.check({name}, args", started=started
+                autodiff,
+                options,
+                name=name,
+                called=f"gradproof.check({name}, args",
+                started=started,
+                sources=definitions(self._f),
             )
             if "rev" not in modes:
                 apart = autodiff.findings({})

@@ -23,6 +23,7 @@ from gradproof._backends._torch_autodiff import natural_size, size_of_terms
 from gradproof._backends._torch_upcast import begun
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import GradproofWarning, NotFiniteError
+from gradproof._base._sources import definitions
 from gradproof._report import Finding, GradientError, Reason, Report, Severity, Verdict
 from gradproof.compat import _torch_contracts as contracts
 from gradproof.compat import _torch_sparse as sparse
@@ -315,7 +316,12 @@ class _Answer:
             options = Options(order=order, modes=modes, rng=self.seed)
             name = self.first.__name__
             self.report = check_autodiff(
-                autodiff, options, name=name, called=f"gradproof.check({name}, args", started=started
+                autodiff,
+                options,
+                name=name,
+                called=f"gradproof.check({name}, args",
+                started=started,
+                sources=definitions(self.first.func),
             )
         if self.report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE):
             try:
