@@ -185,10 +185,10 @@ def test_adjoints_are_asked_to_agree_beside_their_terms(eps, least, sign):
         ((3,), (5, 3, 4), False, "`.sum(axis=(0, 2))` fits"),
         ((1, 3), (5, 3), False, "`.sum(axis=0, keepdims=True)` fits"),
         ((1, 3, 1), (5, 3, 4), False, "`.sum(axis=(0, 2), keepdims=True)` fits"),
-        ((3,), (4,), False, "A gradient has the shape of the leaf it belongs to."),
+        ((3,), (4,), False, "A gradient has the shape of the array it belongs to."),
         ((3,), (), False, "`np.full((3,), ...)` fits, if all entries are the same"),
         ((), (3,), False, "`.sum(axis=0)` fits"),
-        ((2, 2), (3,), False, "A gradient has the shape of the leaf it belongs to."),
+        ((2, 2), (3,), False, "A gradient has the shape of the array it belongs to."),
     ],
 )
 def test_a_shape_that_does_not_fit_is_told_what_would(shape, given, readable, advice):
@@ -218,7 +218,13 @@ def test_a_shape_that_fits_has_no_finding(shape, given):
         ((4,), (2, 3), (4, 3, 2), False, "`.reshape(4, 2, 3)` fits"),
         ((4,), (2, 3), (4, 1, 6), True, "`.reshape(4, 2, 3)` fits"),
         ((4,), (2, 3), (1, 4, 2, 3), True, "`.reshape(4, 2, 3)` fits"),
-        ((4,), (2, 3), (5, 6), False, "It has the shape (4, 2, 3) of output and leaf, or (4, 6)."),
+        (
+            (4,),
+            (2, 3),
+            (5, 6),
+            False,
+            "Its shape should be (4, 2, 3), that of the output and then of the array, or (4, 6).",
+        ),
     ],
 )
 def test_a_block_that_does_not_fit_is_told_what_would(output, leaf, given, readable, advice):
@@ -299,7 +305,7 @@ def test_types_that_a_gradient_may_have(gradient, options, id):
         assert gradient.dtype.name in found.kind
         if id == "GP204":
             assert found.advice.startswith(
-                "the gradient by a real array" if gradient.dtype == complex else "return floats"
+                "The gradient with respect to a real array" if gradient.dtype == complex else "Return floats"
             )
         if id == "GP404":
             is_real = gradient.dtype.kind == "c" and not options
@@ -594,8 +600,8 @@ def test_what_f_and_the_claim_change_in_place_is_told_apart():
         return np.ones(3)
 
     by_f = finding(gradproof.check(changes, np.zeros(3), grad=np.ones(3), rng=0), "GP210")
-    assert (by_f.severity, by_f.path, by_f.kind) == (Severity.ERROR, "x", "f changes it in place")
-    assert by_f.advice == "a caller's arrays must not change under it: work on a copy of `x` in f."
+    assert (by_f.severity, by_f.path, by_f.kind) == (Severity.ERROR, "x", "f changes `x` in place")
+    assert by_f.advice == "Work on a copy of `x` in f: the caller's arrays must stay as they are."
     report = gradproof.check(lambda x: float(np.sum(x)), np.zeros(3), grad=claim, rng=0)
     assert (report.verdict, ids(report)) == (Verdict.WRONG, ["GP211"])
     assert finding(report, "GP211").kind == "`grad` changes it in place"

@@ -313,7 +313,7 @@ def test_without_the_plugin(run):
     """`assert_grad` needs none: the message is the report, after pytest's traceback."""
     result = run(SUITE, "-p", "no:gradproof", "-k", "plain")
     result.assert_outcomes(passed=1, failed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*WRONG  loss  the claimed gradient is not the derivative (1 error)"])
+    result.stdout.fnmatch_lines(["*WRONG  loss  the gradient is wrong (1 error)"])
 
 
 def test_code_without_a_source(run):

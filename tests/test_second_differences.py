@@ -110,7 +110,7 @@ def test_an_error_without_a_place_or_a_cause_is_given_neither():
         report = gradproof.check(f, point(20), **claim, rng=1)
         found = finding(report, "GP101")
 
-        assert found.kind == "is not the second derivative of f"
+        assert found.kind == "the second derivative is wrong"
         assert found.factor is None
         assert found.place == ""
         assert not any(share > 0 for one in report.evidence.maps for row in one.wrong for share in row)
@@ -143,9 +143,9 @@ MORE_PARTS = {
     "row": (lambda h: h * np.where(np.arange(len(h)) == 1, 0.5, 1)[:, None], False, "row 1", "claimed 0.5 times"),
     "column": (lambda h: h * np.where(np.arange(len(h)) == 1, 0.5, 1), False, "column 1", "claimed 0.5 times"),
     "both": (lambda h: np.where(cross(len(h)), 0.5, 1) * h, True, "row 1 and column 1", "claimed 0.5 times"),
-    "both, noise": (lambda h: h + noisy(len(h), cross(len(h))), True, "row 1 and column 1", "is not the second"),
-    "diagonal, noise": (lambda h: h + noisy(len(h), np.eye(len(h))), True, "the diagonal", "is not the second"),
-    "noise": (lambda h: h + noisy(len(h), True), True, "everywhere", "is not the second derivative of f"),
+    "both, noise": (lambda h: h + noisy(len(h), cross(len(h))), True, "row 1 and column 1", "the second derivative is wrong"),
+    "diagonal, noise": (lambda h: h + noisy(len(h), np.eye(len(h))), True, "the diagonal", "the second derivative is wrong"),
+    "noise": (lambda h: h + noisy(len(h), True), True, "everywhere", "the second derivative is wrong"),
 }
 
 
@@ -223,7 +223,7 @@ def test_an_entry_that_is_not_symmetric_is_named_where_it_is_all_that_is_wrong()
     assert finding(check(14, wrong), "GP101").path == "hess[3, 1]"
     wrong[5:7, 5:7] += 1
     one = finding(check(14, wrong), "GP101")
-    assert (one.path, one.place, one.kind) == ("hess", "", "is not the second derivative of f")
+    assert (one.path, one.place, one.kind) == ("hess", "", "the second derivative is wrong")
 
 
 def test_two_entries_with_the_same_factor_are_one_mistake():
@@ -249,7 +249,7 @@ def test_more_than_two_entries_are_one_finding():
             assert all(one.quantity == "entry" for one in report.findings)
     (one,) = report.findings
     assert (one.path, one.place, one.quantity) == ("hess", "5 of 36 entries", "entry hess[4, 4]")
-    assert one.kind == "is not the second derivative of f"
+    assert one.kind == "the second derivative is wrong"
 
 
 def blocks(h, k):

@@ -519,6 +519,7 @@ def test_what_f_writes_past_torch_s_count_is_put_back_before_each_call(which):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:os.fork", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_child_does_not_wait_for_a_check_of_its_parent():
     begun, ended = threading.Event(), threading.Event()
 

@@ -61,7 +61,9 @@ def _dotted(f: Any) -> str:
     """The name of a function within the class that it stands in; empty if it has none that can be written."""
     own = getattr(f, "__self__", None)
     written = isinstance(f, type) or inspect.ismethod(f) or inspect.isfunction(f)  # in Python
-    name = str(getattr(f, "__qualname__" if written else "__name__", "")).rpartition("<locals>.")[2]
+    name, within = str(getattr(f, "__name__", "")), str(getattr(f, "__qualname__", ""))
+    if written and within.rpartition(".")[2] == name:  # (Who gives a function another name, gives it often half.)
+        name = within.rpartition("<locals>.")[2]
     if isinstance(own, type) and not isinstance(f, type):
         name = f"{own.__name__}.{name.rpartition('.')[2]}"  # a class method, which may be inherited
     return name if all(part.isidentifier() for part in name.split(".")) else ""

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import itertools as it
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,8 @@ VALUES = 4.0
 # The second step of a quick look at an entry, in first ones; a cap: entries that get a closer look, of four values
 # each, where those that a quick one shows do not explain what has refuted the claim.
 WIDER, CLOSER = 2.2, 25
+# Entries and sums of two that are measured to all digits once they are known to be wrong: a cap of evaluations.
+SHARP = 3
 # Bar of a curve, relative to its size, up to which it teaches what others are like.
 CLEAR = 1e-2
 
@@ -846,24 +848,35 @@ class _Second:
 
     def _measure_pairs(self, pairs: list[Pair], failing: Curvature | None, found: dict[Pair, Entry]) -> None:
         """Measure along single entries and sums of two: `found` has what is known so far."""
-        vectors = {pair: self._pair(*pair) for pair in pairs}
         known = self.known
-        has_curves = all(v.tobytes() in self.curves for v in vectors.values())
+        has_curves = all(self._pair(*pair).tobytes() in self.curves for pair in pairs)
         if known is not None and self.reference is None and not has_curves:
             # A quick look at all of them first, and a closer one at those that it shows to be wrong, if these are all.
             found |= self._quick(pairs, known)
-            off = self._wrong_pairs(pairs, found)
+            # (At a bound there is no value on the other side.)
+            held = [pair for pair in pairs if not math.isfinite(found[pair][0])]
+            self._measure_well(held, found)
+            pairs = [pair for pair in pairs if pair not in held]
+            off = self._wrong_pairs(found, found)
             around = {pair for i, j in off for pair in ((i, i), (j, j), (i, j))}
-            found |= self._closer(sorted(around), known)
+            found |= self._closer(sorted(around - {*held}), known)
             off = self._wrong_pairs(off, found)
             others = sorted({*pairs} - around)
             explained = bool(off) and failing is not None and self._explains(off, found, failing)
             if not off or (len(others) <= CLOSER and not explained):
                 found |= self._closer(others, known)
-                off = self._wrong_pairs(pairs, found)
-            if off or self.n > ENTRIES:
+                off = self._wrong_pairs(found, found)
+            around = {pair for i, j in off for pair in ((i, i), (j, j), (i, j))}
+            if len(around) > SHARP or (not off and self.n > ENTRIES):
                 return
-        for pair, v in vectors.items():
+            # What a reader sees of few entries deserves all digits.
+            pairs = sorted(around - {*held}) if off else pairs
+        self._measure_well(pairs, found)
+
+    def _measure_well(self, pairs: Sequence[Pair], found: dict[Pair, Entry]) -> None:
+        """Measure curves along single entries and sums of two, as along any direction."""
+        for pair in pairs:
+            v = self._pair(*pair)
             one = self.curves.get(v.tobytes()) or self._measure(v)
             found[pair] = one.value, one.bar
 
@@ -897,7 +910,7 @@ class _Second:
         even = np.reshape(values, (-1, 2)).sum(axis=1) - 2 * f0
         return (even / step**2).tolist()
 
-    def _wrong_pairs(self, pairs: Sequence[Pair], found: dict[Pair, Entry]) -> list[Pair]:
+    def _wrong_pairs(self, pairs: Iterable[Pair], found: dict[Pair, Entry]) -> list[Pair]:
         """Those of some entries that are wrong, or whose mirror image is."""
         wrong = self._read(found).wrong
         return [(i, j) for i, j in pairs if wrong[i, j] or wrong[j, i]]

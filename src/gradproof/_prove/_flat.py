@@ -280,7 +280,7 @@ def _nothing_tested(ledger: Ledger, still: list[Still]) -> None:
         Notice(
             sight=Sight.UNMOVED if bitwise else Sight.QUIET,
             severity=Severity.DOUBT,
-            claimed=None if measured is None or (bitwise and measured.claimed == 0) else measured.claimed,
+            claimed=None if measured is None else measured.claimed,
             reference=None if told is None else told.value,
             error_bar=None if told is None else told.bar,
         )
