@@ -604,8 +604,8 @@ def test_what_f_and_the_claim_change_in_place_is_told_apart():
     assert by_f.advice == "Work on a copy of `x` in f: the caller's arrays must stay as they are."
     report = gradproof.check(lambda x: float(np.sum(x)), np.zeros(3), grad=claim, rng=0)
     assert (report.verdict, ids(report)) == (Verdict.WRONG, ["GP211"])
-    assert finding(report, "GP211").kind == "`grad` changes it in place"
-    assert finding(report, "GP211").advice == "work on a copy of `x` in `grad`."
+    assert finding(report, "GP211").kind == "`grad` changes `x` in place"
+    assert finding(report, "GP211").advice == "Work on a copy of `x` in `grad`."
 
 
 # ------------------------------------------------------------------------------------------------- what is no claim

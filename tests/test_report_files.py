@@ -243,8 +243,7 @@ def test_show_and_compare_from_outside(tmp_path):
     assert better.stdout.startswith("better  t.py::a  sine")
     missing = command("compare", old, tmp_path / "none.json")
     assert missing.returncode == 2
-    assert "none.json  cannot be read" in missing.stderr.replace("
-", "")
+    assert "none.json  cannot be read" in missing.stderr.replace("\n", "")
     assert command("compare", old, new, "--factor", "0.5").returncode == 2
 
 

@@ -143,9 +143,19 @@ MORE_PARTS = {
     "row": (lambda h: h * np.where(np.arange(len(h)) == 1, 0.5, 1)[:, None], False, "row 1", "claimed 0.5 times"),
     "column": (lambda h: h * np.where(np.arange(len(h)) == 1, 0.5, 1), False, "column 1", "claimed 0.5 times"),
     "both": (lambda h: np.where(cross(len(h)), 0.5, 1) * h, True, "row 1 and column 1", "claimed 0.5 times"),
-    "both, noise": (lambda h: h + noisy(len(h), cross(len(h))), True, "row 1 and column 1", "the second derivative is wrong"),
-    "diagonal, noise": (lambda h: h + noisy(len(h), np.eye(len(h))), True, "the diagonal", "the second derivative is wrong"),
-    "noise": (lambda h: h + noisy(len(h), True), True, "everywhere", "the second derivative is wrong"),
+    "both, noise": (
+        lambda h: h + noisy(len(h), cross(len(h))),
+        True,
+        "row 1 and column 1",
+        "the second derivative is wrong",
+    ),
+    "diagonal, noise": (
+        lambda h: h + noisy(len(h), np.eye(len(h))),
+        True,
+        "the diagonal",
+        "the second derivative is wrong",
+    ),
+    "noise": (lambda h: h + noisy(len(h), True), True, "everywhere", "derivative is wrong"),
 }
 
 

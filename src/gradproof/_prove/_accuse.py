@@ -135,6 +135,7 @@ def _accuse_leaf(
     evidence.add(suspect.alone, suspect.second)
     place: Place | None = None
     named: Cause | None = None
+    part: Residual | None = None
     try:
         named = yield from _cause(meter, tier, suspect, evidence, wrong)
         if named is None and leaf.size > 1:
@@ -152,13 +153,13 @@ def _accuse_leaf(
                     place = yield from one_by_one(meter, suspect.leaf, search.whole)
                 likely += [one for one in ranges_of(leaf.shape, place) if one not in likely]
                 if place.box is not None and place.everywhere and not place.entries:
-                    named = yield from _cause_in_box(search, suspect, place.box)
+                    named, part = yield from _cause_in_box(search, suspect, place.box)
     except BudgetSpent:
         pass  # that it is wrong is known; where and why is said as far as it was found
     if place is not None and place.entries:
         note = report_entries(ledger, suspect.leaf, place)
     else:
-        note = report_part(meter, ledger, suspect.leaf, evidence, place, named)
+        note = report_part(meter, ledger, suspect.leaf, evidence, place, named, shown=part)
     known = place is not None and place.complete and bool(place.entries)
     deviation = evidence.deviation(share)
     if place is not None and known:
@@ -193,15 +194,19 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong
     return cause if isinstance(cause, Cause) else None
 
 
-def _cause_in_box(search: Search, suspect: Suspect, box: Sequence[tuple[int, int]]) -> Asking[Cause | None]:
-    """Test a factor on the wrong part of a leaf alone."""
+def _cause_in_box(
+    search: Search, suspect: Suspect, box: Sequence[tuple[int, int]]
+) -> Asking[tuple[Cause | None, Residual | None]]:
+    """Test a factor on the wrong part of a leaf alone; also the clearest slope through that part."""
     shape = tuple(high - low for low, high in box)
     evidence = Evidence(shape=shape, size=math.prod(shape))
     for direction in (suspect.direction, suspect.alone):
         part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
         evidence.add(part, (yield from search.ask(part)))
-    cause = factor_cause(evidence) if evidence.residuals else None
-    return cause if isinstance(cause, Cause) else None
+    if not evidence.residuals:
+        return None, None
+    cause, clearest = factor_cause(evidence), max(evidence.residuals, key=lambda residual: residual.contrast)
+    return cause if isinstance(cause, Cause) else None, clearest
 
 
 def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats | None = None) -> str:
@@ -285,12 +290,18 @@ def report_part(
     place: Place | None,
     cause: Cause | None,
     deviation: Floats | None = None,
+    *,
+    shown: Residual | None = None,
 ) -> str:
-    """One finding for a leaf, or a box of it; returns the leaf's note. `deviation` is as in `report_entries`."""
+    """One finding for a leaf, or a box of it; returns the leaf's note. `deviation` is as in `report_entries`.
+
+    `shown` is the slope through the box alone, where it was measured.
+    """
     leaf = ledger.leaves[index]
     # A single entry is shown by itself, anything else by the slope that speaks most clearly.
     single = leaf.size == 1
-    shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)
+    if shown is None:
+        shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)
     step = float(meter.directions.vector(evidence.directions[0])[leaf.start]) if single else 1.0
     in_box = place is not None and place.box is not None
     # (Where others are right beside it, the error is no solver's.)

@@ -336,12 +336,12 @@ _PLAIN: dict[Sight, tuple[str, str]] = {
         "Compute f in float64 to have the gradient checked to more digits.",
     ),
     Sight.SAME_BITS: (
-        "f does not change at all: it may not use its argument, or is saturated here",
-        "Check that f uses the argument it is given (and no copy closed over), or check at another point.",
+        "f does not change at all: it does not use its argument, or is constant here",
+        "Check that f uses its argument and not a copy from outside, or check at another point.",
     ),
     Sight.UNMOVED: (
-        "f does not change at all: it may not use its argument, or is saturated here",
-        "Check that f uses the argument it is given (and no copy closed over), or check at `report.suggested_args`.",
+        "f does not change at all: it does not use its argument, or is constant here",
+        "Check that f uses its argument and not a copy from outside, or check at `report.suggested_args`.",
     ),
     Sight.QUIET: (
         "nothing was tested: f changes by no more than its noise",

@@ -15,7 +15,7 @@ from gradproof._report import WORST_FIRST, Finding, LeafResult, Reason, Report, 
 
 MOST_ENTRIES = 6
 # How many of 100,037 measured slopes lie within their error bars: `benchmarks/honesty.py`.
-HOLD = "99.9 % of those measured on test functions do"
+HOLD = "99.9 % of them do in gradproof's own benchmarks"
 
 DERIVATIVES = {
     "grad": "gradient",
@@ -176,7 +176,7 @@ def numeric(finding: Finding, plus_minus: str = "±") -> str:
     if finding.claimed is not None and finding.reference is not None:
         claimed, reference = numbers.measured(finding.claimed, finding.reference, finding.error_bar)
         return f"claimed {claimed}, measured {reference}{bar}"
-    if finding.claimed is not None:
+    if finding.claimed is not None and finding.severity is not Severity.DOUBT:
         return f"claimed {numbers.significant(finding.claimed, 6)}"
     if finding.reference is not None:
         return f"measured {numbers.measured(finding.reference, finding.reference, finding.error_bar)[1]}{bar}"
@@ -210,8 +210,8 @@ def certificate(report: Report) -> Iterator[str]:
         return
     whole = len(correct) == len(report.leaves)
     where = "" if whole and len(correct) == 1 else "in each array " if whole else "in each array marked CORRECT "
-    its = "their" if " and " in derivatives(report) else "its"
-    error = f"{where}the error of the {derivatives(report)} is below {numbers.significant(bound)} of {its} norm"
+    norm = "its norm" if whole and len(correct) == 1 else f"the norm of that array's {derivatives(report)}"
+    error = f"{where}the error of the {derivatives(report)} is below {numbers.significant(bound)} of {norm}"
     holds = f"as long as the error bars hold ({HOLD})"
     several = any(math.prod(leaf.shape) > 1 for leaf in correct)
     if report.level == "entries":
@@ -284,4 +284,4 @@ def limits(report: Report) -> str:
 
 def cost(report: Report) -> str:
     """What was spent, the limits used, and the seed."""
-    return f"{spent(report)}. Limits: {limits(report)}. To{TIE}repeat:{TIE}rng={report.seed}."
+    return f"{spent(report)}. Limits: {limits(report)}. To repeat: the same call with{TIE}rng={report.seed}."
