@@ -29,8 +29,9 @@ TOGETHER = 4096
 FEW = 2
 # Wrong entries along which jumps of f are looked for in vain before others are believed to be wrong without.
 WALKS = 2
-# Arrays all of whose entries are measured to be shown: a cap of evaluations.
-TABLES = 3
+# Arrays all of whose entries are measured to be shown, and those of a framework, where the part that is wrong says
+# more: caps of evaluations.
+TABLES, TABLES_OF_A_FRAMEWORK = 3, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +145,18 @@ def judge_entry(
 
 
 @in_phase("locating")
-def measure_small(meter: Meter, ledger: Ledger) -> Asking[None]:
-    """Measure every entry of small arrays that are WRONG, so that a report can show them beside what is claimed."""
+def measure_small(meter: Meter, ledger: Ledger, most: int) -> Asking[None]:
+    """Measure every entry of small arrays that are WRONG, so that a report can show them beside what is claimed.
+
+    `most` : how many arrays at most.
+    """
     wrong = [index for index, result in ledger.results.items() if result.verdict is Verdict.WRONG]
     small = [
         index
         for index in wrong
         if index in ledger.regions and not ledger.regions[index].entries and fits(ledger.leaves[index].shape)
     ]
-    for index in small[:TABLES]:
+    for index in small[:most]:
         leaf = ledger.leaves[index]
         scale = float(meter.norms[index]) / math.sqrt(leaf.size)
         try:

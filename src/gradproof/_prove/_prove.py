@@ -17,7 +17,7 @@ from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump,
 from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Direction, Directions, Without
-from gradproof._prove._entries import judge_entries, measure_small
+from gradproof._prove._entries import TABLES, TABLES_OF_A_FRAMEWORK, judge_entries, measure_small
 from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
 from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
@@ -158,6 +158,7 @@ def prove(problem: Problem, options: Options, directions: Directions) -> Generat
 class _Proof:
     def __init__(self, problem: Problem, options: Options, directions: Directions) -> None:
         self.collector, self.output = options.collector, options.output
+        self.tables = TABLES_OF_A_FRAMEWORK if problem.primal.subject else TABLES
         resolution = options.resolution * directions.unit
         self.meter = Meter(directions, problem.eps, options.witnesses, resolution=resolution)
         self.meter.continuous = options.sees
@@ -185,7 +186,7 @@ class _Proof:
             left = [index for index in range(len(self.ledger.leaves)) if index not in known]
             self.ledger.undecided(left, Reason.BUDGET, note="not judged: no evaluation was left")
         if not self.output:
-            yield from measure_small(self.meter, self.ledger)
+            yield from measure_small(self.meter, self.ledger, self.tables)
         settle_still(self.meter, self.ledger, self.still)
         self._note_randomness()
         note_jumps(self.ledger, self.meter)
