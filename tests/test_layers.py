@@ -1001,3 +1001,37 @@ def test_static_methods_on_tensors():
             return dout.mm(w.t()), x.t().mm(dout), 2 * dout.sum(0)  # wrong on purpose
 
     assert wrong_ones(check_layer(Linear, tuple(tensors), rng=1)) == ["b"]
+
+
+def test_a_cache_with_the_name_of_an_argument():
+    """`backward(dout, x)` takes what `forward` returned beside its output, whatever its name says."""
+
+    def forward(x):
+        return np.tanh(x), np.tanh(x)
+
+    def backward(dout, x):
+        return dout * (1 - x**2)
+
+    def wrong(dout, x):
+        return dout * (1 - x)  # wrong on purpose
+
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    assert gradproof.check_layer(forward, backward, x, rng=0).correct
+    assert gradproof.check_layer(forward, wrong, x, rng=0).verdict is Verdict.WRONG
+
+
+def test_options_and_divisors_that_cannot_be_are_refused():
+    def forward(x, w):
+        return x @ w, (x, w)
+
+    def backward(dout, cache):
+        x, w = cache
+        return dout @ w.T, x.T @ dout
+
+    args = np.eye(3), np.full((3, 3), 0.5)
+    with pytest.raises(UsageError, match="eps"):
+        gradproof.check_layer(forward, backward, args, eps=1e-5)
+    with pytest.raises(UsageError, match="`divided` must give a number other than 0 for 'w', got 0"):
+        gradproof.check_layer(forward, backward, args, divided={"w": 0}, rng=0)
+    with pytest.raises(gradproof.ClaimError, match="`backward` raised ZeroDivisionError"):
+        gradproof.check_layer(forward, lambda dout, cache: 1 / 0, args, rng=0)

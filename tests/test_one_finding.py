@@ -436,3 +436,17 @@ def test_every_array_is_named_where_each_output_has_a_factor_of_its_own(rows):
         assert len(found) == (2 if rows == 2 else 1)
         for finding in found:
             assert all(f"p['{name}']" in finding.path + finding.place for name in point)
+
+
+def test_a_lone_wrong_entry_at_a_large_x_is_no_weight_decay():
+    """All directions move x[0] most: that a term 5e-7 * x would explain them says nothing of the others."""
+    x = np.linspace(0.5, 1.5, 20)
+    x[0] = 1e6
+    claim = np.ones(20)
+    claim[0] = 1.5  # wrong on purpose
+    report = gradproof.check(lambda x: np.sum(x), x, grad=claim, rng=0)
+    assert "weight decay" not in str(report)
+    assert [one.path for one in report.findings] == ["x[0]"]
+    y = np.linspace(0.5, 1.5, 20)
+    decayed = gradproof.check(np.sum, y, grad=np.ones(20) + 0.01 * y, rng=0)  # wrong on purpose
+    assert "weight decay" in str(decayed)

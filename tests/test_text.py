@@ -480,3 +480,18 @@ def test_a_number_has_no_index():
     assert (found.path, found.entries, found.quantity) == ("p['b']", (), "slope")
     assert "[]" not in str(report)
     assert "entry" not in str(report)
+
+
+def test_the_deviation_of_known_entries_does_not_depend_on_the_size_of_x():
+    """|claim - true| / |true| of the numbers as they are, and every wrong entry of a small array is marked."""
+    x = np.array([1e-3, 1.0, 2.0, 3.0])
+    claim = 1 / x
+    claim[2] *= 1.1  # wrong on purpose
+    (leaf,) = check(lambda x: np.sum(np.log(x)), x, grad=claim, rng=0).leaves
+    assert leaf.deviation == pytest.approx(0.05e-3, rel=0.01)
+
+    x = np.array([0.3, 1.0, -2.0, 3.0])
+    claim = np.cos(x)
+    claim[2] *= 1.00001  # wrong on purpose
+    (tensor,) = check(lambda x: np.sum(np.sin(x)), x, grad=claim, rng=0).evidence.maps
+    assert [one.entry for one in tensor.entries if one.against] == [(2,)]

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed
 from gradproof._ask._layer_function import LayerFunction, kind_of
 from gradproof._ask._layer_state import State
@@ -22,6 +23,7 @@ Function = Callable[..., Any]
 _ABSENT: Any = object()
 
 
+@explained("gradproof.check_layer(forward, backward, args)")
 def check_layer(
     forward: Any,
     backward: Any = _ABSENT,

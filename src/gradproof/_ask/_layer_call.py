@@ -90,6 +90,11 @@ def read_convention(backward: Function, forward: Function, names: Sequence[str],
     if not takes_cache and is_pair and len(free) > 1 and not _are_outputs(returned, free):
         roles[free.pop()] = ("cache", 0)
         takes_cache = True
+    named = [name for name, (kind, _) in roles.items() if kind == "argument"]
+    if not takes_cache and is_pair and len(named) == 1 and len(cast("Sequence[Any]", returned)) == len(free) + 1:
+        # What `forward` returns beside its outputs goes by the name of an argument: `return out, x`.
+        roles[named[0]] = ("cache", 0)
+        takes_cache = True
     roles.update({name: ("cotangent", i) for i, name in enumerate(free)})
     if takes_cache and not is_pair:
         raise FunctionError(

@@ -70,9 +70,9 @@ class LayerFunction:
         self.positional, self.wrt, self.divided = positional, wrt, divided
         # Puts the global random states back, which are part of what a layer goes by.
         self._rewind = rewind
-        self.name = kind_of(layer) if layer is not None else function_name(forward)
-        self.forward_name = function_name(forward)
-        self.backward_name = self.forward_name if backward is None else function_name(backward)
+        self.name = kind_of(layer) if layer is not None else function_name(forward, "forward")
+        self.forward_name = function_name(forward, "forward")
+        self.backward_name = self.forward_name if backward is None else function_name(backward, "backward")
         self.names = argument_names(forward, len(positional))
         flat = _tree.flatten(positional, self.names, none_is_leaf=True)
         self.leaves, self._structure = flat.leaves, flat.structure
@@ -279,6 +279,9 @@ class LayerFunction:
         ]
         self._note_left_out(matched, taken)
         unknown = sorted(set(self.divided) - {one.name for one in self.compared})
+        for name, number in self.divided.items():
+            if not (_tree.is_number(number) and math.isfinite(number) and number != 0):
+                raise UsageError(f"`divided` must give a number other than 0 for {name!r}, got {number!r}.")
         if unknown:
             raise UsageError(
                 f"`divided` names {', '.join(map(repr, unknown))}, but what is compared is "

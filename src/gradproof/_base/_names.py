@@ -34,10 +34,10 @@ def argument_names(f: Any, count: int, *, skip: int = 0) -> list[str]:
     return names
 
 
-def function_name(f: Any) -> str:
-    """What f goes by in sentences: `loss`, `Net.loss` or `Swish.apply`; a function without a name is `f`."""
+def function_name(f: Any, otherwise: str = "f") -> str:
+    """What f goes by in sentences: `loss`, `Net.loss` or `Swish.apply`; `otherwise` where it has no name."""
     f = inspect.unwrap(getattr(f, "func", f))  # functools.partial and wraps
-    return _dotted(f) or ("f" if hasattr(f, "__name__") else type(f).__name__)
+    return _dotted(f) or (otherwise if hasattr(f, "__name__") else type(f).__name__)
 
 
 def function_source(f: Any, otherwise: str) -> str:

@@ -93,6 +93,8 @@ def prove_elementwise(task: Task, claim: Any) -> Proved:
         bound = max((one.bound for one in told if one.bound is not None), default=None)
         judged_ones = [one for one in told if one.verdict is not Verdict.INCONCLUSIVE]
         deviation = max((one.deviation for one in judged_ones if one.deviation is not None), default=None)
+        if measured is Verdict.WRONG:
+            deviation = None  # (a share of each entry by itself says nothing of the array)
         rtol = max([rtol, *(one.rtol for one in told)])
         if measured is Verdict.INCONCLUSIVE:
             reason = next((one.reason for one in told if one.reason), Reason.NOISE)
@@ -128,7 +130,10 @@ def prove_elementwise(task: Task, claim: Any) -> Proved:
 def _require_one_array(primal: Primal) -> None:
     outputs = primal.outputs
     if len(primal.origins) != 1 or primal.layout.is_complex or outputs.layout.is_complex:
-        raise UsageError("`elementwise` is for f of one real array: name it with `wrt`, or leave `elementwise` out.")
+        raise UsageError(
+            "`elementwise` is for f of one real array (pass a list as `np.array(x)`): name it with `wrt`, or leave "
+            "`elementwise` out."
+        )
     shape, returned = primal.origins[0].shape, [origin.shape for origin in outputs.origins]
     if returned != [shape]:
         shown = f"shape {returned[0]}" if len(returned) == 1 else f"{len(returned)} arrays"

@@ -101,7 +101,7 @@ def _swapped(prove: Prove, args: Any, claims: Mapping[str, Any], keyword: str) -
 
 def _named(result: Result, other: Result, claim: Any, keyword: str) -> Result:
     """One finding in place of those that follow from the swapped arguments."""
-    name = function_name(claim)
+    name = function_name(claim, keyword)
     name = name if name.isidentifier() else keyword
     finding = Finding(
         id="GP214",

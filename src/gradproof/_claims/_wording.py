@@ -222,7 +222,7 @@ def _second_place(charge: SecondCharge, names: Names) -> str:
         return counted
     words = "the diagonal" if charge.extent is Extent.DIAGONAL else _line_words(charge, names.leaves)
     words += "" if names.by_index else " of the Hessian"
-    return words if whole else f"{charge.count} entries of {words}"
+    return words if whole else f"at least {charge.count} entries of {words}"
 
 
 def _line_words(charge: SecondCharge, leaves: Sequence[Leaf]) -> str:

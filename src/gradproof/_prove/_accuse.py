@@ -163,18 +163,19 @@ def _accuse_leaf(
     known = place is not None and place.complete and bool(place.entries)
     deviation = evidence.deviation(share)
     if place is not None and known:
-        deviation = _deviation_of_entries(meter, ledger, suspect.leaf, place.entries)
+        deviation = _deviation_of_entries(ledger, suspect.leaf, place.entries)
     ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation, estimated=not (known or leaf.size == 1), note=note)
 
 
-def _deviation_of_entries(meter: Meter, ledger: Ledger, index: int, wrong: Sequence[WrongEntry]) -> float:
+def _deviation_of_entries(ledger: Ledger, index: int, wrong: Sequence[WrongEntry]) -> float:
     """The norm of claim minus true over that of the true gradient, where all that is wrong is known."""
-    sizes = [meter.directions.entry_size(entry.index) for entry in wrong]
-    claimed = [float(ledger.claim[entry.index]) * size for entry, size in zip(wrong, sizes, strict=True)]
-    true = [entry.reference * size for entry, size in zip(wrong, sizes, strict=True)]
-    off = math.hypot(*(a - b for a, b in zip(claimed, true, strict=True)))
-    square = float(meter.norms[index]) ** 2 - sum(a * a for a in claimed) + sum(b * b for b in true)
-    return off / math.sqrt(square) if square > 0 else math.inf
+    leaf = ledger.leaves[index]
+    claim = ledger.claim[leaf.start : leaf.stop]
+    places = np.array([entry.index - leaf.start for entry in wrong])
+    true = np.array([entry.reference for entry in wrong])
+    off = float(np.linalg.norm(claim[places] - true))
+    whole = math.hypot(float(np.linalg.norm(np.delete(claim, places))), float(np.linalg.norm(true)))
+    return off / whole if whole > 0 else math.inf
 
 
 def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong: set[int]) -> Asking[Cause | None]:

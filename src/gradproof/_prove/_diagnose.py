@@ -189,6 +189,7 @@ def diagnose(meter: Meter, leaf: int, evidence: Evidence, scale: float, wrong: C
             (candidate, row, found)
             for candidate, row in zip(candidates, tables, strict=True)
             if (found := _explains(candidate, row, evidence)) is not None
+            and not (candidate.added and _rests_on_one_entry(candidate.array(), found.c, directions, leaf, evidence))
         ]
         named = [(candidate, found) for candidate, _, found in kept if found.chance * len(tables) <= CHANCE]
         if named:
@@ -246,6 +247,15 @@ def _explains(candidate: _Candidate, row: Sequence[float], evidence: Evidence) -
         return None
     # Only a structure alone, or with a simple factor, is a mistake people make.
     return found if simplest(found.c, 3 * found.error / abs(found.c), evidence.shape) is not None else None
+
+
+def _rests_on_one_entry(term: Floats, c: float, directions: Directions, leaf: int, evidence: Evidence) -> bool:
+    """Whether all that bars can see of a term is its largest entry: a lone wrong entry looks the same."""
+    where = directions.leaves[leaf]
+    moved = np.abs(np.ravel(term)) * np.broadcast_to(directions.natural[where.start : where.stop], where.size)
+    rest = np.delete(moved, int(np.argmax(moved)))
+    bar = float(np.median([residual.bar for residual in evidence.residuals]))
+    return abs(c) * float(np.linalg.norm(rest)) <= 3 * bar
 
 
 @dataclasses.dataclass(frozen=True)

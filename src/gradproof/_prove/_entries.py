@@ -166,15 +166,18 @@ def measure_small(meter: Meter, ledger: Ledger, most: int) -> Asking[None]:
         known = [one for one in found if one is not None]
         if len(known) < leaf.size:
             continue
+        sizes = [meter.directions.entry_size(entry) for entry in range(leaf.start, leaf.stop)]
         ledger.regions[index] = dataclasses.replace(ledger.regions[index], entries=tuple(known))
-        ledger.results[index] = dataclasses.replace(ledger.results[index], deviation=_deviation(known), estimated=False)
+        ledger.results[index] = dataclasses.replace(
+            ledger.results[index], deviation=_deviation(zip(known, sizes, strict=True)), estimated=False
+        )
 
 
-def _deviation(residuals: Iterable[Residual]) -> float | None:
-    """|claim - true| / |true|, all entries measured."""
-    every = list(residuals)
-    true = math.hypot(*(one.claimed + one.value for one in every))
-    return math.hypot(*(one.value for one in every)) / true if true > 0 else None
+def _deviation(residuals: Iterable[tuple[Residual, float]]) -> float | None:
+    """|claim - true| / |true|, of all entries with the step that each was measured with."""
+    every = [(one, step) for one, step in residuals if step]
+    true = math.hypot(*((one.claimed + one.value) / step for one, step in every))
+    return math.hypot(*(one.value / step for one, step in every)) / true if true > 0 else None
 
 
 def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], wrong: list[Entry]) -> None:
@@ -202,5 +205,5 @@ def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
     if index in ledger.regions and fits(leaf.shape):
         every = tuple(e.residual for e in entries)
         ledger.regions[index] = dataclasses.replace(ledger.regions[index], entries=every)
-    deviation = _deviation(e.residual for e in entries)
+    deviation = _deviation((e.residual, e.step) for e in entries)
     ledger.settle(index, Verdict.WRONG, deviation=deviation, estimated=False, note=note)

@@ -24,8 +24,8 @@ Indices = range | NDArray[np.intp]
 CELLS, DIGITS = 64, 3
 # The longest side of an array that is shown entry by entry: a cap.
 SIDE = 6
-# An entry that is off by less, relative to the largest one, is not marked there: what is shown has fewer digits.
-MARKED = 1e-5
+# An entry that is off by less than this share of itself, or of the largest one, is not marked: it may be rounding.
+MARKED, MARKED_BESIDE = 1e-6, 1e-10
 # Places that are named beside it.
 NAMED = 4
 
@@ -176,11 +176,13 @@ def fits(shape: Sequence[int]) -> bool:
 def entries_of(leaf: Leaf, directions: Directions, residuals: Sequence[Residual]) -> tuple[Comparison, ...]:
     """Every entry of a leaf as claimed and as measured, in the user's units."""
     found: list[Comparison] = []
-    largest = float(np.max(np.abs(directions.claim[leaf.start : leaf.stop]), initial=0.0)) / directions.unit
+    part = directions.claim[leaf.start : leaf.stop]
+    least = MARKED_BESIDE * float(np.max(np.abs(part), initial=0.0)) / directions.unit
     for offset, residual in enumerate(residuals):
         claimed = float(directions.claim[leaf.start + offset]) / directions.unit
         step = directions.unit * directions.entry_size(leaf.start + offset)
         value, bar = (residual.value / step, residual.bar / abs(step)) if step else (0.0, 0.0)
+        size = max(abs(claimed), abs(claimed + value))
         found.append(
             Comparison(
                 path=leaf.path,
@@ -188,7 +190,9 @@ def entries_of(leaf: Leaf, directions: Directions, residuals: Sequence[Residual]
                 claimed=claimed,
                 reference=claimed + value,
                 error_bar=bar,
-                against=bool(residual.clear and abs(value) > MARKED * largest),
+                against=bool(
+                    residual.clear and abs(value) > max(MARKED * max(abs(claimed), abs(claimed + value)), least)
+                ),
             )
         )
     return tuple(found)
