@@ -123,7 +123,7 @@ def scene(rng: np.random.Generator) -> tuple[Callable[[dict], float], Gradient, 
 
 def names(report: gradproof.Report) -> list[str]:
     """The causes that a report names."""
-    plain = ("is not the gradient of f", "this entry is wrong", "these entries are wrong")
+    plain = ("the gradient is wrong", "this entry is wrong", "these entries are wrong")
     return [finding.kind for finding in report.findings if finding.severity == "error" and finding.kind not in plain]
 
 

@@ -190,9 +190,7 @@ def entries_of(leaf: Leaf, directions: Directions, residuals: Sequence[Residual]
                 claimed=claimed,
                 reference=claimed + value,
                 error_bar=bar,
-                against=bool(
-                    residual.clear and abs(value) > max(MARKED * max(abs(claimed), abs(claimed + value)), least)
-                ),
+                against=bool(residual.clear and abs(value) > max(MARKED * size, least)),
             )
         )
     return tuple(found)
