@@ -387,7 +387,7 @@ def edged_after(f, point, count):
 
 
 def noisy(x):
-    """Noise of the same x is the same; no polynomial through near values foretells the next ones."""
+    """Noise of the same x is the same; no polynomial through near values predicts the next ones."""
     seed = int(np.float64(x @ np.cos(np.arange(SIZE))).view(np.uint64))
     return smooth(x) + 1e-7 * float(np.random.default_rng(seed).uniform(-0.5, 0.5))
 

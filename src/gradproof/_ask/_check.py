@@ -159,7 +159,7 @@ def check(
         Largest certified bound on the same relative error that may be called CORRECT. None is 1e-2 in float64, 5e-2
         in lower precision.
     confidence : float
-        Of the bounds, over the choice of directions, given honest error bars.
+        Of the bounds, over the choice of directions, as long as the error bars hold.
     level : {"certificate", "entries"}
         "entries" measures every entry by itself, each with its own bar. For a gradient, and every column of a Jacobian,
         that takes two evaluations or more, for an entry of a `hess` or `hvp` alone some 14. A `vjp` is called once for
@@ -221,8 +221,8 @@ def check(
     The error bars assume that f is smooth along most lines near the point; kinks, noise and jumps are measured and
     widen them. What cannot be told is INCONCLUSIVE.
 
-    By a complex array z = x + iy the gradient of a real f is ``df/dx + i df/dy``, as PyTorch's ``.grad``: `jax.grad`
-    gives its conjugate, the Wirtinger derivatives df/dz and df/d conj(z) are halves. ``vjp(u)`` is the gradient, in
+    With respect to a complex array z = x + iy, the gradient of a real f is ``df/dx + i df/dy``, as PyTorch's ``.grad``:
+    `jax.grad` gives its conjugate, the Wirtinger derivatives df/dz and df/d conj(z) are halves. ``vjp(u)`` is the gradient, in
     that sense, of ``Re(conj(u) f)``; ``jvp(v)`` is the derivative along v; `jac` between complex arrays is the complex
     derivative of a holomorphic f, ``df = J dz``, and its rows are gradients where an output is real. Real and imaginary
     parts are leaves of their own in the report. A claim that follows another convention is WRONG and named so.

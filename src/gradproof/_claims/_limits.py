@@ -158,7 +158,7 @@ class _Search:
         return False
 
     def _is_linear(self, ways: Sequence[Vector], slopes: Vector, noise: float, step: float) -> bool:
-        """Whether the gradient that some slopes belong to, where they tell it, foretells the one along an axis, too.
+        """Whether the gradient that some slopes belong to, where they tell it, predicts the one along an axis, too.
 
         A piece of a median that reaches to both sides may hold all of their directions where entries are few. It does
         not hold the axis of the entry that is the median there, along which f stays as it is.

@@ -1,4 +1,4 @@
-"""Whether phi jumps at 0 itself: a value there that its neighbours do not foretell, or two sides that stay apart.
+"""Whether phi jumps at 0 itself: a value there that its neighbours do not predict, or two sides that stay apart.
 
 Of a smooth phi the odd part shrinks like t and the even part like t**2; at a kink both shrink like t. A part that stays
 as it is while the step shrinks two hundred times is a jump as far as these steps can tell: phi may rise by it within
@@ -27,7 +27,7 @@ ALONE = 2.0
 # Odd part, as a multiple of what the even part is at 0, up to which phi(0) differs from both its neighbours.
 BESIDE = 0.1
 # How many samples of noise phi(0) is held against, and how many standard deviations, as these have it, it must lie away
-# from what its neighbours foretell: Student's t with five degrees of freedom exceeds 16 in one of 1e5 cases.
+# from what its neighbours predict: Student's t with five degrees of freedom exceeds 16 in one of 1e5 cases.
 SAMPLES, OUTSIDE = 5, 16.0
 
 
@@ -56,7 +56,7 @@ def jumps(
 
     Notes
     -----
-    What the even part foretells for t = 0, from three neighbouring levels with t and t**2 removed, is how far phi(0)
+    What the even part predicts for t = 0, from three neighbouring levels with t and t**2 removed, is how far phi(0)
     lies from its neighbours.
     At the edge of a tread of a staircase the odd part stays as it is, too, and the slope of the staircase shows at
     coarse steps. So the odd part counts where phi does nothing but jump, or where the claim is steep enough to be the
@@ -67,7 +67,7 @@ def jumps(
     odd, even = (plus - minus) / 2, (plus + minus) / 2 - f0
     first = int(level.min())
     apart = _stays(h, odd, least, LEAST, SPAN, first)
-    at_zero = _foretold(h, even)
+    at_zero = _predicted(h, even)
     off = _stays(h[2:], at_zero, least, *(EARLY if early else (LEAST, SPAN)), first - 2)
     if not early:
         # (Beside the edge of a tread one side stays as it is: odd and even part are the same.)
@@ -101,8 +101,8 @@ def _at(part: Floats, level: NDArray[np.intp]) -> Floats:
     return found
 
 
-def _foretold(h: Floats, even: Floats) -> Floats:
-    """The even part at t = 0 as foretold by three neighbouring levels each, (L - 2, m)."""
+def _predicted(h: Floats, even: Floats) -> Floats:
+    """The even part at t = 0 as predicted by three neighbouring levels each, (L - 2, m)."""
     a, b, c = h[:-2, None], h[1:-1, None], h[2:, None]
     weights = b * c / ((a - b) * (a - c)), a * c / ((b - a) * (b - c)), a * b / ((c - a) * (c - b))
     return np.asarray(weights[0] * even[:-2] + weights[1] * even[1:-1] + weights[2] * even[2:])

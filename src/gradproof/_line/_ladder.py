@@ -345,11 +345,11 @@ def _next_to_a_piece(fine: Slope, j: int) -> int:
     """The finest level that is off, given the finest whose odd part is: jumps on both sides may cancel in that.
 
     They do not in the even part, which otherwise goes with the square of the step (and so does the noise of what a
-    finer level foretells).
+    finer level predicts).
     """
     even, noise = np.abs(fine.even[:, 0]), float(fine.noise[0])
-    foretold = CURVED * (even[1:] + noise) * (fine.h[:-1] / fine.h[1:]) ** 2
-    off = np.flatnonzero(even[:-1] > 8 * noise + foretold)
+    predicted = CURVED * (even[1:] + noise) * (fine.h[:-1] / fine.h[1:]) ** 2
+    off = np.flatnonzero(even[:-1] > 8 * noise + predicted)
     return max(j, int(off[-1])) if len(off) else j
 
 

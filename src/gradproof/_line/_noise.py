@@ -143,8 +143,8 @@ def unseen_change(
     after = np.minimum(last + 1, len(h) - 1)
     at_last: Floats = np.take_along_axis(change, last[None], axis=0)[0]
     # Where even a parabola would have moved f at the next step: less than rounding shows no step, however honest.
-    foretold = at_last * (h[after] / h[last]) ** 2 > 4 * unit
-    hidden = moved.any(axis=0) & still[-1] & foretold & (h[after] < hiding_step(eps))
+    predicted = at_last * (h[after] / h[last]) ** 2 > 4 * unit
+    hidden = moved.any(axis=0) & still[-1] & predicted & (h[after] < hiding_step(eps))
     smallest: Floats = np.min(np.where(moved, change, np.inf), axis=0)
     nearby: Floats = np.max(np.where(moved & (h[:, None] <= 20 * h[last]), change, 0.0), axis=0)
     seen: Floats = np.where(on_lattice | (at_last <= 16 * unit), smallest, nearby)

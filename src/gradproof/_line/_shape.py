@@ -24,7 +24,7 @@ Asking = Generator[Floats, Floats, "Shape"]
 SPACINGS = (0.05, 0.01, 0.002, 4e-4, 8e-5, 1.6e-5)
 # Central difference of order 8 (Fornberg, Mathematics of Computation 51 (1988), table 1).
 ORDER8 = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
-# Points that the first polynomial goes through, and those that foretell on the way: fewer
+# Points that the first polynomial goes through, and those that predict on the way: fewer
 # where noise asks for that.
 FIRST, WINDOW, LEAST = 9, 13, 5
 # A jump of size d at distance t makes the slope within the piece uncertain by up to this many d / t.
@@ -65,8 +65,8 @@ class Shape:
 def shape_near(deviation: float, f0: float, noise: float, *, far: bool = False) -> Asking:
     """Judge whether phi is smooth enough for `deviation` to be the claim's fault.
 
-    A polynomial through nine points around 0 gives a second, independent slope, and foretells the next values. From
-    there a walk goes outwards on both sides, with steps that grow while phi is as foretold. Where it is not, the break
+    A polynomial through nine points around 0 gives a second, independent slope, and predicts the next values. From
+    there a walk goes outwards on both sides, with steps that grow while phi is as predicted. Where it is not, the break
     is closed in on: a polynomial that is merely too stiff gets better at once, a kink shrinks with the interval, a pole
     grows, and a jump stays as large as it is. Nothing else counts as a jump: no roughness, and no walk that does not
     get through.
@@ -115,7 +115,7 @@ def explains(jump: Jump, deviation: float, reach: float = REACH) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Allowed:
-    """What phi may differ from what was foretold: `steepness` times the distance, if noise lets that be seen."""
+    """What phi may differ from what was predicted: `steepness` times the distance, if noise lets that be seen."""
 
     steepness: float
     noise: float
@@ -135,7 +135,7 @@ class _Side:
         return abs(float(self.t[-1]))
 
     def miss(self, at: float, value: float, allowed: _Allowed) -> float:
-        """|value - foretold| at a place, as a multiple of what is allowed there; not finite where noise hides that."""
+        """|value - predicted| at a place, as a multiple of what is allowed there; not finite where noise hides that."""
         limit = allowed.steepness * abs(at)
         for points in range(len(self.t), LEAST - 1, -1):
             t = self.t[-points:]
@@ -195,7 +195,7 @@ def _outwards(sides: list[_Side], limit: float, allowed: _Allowed) -> Generator[
 def _close_in(
     side: _Side, bad: float, value: float, miss: float, allowed: _Allowed
 ) -> Generator[Floats, Floats, _Break]:
-    """Halve the step at whose end phi is not as foretold, until it is clear why."""
+    """Halve the step at whose end phi is not as predicted, until it is clear why."""
     early = math.inf
     for halving in range(HALVINGS):
         middle = (float(side.t[-1]) + bad) / 2

@@ -80,7 +80,7 @@ def off_level(
         index: NDArray[np.intp] = np.arange(levels, dtype=np.intp).reshape(levels, 1)
         coarser = index < level
         off = np.asarray((away > floor) & (away > LEAST * size * step) & coarser, dtype=np.bool_)
-        # (Most outputs are done with here: the next finer level shows what truncation foretells.)
+        # (Most outputs are done with here: the next finer level shows what truncation predicts.)
         less = HIDDEN * away[:-1] * (step[1:] / step[:-1]) ** 3
         hidden = (off[:-1] & (away[1:] <= np.maximum(less, floor[1:]))).any(axis=0)
         worth = hidden | (off.any(axis=0) & (bar > ROUGH * size))
@@ -89,13 +89,13 @@ def off_level(
         # the finest that more than truncation leaves off counts.)
         these = off[:, k] if levels >= LONG else off[:, k] & ~_grows(h, away[:, k], floor[:, k])
         for j in np.flatnonzero(these)[: -3 if levels >= LONG else -2 : -1].tolist():
-            foretold = HIDDEN * away[j, k] * (h[j + 1 :] / h[j]) ** 3
-            is_hidden = (away[j + 1 :, k] <= np.maximum(foretold, floor[j + 1 :, k])).all()
+            predicted = HIDDEN * away[j, k] * (h[j + 1 :] / h[j]) ** 3
+            is_hidden = (away[j + 1 :, k] <= np.maximum(predicted, floor[j + 1 :, k])).all()
             # What is seen so clearly is worth a look even if bars hide what the next finer level could show: on a whole
             # ladder, and where the next coarser level shows two plateaus in place of something that grows like h**2.
             is_plateau = j > 0 and away[j - 1, k] < away[j, k] * (h[j - 1] / h[j]) ** 2
             is_clear = away[j, k] > CLEAR * floor[j, k] and (levels >= LONG or is_plateau)
-            if levels - j > 2 and is_hidden and (is_clear or foretold[0] > floor[j + 1, k]):
+            if levels - j > 2 and is_hidden and (is_clear or predicted[0] > floor[j + 1, k]):
                 found[k] = j
                 break
         rough = found[k] < 0 and bar[k] > ROUGH * size[k] and off[:, k].any()

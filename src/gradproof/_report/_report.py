@@ -244,7 +244,7 @@ class Report:
     max_bound : float
         The largest bound that may be called CORRECT, as used.
     confidence : float
-        Of the certificates, over the choice of directions, given honest error bars.
+        Of the certificates, over the choice of directions, as long as the error bars hold.
     run : Run
         Versions, machine and time; left out of comparisons.
     modes : tuple of ModeResult
