@@ -221,11 +221,12 @@ def check(
     The error bars assume that f is smooth along most lines near the point; kinks, noise and jumps are measured and
     widen them. What cannot be told is INCONCLUSIVE.
 
-    With respect to a complex array z = x + iy, the gradient of a real f is ``df/dx + i df/dy``, as PyTorch's ``.grad``:
-    `jax.grad` gives its conjugate, the Wirtinger derivatives df/dz and df/d conj(z) are halves. ``vjp(u)`` is the gradient, in
-    that sense, of ``Re(conj(u) f)``; ``jvp(v)`` is the derivative along v; `jac` between complex arrays is the complex
-    derivative of a holomorphic f, ``df = J dz``, and its rows are gradients where an output is real. Real and imaginary
-    parts are leaves of their own in the report. A claim that follows another convention is WRONG and named so.
+    With respect to a complex array z = x + iy, the gradient of a real f is ``df/dx + i df/dy``, as PyTorch's
+    ``.grad``: `jax.grad` gives its conjugate, the Wirtinger derivatives df/dz and df/d conj(z) are halves.
+    ``vjp(u)`` is the gradient, in that sense, of ``Re(conj(u) f)``; ``jvp(v)`` is the derivative along v; `jac`
+    between complex arrays is the complex derivative of a holomorphic f, ``df = J dz``, and its rows are gradients
+    where an output is real. Real and imaginary parts are leaves of their own in the report. A claim that follows
+    another convention is WRONG and named so.
 
     Like `scipy.optimize.check_grad` or `jax.test_util.check_grads`,
     but with an error bar on the reference and a verdict instead of a number or a fixed tolerance.

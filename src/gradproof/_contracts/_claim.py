@@ -246,8 +246,8 @@ def judge_jacobian(
 def _real_columns(block: Array, output: Origin, origin: Origin) -> tuple[Array, ...]:
     """Return a block (m, n) as the rows and columns of real and imaginary parts: one matrix for each leaf of `origin`.
 
-    Between complex arrays it holds the complex derivative, ``df = J dz``. With respect to a complex array, rows of a real output
-    hold gradients, ``df/dx + i df/dy``.
+    Between complex arrays it holds the complex derivative, ``df = J dz``. With respect to a complex array, rows of a
+    real output hold gradients, ``df/dx + i df/dy``.
     """
     if not output.is_complex:
         return _parts(block) if origin.is_complex else (_real(block),)
