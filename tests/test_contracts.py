@@ -369,7 +369,7 @@ A = np.ones(2)
     ("claim", "keys", "options", "kind", "advice"),
     [
         (None, [(0,)], {}, "`grad` returned None", "did you forget `return`?"),
-        ({"a": np.ones(2)}, [(0, "a"), (0, "b")], {}, "missing: p['b']", "a claim has the structure of what is"),
+        ({"a": np.ones(2)}, [(0, "a"), (0, "b")], {}, "missing: p['b']", "A claim has the structure of the"),
         (
             {"a": np.ones(2), "z": np.ones(2)},
             [(0, "a")],
@@ -399,11 +399,11 @@ A = np.ones(2)
             "missing: p['a'], p['b']; ",
             "name each gradient as its parameter",
         ),
-        ({"da": np.ones(2), "dda": A}, [(0, "a"), (0, "da")], {}, "missing: p['a']; ", "a claim has the structure"),
+        ({"da": np.ones(2), "dda": A}, [(0, "a"), (0, "da")], {}, "missing: p['a']; ", "A claim has the structure"),
         ({"da": A, "grad_a": A}, [(0, "a")], {}, "missing: p['a']; extra: p['da'], p['g", "name each gradient as its"),
         ({"dW": [A, A]}, [(0, "W", 0)], {}, "extra: p['dW'][1]", "leave it out"),
         ({"Weight": np.ones(2)}, [(0, "weights")], {}, "missing: p['weights']", "name each gradient as its parameter"),
-        ({"Weight": np.ones(3)}, [(0, "weights")], {}, "missing: p['weights']", "a claim has the structure of what is"),
+        ({"Weight": np.ones(3)}, [(0, "weights")], {}, "missing: p['weights']", "A claim has the structure of the"),
         ((np.ones(2), np.ones(3)), [(0,)], {}, "missing: p", "`grad` gives a tuple of 2, but one argument is diff"),
         (
             np.ones(2),

@@ -255,11 +255,11 @@ def _function(
     has_inputs = any(is_floating(leaf.value) for leaf in within)
     few = "it has none" if not parameters.frozen else "all are frozen (`requires_grad` is False)"
     if wrt == "all" and not names and not has_inputs:
-        raise UsageError(f"there is no parameter to differentiate by ({few}), and no floating tensor in `batch`.")
+        raise UsageError(f"there is no parameter to check ({few}), and no floating tensor in `batch`.")
     if wrt == "parameters" and not names:
-        raise UsageError(f'there is no parameter of the model to differentiate by: {few}; pass `wrt="inputs"`.')
+        raise UsageError(f'there is no parameter of the model to check: {few}; pass `wrt="inputs"`.')
     if wrt == "inputs" and not has_inputs:
-        raise UsageError("there is no floating tensor in `batch` to differentiate by.")
+        raise UsageError("there is no floating tensor in `batch` to differentiate with respect to.")
     holder = _Holder(model)
 
     def evaluate(tensors: Sequence[Tensor], batch: Any) -> Any:

@@ -461,7 +461,7 @@ class _Search:
             findings[findings.index(imag[0])] = dataclasses.replace(
                 imag[0],
                 kind="the imaginary part is missing: claimed zero, the true one is not",
-                advice=f"The gradient by `{origin.path}` = x + iy is df/dx + i df/dy: return both parts.",
+                advice=f"The gradient with respect to `{origin.path}` = x + iy is df/dx + i df/dy: return both parts.",
             )
 
     def _is_of_both(self, about: About, origin: Origin) -> bool:

@@ -540,7 +540,7 @@ class _Search:
             error_bar=float(line.bar[i]) / abs(step),
             quantity=self.claimed.output(i),
             factor=factor,
-            advice="The derivative by this one input is wrong in most outputs.",
+            advice="The derivative with respect to this one input is wrong.",
         )
         return self._tell(found, About(leaves=(self._owner(j),), outputs=tuple(rows.tolist()), is_part=True))
 

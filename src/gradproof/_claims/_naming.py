@@ -30,7 +30,7 @@ def words(convention: Convention, keyword: str, outputs: Layout | None) -> tuple
     """What a convention is called, and how to get from it to ours."""
     of_complex = outputs is not None and outputs.is_complex
     noun = {"grad": "gradient", "jac": "Jacobian"}.get(keyword, keyword)
-    ours = "here the gradient by z = x + iy is df/dx + i df/dy, as in PyTorch"
+    ours = "here the gradient with respect to z = x + iy is df/dx + i df/dy, as in PyTorch"
     if of_complex and keyword != "hvp":
         return _words_of_complex(convention, keyword, noun)
     if convention == Convention(factor=2.0):

@@ -53,7 +53,7 @@ def prove_others(
     if second == "hess" and primal.layout.is_complex:
         path = next(origin.path for origin in primal.origins if origin.is_complex)
         raise UsageError(
-            f"`{path}` is complex, and the second derivative by complex numbers is no single complex matrix: claim "
+            f"`{path}` is complex, and its second derivative is no single complex matrix: claim "
             "its products with vectors as `hvp`."
         )
     values = {keyword: is_value(claim, primal, keyword) for keyword, claim in claims.items()}

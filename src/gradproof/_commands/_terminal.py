@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 WIDEST = 120
-# Columns where there is no terminal.
-PLAIN = 80
+# Columns where there is no terminal; of messages in a log, where a path must not be broken.
+PLAIN, LOGGED = 80, 400
 
 
 def console_on(stream: IO[str]) -> Console:
@@ -34,8 +35,8 @@ def console_on(stream: IO[str]) -> Console:
     if stream.isatty():
         console.width = min(console.width, WIDEST)
     else:
-        columns = os.environ.get("COLUMNS", "")
-        console.width = int(columns) if columns.isdecimal() and int(columns) > 0 else PLAIN
+        plain, columns = LOGGED if stream is sys.stderr else PLAIN, os.environ.get("COLUMNS", "")
+        console.width = int(columns) if columns.isdecimal() and int(columns) > 0 else plain
     return console
 
 

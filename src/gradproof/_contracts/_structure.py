@@ -129,7 +129,7 @@ def match_claim(
             else "leave it out: a claim has a gradient for each array that is differentiated, and no more."
         )
         or (f"`{keyword}` gives None for {_listing(nones)}: where f does not depend on it, say zeros." if nones else "")
-        or "a claim has the structure of what is differentiated, key by key."
+        or "A claim has the structure of the argument, key by key."
     )
     return Match(gradients=gradients, finding=_finding(whole, "; ".join(parts), advice), notes=tuple(notes))
 

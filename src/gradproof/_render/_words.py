@@ -164,10 +164,16 @@ def rows(finding: Finding, plus_minus: str = "±") -> list[tuple[str, str]]:
     labelled = [
         (finding.quantity or "value", numeric(finding, plus_minus)),
         ("mistake" if is_error else "finding", relation),
-        ("advice" if is_error else "next", finding.advice),
+        ("advice" if is_error else "next", _as_sentence(finding.advice)),
         ("reproduce", "" if finding.severity is Severity.NOTE else finding.reproducer),
     ]
     return [(label, value) for label, value in labelled if value]
+
+
+def _as_sentence(advice: str) -> str:
+    """With a capital, unless it begins with a name such as f."""
+    first = advice.split(" ", 1)[0]
+    return advice[0].upper() + advice[1:] if len(first) > 1 and first.isalpha() else advice
 
 
 def numeric(finding: Finding, plus_minus: str = "±") -> str:
