@@ -170,3 +170,63 @@ def test_tangents_of_a_large_array(left, verdict, seed):
     report = gradproof.check(still_and_sine, p, jvp=push, rng=seed)
 
     assert report.verdict is verdict, str(report)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [(1 + 1e-13j, Verdict.CORRECT), (1 + 1e-6j, Verdict.WRONG), (1.001 + 0j, Verdict.WRONG), (-1 + 0j, Verdict.WRONG)],
+)
+def test_a_part_of_a_complex_derivative(claim, verdict, seed):
+    """The derivative of z is 1: its imaginary part is rounding where z is large, and 1e-6 is none."""
+    z = np.array(1167.6 + 1892.8j)
+
+    report = gradproof.check(lambda z: z * 1, z, vjp=lambda u, z: u * claim, rng=seed)
+
+    assert report.verdict is verdict, str(report)
+    assert ("GP410" in ids(report)) == (claim == 1 + 1e-13j)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("left", "verdict"), [(1e-13, Verdict.CORRECT), (1e-6, Verdict.WRONG)])
+def test_a_gradient_by_complex_numbers(left, verdict, seed):
+    """The same for a real f, which does not depend on the imaginary part of z."""
+    p = {"z": np.array(1167.6 + 1892.8j), "b": B}
+
+    def f(p):
+        return p["z"].real * 1e-3 + np.sum(np.sin(p["b"]))
+
+    def gradient(p):
+        return {"z": np.array(1e-3 + left * 1j), "b": np.cos(p["b"])}
+
+    report = gradproof.check(f, p, grad=gradient, rng=seed)
+
+    assert report.verdict is verdict, str(report)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_complex_second_derivatives_in_torch(seed):
+    """What autograd returns for the second derivative of log(exp(z)) is rounding; one that is forgotten is found."""
+    torch = pytest.importorskip("torch")
+    z = torch.tensor(1167.6 + 1892.8j, dtype=torch.complex128)
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            ctx.save_for_backward(z)
+            return z * z / 1e3
+
+        @staticmethod
+        def backward(ctx, u):
+            (z,) = ctx.saved_tensors
+            return u * (2 * z.detach() / 1e3).conj()  # wrong on purpose: the second derivative is lost
+
+    def f(z):
+        return torch.logsumexp(z, 0)
+
+    right = gradproof.check(f, (z,), order=2, modes=("rev-rev",), rng=seed)
+    wrong = gradproof.check(lambda z: f(z) + Square.apply(z), (z,), order=2, modes=("rev-rev",), rng=seed)
+
+    assert right.verdict is Verdict.CORRECT, str(right)
+    assert "GP410" in ids(right)
+    assert wrong.verdict is Verdict.WRONG, str(wrong)

@@ -31,8 +31,8 @@ UNTOLD = (Reason.NO_CONVERGENCE, Reason.UNSTABLE)
 
 
 def is_told(primal: Primal, eps: float) -> bool:
-    """Whether such rounding is looked for: among numbers of `eps` that are few, and real."""
-    return is_double(eps) and not is_large(primal.point) and not primal.layout.is_complex
+    """Whether such rounding is looked for: among numbers of `eps` that are few."""
+    return is_double(eps) and not is_large(primal.point)
 
 
 def may_be_cancelled(proved: Proved) -> bool:
