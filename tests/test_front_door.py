@@ -409,3 +409,20 @@ def test_case_validates_early():
         Case(rosenbrock, POINT)
     with pytest.raises(UsageError, match="`seed` is no option"):
         Case(rosenbrock, POINT, grad=rosenbrock_grad).check(seed=1)
+
+
+class Anything:
+    """A claim that answers every attribute, as mocks and proxies do."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__array"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, x: Any) -> Any:
+        return 2 * x
+
+
+def test_a_claim_that_answers_every_attribute_is_called_like_any_other():
+    """The name in the reproducer is looked for among attributes that may be anything."""
+    assert check(lambda x: np.sum(x**2), POINT, grad=Anything(), rng=0).correct

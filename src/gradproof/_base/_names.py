@@ -85,7 +85,9 @@ def _short(value: Any) -> str:
 
 def _transform_of_jax(f: Any) -> str:
     """``"grad"`` of what `jax.grad` returns, and so on; empty of anything else."""
-    functions = [f, *(cell.cell_contents for cell in getattr(f, "__closure__", None) or () if cell != _EMPTY)]
+    if not inspect.isfunction(f):
+        return ""  # (The attributes of other objects may be anything.)
+    functions = [f, *(cell.cell_contents for cell in f.__closure__ or () if cell != _EMPTY)]
     for one in functions:
         code = getattr(one, "__code__", None)
         if code is not None and getattr(one, "__globals__", {}).get("__name__") == "jax._src.api":
