@@ -56,13 +56,39 @@ def prove_claims(
     """
 
     def prove(args: Any, claims: Mapping[str, Any]) -> Result:
-        return _prove_claims(
+        fresh = dataclasses.replace(options, collector=Collector())
+        if set(claims) == {"grad"}:
+            primal = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
+            is_value = _contracts.is_value(claims["grad"], primal, "grad")
+            reproducer = reproduce(primal, {"grad": is_value})
+            proof = prove_gradient(
+                primal,
+                claims["grad"],
+                is_value=is_value,
+                keyword="grad",
+                options=fresh,
+                around=surroundings.of(primal),
+                reproducer=reproducer,
+            )
+            return Result(
+                primal=primal,
+                reproducer=reproducer,
+                proofs=(proof,),
+                evaluations=primal.evaluations,
+                calls=primal.calls,
+                claim_calls=proof.claim_calls,
+                beside=find_refusals(proof.verdict, primal),
+            )
+        # Imported here: a third of our import time, which checks of gradients need not pay.
+        from gradproof._claims._others import prove_others
+
+        return prove_others(
             f,
             args,
             claims,
             wrt=wrt,
             name=name,
-            options=dataclasses.replace(options, collector=Collector()),
+            options=fresh,
             surroundings=surroundings,
             vectorized=vectorized,
             reproduce=reproduce,
@@ -71,61 +97,6 @@ def prove_claims(
         )
 
     return as_meant(prove, f, args, claims, wrt)
-
-
-def _prove_claims(
-    f: Callable[..., Any],
-    args: Any,
-    claims: Mapping[str, Any],
-    *,
-    wrt: int | tuple[int, ...] | None,
-    name: str | None,
-    options: _prove.Options,
-    surroundings: Surroundings,
-    vectorized: bool,
-    reproduce: Callable[[Primal, Mapping[str, bool]], str],
-    names: Sequence[str] | None,
-    elementwise: bool,
-) -> Result:
-    """Prove or refute claims as they were passed."""
-    if set(claims) == {"grad"}:
-        primal = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
-        is_value = _contracts.is_value(claims["grad"], primal, "grad")
-        reproducer = reproduce(primal, {"grad": is_value})
-        proof = prove_gradient(
-            primal,
-            claims["grad"],
-            is_value=is_value,
-            keyword="grad",
-            options=options,
-            around=surroundings.of(primal),
-            reproducer=reproducer,
-        )
-        return Result(
-            primal=primal,
-            reproducer=reproducer,
-            proofs=(proof,),
-            evaluations=primal.evaluations,
-            calls=primal.calls,
-            claim_calls=proof.claim_calls,
-            beside=find_refusals(proof.verdict, primal),
-        )
-    # Imported here: a third of our import time, which checks of gradients need not pay.
-    from gradproof._claims._others import prove_others
-
-    return prove_others(
-        f,
-        args,
-        claims,
-        wrt=wrt,
-        name=name,
-        options=options,
-        surroundings=surroundings,
-        vectorized=vectorized,
-        reproduce=reproduce,
-        names=names,
-        elementwise=elementwise,
-    )
 
 
 def shown_name(claims: Mapping[str, Any]) -> str:
