@@ -10,6 +10,8 @@ from gradproof._report._evidence import TensorMap
 
 # Behind a wrong entry; and between the two halves, and between columns.
 MARK, APART, GAP = "*", 4, 2
+# Characters that a table may take in a page or a notebook: more scroll sideways on a phone.
+PAGE_WIDTH = 90
 
 
 def entry_tables(report: Report, width: int) -> Iterator[tuple[str, list[str]]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+from gradproof._base._names import is_within
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
 from gradproof._render._allowance import Allowance, Figure
-from gradproof._render._entries import entry_tables
+from gradproof._render._entries import PAGE_WIDTH, entry_tables
 from gradproof._render._meanings import MEANINGS
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 from gradproof._report._evidence import Ladder
@@ -16,8 +17,6 @@ from gradproof._report._evidence import Ladder
 MOST_FINDINGS, MOST_BRIEF_FINDINGS = 40, 500
 MOST_LEAVES, MOST_OTHER_LEAVES = 100, 1000
 MOST_NAMED = 8
-# Characters of a table of entries: more scroll sideways on a phone.
-ENTRIES_WIDTH = 90
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def view_of(report: Report, room: Allowance, *, key: str = "") -> ReportView:
         other_leaves=tuple(_leaf(leaf) for leaf in ranked[first : first + more]),
         leaves_caption=_leaves_caption(report),
         leaves_left_out=f"{words.more_leaves(cut)}; left out here: see report.leaves" if cut else "",
-        entries=tuple((title, "\n".join(lines)) for title, lines in entry_tables(report, ENTRIES_WIDTH)),
+        entries=tuple((title, "\n".join(lines)) for title, lines in entry_tables(report, PAGE_WIDTH)),
         figures=tuple(figures + steps[:1]),
         other_figures=tuple(steps[1:]),
         pictures_left_out=f"{numbers.count(missing, 'picture')} left out, to keep this page small." if missing else "",
@@ -126,7 +125,7 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
     for finding in findings:
         figures: list[Figure | None] = []
         if finding.severity is not Severity.NOTE or report.verdict is Verdict.NOT_DIFFERENTIABLE:
-            for tensor in [tensor for tensor in maps if _is_within(finding.path, tensor.path)]:
+            for tensor in [one for one in maps if one.path and is_within(finding.path, one.path)]:
                 maps.remove(tensor)
                 figures.append(room.tensor(tensor))
             behind = [ladder for ladder in ladders if _is_behind(ladder, finding)]
@@ -144,14 +143,11 @@ def _findings(report: Report, findings: Sequence[Finding], room: Allowance) -> t
     return views, [ladder for ladder in ladders if ladder.entry is None or ladder.path not in drawn]
 
 
-def _is_within(path: str, leaf: str) -> bool:
-    """Whether `path` is the leaf's, or that of an entry or a part of it."""
-    return bool(leaf) and (path == leaf or path.startswith((f"{leaf}[", f"{leaf}.")))
-
-
 def _is_behind(ladder: Ladder, finding: Finding) -> bool:
-    return _is_within(finding.path, ladder.path) and (
-        ladder.entry is None or not finding.entries or ladder.entry in finding.entries
+    return (
+        bool(ladder.path)
+        and is_within(finding.path, ladder.path)
+        and (ladder.entry is None or not finding.entries or ladder.entry in finding.entries)
     )
 
 

@@ -12,13 +12,11 @@ from html import escape
 
 from gradproof._render import _numbers as numbers
 from gradproof._render import _words as words
-from gradproof._render._entries import entry_tables
+from gradproof._render._entries import PAGE_WIDTH, entry_tables
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 
 MOST_FINDINGS = 5
 MOST_LEAVES = 10
-# Characters of a table of entries.
-ENTRIES_WIDTH = 90
 
 # Filled labels, so that neither colour depends on the background.
 _LABELS = {
@@ -51,7 +49,7 @@ def _parts(report: Report) -> Iterator[str]:
     beyond = len(report.findings) - MOST_FINDINGS
     if beyond > 0:
         yield f'<div style="{_FAINT}">and {numbers.count(beyond, "more finding")}: see report.findings</div>'
-    for title, lines in entry_tables(report, ENTRIES_WIDTH):
+    for title, lines in entry_tables(report, PAGE_WIDTH):
         yield f'<div style="margin-top:0.5em">{_text(title)}</div>'
         yield f'<pre style="margin:0.2em 0;overflow-x:auto">{escape(chr(10).join(lines))}</pre>'
     if advice := words.general_advice(report):
