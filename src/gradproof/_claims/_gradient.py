@@ -169,7 +169,7 @@ class _Scene:
         """
         primal, options = self.primal, self.options
         chosen = suspects(proved) | before
-        if chosen == before or not self.is_whole:
+        if chosen <= before or not self.is_whole:
             return proved
         if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
             return proved
