@@ -439,7 +439,7 @@ class _Proof:
                 Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
                 bound=bound,
                 deviation=judgement.deviation / share if share > 0 else None,
-                noticeable=bound * math.sqrt(self.ledger.leaves[index].size),
+                noticeable=bound * self.meter.directions.least_share(index),
                 note="" if correct else wide_note(bound),
             )
         if wide:
