@@ -44,10 +44,18 @@ STRETCHES = (2.0**-12, 2.0**-40)
 # size of x it leaves no more than rounding. Stretches of each length.
 POINTS, DEGREE, LINES = 10, 4, 2
 
+# Claims from which on squares overflow: no rounding.
+HUGE = 1e150
+
 
 def is_told(primal: Primal, eps: float) -> bool:
     """Whether such rounding is looked for: among numbers of `eps` that are few."""
     return is_double(eps) and not is_large(primal.point)
+
+
+def is_huge(claim: Matrix) -> bool:
+    """Whether a claim, in natural sizes, is so large that none of it is rounding of anything."""
+    return not float(np.max(np.abs(claim), initial=0.0)) < HUGE
 
 
 def may_be_cancelled(proved: Proved) -> bool:

@@ -14,7 +14,7 @@ from gradproof import _contracts, _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
 from gradproof._claims._around import Around, as_runners, natural_sizes
-from gradproof._claims._cancelled import floor_of, is_told, settle, suspects, without_cancelled
+from gradproof._claims._cancelled import floor_of, is_huge, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import About, Proved, about_charge, conclude, leaf_result, unmeasured
@@ -174,6 +174,8 @@ class _Scene:
         if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
             return proved
         claim, size = self.claim[None], natural_sizes(primal, range(len(primal.leaves)))
+        if is_huge(claim * size):
+            return proved
         spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
         suspected = np.zeros(len(size), dtype=bool)
         for i in chosen:
