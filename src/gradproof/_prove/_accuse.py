@@ -175,7 +175,9 @@ def retract_zeros(ledger: Ledger, meter: Meter) -> None:
     A claim of 1e20 makes such a bar: what f does is lost in the rounding of what is claimed.
     """
     slopes = [one.slope for one in meter.slopes]
-    seen = np.abs(np.concatenate([np.zeros(1), *(part.ravel() for one in slopes for part in (one.f0, one.plus, one.minus))]))
+    seen = np.abs(
+        np.concatenate([np.zeros(1), *(part.ravel() for one in slopes for part in (one.f0, one.plus, one.minus))])
+    )
     largest = float(np.max(seen, where=np.isfinite(seen), initial=0.0)) / ledger.unit
     for k, one in enumerate(ledger.statements):
         if not isinstance(one, Charge) or one.cause is None or one.cause.mistake is not Mistake.NOT_ZERO:

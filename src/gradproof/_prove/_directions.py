@@ -238,7 +238,7 @@ class Directions:
         """
         leaf = self.leaves[index]
         sizes = self.natural[leaf.start : leaf.stop]
-        if not isinstance(sizes, np.ndarray):
+        if np.ndim(sizes) == 0:
             return math.sqrt(leaf.size)
         least = float(np.min(sizes, initial=math.inf, where=sizes > 0))
         if not least < float(sizes.max(initial=0.0)):

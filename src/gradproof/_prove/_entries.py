@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from gradproof._base._away import BudgetSpent
-from gradproof._base._precision import EPS64, is_double
+from gradproof._base._precision import is_double
 from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._bends import kinked
 from gradproof._prove._charge import Cause, Place, WrongEntry
@@ -20,7 +20,7 @@ from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._maps import fits
 from gradproof._prove._measure import Asking, Meter, Residual, Tier, in_phase
-from gradproof._prove._tolerance import REACH, ROUNDINGS, RTOL64, Limits, irregular
+from gradproof._prove._tolerance import LEAST, REACH, Limits, irregular
 from gradproof._report import Reason, Verdict
 
 # Entries that are asked about at once.
@@ -29,9 +29,6 @@ TOGETHER = 4096
 FEW = 2
 # Wrong entries along which jumps of f are looked for in vain before others are believed to be wrong without.
 WALKS = 2
-# An entry smaller than this share of its array is held to that: some roundings of the array are as much as a tolerance
-# of 1e-7 is of it.
-LEAST = ROUNDINGS * EPS64 / RTOL64
 # Arrays all of whose entries are measured to be shown, and those of a framework, where the part that is wrong says
 # more: caps of evaluations.
 TABLES, TABLES_OF_A_FRAMEWORK = 3, 1
@@ -92,7 +89,6 @@ def _forgiven(meter: Meter, entry: Entry, rms: float) -> Entry:
 def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], limits: Limits) -> None:
     """Settle a leaf none of whose entries is wrong: its bound is the norm of all deviations and bars."""
     leaf, norm = ledger.leaves[index], float(meter.norms[index])
-    rms = norm / math.sqrt(leaf.size)
     total = math.sqrt(sum((abs(e.residual.value) + e.residual.bar) ** 2 for e in entries))
     worst = max(abs(e.residual.value) for e in entries)
     bound = total / norm if norm > 0 else math.inf

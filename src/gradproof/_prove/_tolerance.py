@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._base._precision import EPS32, is_double
+from gradproof._base._precision import EPS32, EPS64, is_double
 
 Floats = NDArray[np.float64]
 
@@ -62,6 +62,9 @@ LARGEST_ROUNDINGS = 2.0
 # terms leave of a claim that is 0. Measured on saturated tanh, sigmoid, softmax, gelu and others in float32: 2 to 10
 # where they begin to saturate, 71 at most.
 ROUNDINGS = 64.0
+# An entry smaller than this share of its array is held to that: some roundings of the array are as much as a tolerance
+# of RTOL64 is of it. Derived.
+LEAST = ROUNDINGS * EPS64 / RTOL64
 # Roundings of the gradient of the tested leaves that a claim may consist of: terms of their size have cancelled in it.
 CANCELLED = ROUNDINGS
 # The largest share of the rest of a claim that is excused as the rounding of a zero: a cap, a hundred times RTOL64. It
