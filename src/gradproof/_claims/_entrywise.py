@@ -189,8 +189,9 @@ class Entries:
         moves = np.abs(self.steps)
         typical = math.sqrt(float(np.mean(np.square(moves))))
         if not is_double(max(self.eps, self.options.claim_eps)) or not typical > 0:
-            return np.ones(self.n)
-        return np.asarray(np.clip(moves / typical, LEAST, 1.0))
+            return np.ones(len(moves))
+        found: Vector = np.clip(moves / typical, LEAST, 1.0)
+        return found
 
     def run(self) -> Measurement | Doubt:
         """Measure, measure again what deviates, and settle every leaf."""
