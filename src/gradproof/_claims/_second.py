@@ -29,11 +29,13 @@ from gradproof._claims._curves import VALUES, Curvature, Curves
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import sizes_and_sides
 from gradproof._claims._gradient import another_point, asks, undefined
+from gradproof._claims._gradient_function import gradient_function
 from gradproof._claims._hessian import accuse, explain_lines
-from gradproof._claims._kinds import Task, ask_matrix, gradient_function
+from gradproof._claims._matrices import ask_matrix
 from gradproof._claims._patterns import simple_factor
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats
+from gradproof._claims._task import Task
 from gradproof._claims._wording import CURVATURE, write_breach, write_second
 from gradproof._function._primal import Primal
 from gradproof._function._problem import coarsest_eps
