@@ -35,7 +35,6 @@ from gradproof._prove._wording import written
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 # Entries up to which each is proved by itself at once, and the most that are after a line along all of them: a cap, a
