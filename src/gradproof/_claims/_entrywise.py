@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _prove, _run
-from gradproof._base._precision import EPS64, is_double
+from gradproof._base._precision import EPS64
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
@@ -404,7 +404,7 @@ class Entries:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if not is_double(self.eps) else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else self.limits.why_wide(self.eps),
             findings=((random_note(),) if self.random else ()) + self._excuse_note(),
             eps=self.eps,
             rtol=max(rtol, float(self.regularity.max())),

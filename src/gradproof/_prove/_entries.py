@@ -9,7 +9,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from gradproof._base._away import BudgetSpent
-from gradproof._base._precision import is_double
 from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._bends import kinked
 from gradproof._prove._charge import Cause, Place, WrongEntry
@@ -21,7 +20,7 @@ from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._maps import fits
 from gradproof._prove._measure import Asking, Meter, Residual, Tier, in_phase
 from gradproof._prove._tolerance import REACH, Limits, irregular
-from gradproof._report import Reason, Verdict
+from gradproof._report import Verdict
 
 # Entries that are asked about at once.
 TOGETHER = 4096
@@ -95,7 +94,7 @@ def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
     bound = total / norm if norm > 0 else math.inf
     correct = bound <= limits.largest_bound(meter.precision)
     if not correct:
-        ledger.reasons.append(Reason.NOISE if is_double(meter.precision) else Reason.PRECISION)
+        ledger.reasons.append(limits.why_wide(meter.precision))
     largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
     ledger.settle(
         index,
