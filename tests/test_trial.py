@@ -966,7 +966,9 @@ def test_why_a_bar_is_wide():
         (wide, {"precision": EPS32}, Reason.PRECISION),
         (wide, {}, Reason.NOISE),
     ):
-        assert why_wide(Seen(**{"precision": EPS64, **fields}), one) is reason
+        assert why_wide(Seen(**{"precision": EPS64, **fields}), one, LIMITS) is reason
+    of_few_digits = dataclasses.replace(LIMITS, claim_eps=EPS32)
+    assert why_wide(Seen(precision=EPS64), wide, of_few_digits) is Reason.PRECISION
 
 
 def test_tolerances():

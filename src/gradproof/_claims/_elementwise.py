@@ -21,9 +21,9 @@ from gradproof._base._leaf import Leaf
 from gradproof._base._precision import is_double
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asked, asks, undefined
-from gradproof._claims._kinds import Task
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._single import Told, findings_of, flat_entries
+from gradproof._claims._task import Task
 from gradproof._function._primal import Primal
 from gradproof._function._problem import Problem
 from gradproof._line import Slope, slope
@@ -35,7 +35,6 @@ from gradproof._prove._wording import written
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 # Entries up to which each is proved by itself at once, and the most that are after a line along all of them: a cap, a

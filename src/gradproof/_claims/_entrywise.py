@@ -427,7 +427,7 @@ class Entries:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if not is_double(self.eps) else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else self.limits.why_wide(self.eps),
             findings=((random_note(),) if self.random else ()) + self._excuse_note(),
             eps=self.eps,
             rtol=max(rtol, float(self.regularity.max())),

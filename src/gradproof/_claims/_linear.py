@@ -211,7 +211,7 @@ class LinearProof:
         return Measurement(
             results=merged,
             verdict=worst(leaf.verdict for leaf in merged.values()),
-            reason=next((proof.outcome.reason for proof in made if proof.outcome.reason), Reason.NOISE),
+            reason=next((proof.outcome.reason for proof in made if proof.outcome.reason), self.limits.why_wide(eps)),
             eps=eps,
             rtol=max((proof.outcome.rtol for proof in made), default=self.limits.tolerance(eps)),
             level=level,

@@ -150,7 +150,7 @@ class _Proof:
             results,
             findings,
             measured=verdict,
-            reason=next((outcome.reason for outcome in outcomes if outcome.reason), Reason.NOISE),
+            reason=next((outcome.reason for outcome in outcomes if outcome.reason), self._why_wide()),
             options=self.options,
             eps=self.eps,
             rtol=max((outcome.rtol for outcome in outcomes), default=None),
@@ -187,6 +187,9 @@ class _Proof:
     def _largest(self) -> float:
         limits = self.options.limits
         return limits.largest_bound(self.eps)
+
+    def _why_wide(self) -> Reason:
+        return self.options.limits.why_wide(self.eps)
 
     def _spread(self, count: int) -> float:
         return spread(count, self.primal.outputs.size, shared(self.options.confidence, 2))

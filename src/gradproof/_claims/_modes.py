@@ -18,19 +18,20 @@ import numpy as np
 
 from gradproof import _progress, _prove
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
-from gradproof._base._precision import is_double
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
-from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Whole, wrong_parts
+from gradproof._claims._products import EVERYTHING, prove_vjp
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
+from gradproof._claims._tangents import prove_jvp
+from gradproof._claims._task import Task
 from gradproof._function._bounds import extended
 from gradproof._function._primal import Primal, Together
-from gradproof._report import Finding, ModeResult, Reason, Severity, Verdict
+from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
 REVERSE = ("rev", "vmap", "compile")
@@ -252,9 +253,6 @@ class _Modes:
         )
         asked = _Asked(function, outer, self._name, self._options, around, self._reproducer, edged)
         primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
-        if proved.reason is Reason.NOISE and not is_double(self._options.claim_eps):
-            # (Differences of a copy in float64 are sharp: it is the claim that has too few digits.)
-            proved = dataclasses.replace(proved, reason=Reason.PRECISION)
         if outer == "rev":
             self._proved_in_reverse[inner] = function, proved
         return function, primal, proved

@@ -11,19 +11,14 @@ from gradproof._base._errors import UsageError
 from gradproof._base._sources import definitions
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient
-from gradproof._claims._kinds import (
-    Task,
-    gradient_function,
-    is_value,
-    prove_hess,
-    prove_hvp,
-    prove_jac,
-    prove_jvp,
-    prove_vjp,
-)
+from gradproof._claims._gradient_function import gradient_function
+from gradproof._claims._matrices import prove_hess, prove_jac
+from gradproof._claims._products import prove_hvp, prove_vjp
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
 from gradproof._claims._second import prove_second
+from gradproof._claims._tangents import prove_jvp
+from gradproof._claims._task import Task, is_value
 from gradproof._function._primal import Primal
 from gradproof._report import Reason, Verdict, worst
 

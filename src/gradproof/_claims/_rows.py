@@ -370,7 +370,7 @@ class Rows:
         return Measurement(
             results=results,
             verdict=worst(leaf.verdict for leaf in results.values()),
-            reason=Reason.STOCHASTIC if self.random else Reason.PRECISION if not is_double(self.eps) else Reason.NOISE,
+            reason=Reason.STOCHASTIC if self.random else self.limits.why_wide(self.eps),
             findings=(random_note(),) if self.random else (),
             eps=self.eps,
             rtol=self.limits.tolerance(self.eps),

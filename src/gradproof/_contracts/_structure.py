@@ -19,11 +19,9 @@ from gradproof._report import Finding, Severity
 
 Keys = tuple[Hashable, ...]
 Shape = tuple[int, ...]
-Offered = dict[Keys, _tree.NamedLeaf]
 
 _SHOWN = 6
 _RENAME = "name each gradient as its parameter, and this note goes."
-_NO_MORE = "leave it out: a claim has a gradient for each array that is differentiated, and no more."
 _RETURN_AN_ARRAY = "return `np.array(...)` of it, and this note goes."
 _PASS_AN_ARRAY = "pass `np.array(...)` as the point, and f and the claim get an array as well."
 # How gradients are named after their parameters, where all of them are: `delta_W` is as often a step.

@@ -21,7 +21,7 @@ from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._maps import fits
 from gradproof._prove._measure import Asking, Meter, Residual, Tier, in_phase
 from gradproof._prove._tolerance import LEAST, REACH, Limits, irregular
-from gradproof._report import Reason, Verdict
+from gradproof._report import Verdict
 
 # Entries that are asked about at once.
 TOGETHER = 4096
@@ -94,7 +94,7 @@ def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
     bound = total / norm if norm > 0 else math.inf
     correct = bound <= limits.largest_bound(meter.precision)
     if not correct:
-        ledger.reasons.append(Reason.NOISE if is_double(meter.precision) else Reason.PRECISION)
+        ledger.reasons.append(limits.why_wide(meter.precision))
     # (Of the gradient itself: by how far an entry may move, one whose x is tiny counts little.)
     largest = max(((abs(e.residual.value) + e.residual.bar) / abs(e.step) for e in entries if e.step), default=0.0)
     typical = float(np.linalg.norm(ledger.claim[leaf.start : leaf.stop])) / math.sqrt(leaf.size)

@@ -45,13 +45,12 @@ def seen_twice(meter: Meter, measured: Measured, rtol: float) -> Asking[bool]:
 
 @dataclasses.dataclass(frozen=True)
 class KinkedLeaf:
-    """What is known of a leaf with a kink: the kink along a direction, and the entries that have one of their own.
+    """What is known of a leaf with a kink: which entries have one of their own.
 
     entries : flat indices; None where they are too many, or none has one of its own.
     refused : whether the claim was found outside the one-sided slopes; then all is said.
     """
 
-    kink: Measured
     entries: tuple[int, ...] | None
     refused: bool
 
@@ -72,7 +71,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             _refuse(meter, ledger, index, look.outside, (0,) * len(leaf.shape), rtol)
         else:
             _accept(meter, ledger, index, kink, None)
-        return KinkedLeaf(kink, None, look.outside is not None)
+        return KinkedLeaf(None, look.outside is not None)
     f0 = float(kink.slope.f0[0])
     bends = {math.copysign(1.0, float(kink.slope.jump[0]))}
     entries = yield from _kinked_entries(meter, kink.direction, f0)
@@ -95,7 +94,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             look = yield from _outside(meter, direction, scale, rtol)
             if look.outside is not None:
                 _refuse(meter, ledger, index, look.outside, entry_index(leaf.shape, int(entry) - leaf.start), rtol)
-                return KinkedLeaf(kink, entries, refused=True)
+                return KinkedLeaf(entries, refused=True)
     suspicious: list[Direction] = []
     only = () if entries is None else (Spans(tuple((entry, entry + 1) for entry in entries)),)
     for _ in range(DIRECTIONS):
@@ -110,9 +109,9 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             look = yield from _outside(meter, direction, tier.scale, rtol)
             if look.outside is not None:
                 _refuse(meter, ledger, index, look.outside, None, rtol)
-                return KinkedLeaf(kink, entries, refused=True)
+                return KinkedLeaf(entries, refused=True)
     _accept(meter, ledger, index, kink, len(tried))
-    return KinkedLeaf(kink, entries, refused=False)
+    return KinkedLeaf(entries, refused=False)
 
 
 def judge_kink_of_mixtures(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, rtol: float) -> Asking[None]:

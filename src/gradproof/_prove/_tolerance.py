@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._precision import EPS32, EPS64, is_double
+from gradproof._report import Reason
 
 Floats = NDArray[np.float64]
 
@@ -133,6 +134,10 @@ class Limits:
         if self.max_bound is not None:
             return self.max_bound
         return LARGEST_BOUND if is_double(max(eps, self.claim_eps)) else LARGEST_BOUND_LOW
+
+    def why_wide(self, eps: float) -> Reason:
+        """Return what makes a bound wide where nothing else does: f's noise, or the few digits of f or of the claim."""
+        return Reason.NOISE if is_double(max(eps, self.claim_eps)) else Reason.PRECISION
 
     def allowance(
         self,

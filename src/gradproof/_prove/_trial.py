@@ -273,7 +273,7 @@ class Trial:
             if self._balanced:
                 return self._look()
             self._lines.append(measured)
-            return self._unsure(why_wide(self._seen, measured))
+            return self._unsure(why_wide(self._seen, measured, self.limits))
         tier, eps, scale = self.tier, measured.slope.eps, measured.scale
         self._size = natural_scale(scale, measured.value, float(measured.slope.f0[0]))
         self._rtol = max(self._rtol, self.limits.tolerance(eps))
@@ -494,13 +494,13 @@ class Trial:
         widest = max((one for one in self._lines if one.direction.floor == 0), key=lambda one: one.bar)
         return dataclasses.replace(
             self._rule(Kind.AGREES),
-            reason=why_wide(self._seen, widest),
+            reason=why_wide(self._seen, widest, self.limits),
             bound=self._bound(self._widest.open, len(self._held)),
             deviation=self._deviation,
         )
 
 
-def why_wide(seen: Seen, measured: Measured) -> Reason:
+def why_wide(seen: Seen, measured: Measured, limits: Limits) -> Reason:
     """Why the bar of a slope is too wide: the reason that the user can do something about."""
     slope = measured.slope
     if slope.trouble:
@@ -514,4 +514,4 @@ def why_wide(seen: Seen, measured: Measured) -> Reason:
             return Reason.NO_CONVERGENCE
     if not measured.finite or (slope.side != 0 and measured.bar > ONE_SIDED * abs(measured.value)):
         return Reason.NO_CONVERGENCE
-    return Reason.NOISE if is_double(seen.precision) else Reason.PRECISION
+    return limits.why_wide(seen.precision)
