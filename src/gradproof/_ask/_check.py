@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
+Contracts: TypeAlias = str | Sequence[str]  # "default", "all", "none", or ids
 Seed: TypeAlias = "int | np.random.Generator | None"  # in quotes: numpy.random is slow to import
 
 _WEIGHT = {Severity.ERROR: 0, Severity.DOUBT: 1, Severity.NOTE: 2}
@@ -94,7 +95,7 @@ def check(
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
     elementwise: bool = False,
-    contracts: str = "default",
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
     name: str | None = None,
@@ -309,7 +310,7 @@ def assert_grad(
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
     elementwise: bool = False,
-    contracts: str = "default",
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
     name: str | None = None,
@@ -495,7 +496,7 @@ class Options:
     reference: Callable[..., Any] | None = None
     vectorized: bool = False
     elementwise: bool = False
-    contracts: str = "default"
+    contracts: Contracts = "default"
     rng: Seed = None
     progress: Setting = None
 
@@ -513,7 +514,9 @@ class Options:
         if not isinstance(cast("object", self.elementwise), bool):
             raise UsageError(f"`elementwise` must be True or False, got {self.elementwise!r}.")
         if self.contracts not in ("default", "none"):
-            raise UsageError(f'`contracts` must be "default" or "none", got {self.contracts!r}.')
+            from gradproof import _contracts
+
+            _contracts.require_known(self.contracts)
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
@@ -560,7 +563,7 @@ class Options:
             confidence=float(self.confidence),
             seed=seed,
             level=self.level,
-            repeats=self.contracts == "default",
+            repeats=self.contracts in ("default", "all") or "GP213" in self.contracts,
         )
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
@@ -752,6 +755,7 @@ def check_autodiff(
             options=options.engine(seed),
             surroundings=Surroundings(domain=domain, reference=options.reference),
             reproducer=f"{called}{options.written(modes)}, rng={seed})",
+            contracts=options.contracts,
         )
     primal = proved.result.primal
     beside = (*proved.result.beside, *held(primal, extended(domain, len(primal.wrt))), *left_out(primal))

@@ -54,7 +54,7 @@ class Jax:
         What the reference is, where it is not f itself.
     """
 
-    claim = "jax"
+    claim = framework = "jax"
     not_available = NotAvailableError
 
     def __init__(
@@ -132,6 +132,10 @@ class Jax:
             return found[0] if len(found) == 1 else found
 
         return trusted
+
+    def subjects(self, seed: int, *, is_asked: bool) -> list[Any]:
+        """What of f is held to the contracts."""
+        return []
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""

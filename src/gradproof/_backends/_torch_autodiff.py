@@ -218,8 +218,8 @@ class TorchAutodiff:
             If torch has no rule for it.
         """
         with torch.enable_grad(), _refusals():
-            leaves, outputs = self._record(arguments)
-            self._look_for_rules(outputs)
+            leaves, outputs = self.record(arguments)
+            self.look_for_rules(outputs)
             if self.primals.wants("reverse"):
                 self._compare("reverse", outputs, arguments)
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
@@ -230,7 +230,7 @@ class TorchAutodiff:
                     return pull(some, leaves, theirs)
                 except RuntimeError:
                     # The rule refuses None in place of a cotangent; with zeros it may do.
-                    leaves, outputs = self._record(arguments)
+                    leaves, outputs = self.record(arguments)
             try:
                 gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
             except RuntimeError as error:
@@ -245,7 +245,7 @@ class TorchAutodiff:
         part. None where the graph does not allow it.
         """
         with torch.enable_grad():
-            leaves, outputs = self._record(arguments)
+            leaves, outputs = self.record(arguments)
             parts = [(y, factor) for y in outputs for factor in ((1.0, 1j) if y.is_complex() else (1.0,))]
             columns = sum(leaf.numel() * (2 if leaf.is_complex() else 1) for leaf in leaves)
             matrix = torch.zeros(sum(y.numel() for y, _ in parts), columns, dtype=torch.float64, device="cpu")
@@ -292,8 +292,8 @@ class TorchAutodiff:
             compiled = self._compiled()
             return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
         with torch.enable_grad(), _refusals():
-            leaves, outputs = self._record(arguments)
-            self._look_for_rules(outputs)
+            leaves, outputs = self.record(arguments)
+            self.look_for_rules(outputs)
             self.is_batched = True
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
@@ -314,7 +314,7 @@ class TorchAutodiff:
         """All floating outputs of f, as torch records them."""
         return self._floating(self._call([*leaves, *others]))
 
-    def _record(self, arguments: Sequence[Any]) -> tuple[Tensors, list[Tensor]]:
+    def record(self, arguments: Sequence[Any]) -> tuple[Tensors, list[Tensor]]:
         """Leaves at the arguments with the user's own hooks, and what f returns of them, recorded."""
         try:
             leaves = self._leaves(arguments)
@@ -326,7 +326,7 @@ class TorchAutodiff:
             leaves = self._leaves(arguments)
             return leaves, self.outputs([leaf.clone() for leaf in leaves], arguments[self.count :])
 
-    def _look_for_rules(self, outputs: Sequence[Tensor]) -> None:
+    def look_for_rules(self, outputs: Sequence[Tensor]) -> None:
         """See which hand-written rules f applies, the first time that a graph is recorded."""
         if self.rules is None:
             self.rules, self.only_rule = rules_in(outputs), only_rule(outputs)
@@ -351,7 +351,7 @@ class TorchAutodiff:
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all of `arguments` back into the form of `args`."""
-        trees = self._structure.unflatten(self._ordered(values))
+        trees = self._structure.unflatten(self.ordered(values))
         return tuple(trees) if self._is_tuple else trees[0]
 
     @contextlib.contextmanager
@@ -457,7 +457,7 @@ class TorchAutodiff:
 
     def _call(self, arguments: Sequence[Any]) -> Any:
         self.state.rewind()
-        ordered = self._ordered(arguments)
+        ordered = self.ordered(arguments)
         return self.called(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _misshapen(self, cotangents: list[Any], arguments: Sequence[Any], error: RuntimeError) -> Tensors:
@@ -482,7 +482,8 @@ class TorchAutodiff:
                 found.append(leaves[k].new_zeros(shape))
         return tuple(found)
 
-    def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
+    def ordered(self, arguments: Sequence[Any]) -> list[Any]:
+        """The arguments in the order of the leaves of `args`."""
         ordered: list[Any] = [None] * len(self._slots)
         for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
             pack = self._packers[k] if k < self.count else None

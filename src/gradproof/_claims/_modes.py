@@ -16,13 +16,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradproof import _progress, _prove
+from gradproof import _contracts, _progress, _prove
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._base._precision import is_double
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._hold import Subject, hold_all
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
+from gradproof._claims._held import with_contracts
 from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Whole, wrong_parts
@@ -82,6 +84,7 @@ class Autodiff(Protocol):
     function: Function
     # What a report calls it.
     claim: str
+    framework: str
     not_available: type[Exception]
     bounds: tuple[Sequence[Any], Sequence[Any]] | None
 
@@ -105,6 +108,10 @@ class Autodiff(Protocol):
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`."""
+        ...
+
+    def subjects(self, seed: int, *, is_asked: bool) -> Sequence[Subject]:
+        """What of f is held to the contracts, by default or if that `is_asked`."""
         ...
 
     def findings(self, leaves: Mapping[str, Verdict]) -> Sequence[Finding]:
@@ -159,10 +166,12 @@ def prove_modes(
     options: _prove.Options,
     surroundings: Surroundings,
     reproducer: str,
+    contracts: str | Sequence[str] = "none",
 ) -> ModesResult:
-    """Prove or refute what a framework says about a function in several modes.
+    """Prove or refute what a framework says about a function in several modes, and hold it to the contracts.
 
-    The domain in `surroundings` is one array by array.
+    The domain in `surroundings` is one array by array. Where a contract is broken, the proofs are about the formula:
+    the rule is kept from what breaks the contract meanwhile, as far as that can be done.
 
     Raises
     ------
@@ -172,6 +181,40 @@ def prove_modes(
         If a mode that the user has named fails, or no mode is available.
     """
     wanted, is_named = asked_modes(modes, order)
+    kind = autodiff.framework if set(wanted).intersection(REVERSE) else "fwd"
+    ids = _contracts.chosen(contracts, (kind,))
+
+    def refute(function: Function) -> Finding | None:
+        entries = sum(int(np.prod(np.shape(leaf))) for leaf in function.arguments[: function.count])
+        return Refuter(name, options, max(entries, 1)).refute(function, "rev")
+
+    is_default = contracts == "default"
+    subjects = autodiff.subjects(options.seed, is_asked=not is_default) if ids - {"GP213"} and kind != "fwd" else ()
+    held = hold_all(subjects, ids, refute, is_default=is_default)
+    with held.guarded():
+        proved = _prove_modes(
+            autodiff,
+            name=name,
+            wanted=wanted,
+            is_named=is_named,
+            options=options,
+            surroundings=surroundings,
+            reproducer=reproducer,
+        )
+    return dataclasses.replace(proved, result=with_contracts(proved.result, held))
+
+
+def _prove_modes(
+    autodiff: Autodiff,
+    *,
+    name: str,
+    wanted: Sequence[str],
+    is_named: bool,
+    options: _prove.Options,
+    surroundings: Surroundings,
+    reproducer: str,
+) -> ModesResult:
+    """Prove or refute modes one after the other."""
     if surroundings.reference is not None:
         if not any(mode in FIRST for mode in wanted):
             raise UsageError(

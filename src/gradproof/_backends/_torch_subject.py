@@ -1,0 +1,450 @@
+"""A PyTorch function, or a rule within it, whose backward is run under the conditions of the contracts."""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gradproof._backends import _torch
+from gradproof._backends._numpy import Array
+from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating, names_of, normal_like
+from gradproof._backends._torch_backward import around_backward, guarded, saved_by
+from gradproof._backends._torch_graph import (
+    Rule,
+    is_by_the_user,
+    is_rule_itself,
+    leaves_behind,
+    nodes_from,
+    operator_of,
+    rule_name,
+    rule_of,
+)
+from gradproof._backends._torch_layouts import LAYOUTS, SHARED
+from gradproof._backends._torch_parts import applications
+from gradproof._backends._torch_poison import poisoned
+from gradproof._backends._torch_state import State
+from gradproof._base._errors import GradproofError
+from gradproof._base._names import function_name
+
+Tensor = torch.Tensor
+Saved = Mapping[str, tuple[Tensor, Tensor]]
+
+# What torch calls the node of a rule that a C++ extension has written.
+_EXTENSION = "torch::autograd::CppNode"
+# How far other values lie from the point, relative to them.
+APART = 0.25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """What one backward gave, and what it did to its cotangents.
+
+    Attributes
+    ----------
+    gradients : list of ndarray or None
+        Copies, one for each differentiated tensor.
+    returned : list of Tensor or None
+        The same as they were returned.
+    changed : list of int
+        The outputs whose cotangent has other bytes now.
+    forms : list of tuple
+        Of each tensor that goes into a rule: its place, its shape and dtype, and those of the gradient that the rule
+        returned for it.
+    """
+
+    gradients: list[Array | None]
+    returned: list[Tensor | None]
+    changed: list[int]
+    forms: list[tuple[int, tuple[int, ...], str, tuple[int, ...], str]]
+
+
+class Subject:
+    """A function whose backward is held to the contracts.
+
+    Parameters
+    ----------
+    function : TorchAutodiff
+    name : str
+        Of what is accused.
+    rule : Rule or None
+        The hand-written one that it is a call of.
+    seed : int
+    reached : frozenset of str, optional
+        The differentiated arrays of the whole whose gradients pass through it; None where it is the whole.
+
+    Attributes
+    ----------
+    function, name, rule, reached
+        As passed; of the whole all its arrays are reached.
+    is_whole : bool
+        Whether it is f itself, whose arrays the report names.
+    layouts : tuple of str
+        By name, those that cotangents may come in.
+    names : sequence of str
+        Of the differentiated tensors.
+    """
+
+    def __init__(
+        self,
+        function: TorchAutodiff,
+        name: str,
+        rule: Rule | None,
+        seed: int,
+        reached: frozenset[str] | None = None,
+    ) -> None:
+        self.function, self.name, self.rule, self.is_whole = function, name, rule, reached is None
+        self.reached = frozenset(function.names[: function.count]) if reached is None else reached
+        self.names = function.names[: function.count]
+        self.layouts = tuple(LAYOUTS)
+        self._seed = seed
+        self._templates: list[Tensor] | None = None
+
+    @property
+    def owner(self) -> object:
+        """What is accused, to find its source."""
+        return self.function.called if self.rule is None else self.rule
+
+    @property
+    def roots(self) -> list[str]:
+        """The names of all arguments."""
+        return self.function.roots
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Those of the differentiated tensors."""
+        return [tuple(leaf.shape) for leaf in self.function.arguments[: self.function.count]]
+
+    def read(self, gradient: Tensor) -> Array:
+        """The values of a tensor as they are now."""
+        return np.array(_torch.as_numpy(gradient))
+
+    def record(
+        self,
+        *,
+        layout: str = "",
+        is_compact: bool = False,
+        needed: Collection[int] | None = None,
+        is_elsewhere: bool = False,
+    ) -> Recording:
+        """Run the forward with a graph.
+
+        Parameters
+        ----------
+        layout : str
+            Of all floating tensors that go in; contiguous by default.
+        is_compact : bool
+            Whether they only hold values that this layout can hold, and are contiguous.
+        needed : collection of int, optional
+            The tensors that require grad; all by default.
+        is_elsewhere : bool
+            Whether at other values, near the point.
+        """
+        arguments = [self._laid_out(one, layout) for one in self.function.at_point()]
+        if is_compact:
+            arguments = [one.contiguous() if is_floating(one) else one for one in arguments]
+        generator = np.random.default_rng((self._seed, 12))
+        with torch.enable_grad():
+            if is_elsewhere:
+                for i, leaf in enumerate(arguments[: self.function.count]):
+                    arguments[i] = leaf * (1 + APART * normal_like(leaf, generator).abs().clamp(max=2))
+            if needed is None:
+                leaves, outputs = self.function.record(arguments)
+            else:
+                own = enumerate(arguments[: self.function.count])
+                leaves = tuple(leaf.detach().requires_grad_(i in needed) for i, leaf in own)
+                outputs = self.function.outputs(leaves, arguments[self.function.count :])
+        if self._templates is None:
+            self._templates = [output.detach() for output in outputs]
+        return Recording(self, leaves, outputs, arguments)
+
+    def cotangents(self, shared: str = "", draw: int = 0) -> list[Tensor]:
+        """Random cotangents, contiguous; those of a layout that repeats entries hold values that it can hold."""
+        generator = np.random.default_rng((self._seed, 11, draw))
+        drawn = [normal_like(output, generator) for output in self.templates]
+        return [self._laid_out(u, shared).contiguous().clone() for u in drawn] if shared else drawn
+
+    def zeros(self) -> list[Tensor]:
+        """Cotangents of zeros."""
+        return [torch.zeros_like(output, memory_format=torch.contiguous_format) for output in self.templates]
+
+    def mixed(self, cotangents: Sequence[Tensor], draw: int) -> list[Tensor]:
+        """The same cotangents with other signs, at random: what they give is as large as the terms of the sums."""
+        generator = np.random.default_rng((self._seed, 13, draw))
+        return [u * normal_like(u, generator).real.sign() for u in cotangents]
+
+    @property
+    def templates(self) -> list[Tensor]:
+        """What f returns at the point."""
+        if self._templates is None:
+            self.record()
+        assert self._templates is not None
+        return self._templates
+
+    def takes(self, layout: str, *, inputs: bool = False) -> bool:
+        """Whether any output, or input, has a layout of that name besides its own."""
+        tensors = filter(is_floating, self.function.arguments) if inputs else self.templates
+        return any(one.layout is torch.strided and LAYOUTS[layout](one.detach()) is not None for one in tensors)
+
+    def repeating(self) -> str:
+        """The layout that repeats entries and leaves most of them: rows where there are some."""
+        return next((name for name in reversed(SHARED) if self.takes(name)), "")
+
+    def holds_other_values(self, layout: str) -> bool:
+        """Whether tensors of a layout cannot hold the values of the point."""
+        return layout in SHARED
+
+    @property
+    def eps(self) -> float:
+        """The coarsest precision of what goes in and comes out."""
+        tensors = [*self.function.arguments[: self.function.count], *self.templates]
+        return max(torch.finfo(one.dtype).eps for one in tensors)
+
+    @property
+    def output_eps(self) -> float:
+        """The coarsest precision of the outputs, and so of cotangents."""
+        return max(torch.finfo(one.dtype).eps for one in self.templates)
+
+    @property
+    def entries(self) -> int:
+        """How many entries go in and come out: no sum has more terms."""
+        return sum(one.numel() for one in [*self.function.arguments[: self.function.count], *self.templates])
+
+    def coarsest(self, cotangents: Sequence[Tensor]) -> float:
+        """The coarsest precision that anything is computed in, as far as torch sees it."""
+        with _Precision() as watch:
+            self.record().pull(cotangents)
+        return max(self.eps, watch.eps)
+
+    def others(self) -> Iterator[Subject]:
+        """The same at other shapes: every axis of one length is cut short by one, or doubled."""
+        function = self.function
+        lengths = dict.fromkeys(
+            length for leaf in function.arguments[: function.count] for length in leaf.shape if length > 1
+        )
+        for length in lengths:
+            for resize in (_shortened, _doubled):
+                arguments = [resize(one, length) if isinstance(one, Tensor) else one for one in function.at_point()]
+                try:
+                    made = TorchAutodiff(
+                        function.called if self.rule is None else self.rule,
+                        function.argument(arguments),
+                        None,
+                        state=function.state,
+                    )
+                except (GradproofError, RuntimeError):
+                    continue  # f does not take such shapes
+                yield Subject(made, self.name, self.rule, self._seed, None if self.is_whole else self.reached)
+
+    @contextlib.contextmanager
+    def poisoned(self) -> Generator[None]:
+        """Fresh memory holds nan."""
+        with poisoned():
+            yield
+
+    @contextlib.contextmanager
+    def guarded(self) -> Generator[None]:
+        """Whatever the rule does to memory, or asks of it, is kept from it."""
+        if self.rule is None:
+            yield
+            return
+        with around_backward(self.rule, guarded):
+            yield
+
+    def _laid_out(self, value: Any, layout: str) -> Any:
+        if not is_floating(value) or value.layout is not torch.strided:
+            return value
+        made = LAYOUTS[layout](value) if layout else None
+        return value.contiguous() if made is None else made
+
+
+class Recording:
+    """A forward with its graph, which backwards are run of."""
+
+    def __init__(
+        self, subject: Subject, leaves: Sequence[Tensor], outputs: list[Tensor], arguments: Sequence[Any]
+    ) -> None:
+        self._subject, self._leaves, self._outputs, self._arguments = subject, leaves, outputs, arguments
+
+    @property
+    def values(self) -> list[Array]:
+        """What f returned, as copies."""
+        return [np.array(_torch.as_numpy(output)) for output in self._outputs]
+
+    def saved(self) -> Saved:
+        """What the rule has kept for its backward, by name, each beside a copy."""
+        nodes = dict.fromkeys(output.grad_fn for output in self._outputs if output.grad_fn is not None)
+        if self._subject.rule is None:
+            nodes = {}
+        found = {name: tensor for node in nodes for name, tensor in saved_by(node)}
+        arguments = self._arguments[: self._subject.function.count]
+        inputs = {name: leaf.detach() for name, leaf in zip(self._subject.names, arguments, strict=True)}
+        known = {tensor.data_ptr() for tensor in inputs.values()}
+        found = {name: tensor for name, tensor in found.items() if tensor.data_ptr() not in known}
+        return {name: (tensor, tensor.detach().clone()) for name, tensor in {**inputs, **found}.items()}
+
+    def changed(self, saved: Saved) -> list[str]:
+        """Which of them have other bits now."""
+        return [name for name, (tensor, was) in saved.items() if not _torch.same_bits(tensor.detach(), was)]
+
+    def pull(
+        self,
+        cotangents: Sequence[Tensor],
+        *,
+        layout: str = "",
+        only: Sequence[int] | None = None,
+        hidden: Collection[int] = (),
+    ) -> Pulled:
+        """Run the backward.
+
+        Parameters
+        ----------
+        cotangents : sequence of Tensor
+            Contiguous; they are copied.
+        layout : str
+            That the copies come in.
+        only : sequence of int, optional
+            The tensors whose gradients are asked for; all by default.
+        hidden : collection of int
+            The outputs whose cotangent is left undefined.
+        """
+        us = [self._subject._laid_out(u.clone(), layout) for u in cotangents]  # pyright: ignore[reportPrivateUsage]
+        before = [_bytes(u) for u in us]
+        outputs = [_undefined(y) if i in hidden else y for i, y in enumerate(self._outputs)]
+        pairs = [(y, u) for y, u in zip(outputs, us, strict=True) if y.requires_grad]
+        leaves = [leaf for leaf in self._leaves if leaf.requires_grad]
+        asked = [leaves[i] for i in (range(len(leaves)) if only is None else only)]
+        forms: list[Any] = []
+        with self._watched(forms):
+            found: Sequence[Tensor | None] = (
+                torch.autograd.grad(
+                    [y for y, _ in pairs], asked, [u for _, u in pairs], retain_graph=True, allow_unused=True
+                )
+                if pairs
+                else [None] * len(asked)
+            )
+        return Pulled(
+            gradients=[None if one is None else np.array(_torch.as_numpy(one)) for one in found],
+            returned=list(found),
+            changed=[i for i, (u, was) in enumerate(zip(us, before, strict=True)) if not torch.equal(_bytes(u), was)],
+            forms=forms,
+        )
+
+    def accumulated(self, cotangents: Sequence[Tensor], times: int) -> list[Array | None]:
+        """What `.grad` holds after so many backwards, each added to the last."""
+        for leaf in self._leaves:
+            leaf.grad = None
+        pairs = [(y, u) for y, u in zip(self._outputs, cotangents, strict=True) if y.requires_grad]
+        for _ in range(times):
+            torch.autograd.backward([y for y, _ in pairs], [u.clone() for _, u in pairs], retain_graph=True)
+        return [None if leaf.grad is None else np.array(_torch.as_numpy(leaf.grad)) for leaf in self._leaves]
+
+    @contextlib.contextmanager
+    def _watched(self, forms: list[Any]) -> Generator[None]:
+        """Keep the form of what the rule returns, before torch makes it fit."""
+        subject = self._subject
+        if subject.rule is None:
+            yield
+            return
+        inputs = subject.function.ordered(self._arguments)
+
+        def around(backward: Any, ctx: Any, *us: Any) -> Any:
+            returned = backward(ctx, *us)
+            gradients = returned if isinstance(returned, (tuple, list)) else (returned,)
+            for i, (given, gradient) in enumerate(zip(inputs, gradients, strict=False)):
+                if is_floating(given) and isinstance(gradient, Tensor):
+                    dtypes = str(given.dtype).removeprefix("torch."), str(gradient.dtype).removeprefix("torch.")
+                    forms.append((i, tuple(given.shape), dtypes[0], tuple(gradient.shape), dtypes[1]))
+            return returned
+
+        with around_backward(subject.rule, around):
+            yield
+
+
+def subjects_in(function: TorchAutodiff, seed: int, *, is_asked: bool) -> list[Subject]:
+    """What of a function is held to the contracts: hand-written rules, each by itself on what it really received.
+
+    A function without any is one by itself where it calls a rule of a C++ extension, or if `is_asked`: all else in it
+    is torch's own.
+    """
+    with torch.enable_grad():
+        leaves, outputs = function.record(function.at_point())
+    function.look_for_rules(outputs)
+    rules = [rule for rule in function.rules or [] if is_by_the_user(rule)]
+    if is_rule_itself(function.called) and len(rules) == 1:
+        return [Subject(function, rule_name(rules[0]), rules[0], seed)]
+    nodes = list(nodes_from(outputs))
+    if not rules:
+        if not is_asked and not any(node.name().startswith(_EXTENSION) for node in nodes):
+            return []
+        return [Subject(function, function_name(function.called), None, seed)]
+    found: dict[Rule, Subject] = {}
+    for rule, args in applications(function, is_by_the_user):
+        if rule in found:
+            continue
+        reached = leaves_behind([node for node in nodes if rule_of(node) is rule], leaves)
+        try:
+            alone = TorchAutodiff(rule, args, None, names=_names(rule, args), state=State({}, within=True))
+        except GradproofError:
+            continue  # it does not run alone, which breaks no contract
+        if any(one.requires_grad for one in args if is_floating(one)):
+            names = frozenset(function.names[i] for i in reached)
+            found[rule] = Subject(alone, rule_name(rule), rule, seed, names)
+    return list(found.values())
+
+
+def _names(rule: Rule, args: tuple[Any, ...]) -> list[str] | None:
+    """The names of a custom operator's own arguments; None where they are those of a forward."""
+    operator = operator_of(rule)
+    if operator is None or any(isinstance(one, (list, tuple, dict)) for one in args):
+        return None
+    names = names_of(rule, len(args))
+    named = [argument.name for argument in operator._schema.arguments]
+    return [*named[: len(names)], *names[len(named) :]]
+
+
+class _Precision(TorchDispatchMode):
+    """Sees the coarsest precision that anything is computed in."""
+
+    eps = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if is_floating(result):
+            self.eps = max(self.eps, torch.finfo(result.dtype).eps)
+        return result
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """All the memory that a tensor is a view of, as a copy; its values where it has none of its own."""
+    if tensor.layout is not torch.strided:
+        return tensor.to_dense().clone()
+    whole = tensor.detach().untyped_storage()
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(whole).clone()  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _undefined(output: Tensor) -> Tensor:
+    """The same output, to which no cotangent arrives."""
+    return torch._C._functions.UndefinedGrad()(output)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+
+
+def _shortened(tensor: Tensor, length: int) -> Tensor:
+    for axis, own in enumerate(tensor.shape):
+        if own == length:
+            tensor = tensor.narrow(axis, 0, length - 1)
+    return tensor.clone()
+
+
+def _doubled(tensor: Tensor, length: int) -> Tensor:
+    for axis, own in enumerate(tuple(tensor.shape)):
+        if own == length:
+            tensor = torch.cat([tensor, tensor.flip(axis)], axis)
+    return tensor
