@@ -55,6 +55,7 @@ class Jax:
     """
 
     claim = framework = "jax"
+    refusal = ""
     not_available = NotAvailableError
 
     def __init__(

@@ -80,6 +80,8 @@ class TorchAutodiff:
         The names of the members of `args`.
     called : callable
         f, as it is called.
+    refusal : str
+        What a rule has raised where the cotangent of an output was None.
     rules : list of Rule, or None
         The hand-written rules that f applies; None before reverse mode has been asked for.
     only_rule : Rule or None
@@ -151,6 +153,7 @@ class TorchAutodiff:
         self.hooked = [name for name, hooks in zip(self.names, self._hooks, strict=False) if hooks]
         self.primals = Primals()
         self.undefined: set[str] = set()
+        self.refusal = ""
         self.rules: list[Rule] | None = None
         self.only_rule: Rule | None = None
         self.updated: list[str] = []
@@ -228,9 +231,12 @@ class TorchAutodiff:
             if len(some) < len(outputs):
                 try:
                     return pull(some, leaves, theirs)
-                except RuntimeError:
+                except Exception as error:
+                    if is_from_handler(error):
+                        raise
                     # The rule refuses None in place of a cotangent; with zeros it may do.
                     leaves, outputs = self.record(arguments)
+                    self.refusal = first_line(error)
             try:
                 gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
             except RuntimeError as error:
@@ -254,7 +260,10 @@ class TorchAutodiff:
                 for output, factor in parts:
                     fill_rows(matrix[first : first + output.numel()], output, leaves, factor)
                     first += output.numel()
-            except RuntimeError:
+            except Exception as error:
+                # (A rule may refuse None in place of the cotangents of other outputs; `vjp` sees to that.)
+                if is_from_handler(error) or not isinstance(error, RuntimeError | TypeError | AttributeError):
+                    raise
                 return None
             return matrix
 
@@ -714,6 +723,11 @@ def pull(
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what was raised, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _squeezed(shape: Sequence[int]) -> list[int]:

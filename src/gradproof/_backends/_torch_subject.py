@@ -123,6 +123,17 @@ class Subject:
         """Those of the differentiated tensors."""
         return [tuple(leaf.shape) for leaf in self.function.arguments[: self.function.count]]
 
+    def draws(self) -> bool:
+        """Whether f draws random numbers, which it may do in the order of its memory."""
+        self.record()
+        return self.function.state.has_drawn
+
+    def shares_memory(self, one: Tensor | None, other: Tensor | None) -> bool:
+        """Whether two gradients are in the same memory."""
+        if one is None or other is None or not one.numel() or one.layout is not torch.strided:
+            return False
+        return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
     def read(self, gradient: Tensor) -> Array:
         """The values of a tensor as they are now."""
         return np.array(_torch.as_numpy(gradient))

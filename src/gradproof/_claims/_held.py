@@ -10,7 +10,7 @@ from gradproof._claims._result import Result
 from gradproof._report import Finding
 
 # Contracts from whose breach nothing can keep a proof: what memory holds by chance, or the last forward has left.
-_UNGUARDED = ("GP228", "GP229")
+_UNGUARDED = ("GP220", "GP221", "GP222", "GP228", "GP229")
 # What such a breach looks like in numbers.
 _NUMBERS = ("GP101", "GP103", "GP203", "GP205", "GP213", "GP303", "GP306")
 _PARTS = ("GP120", "GP122")
@@ -24,15 +24,15 @@ def with_contracts(result: Result, held: Held) -> Result:
     if not held.findings:
         return dataclasses.replace(result, claim_calls=claim_calls)
     ids = {finding.id for finding in held.findings}
-    gone = set(_SAME) if ids & {"GP218", "GP219"} else set[str]()
+    gone = _SAME if ids & {"GP218", "GP219"} else ()
     reached = frozenset[str]()
     if ids & {*_UNGUARDED}:
         reached = reached.union(*(subject.reached for subject, _ in held.broken))
 
     def is_other(finding: Finding) -> bool:
-        if finding.id in gone and finding.id == "GP211":
+        if finding.id in gone:
             return False
-        is_theirs = not finding.path or any(is_within(finding.path, path) for path in reached)
+        is_theirs = not finding.path or finding.id == "GP205" or any(is_within(finding.path, path) for path in reached)
         return not (reached and finding.id in _NUMBERS and is_theirs)
 
     proofs = tuple(

@@ -85,6 +85,12 @@ class Autodiff(Protocol):
     # What a report calls it.
     claim: str
     framework: str
+
+    @property
+    def refusal(self) -> str:
+        """What a rule raised where the cotangent of an output was left undefined; empty where none did."""
+        ...
+
     not_available: type[Exception]
     bounds: tuple[Sequence[Any], Sequence[Any]] | None
 
@@ -201,6 +207,8 @@ def prove_modes(
             surroundings=surroundings,
             reproducer=reproducer,
         )
+    if autodiff.refusal and "GP222" in ids and not held.has("GP222"):
+        held.findings.append(_contracts.undefined_refused(held.accused(name), "a cotangent is", None, autodiff.refusal))
     return dataclasses.replace(proved, result=with_contracts(proved.result, held))
 
 

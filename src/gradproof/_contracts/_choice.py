@@ -41,8 +41,8 @@ CONTRACTS = {
         Contract(
             id="GP213",
             says="the claim does not remember earlier calls",
-            kinds=(*POINTS, *FRAMEWORKS),
-            default=(*POINTS, *FRAMEWORKS),
+            kinds=(*POINTS, *FRAMEWORKS, "fwd"),
+            default=(*POINTS, *FRAMEWORKS, "fwd"),
         ),
         Contract(
             id="GP216",
@@ -62,9 +62,9 @@ CONTRACTS = {
             kinds=("torch",),
             default=("torch",),
         ),
-        Contract(id="GP220", says="a second backward gives the same gradient", kinds=FRAMEWORKS),
+        Contract(id="GP220", says="a second backward gives the same gradient", kinds=FRAMEWORKS, default=("torch",)),
         Contract(id="GP221", says="a cotangent of zeros gives zeros", kinds=("vjp", *FRAMEWORKS)),
-        Contract(id="GP222", says="an undefined cotangent counts as zeros", kinds=("torch",)),
+        Contract(id="GP222", says="an undefined cotangent counts as zeros", kinds=("torch",), default=("torch",)),
         Contract(
             id="GP224",
             says="the backward returns gradients in the form of its inputs",
