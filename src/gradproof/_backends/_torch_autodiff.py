@@ -20,7 +20,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends
-from gradproof._backends._torch_graph import Rule, is_rule, only_rule, rules_in
+from gradproof._backends._torch_graph import Rule, applies_extension, is_rule, only_rule, rules_in
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
@@ -84,6 +84,8 @@ class TorchAutodiff:
         What a rule has raised where the cotangent of an output was None.
     rules : list of Rule, or None
         The hand-written rules that f applies; None before reverse mode has been asked for.
+    has_extension : bool
+        Whether it applies a rule that a C++ extension has written.
     only_rule : Rule or None
         The one that f is nothing but a call of.
     count : int
@@ -155,6 +157,7 @@ class TorchAutodiff:
         self.undefined: set[str] = set()
         self.refusal = ""
         self.rules: list[Rule] | None = None
+        self.has_extension = False
         self.only_rule: Rule | None = None
         self.updated: list[str] = []
         self.spoilt: list[str] = []
@@ -339,6 +342,7 @@ class TorchAutodiff:
         """See which hand-written rules f applies, the first time that a graph is recorded."""
         if self.rules is None:
             self.rules, self.only_rule = rules_in(outputs), only_rule(outputs)
+            self.has_extension = applies_extension(outputs)
 
     def _leaves(self, arguments: Sequence[Any]) -> Tensors:
         leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradproof._backends import _torch
 from gradproof._backends._numpy import Array
-from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating, names_of, normal_like
+from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating, names_of
 from gradproof._backends._torch_backward import around_backward, guarded, saved_by
 from gradproof._backends._torch_graph import (
     Rule,
@@ -38,10 +38,8 @@ from gradproof._base._names import function_name
 Tensor = torch.Tensor
 Saved = Mapping[str, tuple[Tensor, Tensor]]
 
-# What torch calls the node of a rule that a C++ extension has written.
-_EXTENSION = "torch::autograd::CppNode"
-# How far other values lie from the point, relative to them.
-APART = 0.25
+# Other values near the point, as multiples of it.
+ELSEWHERE = 1.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,13 +76,13 @@ class Subject:
     rule : Rule or None
         The hand-written one that it is a call of.
     seed : int
-    reached : frozenset of str, optional
-        The differentiated arrays of the whole whose gradients pass through it; None where it is the whole.
+    whole : TorchAutodiff, optional
+        What it is a rule in; None where it is f itself.
 
     Attributes
     ----------
-    function, name, rule, reached
-        As passed; of the whole all its arrays are reached.
+    function, name, rule
+        As passed.
     is_whole : bool
         Whether it is f itself, whose arrays the report names.
     layouts : tuple of str
@@ -99,10 +97,10 @@ class Subject:
         name: str,
         rule: Rule | None,
         seed: int,
-        reached: frozenset[str] | None = None,
+        whole: TorchAutodiff | None = None,
     ) -> None:
-        self.function, self.name, self.rule, self.is_whole = function, name, rule, reached is None
-        self.reached = frozenset(function.names[: function.count]) if reached is None else reached
+        self.function, self.name, self.rule, self.is_whole = function, name, rule, whole is None
+        self._whole = whole
         self.names = function.names[: function.count]
         self.layouts = tuple(LAYOUTS)
         self._seed = seed
@@ -138,6 +136,16 @@ class Subject:
         """The values of a tensor as they are now."""
         return np.array(_torch.as_numpy(gradient))
 
+    @property
+    def reached(self) -> frozenset[str]:
+        """The differentiated arrays of the whole whose gradients pass through it."""
+        whole = self._whole
+        if whole is None:
+            return frozenset(self.names)
+        leaves, outputs = _graph(whole)
+        own = [node for node in nodes_from(outputs) if rule_of(node) is self.rule]
+        return frozenset(whole.names[i] for i in leaves_behind(own, leaves))
+
     def record(
         self,
         *,
@@ -162,11 +170,9 @@ class Subject:
         arguments = [self._laid_out(one, layout) for one in self.function.at_point()]
         if is_compact:
             arguments = [one.contiguous() if is_floating(one) else one for one in arguments]
-        generator = np.random.default_rng((self._seed, 12))
         with torch.enable_grad():
             if is_elsewhere:
-                for i, leaf in enumerate(arguments[: self.function.count]):
-                    arguments[i] = leaf * (1 + APART * normal_like(leaf, generator).abs().clamp(max=2))
+                arguments[: self.function.count] = [leaf * ELSEWHERE for leaf in arguments[: self.function.count]]
             if needed is None:
                 leaves, outputs = self.function.record(arguments)
             else:
@@ -179,8 +185,8 @@ class Subject:
 
     def cotangents(self, shared: str = "", draw: int = 0) -> list[Tensor]:
         """Random cotangents, contiguous; those of a layout that repeats entries hold values that it can hold."""
-        generator = np.random.default_rng((self._seed, 11, draw))
-        drawn = [normal_like(output, generator) for output in self.templates]
+        generator = torch.Generator().manual_seed(self._seed + draw)
+        drawn = [_normal_like(output, generator) for output in self.templates]
         return [self._laid_out(u, shared).contiguous().clone() for u in drawn] if shared else drawn
 
     def zeros(self) -> list[Tensor]:
@@ -189,8 +195,8 @@ class Subject:
 
     def mixed(self, cotangents: Sequence[Tensor], draw: int) -> list[Tensor]:
         """The same cotangents with other signs, at random: what they give is as large as the terms of the sums."""
-        generator = np.random.default_rng((self._seed, 13, draw))
-        return [u * normal_like(u, generator).real.sign() for u in cotangents]
+        generator = torch.Generator().manual_seed(self._seed + 1 + draw)
+        return [u * _normal_like(u, generator).real.sign() for u in cotangents]
 
     @property
     def templates(self) -> list[Tensor]:
@@ -253,7 +259,7 @@ class Subject:
                     )
                 except (GradproofError, RuntimeError):
                     continue  # f does not take such shapes
-                yield Subject(made, self.name, self.rule, self._seed, None if self.is_whole else self.reached)
+                yield Subject(made, self.name, self.rule, self._seed, self._whole)
 
     @contextlib.contextmanager
     def poisoned(self) -> Generator[None]:
@@ -298,8 +304,8 @@ class Recording:
         found = {name: tensor for node in nodes for name, tensor in saved_by(node)}
         arguments = self._arguments[: self._subject.function.count]
         inputs = {name: leaf.detach() for name, leaf in zip(self._subject.names, arguments, strict=True)}
-        known = {tensor.data_ptr() for tensor in inputs.values()}
-        found = {name: tensor for name, tensor in found.items() if tensor.data_ptr() not in known}
+        known = {_address(tensor) for tensor in inputs.values()}
+        found = {name: tensor for name, tensor in found.items() if _address(tensor) not in known}
         return {name: (tensor, tensor.detach().clone()) for name, tensor in {**inputs, **found}.items()}
 
     def changed(self, saved: Saved) -> list[str]:
@@ -386,30 +392,32 @@ def subjects_in(function: TorchAutodiff, seed: int, *, is_asked: bool) -> list[S
     A function without any is one by itself where it calls a rule of a C++ extension, or if `is_asked`: all else in it
     is torch's own.
     """
-    with torch.enable_grad():
-        leaves, outputs = function.record(function.at_point())
-    function.look_for_rules(outputs)
+    if function.rules is None:
+        _, outputs = _graph(function)
+        function.look_for_rules(outputs)
     rules = [rule for rule in function.rules or [] if is_by_the_user(rule)]
     if is_rule_itself(function.called) and len(rules) == 1:
         return [Subject(function, rule_name(rules[0]), rules[0], seed)]
-    nodes = list(nodes_from(outputs))
     if not rules:
-        if not is_asked and not any(node.name().startswith(_EXTENSION) for node in nodes):
+        if not is_asked and not function.has_extension:
             return []
         return [Subject(function, function_name(function.called), None, seed)]
     found: dict[Rule, Subject] = {}
     for rule, args in applications(function, is_by_the_user):
         if rule in found:
             continue
-        reached = leaves_behind([node for node in nodes if rule_of(node) is rule], leaves)
         try:
             alone = TorchAutodiff(rule, args, None, names=_names(rule, args), state=State({}, within=True))
         except GradproofError:
             continue  # it does not run alone, which breaks no contract
         if any(one.requires_grad for one in args if is_floating(one)):
-            names = frozenset(function.names[i] for i in reached)
-            found[rule] = Subject(alone, rule_name(rule), rule, seed, names)
+            found[rule] = Subject(alone, rule_name(rule), rule, seed, function)
     return list(found.values())
+
+
+def _graph(function: TorchAutodiff) -> tuple[Sequence[Tensor], list[Tensor]]:
+    with torch.enable_grad():
+        return function.record(function.at_point())
 
 
 def _names(rule: Rule, args: tuple[Any, ...]) -> list[str] | None:
@@ -434,12 +442,23 @@ class _Precision(TorchDispatchMode):
         return result
 
 
+def _normal_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    dtype = torch.complex128 if tensor.is_complex() else torch.float64
+    return torch.randn(tensor.shape, generator=generator, dtype=dtype).to(dtype=tensor.dtype, device=tensor.device)
+
+
 def _bytes(tensor: Tensor) -> Tensor:
     """All the memory that a tensor is a view of, as a copy; its values where it has none of its own."""
     if tensor.layout is not torch.strided:
         return tensor.to_dense().clone()
     whole = tensor.detach().untyped_storage()
     return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(whole).clone()  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _address(tensor: Tensor) -> int:
+    """Where the entries of a tensor are, or the tensor itself where that has no memory of its own."""
+    is_plain = tensor.layout is torch.strided and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    return tensor.data_ptr() if is_plain and tensor.numel() else id(tensor)
 
 
 def _undefined(output: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ def with_contracts(result: Result, held: Held) -> Result:
     claim_calls = result.claim_calls + held.calls
     if not held.findings:
         return dataclasses.replace(result, claim_calls=claim_calls)
+    spoilt = any(one.id == "GP212" for one in result.beside)
+    # (What was kept is a buffer, which is named there.)
+    own = [one for one in held.findings if not (spoilt and one.id == "GP219")]
     ids = {finding.id for finding in held.findings}
     gone = _SAME if ids & {"GP218", "GP219"} else ()
     reached = frozenset[str]()
@@ -40,5 +43,5 @@ def with_contracts(result: Result, held: Held) -> Result:
     )
     beside = tuple(one for one in result.beside if is_other(one) and not (reached and one.id in _PARTS))
     return dataclasses.replace(
-        result, proofs=proofs, beside=(*held.findings, *beside), claim_calls=claim_calls
+        result, proofs=proofs, beside=(*own, *beside), claim_calls=claim_calls
     )

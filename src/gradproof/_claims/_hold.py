@@ -67,13 +67,15 @@ class Subject(Protocol):
 
     name: str
     names: Sequence[str]
-    reached: frozenset[str]
     is_whole: bool
     function: Any
     layouts: tuple[str, ...]
 
     @property
     def owner(self) -> object: ...
+
+    @property
+    def reached(self) -> frozenset[str]: ...
 
     @property
     def roots(self) -> Sequence[str]: ...
@@ -164,9 +166,21 @@ class Held:
             yield
 
 
-def hold_all(subjects: Sequence[Subject], ids: Collection[str], refute: Refute, *, is_default: bool) -> Held:
-    """Hold some subjects to the contracts of these ids."""
+class Holds(Protocol):
+    """A framework's autodiff, of which parts are held to the contracts."""
+
+    def subjects(self, seed: int, *, is_asked: bool) -> Sequence[Subject]: ...
+
+
+def hold_all(autodiff: Holds, ids: Collection[str], refute: Refute, seed: int, *, is_default: bool) -> Held:
+    """Hold what is written by hand in a function to the contracts of these ids."""
     held = Held()
+    try:
+        subjects = autodiff.subjects(seed, is_asked=not is_default)
+    except Exception as error:
+        if is_from_handler(error):
+            raise
+        return held  # (It does not run while it is watched.)
     for subject in subjects:
         holding = Holding(subject, frozenset(ids), refute)
         findings = holding.quickly() if is_default else holding.thoroughly()
@@ -320,8 +334,11 @@ class Holding:
         """How precise equal calls are, how large the terms of the sums, and in which precision they are summed."""
         subject = self._subject
         cotangents, base = self._base()
-        again = self._run(cotangents)
-        # (Where the second of two equal calls is off, that is said by itself, and is no noise.)
+        recording = self._record()
+        self._pull(recording, cotangents)
+        # (Over one graph, where random numbers go on. What fails there has a contract of its own.)
+        again, _ = self._try(lambda: self._pull(recording, cotangents))
+        again = self._run(cotangents) if again is None else again
         noise = [_contracts.largest_difference(a, b) for a, b in zip(base.gradients, again.gradients, strict=True)]
         sizes = [_contracts.largest(one) for one in base.gradients]
         for draw in range(DRAWS):

@@ -136,6 +136,12 @@ class ModesResult:
     result: Result
     modes: tuple[ModeResult, ...]
 
+    def after(self, other: ModesResult) -> ModesResult:
+        """The same with the cost of another one, which came before."""
+        result, before = self.result, other.result
+        cost = {name: getattr(result, name) + getattr(before, name) for name in ("evaluations", "calls", "claim_calls")}
+        return dataclasses.replace(self, result=dataclasses.replace(result, **cost))
+
 
 def asked_modes(modes: Sequence[str] | None, order: int) -> tuple[tuple[str, ...], bool]:
     """Return the modes to check, and whether the user has named them.
@@ -194,19 +200,31 @@ def prove_modes(
         entries = sum(int(np.prod(np.shape(leaf))) for leaf in function.arguments[: function.count])
         return Refuter(name, options, max(entries, 1)).refute(function, "rev")
 
-    is_default = contracts == "default"
-    subjects = autodiff.subjects(options.seed, is_asked=not is_default) if ids - {"GP213"} and kind != "fwd" else ()
-    held = hold_all(subjects, ids, refute, is_default=is_default)
-    with held.guarded():
-        proved = _prove_modes(
-            autodiff,
-            name=name,
-            wanted=wanted,
-            is_named=is_named,
-            options=options,
-            surroundings=surroundings,
-            reproducer=reproducer,
-        )
+    prove = ft.partial(
+        _prove_modes,
+        autodiff,
+        name=name,
+        wanted=wanted,
+        is_named=is_named,
+        options=options,
+        surroundings=surroundings,
+        reproducer=reproducer,
+    )
+    if kind == "fwd" or not ids - {"GP213"}:
+        return prove()
+    proved, failed = None, None
+    try:
+        proved = prove()
+    except ClaimError as error:
+        failed = error
+    held = hold_all(autodiff, ids, refute, options.seed, is_default=contracts == "default")
+    if proved is None or (held.broken and proved.result.verdict is not Verdict.CORRECT):
+        if failed is not None and not held.broken:
+            raise failed
+        # What is left to prove is the formula.
+        with held.guarded():
+            again = prove()
+        proved = again if proved is None else again.after(proved)
     if autodiff.refusal and "GP222" in ids and not held.has("GP222"):
         held.findings.append(_contracts.undefined_refused(held.accused(name), "a cotangent is", None, autodiff.refusal))
     return dataclasses.replace(proved, result=with_contracts(proved.result, held))
