@@ -24,6 +24,7 @@ from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Rule, Whole
+from gradproof._backends._jax_subject import Subject
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
@@ -134,9 +135,9 @@ class Jax:
 
         return trusted
 
-    def subjects(self, seed: int, *, is_asked: bool) -> list[Any]:
-        """What of f is held to the contracts."""
-        return []
+    def subjects(self, seed: int, *, is_asked: bool) -> list[Subject]:
+        """f itself, if its contracts were asked for."""
+        return [Subject(self.low, self._name, None if self._packed is None else self._packed.f, seed)] if is_asked else []
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
@@ -195,6 +196,7 @@ class Packed:
         self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, precision: str = ""
     ) -> None:
         self._given = f, args, wrt
+        self.f = f
         self.name = function_name(f)
         self.rule_name = str(getattr(f, "__name__", ""))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools as ft
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -179,6 +179,7 @@ def prove_modes(
     surroundings: Surroundings,
     reproducer: str,
     contracts: str | Sequence[str] = "none",
+    held_apart: Collection[str] = (),
 ) -> ModesResult:
     """Prove or refute what a framework says about a function in several modes, and hold it to the contracts.
 
@@ -194,7 +195,7 @@ def prove_modes(
     """
     wanted, is_named = asked_modes(modes, order)
     kind = autodiff.framework if set(wanted).intersection(REVERSE) else "fwd"
-    ids = _contracts.chosen(contracts, (kind,))
+    ids = _contracts.chosen(contracts, (kind,)) - {*held_apart}
 
     def refute(function: Function) -> Finding | None:
         entries = sum(int(np.prod(np.shape(leaf))) for leaf in function.arguments[: function.count])

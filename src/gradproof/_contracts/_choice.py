@@ -71,7 +71,7 @@ CONTRACTS = {
             kinds=("torch",),
             default=("torch",),
         ),
-        Contract(id="GP225", says="gradients do not depend on which of them are needed", kinds=("torch",)),
+        Contract(id="GP225", says="gradients do not depend on which of them are needed", kinds=FRAMEWORKS),
         Contract(
             id="GP226",
             says="gradients add up, and an earlier one is not changed by a later call",
