@@ -1,615 +1,204 @@
-"""Backward passes that break one contract each, and look-alikes that keep it: two of either for every contract.
+"""Derivatives that break one contract each, and look-alikes that keep it: two of either for every contract.
 
-Every twin is `build(seed) -> (f, args)` of PyTorch. All formulas are right: on fresh contiguous float64 inputs, called
-once, each of them gives the derivative.
+Every twin is `build(seed) -> (f, args[, claims])`. All formulas are right: on fresh contiguous float64 inputs, called
+once, each of them gives the derivative, but for those that add something where the cotangent is zero or undefined.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
+import importlib
 from collections.abc import Callable
 from typing import Any
 
-import torch
+import numpy as np
 
-Tensor = torch.Tensor
+import gradproof
+
+# Contracts whose broken twins are found without being asked for, where a twin does not say otherwise.
+BY_DEFAULT = ("GP216", "GP218", "GP219", "GP220", "GP224", "GP226", "GP228", "GP229")
 
 
 @dataclasses.dataclass(frozen=True)
 class Twin:
-    """`id` is the contract, `is_broken` whether it is broken, `build` makes f and its arguments from a seed."""
+    """`id` is the contract, `is_broken` whether it is broken, `build` makes f, its arguments and claims from a seed."""
 
     id: str
+    framework: str
     is_broken: bool
-    build: Callable[[int], tuple[Any, tuple[Any, ...]]]
+    build: Callable[[int], tuple[Any, ...]]
+    by_default: bool
 
     @property
     def name(self) -> str:
         return self.build.__name__.replace("_", " ")
 
+    def check(self, seed: int, contracts: Any = "all") -> gradproof.Report:
+        """The report on f, differentiated by all of its arguments."""
+        f, args, *claims = self.build(seed)
+        wrt = None if claims else tuple(range(len(args)))
+        return gradproof.check(f, args, **(claims[0] if claims else {}), wrt=wrt, rng=seed, contracts=contracts)
+
+    def is_told(self, report: gradproof.Report) -> bool:
+        """Whether a report says what holds: the contract alone where it is broken, nothing where it is kept."""
+        found = [one.id for one in report.findings]
+        return found == [self.id] if self.is_broken else not found and report.correct
+
 
 TWINS: list[Twin] = []
 
 
-def broken(id: str) -> Callable[[Any], Any]:
+def twin(id: str, *, framework: str, is_broken: bool, by_default: bool | None = None) -> Callable[[Any], Any]:
     def add(build: Any) -> Any:
-        TWINS.append(Twin(id, True, build))
+        told = framework == "torch" and id in BY_DEFAULT if by_default is None else by_default
+        TWINS.append(Twin(id, framework, is_broken, build, told))
         return build
 
     return add
 
 
-def kept(id: str) -> Callable[[Any], Any]:
-    def add(build: Any) -> Any:
-        TWINS.append(Twin(id, False, build))
-        return build
-
-    return add
-
-
-def drawn(seed: int, *shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+def twins(*frameworks: str) -> list[Twin]:
+    """Those of some frameworks, which must be installed."""
+    for framework in frameworks:
+        if framework != "numpy":
+            importlib.import_module(f"contract_twins_{framework}")
+    return [one for one in TWINS if one.framework in frameworks]
 
 
-def rule(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
-    """A rule of one's own, with `forward(ctx, *args)` and `backward(ctx, *cotangents)`."""
-    return type("Rule", (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+# ---- NumPy: sin as a function of a matrix, with its vjp or the gradient of its sum
+
+broken = ft.partial(twin, framework="numpy", is_broken=True)
+kept = ft.partial(twin, framework="numpy", is_broken=False)
 
 
-def sine_rule(backward: Callable[..., Any]) -> Any:
-    """sin, with the input saved."""
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
-    return rule(forward, backward)
+def matrix(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(4, 5))
 
 
-def strides(shape: torch.Size) -> tuple[int, ...]:
-    return torch.empty(shape, device="meta").stride()
+def of_vjp(seed: int, vjp: Callable[..., Any]) -> tuple[Any, ...]:
+    return np.sin, (matrix(seed),), {"vjp": vjp}
 
 
-# ------------------------------------------------------------------------------------ GP216: layouts of the cotangent
+def of_grad(seed: int, grad: Callable[..., Any]) -> tuple[Any, ...]:
+    return lambda x: np.sin(x).sum(), (matrix(seed),), {"grad": grad}
 
 
 @broken("GP216")
-def reads_the_cotangent_as_if_contiguous(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        flat = u.as_strided(u.shape, strides(u.shape)) if u.untyped_storage().nbytes() >= 8 * u.numel() else u * 0
-        return flat * ctx.saved_tensors[0].cos()
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+def ravels_the_cotangent_in_its_own_order(seed: int) -> Any:
+    return of_vjp(seed, lambda u, x: (np.cos(x).ravel() * u.ravel(order="K")).reshape(x.shape))
 
 
 @broken("GP216")
-def passes_the_row_stride_alone(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        return u.as_strided(u.shape, (u.stride(0), 1), u.storage_offset()) * ctx.saved_tensors[0].cos()
+def reads_the_memory_of_the_cotangent(seed: int) -> Any:
+    def vjp(u: Any, x: Any) -> Any:
+        rows = np.lib.stride_tricks.as_strided(u, u.shape, (u.strides[0], u.itemsize))
+        return np.cos(x) * rows
 
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@kept("GP216")
-def makes_the_cotangent_contiguous(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        u = u.contiguous()
-        return u.as_strided(u.shape, strides(u.shape), u.storage_offset()) * ctx.saved_tensors[0].cos()
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+    return of_vjp(seed, vjp)
 
 
 @kept("GP216")
-def passes_all_strides(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        return u.as_strided(u.shape, u.stride(), u.storage_offset()) * ctx.saved_tensors[0].cos()
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+def ravels_in_c_order(seed: int) -> Any:
+    return of_vjp(seed, lambda u, x: (np.cos(x).ravel() * u.ravel()).reshape(x.shape))
 
 
-# --------------------------------------------------------------------------------------- GP217: layouts of the inputs
+@kept("GP216")
+def reads_a_contiguous_copy(seed: int) -> Any:
+    def vjp(u: Any, x: Any) -> Any:
+        u = np.ascontiguousarray(u)
+        return np.cos(x) * np.lib.stride_tricks.as_strided(u, u.shape, (u.strides[0], u.itemsize))
 
-
-@broken("GP217")
-def fills_an_empty_like_as_flat_memory(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        made = torch.empty_like(x)  # in the layout of x
-        made.as_strided((x.numel(),), (1,)).copy_((u * x.cos()).reshape(-1))
-        return made
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+    return of_vjp(seed, vjp)
 
 
 @broken("GP217")
-def reads_saved_memory_as_if_contiguous(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        if x.untyped_storage().nbytes() < 8 * x.numel():
-            return u * 0
-        return u * x.as_strided(x.shape, strides(x.shape), x.storage_offset()).cos()
+def ravels_its_input_in_its_own_order(seed: int) -> Any:
+    return of_grad(seed, lambda x: np.cos(x).ravel(order="K").reshape(x.shape))
 
-    return sine_rule(backward), drawn(seed, (4, 5))
+
+@broken("GP217")
+def fills_an_empty_like_by_memory(seed: int) -> Any:
+    def grad(x: Any) -> Any:
+        made = np.empty_like(x)  # in the layout of x
+        made.ravel(order="K")[:] = 0  # (a copy or a view, as it comes)
+        flat = np.lib.stride_tricks.as_strided(made, (x.size,), (x.itemsize,))
+        flat[:] = np.cos(x).ravel()
+        return made
+
+    return of_grad(seed, grad)
 
 
 @kept("GP217")
-def fills_contiguous_memory(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        made = torch.empty_like(x, memory_format=torch.contiguous_format)
-        made.view(-1).copy_((u * x.cos()).reshape(-1))
+def fills_a_c_ordered_array(seed: int) -> Any:
+    def grad(x: Any) -> Any:
+        made = np.empty(x.shape)
+        made.reshape(-1)[:] = np.cos(x).ravel()
         return made
 
-    return sine_rule(backward), drawn(seed, (4, 5))
+    return of_grad(seed, grad)
 
 
 @kept("GP217")
-def refuses_other_layouts_of_its_input(seed: int) -> Any:
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        if not x.is_contiguous():
-            raise ValueError("x must be contiguous")
-        ctx.save_for_backward(x)
-        return x.sin()
-
-    return rule(forward, lambda ctx, u: u * ctx.saved_tensors[0].cos()), drawn(seed, (4, 5))
-
-
-# ----------------------------------------------------------------------------------- GP218: the cotangent is unchanged
-
-
-@broken("GP218")
-def zeroes_the_cotangent(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        gradient = u * ctx.saved_tensors[0].cos()
-        u.zero_()
-        return gradient
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@broken("GP218")
-def multiplies_the_cotangent_in_place(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: u.mul_(ctx.saved_tensors[0].cos())), drawn(seed, (4, 5))
-
-
-@kept("GP218")
-def works_on_a_clone_of_the_cotangent(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: u.clone().mul_(ctx.saved_tensors[0].cos())), drawn(seed, (4, 5))
-
-
-@kept("GP218")
-def returns_the_cotangent_itself(seed: int) -> Any:
-    return rule(lambda ctx, x, y: x + y, lambda ctx, u: (u, u)), drawn(seed, (4, 5), (4, 5))
-
-
-# ----------------------------------------------------------------------------------- GP219: what was saved is unchanged
-
-
-@broken("GP219")
-def writes_into_a_saved_tensor(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        gradient = u * x.cos()
-        x.data.mul_(2)
-        return gradient
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@broken("GP219")
-def reuses_what_it_kept_as_scratch(seed: int) -> Any:
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.slopes = x.cos()
-        return x.sin()
-
-    return rule(forward, lambda ctx, u: ctx.slopes.mul_(u).clone()), drawn(seed, (4, 5))
-
-
-@kept("GP219")
-def frees_what_it_kept(seed: int) -> Any:
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.slopes = [x.cos()]
-        return x.sin()
-
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        gradient = u * ctx.slopes[0]
-        ctx.scratch = gradient.clone()
-        return gradient
-
-    return rule(forward, backward), drawn(seed, (4, 5))
-
-
-@kept("GP219")
-def works_on_a_clone_of_what_it_saved(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: ctx.saved_tensors[0].clone().cos_().mul_(u)), drawn(seed, (4, 5))
-
-
-# ----------------------------------------------------------------------------------------- GP220: twice gives the same
-
-
-@broken("GP220")
-def draws_in_the_backward(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: u * ctx.saved_tensors[0].cos() * (1 + 1e-7 * torch.rand_like(u))), drawn(seed, (4, 5))
-
-
-@broken("GP220")
-def counts_its_calls(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        ctx.calls = getattr(ctx, "calls", 0) + 1
-        return u * ctx.saved_tensors[0].cos() * ctx.calls
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@kept("GP220")
-def keeps_the_mask_of_its_forward(seed: int) -> Any:
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.mask = (torch.rand_like(x) > 0.3) / 0.7
-        return x * ctx.mask
-
-    return rule(forward, lambda ctx, u: u * ctx.mask), drawn(seed, (4, 5))
-
-
-@kept("GP220")
-def draws_the_mask_again_from_its_seed(seed: int) -> Any:
-    def mask(x: Tensor, state: Tensor) -> Tensor:
-        generator = torch.Generator()
-        generator.set_state(state)
-        return (torch.rand(x.shape, generator=generator, dtype=x.dtype) > 0.3) / 0.7
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.state = torch.Generator().manual_seed(seed).get_state()
-        return x * mask(x, ctx.state)
-
-    return rule(forward, lambda ctx, u: u * mask(u, ctx.state)), drawn(seed, (4, 5))
-
-
-# -------------------------------------------------------------------------------------------- GP221: zeros give zeros
+def sums_in_the_order_of_its_memory(seed: int) -> Any:
+    """Other orders round otherwise."""
+    x = matrix(seed)
+    return lambda x: np.exp(x.sum() / 20), (x,), {"grad": lambda x: np.full(x.shape, np.exp(x.sum() / 20) / 20)}
 
 
 @broken("GP221")
-def adds_weight_decay_in_the_backward(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: u * ctx.saved_tensors[0].cos() + 1e-2 * ctx.saved_tensors[0]), drawn(seed, (4, 5))
+def adds_a_penalty_whatever_the_cotangent(seed: int) -> Any:
+    return of_vjp(seed, lambda u, x: np.cos(x) * u + 1e-2 * x)
 
 
 @broken("GP221")
-def fills_where_the_cotangent_is_zero(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: torch.where(u == 0, 1.0, u) * ctx.saved_tensors[0].cos()), drawn(seed, (4, 5))
+def divides_by_the_largest_cotangent(seed: int) -> Any:
+    def vjp(u: Any, x: Any) -> Any:
+        size = np.max(np.abs(u))
+        return np.cos(x) * (u if size else np.ones_like(u))
+
+    return of_vjp(seed, vjp)
 
 
 @kept("GP221")
-def divides_by_the_norm_of_its_input(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        norm = x.norm()
-        return u / norm - x * (u * x).sum() / norm**3
+def scales_by_the_largest_cotangent(seed: int) -> Any:
+    def vjp(u: Any, x: Any) -> Any:
+        size = np.max(np.abs(u)) or 1.0
+        return np.cos(x) * (u / size) * size
 
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x / x.norm()
-
-    return rule(forward, backward), drawn(seed, (4, 5))
+    return of_vjp(seed, vjp)
 
 
 @kept("GP221")
-def skips_a_cotangent_of_zeros(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        return u * ctx.saved_tensors[0].cos() if bool(u.any()) else torch.zeros_like(u)
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-# -------------------------------------------------------------------------------------- GP222: undefined counts as zeros
-
-
-def two_outputs(backward: Callable[..., Any], *, materialize: bool = False) -> Any:
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(materialize)
-        ctx.save_for_backward(x)
-        return x.sin(), x.cos()
-
-    return rule(forward, backward)
-
-
-@broken("GP222")
-def multiplies_none(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor | None, w: Tensor | None) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return u * x.cos() - w * x.sin()  # pyright: ignore[reportOptionalOperand]
-
-    return two_outputs(backward), drawn(seed, (4, 5))
-
-
-@broken("GP222")
-def takes_none_as_ones(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor | None, w: Tensor | None) -> Tensor:
-        (x,) = ctx.saved_tensors
-        u, w = (torch.ones_like(x) if one is None else one for one in (u, w))
-        return u * x.cos() - w * x.sin()
-
-    return two_outputs(backward), drawn(seed, (4, 5))
-
-
-@kept("GP222")
-def takes_none_as_zeros(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor | None, w: Tensor | None) -> Tensor | None:
-        (x,) = ctx.saved_tensors
-        parts = [] if u is None else [u * x.cos()]
-        parts += [] if w is None else [-w * x.sin()]
-        return sum(parts) if parts else None  # pyright: ignore[reportReturnType]
-
-    return two_outputs(backward), drawn(seed, (4, 5))
-
-
-@kept("GP222")
-def gets_zeros_in_place_of_none(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor, w: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return u * x.cos() - w * x.sin()
-
-    return two_outputs(backward, materialize=True), drawn(seed, (4, 5))
-
-
-# ------------------------------------------------------------------------------------------ GP224: the form of gradients
-
-
-@broken("GP224")
-def leaves_a_broadcast_gradient_unreduced(seed: int) -> Any:
-    return rule(lambda ctx, x, bias: x + bias, lambda ctx, u: (u, u.clone())), drawn(seed, (4, 5), (5,))
-
-
-@broken("GP224")
-def rounds_its_gradient_to_float32(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: (u * ctx.saved_tensors[0].cos()).float()), drawn(seed, (4, 5))
-
-
-@kept("GP224")
-def sums_a_broadcast_gradient(seed: int) -> Any:
-    return rule(lambda ctx, x, bias: x + bias, lambda ctx, u: (u, u.sum(0))), drawn(seed, (4, 5), (5,))
-
-
-@kept("GP224")
-def returns_more_digits_than_its_input_has(seed: int) -> Any:
-    (x,) = drawn(seed, (4, 5))
-    return sine_rule(lambda ctx, u: u.double() * ctx.saved_tensors[0].double().cos()), (x.float(),)
-
-
-# -------------------------------------------------------------------------------------- GP225: which gradients are needed
-
-
-def product_rule(backward: Callable[..., Any]) -> Any:
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return a * b
-
-    return rule(forward, backward)
-
-
-@broken("GP225")
-def swaps_the_indices_of_what_is_needed(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        a, b = ctx.saved_tensors
-        return (u * b if ctx.needs_input_grad[1] else None), (u * a if ctx.needs_input_grad[0] else None)
-
-    return product_rule(backward), drawn(seed, (4, 5), (4, 5))
-
-
-@broken("GP225")
-def goes_by_what_another_gradient_has_made(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, Tensor]:
-        a, b = ctx.saved_tensors
-        of_a = u * b if ctx.needs_input_grad[0] else None
-        return of_a, (torch.zeros_like(u) if of_a is None else of_a * a / b)
-
-    return product_rule(backward), drawn(seed, (4, 5), (4, 5))
-
-
-@kept("GP225")
-def leaves_out_what_is_not_needed(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        a, b = ctx.saved_tensors
-        return (u * b if ctx.needs_input_grad[0] else None), (u * a if ctx.needs_input_grad[1] else None)
-
-    return product_rule(backward), drawn(seed, (4, 5), (4, 5))
-
-
-@kept("GP225")
-def never_asks_what_is_needed(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        return u * b, u * a
-
-    return product_rule(backward), drawn(seed, (4, 5), (4, 5))
-
-
-# ------------------------------------------------------------------------------------------------ GP226: gradients add up
+def returns_zeros_at_once(seed: int) -> Any:
+    return of_vjp(seed, lambda u, x: np.cos(x) * u if np.any(u) else np.zeros_like(x))
 
 
 @broken("GP226")
-def returns_one_buffer_every_time(seed: int) -> Any:
-    kept: dict[torch.Size, Tensor] = {}
-
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        buffer = kept.setdefault(u.shape, torch.zeros_like(u, memory_format=torch.contiguous_format))
-        return torch.mul(u, ctx.saved_tensors[0].cos(), out=buffer)
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+def returns_one_buffer(seed: int) -> Any:
+    buffer = np.zeros((4, 5))
+    return of_grad(seed, lambda x: np.cos(x, out=buffer))
 
 
 @broken("GP226")
-def clears_the_gradient_itself(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        x.grad = None
-        return u * x.cos()
+def returns_a_view_of_its_buffer(seed: int) -> Any:
+    buffer = np.zeros(20)
 
-    return sine_rule(backward), drawn(seed, (4, 5))
+    def vjp(u: Any, x: Any) -> Any:
+        np.multiply(u.ravel(), np.cos(x).ravel(), out=buffer)
+        return buffer.reshape(x.shape)
 
-
-@kept("GP226")
-def copies_its_buffer(seed: int) -> Any:
-    kept: dict[torch.Size, Tensor] = {}
-
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        buffer = kept.setdefault(u.shape, torch.zeros_like(u, memory_format=torch.contiguous_format))
-        return torch.mul(u, ctx.saved_tensors[0].cos(), out=buffer).clone()
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+    return of_vjp(seed, vjp)
 
 
 @kept("GP226")
-def scales_what_it_kept(seed: int) -> Any:
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.gradient = x.cos()
-        return x.sin().sum()
-
-    return rule(forward, lambda ctx, u: u * ctx.gradient), drawn(seed, (4, 5))
+def returns_a_copy_of_its_buffer(seed: int) -> Any:
+    buffer = np.zeros((4, 5))
+    return of_grad(seed, lambda x: np.cos(x, out=buffer).copy())
 
 
-# ------------------------------------------------------------------------------------------------------ GP227: other shapes
-
-
-@broken("GP227")
-def keeps_the_scale_of_its_first_shape(seed: int) -> Any:
-    kept: list[float] = []
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin() / x.shape[-1]
-
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        if not kept:
-            kept.append(1 / x.shape[-1])
-        return u * x.cos() * kept[0]
-
-    return rule(forward, backward), drawn(seed, (4, 8))
-
-
-@broken("GP227")
-def loses_the_last_block(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        made = torch.zeros_like(x)
-        for first in range(0, x.shape[-1] // 4 * 4, 4):
-            made[..., first : first + 4] = (u * x.cos())[..., first : first + 4]
-        return made
-
-    return sine_rule(backward), drawn(seed, (3, 8))
-
-
-@kept("GP227")
-def keeps_a_scale_for_each_shape(seed: int) -> Any:
-    kept: dict[int, float] = {}
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin() / x.shape[-1]
-
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return u * x.cos() * kept.setdefault(x.shape[-1], 1 / x.shape[-1])
-
-    return rule(forward, backward), drawn(seed, (4, 8))
-
-
-@kept("GP227")
-def takes_one_shape_alone(seed: int) -> Any:
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        if x.shape != (4, 8):
-            raise ValueError("x must be of shape (4, 8)")
-        ctx.save_for_backward(x)
-        return x.sin()
-
-    return rule(forward, lambda ctx, u: u * ctx.saved_tensors[0].cos()), drawn(seed, (4, 8))
-
-
-# ------------------------------------------------------------------------------------------------------ GP228: other values
-
-
-@broken("GP228")
-def keeps_its_last_input_in_the_class(seed: int) -> Any:
-    kept: dict[str, Tensor] = {}
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        kept["x"] = x.detach()
-        return x.sin()
-
-    return rule(forward, lambda ctx, u: u * kept["x"].cos()), drawn(seed, (4, 5))
-
-
-@broken("GP228")
-def writes_every_forward_into_one_buffer(seed: int) -> Any:
-    kept: dict[torch.Size, Tensor] = {}
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        buffer = kept.setdefault(x.shape, torch.zeros(x.shape, dtype=x.dtype))
-        buffer.copy_(x.cos())
-        ctx.slopes = buffer
-        return x.sin()
-
-    return rule(forward, lambda ctx, u: u * ctx.slopes), drawn(seed, (4, 5))
-
-
-@kept("GP228")
-def keeps_its_input_in_its_context(seed: int) -> Any:
-    return sine_rule(lambda ctx, u: u * ctx.saved_tensors[0].cos()), drawn(seed, (4, 5))
-
-
-@kept("GP228")
-def keeps_what_depends_on_the_shape_alone(seed: int) -> Any:
-    kept: dict[torch.Size, Tensor] = {}
-
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.weights = kept.setdefault(x.shape, torch.linspace(0, 1, x.numel(), dtype=x.dtype).view(x.shape))
-        return x * ctx.weights
-
-    return rule(forward, lambda ctx, u: u * ctx.weights), drawn(seed, (4, 5))
-
-
-# ------------------------------------------------------------------------------------------- GP229: uninitialised memory
-
-
-@broken("GP229")
-def never_writes_the_last_row(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        made = torch.empty_like(x)
-        made[:-1] = (u * x.cos())[:-1]
-        return made
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@broken("GP229")
-def adds_to_memory_that_is_not_zeroed(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        made = torch.empty(x.shape, dtype=x.dtype)
-        made += u * x.cos()
-        return made
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@kept("GP229")
-def writes_all_of_it(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        made = torch.empty_like(x)
-        torch.mul(u, x.cos(), out=made)
-        return made
-
-    return sine_rule(backward), drawn(seed, (4, 5))
-
-
-@kept("GP229")
-def writes_what_it_reads_of_a_padded_buffer(seed: int) -> Any:
-    def backward(ctx: Any, u: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        padded = torch.empty(x.shape[0], 8, dtype=x.dtype)
-        padded[:, : x.shape[1]] = u * x.cos()
-        return padded[:, : x.shape[1]].clone()
-
-    return sine_rule(backward), drawn(seed, (4, 5))
+@kept("GP226")
+def returns_one_constant(seed: int) -> Any:
+    """Always the same array, which nobody writes into."""
+    x, weights = matrix(seed), matrix(seed + 1)
+    return lambda x: np.sum(weights * x), (x,), {"grad": lambda x: weights}

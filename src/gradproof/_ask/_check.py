@@ -714,8 +714,7 @@ def check_claims(
         from gradproof._claims._hold_calls import hold_claims
 
         broken = hold_claims(f, args, claims, ids, wrt=options.wrt, names=names, seed=seed)
-        beside, calls = (*broken.findings, *result.beside), result.claim_calls + broken.calls
-        result = dataclasses.replace(result, beside=beside, claim_calls=calls)
+        result = broken.added_to(result)
     result = dataclasses.replace(
         result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
     )

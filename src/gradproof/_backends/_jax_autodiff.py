@@ -136,8 +136,9 @@ class Jax:
         return trusted
 
     def subjects(self, seed: int, *, is_asked: bool) -> list[Subject]:
-        """f itself, if its contracts were asked for."""
-        return [Subject(self.low, self._name, None if self._packed is None else self._packed.f, seed)] if is_asked else []
+        """The function itself, if its contracts were asked for."""
+        owner = None if self._packed is None else self._packed.f
+        return [Subject(self.low, self._name, owner, seed)] if is_asked else []
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""

@@ -139,6 +139,9 @@ class Subject:
         """No memory is uninitialised."""
         return contextlib.nullcontext()
 
+    def wash(self) -> None:
+        """So there is nothing to do."""
+
     def guarded(self) -> contextlib.AbstractContextManager[None]:
         """There is nothing to keep from a rule."""
         return contextlib.nullcontext()

@@ -26,7 +26,9 @@ def with_contracts(result: Result, held: Held) -> Result:
     spoilt = any(one.id == "GP212" for one in result.beside)
     # (What was kept is a buffer, which is named there.)
     own = [one for one in held.findings if not (spoilt and one.id == "GP219")]
-    ids = {finding.id for finding in held.findings}
+    if any(one.id == "GP213" for proof in result.proofs for one in proof.findings):
+        own = [one for one in own if one.id != "GP220"]  # (What differs the second time is what it remembers.)
+    ids = {finding.id for finding in own}
     gone = _SAME if ids & {"GP218", "GP219"} else ()
     reached = frozenset[str]()
     if ids & {*_UNGUARDED}:
@@ -42,6 +44,4 @@ def with_contracts(result: Result, held: Held) -> Result:
         dataclasses.replace(proof, findings=tuple(filter(is_other, proof.findings))) for proof in result.proofs
     )
     beside = tuple(one for one in result.beside if is_other(one) and not (reached and one.id in _PARTS))
-    return dataclasses.replace(
-        result, proofs=proofs, beside=(*own, *beside), claim_calls=claim_calls
-    )
+    return dataclasses.replace(result, proofs=proofs, beside=(*own, *beside), claim_calls=claim_calls)

@@ -28,6 +28,10 @@ USUAL = ("sliced",)
 DRAWS = 3
 # Differentiated arrays that are asked for alone; other shapes that are tried; backwards that are added up.
 ALONE, SHAPES, TIMES = 8, 3, 3
+# Contracts whose breach a proof can be kept from.
+GUARDED = ("GP216", "GP218", "GP219")
+# Calls on fresh memory that is not poisoned.
+CLEAN = 3
 PRECISION = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -125,6 +129,8 @@ class Subject(Protocol):
 
     def poisoned(self) -> contextlib.AbstractContextManager[None]: ...
 
+    def wash(self) -> None: ...
+
     def guarded(self) -> contextlib.AbstractContextManager[None]: ...
 
 
@@ -148,6 +154,11 @@ class Held:
     findings: list[Finding] = dataclasses.field(default_factory=list[Finding])
     broken: list[tuple[Subject, Finding]] = dataclasses.field(default_factory=list["tuple[Subject, Finding]"])
     calls: int = 0
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a proof can be kept from what breaks a contract."""
+        return any(self.has(id) for id in GUARDED)
 
     def has(self, id: str) -> bool:
         """Whether a contract is broken."""
@@ -192,7 +203,7 @@ def hold_all(autodiff: Holds, ids: Collection[str], refute: Refute, seed: int, *
     return held
 
 
-class _Failed(Exception):
+class _FailedError(Exception):
     """What was asked of f has raised: its first line."""
 
 
@@ -241,7 +252,7 @@ class Holding:
         layouts = [name for name in (*USUAL, shared) if name and subject.takes(name)] if "GP216" in ids else []
         with subject.poisoned() if "GP229" in ids else contextlib.nullcontext():
             recording = subject.record()
-            saved = recording.saved() if "GP219" in ids else {}
+            saved: Any = recording.saved() if "GP219" in ids else {}
             cotangents = subject.cotangents(shared)
             base = self._pull(recording, cotangents)
             if "GP228" in ids:
@@ -261,7 +272,7 @@ class Holding:
         """Hold to every contract that is asked for, one after the other."""
         try:
             self._base()
-        except _Failed:
+        except _FailedError:
             return []  # (It does not run at all, which the proof says.)
         for id, hold in (
             ("GP224", self._form),
@@ -279,7 +290,7 @@ class Holding:
             ("GP227", self._shapes),
         ):
             if id in self._ids and not self._has("GP220"):  # (Nothing can be compared with what is random.)
-                with self._context(), contextlib.suppress(_Failed):
+                with self._context(), contextlib.suppress(_FailedError):
                     hold()
         return self._found
 
@@ -387,8 +398,14 @@ class Holding:
 
     def _memory(self) -> None:
         """Entries that are finite in a plain call, and not where fresh memory holds nan."""
-        cotangents, base = self._base()
-        plain = self._record().values
+        cotangents, _ = self._base()
+        plain: list[tuple[list[Array], Pulled]] = []
+        for _ in range(CLEAN):
+            # (Memory is used again: what was poisoned before would be nan still.)
+            self._subject.wash()
+            recording = self._record()
+            self._subject.wash()
+            plain.append((recording.values, self._pull(recording, cotangents)))
 
         def poisoned() -> tuple[list[Array], Pulled]:
             with self._subject.poisoned():
@@ -402,11 +419,11 @@ class Holding:
                 raise
             self._broken_memory(None, _first_line(error))
             return
-        if _contracts.unwritten(plain, values) is not None:
-            self._broken_memory(_contracts.unwritten(plain, values), "", is_value=True)
-        differs = _contracts.unwritten(base.gradients, pulled.gradients)
-        if differs is not None and not self._has("GP229"):
-            self._broken_memory(differs, "")
+        for own, gradients in ((True, values), (False, pulled.gradients)):
+            for clean, base in plain:
+                differs = _contracts.unwritten(clean if own else base.gradients, gradients)
+                if differs is not None and not self._has("GP229"):
+                    self._broken_memory(differs, "", is_value=own)
 
     def _broken_memory(self, differs: Apart | None, error: str, *, is_value: bool = False) -> None:
         self._note(_contracts.reads_uninitialised(self._accused, differs, error, is_value=is_value))
@@ -476,7 +493,7 @@ class Holding:
             try:
                 plain = self._record(layout=layout, is_compact=True)
                 other = self._record(layout=layout)
-            except _Failed:
+            except _FailedError:
                 continue  # f refuses it, which nobody can overlook
             differs, error, is_broken = None, "", self._values_apart(plain.values, other.values)
             if is_broken and subject.draws():
@@ -602,7 +619,7 @@ def _failures() -> Generator[None]:
     except Exception as error:
         if is_from_handler(error):
             raise
-        raise _Failed(_first_line(error)) from error
+        raise _FailedError(_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:

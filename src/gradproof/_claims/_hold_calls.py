@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -17,6 +17,7 @@ from gradproof._backends import Array
 from gradproof._base import _tree
 from gradproof._base._away import is_from_handler
 from gradproof._base._names import argument_names, positions
+from gradproof._claims._result import Result
 from gradproof._contracts import Accused, Allowance, Apart
 from gradproof._contracts._cotangent_layout import NUMPY_FIX as COTANGENT_FIX
 from gradproof._contracts._input_layout import NUMPY_FIX as INPUT_FIX
@@ -33,6 +34,18 @@ class HeldCalls:
 
     findings: list[Finding] = dataclasses.field(default_factory=list[Finding])
     calls: int = 0
+
+    def added_to(self, result: Result) -> Result:
+        """A result with these findings, and without what says the same."""
+        is_known = any(one.id == "GP221" for one in self.findings)
+        proofs = tuple(
+            dataclasses.replace(
+                proof, findings=tuple(one for one in proof.findings if not (is_known and one.id == "GP205"))
+            )
+            for proof in result.proofs
+        )
+        beside, calls = (*self.findings, *result.beside), result.claim_calls + self.calls
+        return dataclasses.replace(result, proofs=proofs, beside=beside, claim_calls=calls)
 
 
 def hold_claims(
@@ -58,7 +71,7 @@ def hold_claims(
 
 def fortran(array: Array) -> Array | None:
     """The same values in column-major order; None where that is no other layout."""
-    return np.asfortranarray(array) if array.ndim > 1 and min(array.shape) > 1 else None
+    return np.array(array, order="F") if array.ndim > 1 and min(array.shape) > 1 else None
 
 
 def strided(array: Array) -> Array | None:
@@ -70,6 +83,7 @@ def strided(array: Array) -> Array | None:
     return wide[..., ::2]
 
 
+Lay = Callable[[Array], "Array | None"]
 LAYOUTS: Mapping[str, Callable[[Array], Array | None]] = {"Fortran order": fortran, "strided": strided}
 
 
@@ -93,7 +107,7 @@ class _Holding:
         point = tuple(self._args[i] for i in self._wrt)
         self._paths = [leaf.path for leaf in _tree.flatten(point, [roots[i] for i in self._wrt]).leaves]
         self.calls = 0
-        arrays = [one for one in optree.tree_leaves(self._args, namespace="gradproof") if _is_floating(one)]  # pyright: ignore[reportArgumentType]
+        arrays = _arrays(self._args)
         self._eps = max([float(np.finfo(one.dtype).eps) for one in arrays] or [2.0**-52])
         self._terms = sum(one.size for one in arrays)
         self._noise: list[float] | None = None
@@ -122,19 +136,18 @@ class _Holding:
             found += hold() if id in ids else []
         return found
 
-    def _call(self, args: tuple[Any, ...], u: Any = None) -> list[Array]:
+    def _call(self, args: tuple[Any, ...], u: Any = None, lay: Lay = np.copy) -> list[Array]:
         """What the claim returns, right after f at the same point; the arrays themselves."""
         self.calls += 1
-        args = _laid(args, lambda array: array)
         with np.errstate(all="ignore"):
-            self._f(*_backends.copied(self._args) if args is self._args else _laid(args, lambda array: array))
+            self._f(*_laid(args, lay))
             if self._keyword == "vjp":
-                return _arrays(self._claim(_laid(self._u, np.copy) if u is None else u, *args))
-            return _arrays(self._claim(*args))
+                return _arrays(self._claim(_laid(self._u, np.copy) if u is None else u, *_laid(args, lay)))
+            return _arrays(self._claim(*_laid(args, lay)))
 
-    def _try(self, args: tuple[Any, ...], u: Any = None) -> tuple[list[Array] | None, str]:
+    def _try(self, args: tuple[Any, ...], u: Any = None, lay: Lay = np.copy) -> tuple[list[Array] | None, str]:
         try:
-            return self._call(args, u), ""
+            return self._call(args, u, lay), ""
         except Exception as error:
             if is_from_handler(error):
                 raise
@@ -144,10 +157,10 @@ class _Holding:
         generator = np.random.default_rng((self._seed, 11))
 
         def draw(one: Any) -> Any:
-            drawn = generator.standard_normal(np.shape(one))
+            drawn: Any = generator.standard_normal(np.shape(one))
             if np.iscomplexobj(one):
                 drawn = drawn + 1j * generator.standard_normal(np.shape(one))
-            return drawn.astype(one.dtype) if isinstance(one, np.ndarray) else drawn[()]
+            return drawn.astype(np.asarray(one).dtype) if _backends.is_array(one) else drawn[()]
 
         return optree.tree_map(draw, value, namespace="gradproof")
 
@@ -170,12 +183,10 @@ class _Holding:
     def _moved(self, generator: np.random.Generator, share: float) -> tuple[Any, ...]:
         """The differentiated arguments, each entry off by up to a share of it."""
 
-        def move(one: Any) -> Any:
+        def move(one: Array) -> Array:
             return (one * (1 + share * generator.uniform(-1, 1, one.shape))).astype(one.dtype)
 
-        return tuple(
-            _mapped(argument, move) if i in self._wrt else argument for i, argument in enumerate(self._args)
-        )
+        return tuple(_mapped(argument, move) if i in self._wrt else argument for i, argument in enumerate(self._args))
 
     def _buffer(self) -> list[Finding]:
         first, _ = self._try(self._args)
@@ -208,9 +219,8 @@ class _Holding:
         for name, lay in LAYOUTS.items():
             if not any(lay(one) is not None for one in _arrays(self._args)):
                 continue
-            args = _laid(self._args, lay)
             try:
-                values = _arrays(self._f(*_laid(args, lay)))
+                values = _arrays(self._f(*_laid(self._args, lay)))
             except Exception as error:
                 if is_from_handler(error):
                     raise
@@ -219,7 +229,7 @@ class _Holding:
             differs, error = None, ""
             is_other = len(values) != len(expected) or _contracts.apart(expected, values, allowed) is not None
             if not is_other:
-                found, error = self._try(args)
+                found, error = self._try(self._args, lay=lay)
                 differs = None if found is None else self._apart(found)
             if is_other or error or differs is not None:
                 is_value = is_value and is_other
@@ -245,7 +255,7 @@ class _Holding:
 
 
 def _is_floating(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
+    return isinstance(value, np.ndarray) and cast("Array", value).dtype.kind in "fc"
 
 
 def _arrays(tree: Any) -> list[Array]:
@@ -268,6 +278,6 @@ def _laid(tree: Any, lay: Callable[[Array], Array | None]) -> Any:
 
     def change(one: Array) -> Array:
         made = lay(one)
-        return one.copy() if made is None or made is one else made
+        return one.copy() if made is None else made
 
     return _mapped(tree, change)

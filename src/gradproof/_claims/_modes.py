@@ -22,9 +22,9 @@ from gradproof._base._precision import is_double
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._held import with_contracts
 from gradproof._claims._hold import Subject, hold_all
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
-from gradproof._claims._held import with_contracts
 from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Whole, wrong_parts
@@ -219,7 +219,7 @@ def prove_modes(
     except ClaimError as error:
         failed = error
     held = hold_all(autodiff, ids, refute, options.seed, is_default=contracts == "default")
-    if proved is None or (held.broken and proved.result.verdict is not Verdict.CORRECT):
+    if proved is None or (held.is_guarded and proved.result.verdict is not Verdict.CORRECT):
         if failed is not None and not held.broken:
             raise failed
         # What is left to prove is the formula.

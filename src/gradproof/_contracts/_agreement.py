@@ -72,7 +72,7 @@ SHOWN = 20
 
 
 def apart(one: Sequence[Array | None], other: Sequence[Array | None], allowance: Allowance) -> Apart | None:
-    """Where gradients are first not equal; None stands for zeros. Entries of the first that are not finite count not."""
+    """Where gradients are first not equal, at entries where the first is finite; None stands for zeros."""
     for i, (a, b) in enumerate(zip(one, other, strict=True)):
         if a is None and b is None:
             continue

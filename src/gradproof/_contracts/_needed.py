@@ -20,4 +20,5 @@ def depends_on_needs(accused: Accused, name: str, differs: Apart | None, error: 
         kind,
         "Look at every use of `ctx.needs_input_grad`: its indices are those of the arguments of `forward`, and what is "
         "left out for one must not be needed for another.",
+        differs,
     )

@@ -22,7 +22,8 @@ def reads_uninitialised(accused: Accused, differs: Apart | None, error: str, *, 
         kind = f"the forward of {accused.subject.removeprefix('the backward of ')} reads memory that was never written"
         return accused.broken("GP229", kind, _FIX)
     else:
-        many = "the whole gradient" if differs.count == differs.size else f"{differs.count:,} of {differs.size:,} entries"
+        count = f"{differs.count:,} of {differs.size:,} entries"
+        many = "the whole gradient" if differs.count == differs.size else count
         kind = f"{accused.subject} reads memory that was never written, in {many}"
     return accused.broken("GP229", kind, _FIX, differs)
 
