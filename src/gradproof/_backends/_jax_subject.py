@@ -54,12 +54,15 @@ class Subject:
         """Those of the differentiated arrays."""
         return [tuple(leaf.shape) for leaf in self.function.arguments[: self.function.count]]
 
-    def record(self, *, needed: Collection[int] | None = None, **_: Any) -> Recording:
+    def record(self, *, needed: Collection[int] | None = None, rounding: int = 0, **_: Any) -> Recording:
         """Run the forward for some of the gradients, all by default."""
         function = self.function
         chosen = list(range(function.count)) if needed is None else sorted(needed)
         with function.precision():
             point = list(function.arguments)
+            if rounding:
+                generator = np.random.default_rng((self._seed, rounding))
+                point[: function.count] = [_rounded(leaf, generator) for leaf in point[: function.count]]
 
             def of_chosen(*leaves: Any) -> Any:
                 moved = list(point)
@@ -145,6 +148,12 @@ class Subject:
     def guarded(self) -> contextlib.AbstractContextManager[None]:
         """There is nothing to keep from a rule."""
         return contextlib.nullcontext()
+
+
+def _rounded(leaf: Any, generator: np.random.Generator) -> Any:
+    """The same array, each entry off by up to four roundings."""
+    factor = 1 + 4 * float(jnp.finfo(leaf.dtype).eps) * generator.uniform(-1, 1, leaf.shape)
+    return (leaf * factor).astype(leaf.dtype)
 
 
 class Recording:

@@ -155,6 +155,7 @@ class Subject:
         is_compact: bool = False,
         needed: Collection[int] | None = None,
         is_elsewhere: bool = False,
+        rounding: int = 0,
     ) -> Recording:
         """Run the forward with a graph.
 
@@ -168,11 +169,17 @@ class Subject:
             The tensors that require grad; all by default.
         is_elsewhere : bool
             Whether at other values, near the point.
+        rounding : int
+            Other than 0 every entry is off by a few roundings, drawn by this number.
         """
         arguments = [self._laid_out(one, layout) for one in self.function.at_point()]
         if is_compact:
             arguments = [one.contiguous() if is_floating(one) else one for one in arguments]
         with torch.enable_grad():
+            if rounding:
+                generator = torch.Generator().manual_seed(self._seed + rounding)
+                leaves = arguments[: self.function.count]
+                arguments[: self.function.count] = [_rounded(leaf, generator) for leaf in leaves]
             if is_elsewhere:
                 arguments[: self.function.count] = [leaf * ELSEWHERE for leaf in arguments[: self.function.count]]
             if needed is None:
@@ -253,12 +260,12 @@ class Subject:
             for resize in (_shortened, _doubled):
                 arguments = [resize(one, length) if isinstance(one, Tensor) else one for one in function.at_point()]
                 try:
-                    made = TorchAutodiff(
-                        function.called if self.rule is None else self.rule,
-                        function.argument(arguments),
-                        None,
-                        state=function.state,
-                    )
+                    # (Those that require grad are differentiated.)
+                    for i, one in enumerate(arguments):
+                        if is_floating(one):
+                            arguments[i] = one.detach().requires_grad_(i < function.count)
+                    called = function.called if self.rule is None else self.rule
+                    made = TorchAutodiff(called, function.argument(arguments), None, state=function.state)
                 except (GradproofError, RuntimeError):
                     continue  # f does not take such shapes
                 yield Subject(made, self.name, self.rule, self._seed, self._whole)
@@ -453,6 +460,13 @@ class _Precision(TorchDispatchMode):
 def _normal_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
     dtype = torch.complex128 if tensor.is_complex() else torch.float64
     return torch.randn(tensor.shape, generator=generator, dtype=dtype).to(dtype=tensor.dtype, device=tensor.device)
+
+
+def _rounded(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """The same tensor, each entry off by up to four roundings."""
+    drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+    factor = 1 + 4 * torch.finfo(tensor.dtype).eps * (2 * drawn - 1)
+    return (tensor * factor).to(tensor.dtype)
 
 
 def _bytes(tensor: Tensor) -> Tensor:

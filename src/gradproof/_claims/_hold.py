@@ -17,10 +17,11 @@ from gradproof import _contracts
 from gradproof._backends import Array
 from gradproof._base._away import is_from_handler
 from gradproof._base._sources import definitions
+from gradproof._claims._proved import Proved
 from gradproof._contracts import Accused, Allowance, Apart
 from gradproof._contracts._cotangent_layout import TORCH_FIX as COTANGENT_FIX
 from gradproof._contracts._input_layout import TORCH_FIX as INPUT_FIX
-from gradproof._report import Finding
+from gradproof._report import Finding, Severity, Verdict
 
 # Layouts that cotangents come in by default, beside the one that repeats entries.
 USUAL = ("sliced",)
@@ -109,6 +110,7 @@ class Subject(Protocol):
         is_compact: bool = False,
         needed: Collection[int] | None = None,
         is_elsewhere: bool = False,
+        rounding: int = 0,
     ) -> Recording: ...
 
     def cotangents(self, shared: str = "", draw: int = 0) -> list[Any]: ...
@@ -134,8 +136,8 @@ class Subject(Protocol):
     def guarded(self) -> contextlib.AbstractContextManager[None]: ...
 
 
-# The first error of a function's derivative in reverse mode, if it has one.
-Refute = Callable[[Any], "Finding | None"]
+# What is proved of a function's derivative in reverse mode; None where it cannot be run by itself.
+Judge = Callable[[Any], "Proved | None"]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -183,7 +185,7 @@ class Holds(Protocol):
     def subjects(self, seed: int, *, is_asked: bool) -> Sequence[Subject]: ...
 
 
-def hold_all(autodiff: Holds, ids: Collection[str], refute: Refute, seed: int, *, is_default: bool) -> Held:
+def hold_all(autodiff: Holds, ids: Collection[str], judge: Judge, seed: int, *, is_default: bool) -> Held:
     """Hold what is written by hand in a function to the contracts of these ids."""
     held = Held()
     try:
@@ -193,7 +195,7 @@ def hold_all(autodiff: Holds, ids: Collection[str], refute: Refute, seed: int, *
             raise
         return held  # (It does not run while it is watched.)
     for subject in subjects:
-        holding = Holding(subject, frozenset(ids), refute)
+        holding = Holding(subject, frozenset(ids), judge)
         findings = holding.quickly() if is_default else holding.thoroughly()
         sources = definitions(subject.owner)
         findings = [dataclasses.replace(one, sources=one.sources or sources) for one in findings]
@@ -214,8 +216,8 @@ class Holding:
     ----------
     subject : Subject
     ids : frozenset of str
-    refute : callable
-        ``refute(function) -> Finding or None``.
+    judge : callable
+        ``judge(function) -> Proved or None``.
 
     Attributes
     ----------
@@ -223,8 +225,8 @@ class Holding:
         Backwards that were run.
     """
 
-    def __init__(self, subject: Subject, ids: frozenset[str], refute: Refute) -> None:
-        self._subject, self._ids, self._refute = subject, ids, refute
+    def __init__(self, subject: Subject, ids: frozenset[str], judge: Judge) -> None:
+        self._subject, self._ids, self._judge = subject, ids, judge
         self.calls = 0
         self._accused = Accused(
             subject=f"the backward of `{subject.name}`",
@@ -338,8 +340,16 @@ class Holding:
         return _contracts.apart(one, other, exact)
 
     def _values_apart(self, one: Sequence[Array], other: Sequence[Array]) -> bool:
-        allowed = Allowance(eps=self._subject.coarsest(self._base()[0]), terms=self._subject.entries)
-        return _contracts.apart(one, other, allowed) is not None
+        rough = Allowance(eps=self._subject.eps, terms=self._subject.entries)
+        if _contracts.apart(one, other, rough) is None:
+            return False
+        noise = [0.0] * len(one)
+        plain = self._record().values
+        for draw in range(DRAWS):
+            rounded = self._record(rounding=1 + draw).values
+            noise = [max(size, _contracts.largest_difference(*pair)) for size, *pair in zip(noise, plain, rounded)]  # noqa: B905
+        eps = self._subject.coarsest(self._base()[0])
+        return _contracts.apart(one, other, dataclasses.replace(rough, eps=eps, noise=noise)) is not None
 
     def _measured(self) -> Allowance:
         """How precise equal calls are, how large the terms of the sums, and in which precision they are summed."""
@@ -355,6 +365,12 @@ class Holding:
         for draw in range(DRAWS):
             mixed = self._run(subject.mixed(cotangents, draw)).gradients
             sizes = [max(size, _contracts.largest(one)) for size, one in zip(sizes, mixed, strict=True)]
+            # (Sums of inputs that cancel, as in a variance, are as precise as the inputs are.)
+            rounded = self._pull(self._record(rounding=1 + draw), cotangents).gradients
+            noise = [
+                max(size, _contracts.largest_difference(a, b))
+                for size, a, b in zip(noise, base.gradients, rounded, strict=True)
+            ]
         return Allowance(eps=subject.coarsest(cotangents), terms=subject.entries, noise=noise, sizes=sizes)
 
     def _try(self, call: Callable[[], Pulled]) -> tuple[Pulled | None, str]:
@@ -593,15 +609,17 @@ class Holding:
 
     def _shapes(self) -> None:
         cotangents, base = self._base()
-        if self._refute(self._subject.function) is not None:
-            return  # (It is wrong at the point.)
+        proved = self._judge(self._subject.function)
+        if proved is None or proved.verdict is not Verdict.CORRECT:
+            return  # (It is wrong at the point, or cannot be judged.)
         for _, other in zip(range(SHAPES), self._subject.others(), strict=False):
             shapes = " and ".join(str(shape) for shape in other.shapes)
             pulled, error = self._try(lambda: other.record().pull(other.cotangents()))  # noqa: B023
             self.calls += 1
-            found = None if pulled is None else self._refute(other.function)
-            if pulled is None or found is not None:
-                why = error if found is None else f"{found.kind} ({found.path})"
+            proved = None if pulled is None else self._judge(other.function)
+            errors = [] if proved is None else [one for one in proved.findings if one.severity is Severity.ERROR]
+            if pulled is None or (errors and proved is not None and proved.verdict is Verdict.WRONG):
+                why = f"{errors[0].kind} ({errors[0].path})" if errors else error
                 self._note(_contracts.wrong_elsewhere(self._accused, shapes, why))
                 return
             again, error = self._try(lambda: self._run(cotangents))

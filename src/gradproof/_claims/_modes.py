@@ -197,9 +197,11 @@ def prove_modes(
     kind = autodiff.framework if set(wanted).intersection(REVERSE) else "fwd"
     ids = _contracts.chosen(contracts, (kind,)) - {*held_apart}
 
-    def refute(function: Function) -> Finding | None:
-        entries = sum(int(np.prod(np.shape(leaf))) for leaf in function.arguments[: function.count])
-        return Refuter(name, options, max(entries, 1)).refute(function, "rev")
+    def judge(function: Function) -> Proved | None:
+        try:
+            return _Asked(function, "rev", name, options, Surroundings(), "").prove()[1]
+        except GradproofError:
+            return None  # it cannot be run by itself
 
     prove = ft.partial(
         _prove_modes,
@@ -218,7 +220,7 @@ def prove_modes(
         proved = prove()
     except ClaimError as error:
         failed = error
-    held = hold_all(autodiff, ids, refute, options.seed, is_default=contracts == "default")
+    held = hold_all(autodiff, ids, judge, options.seed, is_default=contracts == "default")
     if proved is None or (held.is_guarded and proved.result.verdict is not Verdict.CORRECT):
         if failed is not None and not held.broken:
             raise failed
