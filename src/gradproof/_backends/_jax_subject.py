@@ -34,7 +34,7 @@ class Pulled:
 
 
 class Subject:
-    """A function that is held to the contracts (see `gradproof._claims._hold.Subject`)."""
+    """A function that is held to the contracts (see `gradproof._claims._subjects.Subject`)."""
 
     layouts: tuple[str, ...] = ()
     is_whole = True

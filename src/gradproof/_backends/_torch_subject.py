@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradproof._backends import _torch
 from gradproof._backends._numpy import Array
 from gradproof._backends._torch_autodiff import TorchAutodiff, is_floating, names_of
-from gradproof._backends._torch_backward import around_backward, guarded, saved_by
+from gradproof._backends._torch_backward import around_backward, guarded
+from gradproof._backends._torch_conditions import Precision, laid_out, lengthened, normal_values, rounded, shortened
 from gradproof._backends._torch_graph import (
     Rule,
     is_by_the_user,
@@ -31,40 +30,17 @@ from gradproof._backends._torch_graph import (
 from gradproof._backends._torch_layouts import LAYOUTS, SHARED
 from gradproof._backends._torch_parts import applications
 from gradproof._backends._torch_poison import poisoned
+from gradproof._backends._torch_recording import Recording
 from gradproof._backends._torch_state import State
 from gradproof._base._errors import GradproofError
 from gradproof._base._names import function_name
 
 Tensor = torch.Tensor
-Saved = Mapping[str, tuple[Tensor, Tensor]]
 
 # Other values near the point, as multiples of it.
 ELSEWHERE = 1.25
 # Tensors of each shape that leave finite numbers in memory.
 WASHED = 8
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pulled:
-    """What one backward gave, and what it did to its cotangents.
-
-    Attributes
-    ----------
-    gradients : list of ndarray or None
-        Copies, one for each differentiated tensor.
-    returned : list of Tensor or None
-        The same as they were returned.
-    changed : list of int
-        The outputs whose cotangent has other bytes now.
-    forms : list of tuple
-        Of each tensor that goes into a rule: its place, its shape and dtype, and those of the gradient that the rule
-        returned for it.
-    """
-
-    gradients: list[Array | None]
-    returned: list[Tensor | None]
-    changed: list[int]
-    forms: list[tuple[int, tuple[int, ...], str, tuple[int, ...], str]]
 
 
 class Subject:
@@ -172,14 +148,14 @@ class Subject:
         rounding : int
             Other than 0 every entry is off by a few roundings, drawn by this number.
         """
-        arguments = [self._laid_out(one, layout) for one in self.function.at_point()]
+        arguments = [laid_out(one, layout) for one in self.function.at_point()]
         if is_compact:
             arguments = [one.contiguous() if is_floating(one) else one for one in arguments]
         with torch.enable_grad():
             if rounding:
                 generator = torch.Generator().manual_seed(self._seed + rounding)
                 leaves = arguments[: self.function.count]
-                arguments[: self.function.count] = [_rounded(leaf, generator) for leaf in leaves]
+                arguments[: self.function.count] = [rounded(leaf, generator) for leaf in leaves]
             if is_elsewhere:
                 arguments[: self.function.count] = [leaf * ELSEWHERE for leaf in arguments[: self.function.count]]
             if needed is None:
@@ -190,13 +166,13 @@ class Subject:
                 outputs = self.function.outputs(leaves, arguments[self.function.count :])
         if self._templates is None:
             self._templates = [output.detach() for output in outputs]
-        return Recording(self, leaves, outputs, arguments)
+        return Recording(self.function, self.rule, leaves, outputs, arguments)
 
     def cotangents(self, shared: str = "", draw: int = 0) -> list[Tensor]:
         """Random cotangents, contiguous; those of a layout that repeats entries hold values that it can hold."""
         generator = torch.Generator().manual_seed(self._seed + draw)
-        drawn = [_normal_like(output, generator) for output in self.templates]
-        return [self._laid_out(u, shared).contiguous().clone() for u in drawn] if shared else drawn
+        drawn = [normal_values(output, generator) for output in self.templates]
+        return [laid_out(u, shared).contiguous().clone() for u in drawn] if shared else drawn
 
     def zeros(self) -> list[Tensor]:
         """Cotangents of zeros."""
@@ -205,7 +181,7 @@ class Subject:
     def mixed(self, cotangents: Sequence[Tensor], draw: int) -> list[Tensor]:
         """The same cotangents with other signs, at random: what they give is as large as the terms of the sums."""
         generator = torch.Generator().manual_seed(self._seed + 1 + draw)
-        return [u * _normal_like(u, generator).real.sign() for u in cotangents]
+        return [u * normal_values(u, generator).real.sign() for u in cotangents]
 
     @property
     def templates(self) -> list[Tensor]:
@@ -246,7 +222,7 @@ class Subject:
 
     def coarsest(self, cotangents: Sequence[Tensor]) -> float:
         """The coarsest precision that anything is computed in, as far as torch sees it."""
-        with _Precision() as watch:
+        with Precision() as watch:
             self.record().pull(cotangents)
         return max(self.eps, watch.eps)
 
@@ -257,7 +233,7 @@ class Subject:
             length for leaf in function.arguments[: function.count] for length in leaf.shape if length > 1
         )
         for length in lengths:
-            for resize in (_shortened, _doubled):
+            for resize in (shortened, lengthened):
                 arguments = [resize(one, length) if isinstance(one, Tensor) else one for one in function.at_point()]
                 try:
                     # (Those that require grad are differentiated.)
@@ -289,115 +265,6 @@ class Subject:
             yield
             return
         with around_backward(self.rule, guarded):
-            yield
-
-    def _laid_out(self, value: Any, layout: str) -> Any:
-        if not is_floating(value) or value.layout is not torch.strided:
-            return value
-        made = LAYOUTS[layout](value) if layout else None
-        return value.contiguous() if made is None else made
-
-
-class Recording:
-    """A forward with its graph, which backwards are run of."""
-
-    def __init__(
-        self, subject: Subject, leaves: Sequence[Tensor], outputs: list[Tensor], arguments: Sequence[Any]
-    ) -> None:
-        self._subject, self._leaves, self._outputs, self._arguments = subject, leaves, outputs, arguments
-
-    @property
-    def values(self) -> list[Array]:
-        """What f returned, as copies."""
-        return [np.array(_torch.as_numpy(output)) for output in self._outputs]
-
-    def saved(self) -> Saved:
-        """What the rule has kept for its backward, by name, each beside a copy."""
-        nodes = dict.fromkeys(output.grad_fn for output in self._outputs if output.grad_fn is not None)
-        if self._subject.rule is None:
-            nodes = {}
-        found = {name: tensor for node in nodes for name, tensor in saved_by(node)}
-        arguments = self._arguments[: self._subject.function.count]
-        inputs = {name: leaf.detach() for name, leaf in zip(self._subject.names, arguments, strict=True)}
-        known = {_address(tensor) for tensor in inputs.values()}
-        found = {name: tensor for name, tensor in found.items() if _address(tensor) not in known}
-        return {name: (tensor, tensor.detach().clone()) for name, tensor in {**inputs, **found}.items()}
-
-    def changed(self, saved: Saved) -> list[str]:
-        """Which of them have other bits now."""
-        return [name for name, (tensor, was) in saved.items() if not _torch.same_bits(tensor.detach(), was)]
-
-    def pull(
-        self,
-        cotangents: Sequence[Tensor],
-        *,
-        layout: str = "",
-        only: Sequence[int] | None = None,
-        hidden: Collection[int] = (),
-    ) -> Pulled:
-        """Run the backward.
-
-        Parameters
-        ----------
-        cotangents : sequence of Tensor
-            Contiguous; they are copied.
-        layout : str
-            That the copies come in.
-        only : sequence of int, optional
-            The tensors whose gradients are asked for; all by default.
-        hidden : collection of int
-            The outputs whose cotangent is left undefined.
-        """
-        us = [self._subject._laid_out(u.clone(), layout) for u in cotangents]  # pyright: ignore[reportPrivateUsage]
-        before = [_bytes(u) for u in us]
-        outputs = [_undefined(y) if i in hidden else y for i, y in enumerate(self._outputs)]
-        pairs = [(y, u) for y, u in zip(outputs, us, strict=True) if y.requires_grad]
-        leaves = [leaf for leaf in self._leaves if leaf.requires_grad]
-        asked = [leaves[i] for i in (range(len(leaves)) if only is None else only)]
-        forms: list[Any] = []
-        with self._watched(forms):
-            found: Sequence[Tensor | None] = (
-                torch.autograd.grad(
-                    [y for y, _ in pairs], asked, [u for _, u in pairs], retain_graph=True, allow_unused=True
-                )
-                if pairs
-                else [None] * len(asked)
-            )
-        return Pulled(
-            gradients=[None if one is None else np.array(_torch.as_numpy(one)) for one in found],
-            returned=list(found),
-            changed=[i for i, (u, was) in enumerate(zip(us, before, strict=True)) if not torch.equal(_bytes(u), was)],
-            forms=forms,
-        )
-
-    def accumulated(self, cotangents: Sequence[Tensor], times: int) -> list[Array | None]:
-        """What `.grad` holds after so many backwards, each added to the last."""
-        for leaf in self._leaves:
-            leaf.grad = None
-        pairs = [(y, u) for y, u in zip(self._outputs, cotangents, strict=True) if y.requires_grad]
-        for _ in range(times):
-            torch.autograd.backward([y for y, _ in pairs], [u.clone() for _, u in pairs], retain_graph=True)
-        return [None if leaf.grad is None else np.array(_torch.as_numpy(leaf.grad)) for leaf in self._leaves]
-
-    @contextlib.contextmanager
-    def _watched(self, forms: list[Any]) -> Generator[None]:
-        """Keep the form of what the rule returns, before torch makes it fit."""
-        subject = self._subject
-        if subject.rule is None:
-            yield
-            return
-        inputs = subject.function.ordered(self._arguments)
-
-        def around(backward: Any, ctx: Any, *us: Any) -> Any:
-            returned = backward(ctx, *us)
-            gradients = returned if isinstance(returned, (tuple, list)) else (returned,)
-            for i, (given, gradient) in enumerate(zip(inputs, gradients, strict=False)):
-                if is_floating(given) and isinstance(gradient, Tensor):
-                    dtypes = str(given.dtype).removeprefix("torch."), str(gradient.dtype).removeprefix("torch.")
-                    forms.append((i, tuple(given.shape), dtypes[0], tuple(gradient.shape), dtypes[1]))
-            return returned
-
-        with around_backward(subject.rule, around):
             yield
 
 
@@ -443,60 +310,3 @@ def _names(rule: Rule, args: tuple[Any, ...]) -> list[str] | None:
     names = names_of(rule, len(args))
     named = [argument.name for argument in operator._schema.arguments]
     return [*named[: len(names)], *names[len(named) :]]
-
-
-class _Precision(TorchDispatchMode):
-    """Sees the coarsest precision that anything is computed in."""
-
-    eps = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if is_floating(result):
-            self.eps = max(self.eps, torch.finfo(result.dtype).eps)
-        return result
-
-
-def _normal_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    dtype = torch.complex128 if tensor.is_complex() else torch.float64
-    return torch.randn(tensor.shape, generator=generator, dtype=dtype).to(dtype=tensor.dtype, device=tensor.device)
-
-
-def _rounded(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """The same tensor, each entry off by up to four roundings."""
-    drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
-    factor = 1 + 4 * torch.finfo(tensor.dtype).eps * (2 * drawn - 1)
-    return (tensor * factor).to(tensor.dtype)
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    """All the memory that a tensor is a view of, as a copy; its values where it has none of its own."""
-    if tensor.layout is not torch.strided:
-        return tensor.to_dense().clone()
-    whole = tensor.detach().untyped_storage()
-    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(whole).clone()  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _address(tensor: Tensor) -> int:
-    """Where the entries of a tensor are, or the tensor itself where that has no memory of its own."""
-    is_plain = tensor.layout is torch.strided and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
-    return tensor.data_ptr() if is_plain and tensor.numel() else id(tensor)
-
-
-def _undefined(output: Tensor) -> Tensor:
-    """The same output, to which no cotangent arrives."""
-    return torch._C._functions.UndefinedGrad()(output)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
-
-
-def _shortened(tensor: Tensor, length: int) -> Tensor:
-    for axis, own in enumerate(tensor.shape):
-        if own == length:
-            tensor = tensor.narrow(axis, 0, length - 1)
-    return tensor.clone()
-
-
-def _doubled(tensor: Tensor, length: int) -> Tensor:
-    for axis, own in enumerate(tuple(tensor.shape)):
-        if own == length:
-            tensor = torch.cat([tensor, tensor.flip(axis)], axis)
-    return tensor

@@ -23,13 +23,14 @@ from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
 from gradproof._claims._held import with_contracts
-from gradproof._claims._hold import Subject, hold_all
+from gradproof._claims._hold import hold_all
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Whole, wrong_parts
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
+from gradproof._claims._subjects import Subject
 from gradproof._function._bounds import extended
 from gradproof._function._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Reason, Severity, Verdict

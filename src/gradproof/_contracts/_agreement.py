@@ -103,14 +103,15 @@ def _entries_apart(i: int, first: Array, second: Array, allowance: Allowance) ->
         return None
     places = np.argwhere(differ)
     worst = tuple(map(int, np.unravel_index(int(np.argmax(off)), off.shape)))
+    ours, theirs = complex(first[worst]), complex(second[worst])
     is_real = wide is np.float64
     return Apart(
         index=i,
         entries=tuple(tuple(map(int, place)) for place in places[:SHOWN]),
         count=len(places),
         size=first.size,
-        one=float(np.real(first[worst])) if is_real else None,
-        other=float(np.real(second[worst])) if is_real else None,
+        one=ours.real if is_real else None,
+        other=theirs.real if is_real else None,
         entry=worst,
     )
 
