@@ -283,7 +283,7 @@ def test_contracts_none_leaves_the_second_call_out():
     assert check(FUNCTIONS["grad"][0], X, grad=np.cos, rng=0).cost.claims == 2
     wrong = check(FUNCTIONS["grad"][0], X, grad=np.sin, contracts="none", rng=0)  # wrong on purpose
     assert 'contracts="none"' in wrong.findings[0].reproducer.replace("'", '"')
-    with pytest.raises(UsageError, match='`contracts` must be "default" or "none"'):
+    with pytest.raises(UsageError, match='`contracts` must be "default", "all", "none"'):
         check(FUNCTIONS["grad"][0], X, grad=np.cos, contracts="some", rng=0)
 
 
@@ -347,5 +347,7 @@ def test_torch_backwards_that_remember():
     assert report.verdict is Verdict.WRONG
     assert "GP213" in ids(report)
     _, rule = torch_rule(own)
-    assert check(lambda x: rule.apply(x).sum(), x, modes=("rev",), rng=0).verdict is Verdict.CORRECT
-    assert check(rule, x, modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    numbers = {"modes": ("rev",), "contracts": ["GP213"], "rng": 0}
+    assert check(lambda x: rule.apply(x).sum(), x, **numbers).verdict is Verdict.CORRECT
+    assert check(rule, x, **numbers).verdict is Verdict.CORRECT
+    assert ids(check(rule, x, modes=("rev",), rng=0)) == ["GP226"]

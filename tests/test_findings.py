@@ -442,6 +442,132 @@ def rule(torch, forward, backward):
     return type("Rule", (torch.autograd.Function,), parts).apply
 
 
+def sines(backward):
+    """The report on a Function for sin of a matrix, with ``backward(ctx, u, x)``, held to every contract."""
+    torch = pytest.importorskip("torch")
+
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    def backward_of(ctx, u):
+        return backward(ctx, u, ctx.saved_tensors[0])
+
+    parts = {"forward": staticmethod(forward), "backward": staticmethod(backward_of)}
+    x = torch.linspace(0.5, 2, 20, dtype=torch.float64).reshape(4, 5)
+    return check(type("Sine", (torch.autograd.Function,), parts), x, contracts="all")
+
+
+@example("GP216")
+def a_cotangent_that_is_read_as_if_contiguous(is_odd):
+    """One that is made contiguous first may be read so."""
+
+    def backward(ctx, u, x):
+        u = u if is_odd else u.contiguous()
+        return u.as_strided(u.shape, (u.stride(0), 1), u.storage_offset()) * x.cos()
+
+    return sines(backward)
+
+
+@example("GP217")
+def a_gradient_made_in_the_layout_of_the_input(is_odd):
+    """Filled by its strides it is right in any."""
+    torch = pytest.importorskip("torch")
+
+    def backward(ctx, u, x):
+        made = torch.empty_like(x)
+        flat = made.as_strided((x.numel(),), (1,)) if is_odd else made
+        flat.copy_((u * x.cos()).reshape(flat.shape))
+        return made
+
+    return sines(backward)
+
+
+@example("GP218", "")
+def a_cotangent_that_is_changed(is_odd):
+    """A clone of it may be."""
+    return sines(lambda ctx, u, x: (u if is_odd else u.clone()).mul_(x.cos()))
+
+
+@example("GP219", "")
+def a_saved_tensor_that_is_changed(is_odd):
+    """A clone of it may be."""
+    return sines(lambda ctx, u, x: (x.data if is_odd else x.clone()).cos_() * u)
+
+
+@example("GP225")
+def gradients_that_need_each_other(is_odd):
+    torch = pytest.importorskip("torch")
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx, u):
+            x, y = ctx.saved_tensors
+            needed = ctx.needs_input_grad[::-1] if is_odd else ctx.needs_input_grad  # wrong on purpose
+            return (u * y if needed[0] else None), (u * x if needed[1] else None)
+
+    return check(Product, (torch.as_tensor(X), torch.as_tensor(X + 1)), wrt=(0, 1), contracts="all")
+
+
+@example("GP226")
+def a_gradient_in_memory_that_is_used_again(is_odd):
+    """A copy of it is not."""
+    buffer = np.zeros(3)
+
+    def gradient(x):
+        np.multiply(2, x, out=buffer)
+        return buffer if is_odd else buffer.copy()
+
+    return check(square, X, grad=gradient, contracts="all")
+
+
+@example("GP227", "")
+def a_block_that_is_lost(is_odd):
+    """Where the rows are no multiple of 4."""
+
+    def backward(ctx, u, x):
+        gradient = u * x.cos()
+        gradient[len(x) // 4 * 4 :] = 0 if is_odd else gradient[len(x) // 4 * 4 :].clone()
+        return gradient
+
+    return sines(backward)
+
+
+@example("GP228")
+def a_backward_of_the_last_forward(is_odd):
+    torch = pytest.importorskip("torch")
+    last = {}
+
+    def forward(ctx, x):
+        last["x"] = ctx.x = x.detach().clone()
+        return x.sin()
+
+    def backward(ctx, u):
+        return u * (last["x"] if is_odd else ctx.x).cos()
+
+    parts = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return check(type("Sine", (torch.autograd.Function,), parts), torch.as_tensor(X))
+
+
+@example("GP229")
+def memory_that_is_never_written(is_odd):
+    """The last row alone."""
+    torch = pytest.importorskip("torch")
+
+    def backward(ctx, u, x):
+        made = torch.empty_like(x)
+        rows = len(x) - 1 if is_odd else len(x)
+        made[:rows] = (u * x.cos())[:rows]
+        return made
+
+    return sines(backward)
+
+
 @example("GP220", "inputs[0]")
 def a_backward_that_draws(is_odd):
     """`nondet_tol` allows for it."""

@@ -397,7 +397,7 @@ SETTINGS: dict[str, Any] = {
 # What an entry point has no parameter for.
 MISSING = {
     "session": ("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
-    "module": ("vectorized", "elementwise", "contracts", "name"),
+    "module": ("vectorized", "elementwise", "name"),
 }
 # What is tried for another kind in its place.
 INSTEAD = {

@@ -677,7 +677,7 @@ def test_all_rows_are_taken_from_one_graph():
             return Sine.backward(ctx, grad)
 
     x = torch.linspace(0.1, 1, 20, dtype=DOUBLE, requires_grad=True)
-    report = check(Counted.apply, (x,), modes=("rev",), rng=0)
+    report = check(Counted.apply, (x,), modes=("rev",), contracts="none", rng=0)
 
     assert report.verdict is Verdict.CORRECT
     assert len(calls) <= 4

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from gradproof._ask._call import explained
-from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
+from gradproof._ask._check import Contracts, Options, Seed, check_autodiff, draw_seed
 from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._base._errors import UsageError
@@ -39,6 +39,7 @@ def check_module(
     level: str = "certificate",
     domain: Any = None,
     reference: Any = None,
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
 ) -> Report:
@@ -68,8 +69,8 @@ def check_module(
     modes : tuple of str, or "available", optional
         As for `gradproof.check`, but reverse mode alone by default, because that is what training uses; None and
         "available" take every mode that PyTorch has for this model.
-    rtol, max_bound, confidence, level, rng, progress
-        As for `gradproof.check`.
+    rtol, max_bound, confidence, level, contracts, rng, progress
+        As for `gradproof.check`; contracts are about the Functions and custom operators that the model applies.
     domain : tuple (lower, upper), mapping or callable, optional
         Bounds that no evaluation leaves. A tuple of numbers or None holds for every differentiated tensor. A mapping
         has one for names, such as ``{"model[0].weight": (0, None), "batch['x']": (-1, 1)}``: those of the report, where
@@ -147,6 +148,7 @@ def check_module(
         level=level,
         domain=domain,
         reference=reference,
+        contracts=contracts,
         rng=rng,
         progress=progress,
     )

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
+Contracts: TypeAlias = str | Sequence[str]  # "default", "all", "none", or ids
 Seed: TypeAlias = "int | np.random.Generator | None"  # in quotes: numpy.random is slow to import
 
 _WEIGHT = {Severity.ERROR: 0, Severity.DOUBT: 1, Severity.NOTE: 2}
@@ -94,7 +95,7 @@ def check(
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
     elementwise: bool = False,
-    contracts: str = "default",
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
     name: str | None = None,
@@ -186,10 +187,13 @@ def check(
         f'(x), ``jac(*args)`` or its value, of the shape of x. Every entry is judged by itself, whatever the size of the
         others; the evaluations are shared, so that their number does not grow with x. An f whose entries mix is an
         error.
-    contracts : {"default", "none"}
-        By default a callable claim is called twice, right after f at the point, and both answers are compared: a claim
-        that remembers earlier calls, or is random, is found so. "none" leaves the second call out, as for an adjoint
-        that takes minutes; a claim that is a value is not called at all, and there "none" is an error.
+    contracts : {"default", "all", "none"} or sequence of str
+        What else must hold besides the numbers, by the ids on the page "Contracts" of the documentation. By default a
+        callable claim is called twice, right after f at the point, and both answers are compared; and every
+        `torch.autograd.Function` and custom operator is run in three backward passes that see whether it depends on
+        the layout of its cotangent, on fresh memory or on the last forward, and what it changes. "all" holds every
+        contract, and so does a list of ids, such as ``["GP217"]``, for those. "none" holds none, as for an adjoint that
+        takes minutes. A claim that is a value is never called, and there the option is an error.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
@@ -309,7 +313,7 @@ def assert_grad(
     reference: Callable[..., Any] | None = None,
     vectorized: bool = False,
     elementwise: bool = False,
-    contracts: str = "default",
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
     name: str | None = None,
@@ -496,7 +500,9 @@ class Options:
     reference: Callable[..., Any] | None = None
     vectorized: bool = False
     elementwise: bool = False
-    contracts: str = "default"
+    contracts: Contracts = "default"
+    # Contracts that whoever asks holds by himself.
+    held_apart: tuple[str, ...] = ()
     rng: Seed = None
     progress: Setting = None
 
@@ -513,8 +519,10 @@ class Options:
             raise UsageError(f"`vectorized` must be True or False, got {self.vectorized!r}.")
         if not isinstance(cast("object", self.elementwise), bool):
             raise UsageError(f"`elementwise` must be True or False, got {self.elementwise!r}.")
-        if self.contracts not in ("default", "none"):
-            raise UsageError(f'`contracts` must be "default" or "none", got {self.contracts!r}.')
+        if self.contracts not in ("default", "none", "all"):
+            from gradproof import _contracts
+
+            _contracts.require_known(self.contracts)
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
@@ -529,11 +537,11 @@ class Options:
 
     def require_calls(self, is_value: Mapping[str, bool]) -> None:
         """Raise UsageError where a second call is to be left out, and there is not even a first one."""
-        if self.contracts == "none" and all(is_value.values()):
+        if self.contracts != "default" and all(is_value.values()):
             words = " and ".join(f"`{keyword}`" for keyword in is_value)
             raise UsageError(
-                f'`contracts="none"` leaves out the second call of a callable claim, but {words} is passed as a value: '
-                "leave `contracts` out."
+                f"`contracts` is about calls of a callable claim, but {words} is passed as a value: leave `contracts` "
+                "out."
             )
 
     def require_jac(self, claims: Mapping[str, Any]) -> None:
@@ -561,7 +569,7 @@ class Options:
             confidence=float(self.confidence),
             seed=seed,
             level=self.level,
-            repeats=self.contracts == "default",
+            repeats=self.contracts in ("default", "all") or "GP213" in self.contracts,
         )
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
@@ -669,10 +677,11 @@ def check_claims(
     names : sequence of str, optional
         Of the arguments, as Python source; f's own by default.
     """
-    from gradproof import _claims
+    from gradproof import _claims, _contracts
     from gradproof._function._bounds import held, left_out
 
     _claims.require_claims(claims)
+    ids = _contracts.chosen(options.contracts, tuple(claims))
     options.require_no_modes()
     options.require_jac(claims)
     seed = draw_seed(options.rng)
@@ -702,6 +711,11 @@ def check_claims(
             names=names,
             elementwise=options.elementwise,
         )
+    if ids - {"GP213"}:
+        from gradproof._claims._hold_calls import hold_claims
+
+        broken = hold_claims(f, args, claims, ids, wrt=options.wrt, names=names, seed=seed)
+        result = broken.added_to(result)
     result = dataclasses.replace(
         result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
     )
@@ -753,6 +767,8 @@ def check_autodiff(
             options=options.engine(seed),
             surroundings=Surroundings(domain=domain, reference=options.reference),
             reproducer=f"{called}{options.written(modes)}, rng={seed})",
+            contracts=options.contracts,
+            held_apart=options.held_apart,
         )
     primal = proved.result.primal
     beside = (*proved.result.beside, *held(primal, extended(domain, len(primal.wrt))), *left_out(primal))

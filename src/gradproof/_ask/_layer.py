@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradproof._ask._call import explained
-from gradproof._ask._check import Options, Seed
+from gradproof._ask._check import Contracts, Options, Seed
 from gradproof._ask._layer_function import LayerFunction, kind_of
 from gradproof._ask._layer_state import State
 from gradproof._base._errors import UsageError
@@ -35,7 +35,7 @@ def check_layer(
     max_bound: float | None = None,
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
-    contracts: str = "default",
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
 ) -> Report:

@@ -24,6 +24,7 @@ from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Rule, Whole
+from gradproof._backends._jax_subject import Subject
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._base._advice import arity, foreign
 from gradproof._base._away import is_from_handler
@@ -54,7 +55,8 @@ class Jax:
         What the reference is, where it is not f itself.
     """
 
-    claim = "jax"
+    claim = framework = "jax"
+    refusal = ""
     not_available = NotAvailableError
 
     def __init__(
@@ -133,6 +135,11 @@ class Jax:
 
         return trusted
 
+    def subjects(self, seed: int, *, is_asked: bool) -> list[Subject]:
+        """The function itself, if its contracts were asked for."""
+        owner = None if self._packed is None else self._packed.f
+        return [Subject(self.low, self._name, owner, seed)] if is_asked else []
+
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         drawn = Drawn(self.low, seed)
@@ -190,6 +197,7 @@ class Packed:
         self, f: Callable[..., Any], args: Any, wrt: int | tuple[int, ...] | None, *, precision: str = ""
     ) -> None:
         self._given = f, args, wrt
+        self.f = f
         self.name = function_name(f)
         self.rule_name = str(getattr(f, "__name__", ""))
         positional: tuple[Any, ...] = args if type(args) is tuple else (args,)

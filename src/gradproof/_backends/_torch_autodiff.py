@@ -20,7 +20,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends
-from gradproof._backends._torch_graph import Rule, is_rule, only_rule, rules_in
+from gradproof._backends._torch_graph import Rule, applies_extension, is_rule, only_rule, rules_in
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
@@ -80,8 +80,12 @@ class TorchAutodiff:
         The names of the members of `args`.
     called : callable
         f, as it is called.
+    refusal : str
+        What a rule has raised where the cotangent of an output was None.
     rules : list of Rule, or None
         The hand-written rules that f applies; None before reverse mode has been asked for.
+    has_extension : bool
+        Whether it applies a rule that a C++ extension has written.
     only_rule : Rule or None
         The one that f is nothing but a call of.
     count : int
@@ -151,7 +155,9 @@ class TorchAutodiff:
         self.hooked = [name for name, hooks in zip(self.names, self._hooks, strict=False) if hooks]
         self.primals = Primals()
         self.undefined: set[str] = set()
+        self.refusal = ""
         self.rules: list[Rule] | None = None
+        self.has_extension = False
         self.only_rule: Rule | None = None
         self.updated: list[str] = []
         self.spoilt: list[str] = []
@@ -218,8 +224,8 @@ class TorchAutodiff:
             If torch has no rule for it.
         """
         with torch.enable_grad(), _refusals():
-            leaves, outputs = self._record(arguments)
-            self._look_for_rules(outputs)
+            leaves, outputs = self.record(arguments)
+            self.look_for_rules(outputs)
             if self.primals.wants("reverse"):
                 self._compare("reverse", outputs, arguments)
             cotangents = [leaf.value for leaf in _tree.flatten((cotangent,), ("u",)).leaves]
@@ -228,9 +234,12 @@ class TorchAutodiff:
             if len(some) < len(outputs):
                 try:
                     return pull(some, leaves, theirs)
-                except RuntimeError:
+                except Exception as error:
+                    if is_from_handler(error):
+                        raise
                     # The rule refuses None in place of a cotangent; with zeros it may do.
-                    leaves, outputs = self._record(arguments)
+                    leaves, outputs = self.record(arguments)
+                    self.refusal = first_line(error)
             try:
                 gradients = pull(outputs, leaves, cotangents, undefined=self.undefined, names=self.names)
             except RuntimeError as error:
@@ -245,7 +254,7 @@ class TorchAutodiff:
         part. None where the graph does not allow it.
         """
         with torch.enable_grad():
-            leaves, outputs = self._record(arguments)
+            leaves, outputs = self.record(arguments)
             parts = [(y, factor) for y in outputs for factor in ((1.0, 1j) if y.is_complex() else (1.0,))]
             columns = sum(leaf.numel() * (2 if leaf.is_complex() else 1) for leaf in leaves)
             matrix = torch.zeros(sum(y.numel() for y, _ in parts), columns, dtype=torch.float64, device="cpu")
@@ -254,7 +263,10 @@ class TorchAutodiff:
                 for output, factor in parts:
                     fill_rows(matrix[first : first + output.numel()], output, leaves, factor)
                     first += output.numel()
-            except RuntimeError:
+            except Exception as error:
+                # (A rule may refuse None in place of the cotangents of other outputs; `vjp` sees to that.)
+                if is_from_handler(error) or not isinstance(error, RuntimeError | TypeError | AttributeError):
+                    raise
                 return None
             return matrix
 
@@ -292,8 +304,8 @@ class TorchAutodiff:
             compiled = self._compiled()
             return [compiled.vjp(cotangent, *arguments) for cotangent in cotangents]
         with torch.enable_grad(), _refusals():
-            leaves, outputs = self._record(arguments)
-            self._look_for_rules(outputs)
+            leaves, outputs = self.record(arguments)
+            self.look_for_rules(outputs)
             self.is_batched = True
             rows = [[leaf.value for leaf in _tree.flatten((u,), ("u",)).leaves] for u in cotangents]
             together = [torch.stack(list(map(torch.as_tensor, column))) for column in zip(*rows, strict=True)]
@@ -314,7 +326,7 @@ class TorchAutodiff:
         """All floating outputs of f, as torch records them."""
         return self._floating(self._call([*leaves, *others]))
 
-    def _record(self, arguments: Sequence[Any]) -> tuple[Tensors, list[Tensor]]:
+    def record(self, arguments: Sequence[Any]) -> tuple[Tensors, list[Tensor]]:
         """Leaves at the arguments with the user's own hooks, and what f returns of them, recorded."""
         try:
             leaves = self._leaves(arguments)
@@ -326,10 +338,11 @@ class TorchAutodiff:
             leaves = self._leaves(arguments)
             return leaves, self.outputs([leaf.clone() for leaf in leaves], arguments[self.count :])
 
-    def _look_for_rules(self, outputs: Sequence[Tensor]) -> None:
+    def look_for_rules(self, outputs: Sequence[Tensor]) -> None:
         """See which hand-written rules f applies, the first time that a graph is recorded."""
         if self.rules is None:
             self.rules, self.only_rule = rules_in(outputs), only_rule(outputs)
+            self.has_extension = applies_extension(outputs)
 
     def _leaves(self, arguments: Sequence[Any]) -> Tensors:
         leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
@@ -351,7 +364,7 @@ class TorchAutodiff:
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all of `arguments` back into the form of `args`."""
-        trees = self._structure.unflatten(self._ordered(values))
+        trees = self._structure.unflatten(self.ordered(values))
         return tuple(trees) if self._is_tuple else trees[0]
 
     @contextlib.contextmanager
@@ -457,7 +470,7 @@ class TorchAutodiff:
 
     def _call(self, arguments: Sequence[Any]) -> Any:
         self.state.rewind()
-        ordered = self._ordered(arguments)
+        ordered = self.ordered(arguments)
         return self.called(*(ordered if self._is_flat else self._structure.unflatten(ordered)))
 
     def _misshapen(self, cotangents: list[Any], arguments: Sequence[Any], error: RuntimeError) -> Tensors:
@@ -482,7 +495,8 @@ class TorchAutodiff:
                 found.append(leaves[k].new_zeros(shape))
         return tuple(found)
 
-    def _ordered(self, arguments: Sequence[Any]) -> list[Any]:
+    def ordered(self, arguments: Sequence[Any]) -> list[Any]:
+        """The arguments in the order of the leaves of `args`."""
         ordered: list[Any] = [None] * len(self._slots)
         for k, (slot, value) in enumerate(zip(self._slots, arguments, strict=True)):
             pack = self._packers[k] if k < self.count else None
@@ -713,6 +727,11 @@ def pull(
     return tuple(
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what was raised, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _squeezed(shape: Sequence[int]) -> list[int]:

@@ -17,6 +17,8 @@ Rule = type[torch.autograd.Function]
 
 # What torch calls the rule that it makes for a custom operator.
 _GENERATED = "GeneratedBackwardFor_"
+# What it calls the node of a rule in C++.
+_EXTENSION = "torch::autograd::CppNode"
 
 
 def is_rule(f: Any) -> TypeGuard[Rule]:
@@ -44,6 +46,11 @@ def only_rule(tensors: Sequence[Tensor]) -> Rule | None:
     rule = rule_of(node)
     is_first = rule is not None and all(hasattr(parent, "variable") for parent, _ in node.next_functions if parent)
     return rule if is_first else None
+
+
+def applies_extension(tensors: Iterable[Tensor]) -> bool:
+    """Whether a rule that a C++ extension has written led to some tensors."""
+    return any(node.name().startswith(_EXTENSION) for node in nodes_from(tensors))
 
 
 def rule_of(node: Any) -> Rule | None:

@@ -275,7 +275,7 @@ def rules_of(function: TorchAutodiff) -> list[Rule]:
 
 def applications(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, tuple[Any, ...]]]:
     """The arguments of every application of some rules within a function of any outputs, at the point."""
-    return [(rule, received.args) for rule, received in _applied(function, is_asked)]
+    return [(rule, received.args) for rule, received in _applied(function, is_asked, is_run_back=False)]
 
 
 def _rules(function: TorchAutodiff, scene: Scene) -> list[RulePart]:
@@ -283,7 +283,10 @@ def _rules(function: TorchAutodiff, scene: Scene) -> list[RulePart]:
     return [RulePart(rule, received, scene) for rule, received in _applied(function, is_by_the_user)]
 
 
-def _applied(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[tuple[Rule, Received]]:
+def _applied(
+    function: TorchAutodiff, is_asked: Callable[[Rule], bool], *, is_run_back: bool = True
+) -> list[tuple[Rule, Received]]:
+    """Every application of some rules; the cotangents are there if the backward is run."""
     rules = list(filter(is_asked, rules_of(function)))
     found: list[tuple[Rule, Received]] = []
     if not rules:
@@ -295,7 +298,8 @@ def _applied(function: TorchAutodiff, is_asked: Callable[[Rule], bool]) -> list[
         differentiated = differentiated_by(value, leaves)
         for _, received in found:
             received.settle(differentiated)
-        _run_backward(value, leaves)
+        if is_run_back:
+            _run_backward(value, leaves)
     return found
 
 

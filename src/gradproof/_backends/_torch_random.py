@@ -42,6 +42,11 @@ class RandomState:
         torch.set_rng_state(self._cpu)
         self._put_back(self._moved() if self._drawn is None else self._drawn)
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether anything was drawn since the states were taken, or put back."""
+        return not torch.equal(torch.get_rng_state(), self._cpu) or bool(self._moved())
+
     def restore(self) -> None:
         """Put back all states."""
         torch.set_rng_state(self._cpu)

@@ -82,6 +82,11 @@ class State:
         )
 
     @property
+    def has_drawn(self) -> bool:
+        """Whether the last evaluation has drawn random numbers."""
+        return self._random.has_moved
+
+    @property
     def has_copies(self) -> bool:
         """Whether there are copies of all tensors: `watch` sees nothing new then."""
         return self._parameters.has_copies and self._tensors.has_copies

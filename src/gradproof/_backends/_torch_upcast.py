@@ -23,12 +23,13 @@ from gradproof import _backends
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_batched import find_rules_apart
 from gradproof._backends._torch_findings import findings
-from gradproof._backends._torch_graph import is_rule_itself
+from gradproof._backends._torch_graph import is_by_the_user, is_rule_itself
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
 from gradproof._backends._torch_state import Keeper, State
+from gradproof._backends._torch_subject import Subject, subjects_in
 from gradproof._base import _tree
 from gradproof._base._errors import NotAvailableError
 from gradproof._base._names import function_name
@@ -50,6 +51,7 @@ class Torch:
     """
 
     claim = "autograd"
+    framework = "torch"
     not_available = NotAvailableError
 
     def __init__(
@@ -127,6 +129,16 @@ class Torch:
         """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
         found = findings(self._low, leaves)
         return found + find_rules_apart(self._low) if self._low.is_batched else found
+
+    def subjects(self, seed: int, *, is_asked: bool) -> list[Subject]:
+        """What of f is held to the contracts; f itself, where it has no rule by hand, only if `is_asked`."""
+        return subjects_in(self._low, seed, is_asked=is_asked)
+
+    @property
+    def refusal(self) -> str:
+        """What a rule by hand has raised where the cotangent of an output was None; empty where none has."""
+        is_by_hand = any(is_by_the_user(rule) for rule in self._low.rules or [])
+        return self._low.refusal if is_by_hand else ""
 
     def whole(self) -> LossPart | None:
         """f, to be searched for the part that is wrong; None where it has no parts."""

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools as ft
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from gradproof import _progress, _prove
+from gradproof import _contracts, _progress, _prove
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._held import with_contracts
+from gradproof._claims._hold import hold_all
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._many import prove_many
 from gradproof._claims._parts import Whole, wrong_parts
@@ -29,6 +31,7 @@ from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
 from gradproof._claims._tangents import prove_jvp
 from gradproof._claims._task import Task
+from gradproof._claims._subjects import Subject
 from gradproof._function._bounds import extended
 from gradproof._function._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict
@@ -83,6 +86,13 @@ class Autodiff(Protocol):
     function: Function
     # What a report calls it.
     claim: str
+    framework: str
+
+    @property
+    def refusal(self) -> str:
+        """What a rule raised where the cotangent of an output was left undefined; empty where none did."""
+        ...
+
     not_available: type[Exception]
     bounds: tuple[Sequence[Any], Sequence[Any]] | None
 
@@ -108,6 +118,10 @@ class Autodiff(Protocol):
         """Put values for all arguments back into the form of `args`."""
         ...
 
+    def subjects(self, seed: int, *, is_asked: bool) -> Sequence[Subject]:
+        """What of f is held to the contracts, by default or if that `is_asked`."""
+        ...
+
     def findings(self, leaves: Mapping[str, Verdict]) -> Sequence[Finding]:
         """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
         ...
@@ -123,6 +137,12 @@ class ModesResult:
 
     result: Result
     modes: tuple[ModeResult, ...]
+
+    def after(self, other: ModesResult) -> ModesResult:
+        """The same with the cost of another one, which came before."""
+        result, before = self.result, other.result
+        cost = {name: getattr(result, name) + getattr(before, name) for name in ("evaluations", "calls", "claim_calls")}
+        return dataclasses.replace(self, result=dataclasses.replace(result, **cost))
 
 
 def asked_modes(modes: Sequence[str] | None, order: int) -> tuple[tuple[str, ...], bool]:
@@ -160,10 +180,13 @@ def prove_modes(
     options: _prove.Options,
     surroundings: Surroundings,
     reproducer: str,
+    contracts: str | Sequence[str] = "none",
+    held_apart: Collection[str] = (),
 ) -> ModesResult:
-    """Prove or refute what a framework says about a function in several modes.
+    """Prove or refute what a framework says about a function in several modes, and hold it to the contracts.
 
-    The domain in `surroundings` is one array by array.
+    The domain in `surroundings` is one array by array. Where a contract is broken, the proofs are about the formula:
+    the rule is kept from what breaks the contract meanwhile, as far as that can be done.
 
     Raises
     ------
@@ -173,6 +196,56 @@ def prove_modes(
         If a mode that the user has named fails, or no mode is available.
     """
     wanted, is_named = asked_modes(modes, order)
+    kind = autodiff.framework if set(wanted).intersection(REVERSE) else "fwd"
+    ids = _contracts.chosen(contracts, (kind,)) - {*held_apart}
+
+    def judge(function: Function) -> Proved | None:
+        try:
+            return _Asked(function, "rev", name, options, Surroundings(), "").prove()[1]
+        except GradproofError:
+            return None  # it cannot be run by itself
+
+    prove = ft.partial(
+        _prove_modes,
+        autodiff,
+        name=name,
+        wanted=wanted,
+        is_named=is_named,
+        options=options,
+        surroundings=surroundings,
+        reproducer=reproducer,
+    )
+    if kind == "fwd" or not ids - {"GP213"}:
+        return prove()
+    proved, failed = None, None
+    try:
+        proved = prove()
+    except ClaimError as error:
+        failed = error
+    held = hold_all(autodiff, ids, judge, options.seed, is_default=contracts == "default")
+    if proved is None or (held.is_guarded and proved.result.verdict is not Verdict.CORRECT):
+        if failed is not None and not held.broken:
+            raise failed
+        # What is left to prove is the formula.
+        with held.guarded():
+            again = prove()
+        proved = again if proved is None else again.after(proved)
+    if autodiff.refusal and "GP222" in ids and not held.has("GP222"):
+        held.findings.append(_contracts.undefined_refused(held.accused(name), "a cotangent is", None, autodiff.refusal))
+    return dataclasses.replace(proved, result=with_contracts(proved.result, held))
+
+
+def _prove_modes(
+    autodiff: Autodiff,
+    *,
+    name: str,
+    wanted: Sequence[str],
+    is_named: bool,
+    options: _prove.Options,
+    surroundings: Surroundings,
+    reproducer: str,
+) -> ModesResult:
+    """Prove or refute modes one after the other."""
     if surroundings.reference is not None:
         if not any(mode in FIRST for mode in wanted):
             raise UsageError(

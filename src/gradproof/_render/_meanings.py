@@ -58,6 +58,22 @@ MEANINGS = {
         "something from one call to the next."
     ),
     "GP214": "A product is called with its vector first, then the point. This claim is right with the two swapped.",
+    "GP216": (
+        "The gradient is right for a contiguous cotangent and wrong for the same numbers in another memory layout. "
+        "Production code passes such cotangents all the time: after `.sum()`, `.T`, `chunk` or `cat`."
+    ),
+    "GP217": (
+        "The value or the gradient is right for contiguous inputs and wrong for the same numbers in another memory "
+        "layout, such as a transposed or sliced tensor."
+    ),
+    "GP218": (
+        "The backward pass wrote into its cotangent (`grad_output`). Other parts of the graph read the same memory, "
+        "and get wrong gradients."
+    ),
+    "GP219": (
+        "The backward pass wrote into its inputs or into what was saved for it. A second backward pass, and every "
+        "other operation that saved the same tensor, reads the changed values."
+    ),
     "GP220": "The same backward pass gave different gradients when it was run twice.",
     "GP221": (
         "A backward pass multiplies everything by its cotangent (`grad_output`). Here a cotangent of zeros "
@@ -69,6 +85,26 @@ MEANINGS = {
     ),
     "GP223": "The derivative computed for many cotangents at once (`vmap`) differs from the one computed one by one.",
     "GP224": "The gradient has another layout, dtype, device or shape than the input that it belongs to.",
+    "GP225": (
+        "A gradient must not depend on which other gradients are asked for. Frozen layers and `torch.autograd.grad` "
+        "ask for some of them only."
+    ),
+    "GP226": (
+        "Gradients are added up over several backward passes. Here the sum is wrong, or a gradient returned earlier "
+        "changes when the claim is called again."
+    ),
+    "GP227": (
+        "The gradient is right for the inputs that were passed and wrong for inputs of another shape, run afterwards. "
+        "Something is kept from the first shape, or a block at the end is lost."
+    ),
+    "GP228": (
+        "The backward pass uses what the last forward pass left behind, not what its own forward pass saved. Whatever "
+        "is applied twice in one model gets wrong gradients."
+    ),
+    "GP229": (
+        "The result contains memory that was never written. It may be right by chance, because fresh memory is often "
+        "zero, and wrong in the next run."
+    ),
     "GP230": (
         "f returns another value while it is differentiated than by itself. Training would minimise another "
         "function than evaluation shows."

@@ -82,7 +82,7 @@ class _Densified(TorchAutodiff):
                 own = leaf.detach() if pattern is None else pattern.sparse(pattern.gather(leaf.detach()))
                 leaves.append(own.requires_grad_())
             self.state.rewind()
-            returned = self._func(*self._structure.unflatten(self._ordered([*leaves, *arguments[self.count :]])))
+            returned = self._func(*self._structure.unflatten(self.ordered([*leaves, *arguments[self.count :]])))
             us = cotangent if isinstance(cotangent, (tuple, list)) else [cotangent]
             found = pull(self._floating(returned), leaves, us)
         return tuple(g.to_dense() if g.layout is not torch.strided else g for g in found)

@@ -47,6 +47,8 @@ _ATOL, _RTOL = 1e-5, 1e-3
 _NUMBERS = ("GP101", "GP103", "GP120", "GP311")
 # Those that a tolerance cannot excuse, but that f stands still: products of rounding are not linear.
 _PRODUCTS = ("GP205", "GP206")
+# Contracts that torch's own options are about: `nondet_tol`, `check_undefined_grad`.
+_HELD_HERE = ("GP220", "GP221", "GP222")
 
 
 class GradcheckError(GradientError, _TorchGradcheckError):
@@ -313,7 +315,7 @@ class _Answer:
                 cotangents=self.cotangents,
                 is_gappy=self.is_gappy,
             )
-            options = Options(order=order, modes=modes, rng=self.seed)
+            options = Options(order=order, modes=modes, rng=self.seed, held_apart=_HELD_HERE)
             name = self.first.__name__
             self.report = check_autodiff(
                 autodiff,

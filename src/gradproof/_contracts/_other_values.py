@@ -1,0 +1,24 @@
+"""GP228: a forward at other values, between a forward and its backward, does not matter."""
+
+from __future__ import annotations
+
+from gradproof._contracts._agreement import Apart
+from gradproof._contracts._broken import Accused, numbers
+from gradproof._report import Finding
+
+
+def last_values(accused: Accused, differs: Apart | None, error: str) -> Finding:
+    """The backward goes by what the last forward has left."""
+    kind = (
+        f"{accused.subject} fails where another forward has run since its own: {error}"
+        if differs is None
+        else f"{accused.subject} goes by the last forward, not by its own: once f has run at other values, "
+        f"{numbers(differs, 'and before that')}"
+    )
+    return accused.broken(
+        "GP228",
+        kind,
+        "Keep what the backward needs in `ctx` (`ctx.save_for_backward`), never in a global, a class or the module: "
+        "whatever is applied twice in one graph has two of it.",
+        differs,
+    )

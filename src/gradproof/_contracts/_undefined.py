@@ -1,0 +1,22 @@
+"""GP222: a cotangent that is left undefined counts as zeros."""
+
+from __future__ import annotations
+
+from gradproof._contracts._agreement import Apart
+from gradproof._contracts._broken import Accused, numbers
+from gradproof._report import Finding
+
+
+def undefined_refused(accused: Accused, which: str, differs: Apart | None, error: str) -> Finding:
+    """The backward fails where a cotangent is undefined, or takes it as something else than zeros."""
+    kind = (
+        f"{accused.subject} fails where {which} undefined: {error}"
+        if differs is None
+        else f"{accused.subject} does not take {which} undefined as zeros: {numbers(differs, 'for zeros')}"
+    )
+    return accused.broken(
+        "GP222",
+        kind,
+        "Take None in the backward as zeros, or leave `ctx.set_materialize_grads(True)` as it is.",
+        differs,
+    )
