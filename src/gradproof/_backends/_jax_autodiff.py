@@ -133,6 +133,13 @@ class Jax:
 
         return trusted
 
+    def against(self, reference: Callable[..., Any]) -> Any:
+        """F and a reference that takes its arguments, where f computes in 16 bits; else None."""
+        from gradproof._backends import _jax_sides
+
+        packed = self._packed
+        return None if packed is None else _jax_sides.of_sixteen_bits(packed, self.low, reference)
+
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         drawn = Drawn(self.low, seed)
