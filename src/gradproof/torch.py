@@ -221,8 +221,8 @@ def compare_with_reference(
     wrt : int or tuple of int, optional
         The arguments whose gradients are compared. None takes all tensors that require grad, or all floating ones.
     precision : {"float32", "tf32", "bfloat16", "float16"}, optional
-        What the kernel computes in, where that is less than the dtype of its inputs. None takes 16 bits where the
-        kernel's own operations are seen in them (autocast), and TF32 where PyTorch uses it. The baseline of "tf32"
+        What the kernel computes in, where that is less than the dtype of its inputs. None takes 16 bits where
+        autocast is seen inside, and TF32 where PyTorch uses it. The baseline of "tf32"
         has the operands of matrix products rounded to 10 bits, that of 16 bits is the reference under autocast.
     draws : int
         How many inputs (each moved by a few roundings) and cotangents are compared; at least 4. With more draws,

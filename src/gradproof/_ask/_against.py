@@ -22,11 +22,14 @@ DRAWS = 16
 EPSILONS, LEAST_BOUND, MOST_BOUND = 32, 5e-2, 0.5
 # Errors that are less alike than this in two draws of one cotangent are rounding's; so many numbers at least tell.
 ALIKE, TELLING = 0.5, 32
+# Errors of gradients below this may come from sums in low precision, of long axes, whatever they look like.
+SMALL = 0.05
 # A truth in float32 is no truth for kernels of a unit roundoff below this.
 PRECISE = 2.0**-20
 # Pictures and places that are shown.
 MAPS, APART = 8, 6
 
+MEANT = "If the kernel is meant to compute in less than float32, say so by `precision=`."
 FORWARD_FIRST = (
     "Repair the forward pass first: gradients are judged against the reference's, and the right gradient of another "
     "function is no use."
@@ -221,6 +224,9 @@ class _Judging:
         elif is_part:
             within, place = box_source(shape, where.box), box_words(shape, where.box)
         kind, factor, is_rounding = self._cause(one)
+        advice = _advice(one, kind, is_rounding)
+        if factor is None and not is_rounding and "off by" in kind and self._off(one) <= SMALL:
+            advice = f"{advice} Sums in low precision err so little, too: add up in float32."
         id = "GP132" if is_rounding else "GP130" if one.is_output else "GP131"
         entry = one.worst
         claimed, reference = one.worst_values
@@ -237,7 +243,7 @@ class _Judging:
             error_bar=one.allowed * math.sqrt(floor),
             quantity=f"entry {list(entry)}" if entry else "value",
             factor=factor,
-            advice=_advice(one, kind, is_rounding),
+            advice=advice,
         )
 
     def _cause(self, one: Compared) -> tuple[str, float | None, bool]:
@@ -265,8 +271,13 @@ class _Judging:
                 None,
                 True,
             )
-        off = math.sqrt(ours / truth2)
-        return f"off by {off:.2g} of the reference's {what} there: more than rounding explains", None, False
+        return f"off by {self._off(one):.2g} of the reference's {what} there: more than rounding explains", None, False
+
+    def _off(self, one: Compared) -> float:
+        """How large the error is beside the truth, where it is."""
+        assert one.where is not None
+        marks = one.where.marks(one.spec.shape)
+        return math.sqrt(float(one.tally.ours[marks].sum()) / float(one.tally.truth2[marks].sum()))
 
     def evidence(self) -> evidence.Evidence:
         """The worst entry of every tensor that is wrong, and where it is wrong."""
@@ -326,7 +337,8 @@ def _simple(factor: float, error: float) -> float:
 
 def _advice(one: Compared, kind: str, is_rounding: bool) -> str:
     if is_rounding:
-        return "Add up in float32 (accumulators, row sums, means and variances), and round the result alone."
+        said = "Add up in float32 (accumulators, row sums, means and variances), and round the result alone."
+        return f"{said} {MEANT}" if one.spec.dtype == "float32" else said
     if kind.startswith("zero"):
         said = "These entries are never written: look at the last block, the bounds of a loop, or a mask."
     elif kind.startswith("not zero"):

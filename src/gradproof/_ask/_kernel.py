@@ -87,7 +87,7 @@ def compare_with_reference(
     Errors are squared and summed over regions (the whole, rows, slices along each axis, blocks of 4, 8, 16, ... of
     these, single entries) and over the draws. A region is wrong where the ratio of the kernel's sum to the baseline's,
     or to that of one rounding of a typical entry if that is larger, exceeds ``c**2 f``. The first factor is what a
-    right kernel may lose: ``c**2 = 16 + n / 2 (u32 / u)**2``, 16 roundings in place of one, and sums of n terms in any
+    right kernel may lose: ``c**2 = 9 + n / 2 (u32 / u)**2``, 9 roundings in place of one, and sums of n terms in any
     order in float32, whose unit roundoff is u32; u is that of the kernel. The second is how far such a ratio scatters:
     Chernoff's bound for two sums of squares of normal numbers, with the degrees of freedom that the sums show over the
     draws, and with the chance of a false alarm shared out over all regions. Nothing is called WRONG that is not

@@ -38,7 +38,7 @@ class JaxSides:
     reference : callable
         Called as the kernel is.
     precision : str or None
-        What the kernel computes in; None finds out.
+        What the kernel computes in, where that is less than its dtypes.
     """
 
     def __init__(self, kernel: Packed, reference: Callable[..., Any], precision: str | None) -> None:
@@ -53,20 +53,13 @@ class JaxSides:
                 "every array is float64, as the truth is: nothing could be more precise than the kernel. Check it by "
                 "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is for."
             )
-        self._inside = self._found(dtypes) if precision is None else self._declared(precision)
+        self._inside = "" if precision is None else self._declared(precision)
         self._ways: list[tuple[str, Way]] = []
         names = ["output"] if len(low.outputs) == 1 else [f"output[{i}]" for i in range(len(low.outputs))]
         self.outputs = tuple(map(self._spec, names, low.outputs))
         self.inputs = tuple(map(self._spec, kernel.names, self._leaves))
         self.precision = self._inside or str(max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps)))
         self.narrow = tuple(names) if self._casts_down() else ()
-
-    def _found(self, dtypes: Sequence[Any]) -> str:
-        """What is computed in, where it is less than the dtypes say; else nothing."""
-        if any(jnp.finfo(dtype).bits <= 16 for dtype in dtypes):
-            return ""
-        seen = _dtypes_in(self._packed.run, self._packed.arguments)
-        return next((name for name in _SIXTEEN if name in seen), "")
 
     def _declared(self, precision: str) -> str:
         if precision not in PRECISIONS:
@@ -309,9 +302,6 @@ def _shortened(array: Any) -> Any:
 
 
 def of_sixteen_bits(kernel: Packed, low: Any, reference: Callable[..., Any]) -> JaxSides | None:
-    """A kernel and its reference where it takes, returns or computes with numbers of 16 bits or fewer; else None."""
+    """A kernel and its reference where it takes or returns numbers of 16 bits or fewer; else None."""
     dtypes = [one.dtype for one in (*low.arguments[: low.count], *low.outputs)]
-    is_low = any(jnp.finfo(dtype).bits <= 16 for dtype in dtypes)
-    if not is_low and _dtypes_in(kernel.run, kernel.arguments).isdisjoint(_SIXTEEN):
-        return None
-    return JaxSides(kernel, reference, None)
+    return JaxSides(kernel, reference, None) if any(jnp.finfo(dtype).bits <= 16 for dtype in dtypes) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import optree
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -47,17 +48,49 @@ class Wide(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-class Sixteen(TorchDispatchMode):
-    """Sees in which 16-bit dtype a function computes, if in any."""
+class Autocasts(TorchDispatchMode):
+    """Sees in which 16-bit dtype a function computes under autocast, if in any."""
 
     seen: torch.dtype | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         first = result[0] if isinstance(result, (tuple, list)) and result else result
-        if isinstance(first, Tensor) and first.dtype in SIXTEEN:
+        if isinstance(first, Tensor) and first.dtype in SIXTEEN and torch.is_autocast_enabled(first.device.type):
             self.seen = first.dtype
         return result
+
+
+class SingleInside(TorchDispatchMode):
+    """Computes every operation on 16-bit tensors in float32, and rounds its result: what a right kernel may do.
+
+    PyTorch's own operations on the CPU do not: some add up in 16 bits, and some do not run at all. Views and writes in
+    place are left as they are. Of an operation with several results the first is rounded, the others are statistics.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        is_view = any(argument.alias_info is not None for argument in func._schema.arguments)
+        given = [one for one in optree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]  # pyright: ignore[reportArgumentType]
+        low = next((one.dtype for one in given if one.dtype in SIXTEEN), None)
+        if is_view or low is None or func.overloadpacket.__name__ in ("_to_copy", "clone", "copy", "detach"):
+            return func(*args, **kwargs)
+        is_mixed = any(one.dtype in (torch.float32, torch.float64) and one.dim() for one in given)
+        args, kwargs = optree.tree_map(_single, (args, kwargs), none_is_leaf=True)  # pyright: ignore[reportArgumentType]
+        result = func(*args, **kwargs)
+        if is_mixed or kwargs.get("dtype") is not None:
+            return result
+        if isinstance(result, tuple):
+            return (_rounded(result[0], low), *result[1:])
+        return _rounded(result, low)
+
+
+def _single(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in SIXTEEN else value
+
+
+def _rounded(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) and value.dtype == torch.float32 else value
 
 
 class ShortProducts(TorchDispatchMode):

@@ -16,7 +16,7 @@ from gradproof._backends._numpy import Array
 from gradproof._backends._sides import PRECISIONS, TF32, Spec, unknown_precision
 from gradproof._backends._torch import dtype_of
 from gradproof._backends._torch_autodiff import TorchAutodiff, pull
-from gradproof._backends._torch_casts import SIXTEEN, ShortProducts, Sixteen, Wide
+from gradproof._backends._torch_casts import SIXTEEN, Autocasts, ShortProducts, SingleInside, Wide
 from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, UsageError
 
@@ -51,7 +51,7 @@ class TorchSides:
         self._low, self._reference, self._name = low, reference, name
         self._leaves = low.arguments[: low.count]
         self.narrow: tuple[str, ...] = ()
-        with torch.no_grad(), Sixteen() as watch:
+        with torch.no_grad(), Autocasts() as watch:
             outputs = [one.detach() for one in low.outputs(low.at_point()[: low.count], low.others())]
         dtypes = [tensor.dtype for tensor in (*self._leaves, *outputs)]
         if all(dtype in (torch.float64, torch.complex128) for dtype in dtypes):
@@ -147,7 +147,7 @@ class TorchSides:
         lowest = max((*self._leaves, *self._like()), key=lambda one: torch.finfo(one.dtype).eps)
         own = dtype_of(lowest)
         single: tuple[str, Callable[..., list[Array] | None]] = (
-            f"float32, its results rounded to {own}: it does not run in {own}",
+            f"float32, its results rounded to {own}",
             lambda values, us: self._in(torch.float32, values, us),
         )
         if self._inside == "tf32":
@@ -159,7 +159,10 @@ class TorchSides:
                 (self._inside, lambda values, us: self._in(dtype, values, us)),
                 single,
             ]
-        return [(own, lambda values, us: self._own_way(values, us, contextlib.nullcontext())), single]
+        if torch.finfo(lowest.dtype).bits < 16:
+            return [single]
+        mode = SingleInside if lowest.dtype in SIXTEEN else contextlib.nullcontext
+        return [(own, lambda values, us: self._own_way(values, us, mode())), single]
 
     def _like(self) -> list[Tensor]:
         return [torch.empty(0, dtype=dtype) for dtype in self._dtypes]
@@ -178,7 +181,7 @@ class TorchSides:
             with torch.autocast(device, dtype=dtype):
                 return self._called(leaves)
 
-        with Sixteen() as watch:
+        with Autocasts() as watch:
             found = self._differentiated(call, self._own(values), us, self._dtypes)
         return found if watch.seen in SIXTEEN else None
 
@@ -188,7 +191,8 @@ class TorchSides:
             tensor if tensor.is_complex() else tensor.to(dtype)
             for tensor in map(_tensor, map(np.asarray, values), self._leaves)
         ]
-        found = self._differentiated(lambda given: self._called(given, dtype=dtype), leaves, us, self._dtypes)
+        with SingleInside() if dtype in SIXTEEN else contextlib.nullcontext():
+            found = self._differentiated(lambda given: self._called(given, dtype=dtype), leaves, us, self._dtypes)
         dtypes = [*self._dtypes, *(leaf.dtype for leaf in self._leaves)]
         return [_rounded(one, own) for one, own in zip(found, dtypes, strict=True)]
 
@@ -267,9 +271,9 @@ def _tensor(value: Array, like: Tensor) -> Tensor:
 
 
 def sixteen_bits(low: TorchAutodiff) -> bool:
-    """Whether a function takes, returns or computes with numbers of 16 bits or fewer."""
+    """Whether a function takes or returns numbers of 16 bits or fewer, or computes with such under autocast."""
     if any(torch.finfo(leaf.dtype).bits <= 16 for leaf in low.arguments[: low.count]):
         return True
-    with torch.no_grad(), Sixteen() as watch:
+    with torch.no_grad(), Autocasts() as watch:
         outputs = low.outputs(low.at_point()[: low.count], low.others())
     return watch.seen is not None or any(torch.finfo(output.dtype).bits <= 16 for output in outputs)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # A right kernel may round intermediate results that the reference keeps: with r roundings in place of one, each of the
-# size of all that the reference rounds, its error has r times the variance. 16 of them make a factor of 4.
-ROUNDINGS = 16
+# size of all that the reference rounds, its error has r times the variance. 9 of them make a factor of 3.
+ROUNDINGS = 9
 # The unit roundoff of float32, in which every right kernel adds up.
 SINGLE = 2.0**-24
 # The spread of a sum of squares is estimated from few draws: the estimate is taken to be too small by this much. (Of

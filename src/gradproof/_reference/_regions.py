@@ -196,7 +196,7 @@ def look(tally: Tally, allowed: float, chance: float) -> Looked:
     return Looked(
         failing=failing,
         ratio=max([whole, *ratios]) if is_wrong else whole,
-        noticeable=math.sqrt(float(limit.max())) / typical if typical else None,
+        noticeable=math.sqrt(float(np.max(limit))) / typical if typical else None,
     )
 
 
@@ -208,6 +208,8 @@ def _held(
     No region is accused while the reference errs as much, for its size, in another one of its kind: where rounding
     turns a comparison round (the sign under a ReLU), it does so at other entries in each implementation.
     """
+    shape = ours.shape
+    ours, theirs, floor = (np.atleast_1d(one) for one in (ours, theirs, floor))
     base = np.maximum(theirs, floor)
     limit = apart * base
     if name != WHOLE:
@@ -219,7 +221,7 @@ def _held(
         ratio = np.sqrt(ours / base)
     shown = ratio if name == WHOLE else ratio[fails]
     worst = float(np.max(shown[~np.isnan(shown)], initial=0.0))
-    return fails, worst, limit
+    return fails.reshape(shape), worst, limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 
 # How far a draw moves the inputs, in machine epsilons of their dtype.
 MOVED = 4.0
+# The same, relative, where it is asked whether errors are rounding's: a few roundings of bfloat16, so that those of a
+# sum in it come out anew, while another formula errs as it did.
+MOVED_FURTHER = 2.0**-5
 # Draws with which an accusation is confirmed, and whose errors are held against those of the first ones.
 AGAIN = 8
 # Of so many first draws the errors are kept, entry by entry.
@@ -146,24 +149,27 @@ class Draws:
         self._point = sides.point()
         self._scale = 1.0
 
-    def inputs(self, number: int) -> list[Array]:
-        """The inputs, moved by a few roundings; number 0 are the user's own."""
+    def inputs(self, number: int, least: float = 0.0) -> list[Array]:
+        """The inputs, moved by a few roundings, or by `least`, relative; number 0 are the user's own."""
         if number == 0:
             return self._sides.rounded(self._point)
         generator = np.random.default_rng((self._seed, 1, number))
         moved: list[Array] = []
         for spec, value in zip(self._sides.inputs, self._point, strict=True):
-            factors = 1 + MOVED * 2 * spec.unit * generator.uniform(-1, 1, value.shape)
+            factors = 1 + max(MOVED * 2 * spec.unit, least) * generator.uniform(-1, 1, value.shape)
             # (Infinity times a factor is nan in one part of a complex entry.)
             moved.append(np.multiply(value, factors, out=value.copy(), where=np.isfinite(value)))
         return self._sides.rounded(moved)
 
-    def cotangents(self, number: int) -> list[Array]:
-        """Normal numbers for every output."""
+    def cotangents(self, number: int, moved: float = 0.0) -> list[Array]:
+        """Normal numbers for every output; those of the same number moved by `moved`, relative."""
         generator = np.random.default_rng((self._seed, 2, number))
+        moving = np.random.default_rng((self._seed, 3, number))
         drawn: list[Array] = []
         for spec in self._sides.outputs:
             normal = generator.standard_normal((*spec.shape, 2) if spec.is_complex else spec.shape) * self._scale
+            if moved:
+                normal = normal * (1 + moved * moving.uniform(-1, 1, normal.shape))
             drawn.append(normal[..., 0] + 1j * normal[..., 1] if spec.is_complex else normal)
         return self._sides.rounded_cotangents(drawn)
 
@@ -269,13 +275,14 @@ def _random(tensors: Sequence[Compared], first: Sequence[Array], again: Sequence
 def _confirm(
     sides: Sides, drawn: Draws, tensors: Sequence[Compared], suspects: Sequence[Compared], draws: int
 ) -> None:
-    """Look at the places that are wrong in other draws, with the cotangents of the first ones."""
+    """Look at the places that are wrong in other draws, with nearly the cotangents of the first ones."""
     for one in suspects:
         one.where = locate(one.looked, one.tally)
     marks = {one.path: one.where.marks(one.tally.shape) for one in suspects if one.where is not None}
     sums = {path: np.zeros(5) for path in marks}
     for number in range(AGAIN):
-        values, cotangents = drawn.inputs(draws + number), drawn.cotangents(number)
+        values = drawn.inputs(draws + number, MOVED_FURTHER)
+        cotangents = drawn.cotangents(number, MOVED_FURTHER)
         answers = (sides.truth, sides.baseline, sides.kernel)
         truth, baseline, kernel = (parts(answer(values, cotangents)) for answer in answers)
         for one, t, b, k in zip(tensors, truth, baseline, kernel, strict=True):
