@@ -1,4 +1,4 @@
-"""Are kernels of low precision judged fairly beside a reference? Right ones CORRECT, wrong ones WRONG at the right place.
+"""Are kernels of low precision judged fairly beside a reference? Right ones CORRECT, wrong ones WRONG and placed.
 
     PYTHONPATH=src python benchmarks/reference.py                       # 20 seeds; needs PyTorch
     PYTHONPATH=src python benchmarks/reference.py --seeds 200 --only right
@@ -19,10 +19,10 @@ import time
 from typing import Any
 
 import torch
+from reference_kernels import BLOCK, KERNELS, MISTAKES, Kernel
 
 import gradproof
 import gradproof.torch
-from reference_kernels import BLOCK, KERNELS, MISTAKES, Kernel
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch import nn
 
 Tensor = torch.Tensor
 MISTAKES = ("scale", "block", "mask", "low", "row")
@@ -145,7 +145,7 @@ def draw_attention(generator: torch.Generator, long: bool) -> tuple[Tensor, ...]
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], weight, bias)
+    return nn.functional.layer_norm(x, x.shape[-1:], weight, bias)
 
 
 def layer_norm_forward(inputs: Any, mistake: str, low: torch.dtype) -> Any:
@@ -215,7 +215,7 @@ def draw_softmax(generator: torch.Generator, long: bool) -> tuple[Tensor, ...]:
 
 
 def cross_entropy(x: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(x, target, ignore_index=-100)
+    return nn.functional.cross_entropy(x, target, ignore_index=-100)
 
 
 def cross_entropy_forward(inputs: Any, mistake: str, low: torch.dtype) -> Any:
@@ -229,7 +229,7 @@ def cross_entropy_forward(inputs: Any, mistake: str, low: torch.dtype) -> Any:
 
 def cross_entropy_backward(saved: Any, u: Tensor, mistake: str, low: torch.dtype) -> Any:
     p, target, valid = saved
-    dx = p - F.one_hot(target.clamp(min=0), p.shape[-1]).float()
+    dx = p - nn.functional.one_hot(target.clamp(min=0), p.shape[-1]).float()
     if mistake != "mask":
         dx = dx * valid[:, None]
     return (u * dx / (1 if mistake == "scale" else valid.sum()),)
@@ -285,7 +285,9 @@ def rotary_forward(inputs: Any, mistake: str, low: torch.dtype) -> Any:
 def rotary_backward(saved: Any, u: Tensor, mistake: str, low: torch.dtype) -> Any:
     cos, sin = angles(saved)
     first, second = u.chunk(2, -1)
-    return (torch.cat([first * cos + second * sin, second * cos - first * sin], -1) * (1 if mistake == "scale" else 1.25),)
+    return (
+        torch.cat([first * cos + second * sin, second * cos - first * sin], -1) * (1 if mistake == "scale" else 1.25),
+    )
 
 
 def draw_rotary(generator: torch.Generator, long: bool) -> tuple[Tensor, ...]:
@@ -293,13 +295,13 @@ def draw_rotary(generator: torch.Generator, long: bool) -> tuple[Tensor, ...]:
 
 
 def mlp(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    return F.silu(x @ gate) * (x @ up) @ down
+    return nn.functional.silu(x @ gate) * (x @ up) @ down
 
 
 def mlp_forward(inputs: Any, mistake: str, low: torch.dtype) -> Any:
     x, gate, up, down = inputs
     a, b = x @ gate, x @ up
-    h = F.silu(a) * b
+    h = nn.functional.silu(a) * b
     return h @ down, (x, gate, up, down, a, b, h)
 
 
@@ -323,7 +325,11 @@ KERNELS = {
     "attention": Kernel(attention, attention_forward, attention_backward, draw_attention, ("scale", "mask", "low")),
     "layer norm": Kernel(layer_norm, layer_norm_forward, layer_norm_backward, draw_norm, ("scale", "low")),
     "RMS norm": Kernel(
-        rms_norm, rms_norm_forward, rms_norm_backward, lambda generator, long: draw_norm(generator, long)[:2], ("scale", "low")
+        rms_norm,
+        rms_norm_forward,
+        rms_norm_backward,
+        lambda generator, long: draw_norm(generator, long)[:2],
+        ("scale", "low"),
     ),
     "softmax": Kernel(softmax, softmax_forward, softmax_backward, draw_softmax, ("scale", "mask", "low")),
     "cross entropy": Kernel(

@@ -188,8 +188,9 @@ def compare_with_reference(
     wrt : int or tuple of int, optional
         The arguments whose gradients are compared; all with floating arrays by default.
     precision : {"float32", "tf32", "bfloat16", "float16"}, optional
-        What the kernel computes in, where that is less than the dtype of its inputs. The baseline of "tf32" has the operands of products outside of loops
-        rounded to 10 bits, that of 16 bits is the reference at inputs of that dtype.
+        What the kernel computes in, where that is less than the dtype of its inputs. The baseline of "tf32" has the
+        operands of products outside of loops rounded to 10 bits, that of 16 bits is the reference at inputs of that
+        dtype.
     draws, max_bound, confidence, rng, progress, name
         As for `gradproof.torch.compare_with_reference`.
 

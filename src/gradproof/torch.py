@@ -282,7 +282,7 @@ def compare_with_reference(
     started = time.perf_counter()
     require(kernel, reference, draws)
     options = Options(wrt=wrt, max_bound=max_bound, confidence=confidence, rng=rng, progress=progress)
-    held = inputs if type(inputs) is tuple else (inputs,)
+    held = cast("tuple[Any, ...]", inputs if type(inputs) is tuple else (inputs,))
     kept = function_keeper(kernel, (reference, *held))
     with kept, kept:
         sides = against(kernel, reference, inputs, wrt, precision, kept)
@@ -292,9 +292,7 @@ def compare_with_reference(
             name=name or function_name(kernel),
             claim="kernel",
             options=options,
-            called=called_by(
-                "gradproof.torch.compare_with_reference", kernel, reference, plain, wrt, precision, draws
-            ),
+            called=called_by("gradproof.torch.compare_with_reference", kernel, reference, plain, wrt, precision, draws),
             started=started,
             sources=definitions(kernel),
             draws=draws,

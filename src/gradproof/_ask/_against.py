@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradproof._backends._sides import Spec
 from gradproof._prove._maps import Sketch
 from gradproof._prove._wording import box_source, box_words, factor_words, few_words
 from gradproof._reference._ratio import unseen
@@ -82,9 +81,7 @@ def judge(
 class _Judging:
     """One comparison, and what is said of each tensor."""
 
-    def __init__(
-        self, sides: Sides, seen: Comparison, chance: float, max_bound: float | None, reproducer: str
-    ) -> None:
+    def __init__(self, sides: Sides, seen: Comparison, chance: float, max_bound: float | None, reproducer: str) -> None:
         self._sides, self._seen, self._reproducer = sides, seen, reproducer
         self._max_bound = max_bound
         self._widening = unseen(seen.draws, chance / len(seen.tensors))
@@ -194,7 +191,9 @@ class _Judging:
             first = np.argwhere(tally.undefined | tally.overflown)[0]
             entries = (tuple(int(i) for i in first),) if one.spec.shape else ()
             advice = "Check at inputs for which the reference is finite in every precision."
-            found.append(self._finding("GP316", Severity.DOUBT, path=one.path, entries=entries, kind=kind, advice=advice))
+            found.append(
+                self._finding("GP316", Severity.DOUBT, path=one.path, entries=entries, kind=kind, advice=advice)
+            )
         return found
 
     def _lost(self, one: Compared) -> Finding:
@@ -220,7 +219,8 @@ class _Judging:
             place = "" if len(where.entries) == 1 else f"{len(where.entries)} of {math.prod(shape)} entries"
         elif where.indices and min(map(len, where.indices.values())) <= APART:
             axis = min(where.indices, key=lambda each: len(where.indices[each]))
-            place = f"{_axis_name(shape, axis)} {few_words([str(i) for i in where.indices[axis]], len(where.indices[axis]))}"
+            wrong = where.indices[axis]
+            place = f"{_axis_name(shape, axis)} {few_words(list(map(str, wrong)), len(wrong))}"
         elif is_part:
             within, place = box_source(shape, where.box), box_words(shape, where.box)
         kind, factor, is_rounding = self._cause(one)
@@ -343,7 +343,7 @@ def _advice(one: Compared, kind: str, is_rounding: bool) -> str:
         said = "These entries are never written: look at the last block, the bounds of a loop, or a mask."
     elif kind.startswith("not zero"):
         said = "Look for a mask that is missing."
-    elif "times the reference" in kind or " of the reference's" in kind and not kind.startswith("off"):
+    elif "times the reference" in kind or (" of the reference's" in kind and not kind.startswith("off")):
         said = "Look for a factor that is missing or applied twice: a scale, a mean, a number of heads or rows."
     else:
         said = "Compare this part of the kernel with the reference: the block, the row or the mask that it is made by."

@@ -19,7 +19,9 @@ from gradproof._report import Report
 LEAST_DRAWS = 4
 
 
-@explained("gradproof.compare_with_reference(kernel, reference, inputs, vjp=backward, reference_vjp=reference_backward)")
+@explained(
+    "gradproof.compare_with_reference(kernel, reference, inputs, vjp=backward, reference_vjp=reference_backward)"
+)
 def compare_with_reference(
     kernel: Callable[..., Any],
     reference: Callable[..., Any],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class NumpySides:
         self, kernel: Pair, reference: Pair, inputs: Any, wrt: int | tuple[int, ...] | None, precision: str | None
     ) -> None:
         self._kernel, self._reference = kernel, reference
-        positional: tuple[Any, ...] = inputs if type(inputs) is tuple else (inputs,)
+        positional = cast("tuple[Any, ...]", inputs if type(inputs) is tuple else (inputs,))
         names = argument_names(kernel[0], len(positional))
         self._wrt = positions(wrt, names) if wrt is not None else None
         flat = _tree.flatten(positional, names, none_is_leaf=True)
@@ -52,7 +52,7 @@ class NumpySides:
         self._inside = self._declared(precision)
         self._outputs, self._output_structure = self._called(kernel, self._given(self._leaves, None))
         dtypes = [one.dtype for one in (*self._leaves, *self._outputs)]
-        if all(dtype in (np.float64, np.complex128) for dtype in dtypes):
+        if all(np.finfo(dtype).bits == 64 for dtype in dtypes):
             raise UsageError(
                 "every array is float64, as the truth is: nothing could be more precise than the kernel. Check it by "
                 "`gradproof.check`, or pass inputs in the dtype that it is for."
@@ -117,8 +117,7 @@ class NumpySides:
 
     def _given(self, values: Sequence[Array], dtype: Any) -> Any:
         """`inputs` with other values: copies, in their own dtypes or all floating ones in float64."""
-        everything = [_widened(one) if dtype is not None else one for one in self._values]
-        everything = [one.copy() if isinstance(one, np.ndarray) else one for one in everything]
+        everything = [_backends.copied(_widened(one) if dtype is not None else one) for one in self._values]
         for slot, own, value in zip(self._slots, self._leaves, values or self._leaves, strict=True):
             array = np.array(value, dtype=own.dtype if dtype is None else _wide_dtype(own))
             everything[slot] = array if isinstance(self._values[slot], np.ndarray) else array[()]
@@ -164,7 +163,8 @@ class NumpySides:
         leaves = sorted(flat.leaves, key=lambda leaf: leaf.slot)
         if len(leaves) != len(self._leaves):
             raise ClaimError(
-                f"`{name}` must return a gradient for each differentiated array: {len(self._leaves)}, got {len(leaves)}."
+                f"`{name}` must return a gradient for each differentiated array: {len(self._leaves)}, got "
+                f"{len(leaves)}."
             )
         found = [np.asarray(leaf.value) for leaf in leaves]
         for gradient, spec in zip(found, self.inputs, strict=True):
@@ -184,8 +184,10 @@ def _wide(array: Array) -> Array:
 
 
 def _widened(value: Any) -> Any:
-    is_low = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fc"
-    return value.astype(_wide_dtype(np.asarray(value))) if is_low else value
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return value
+    array = cast("Array", np.asarray(value))  # pyright: ignore[reportUnknownArgumentType]
+    return array.astype(_wide_dtype(array)) if array.dtype.kind in "fc" else array
 
 
 def _shortened(value: Array) -> Array:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools as ft
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from gradproof._base._errors import FunctionError, UsageError
 Tensor = torch.Tensor
 # ``reference(leaves, others, is_wide)`` returns what the reference does.
 Call = Callable[[Sequence[Tensor], Sequence[Any], bool], Any]
+# A way to compute the baseline, from values and cotangents; None where it shows to be none.
+Way = Callable[[Sequence[Array], Sequence[Array]], "list[Array] | None"]
 
 _NAMED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -60,7 +63,7 @@ class TorchSides:
                 "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is for."
             )
         self._inside = self._found(dtypes, watch.seen) if precision is None else self._declared(precision)
-        self._how: Callable[[Sequence[Tensor]], tuple[list[Tensor], list[Tensor]]] | None = None
+        self._ways: list[tuple[str, Way]] = []
         self._dtypes = [output.dtype for output in outputs]
         names = ["output"] if len(outputs) == 1 else [f"output[{i}]" for i in range(len(outputs))]
         self.outputs = tuple(map(self._spec, names, outputs))
@@ -125,7 +128,7 @@ class TorchSides:
 
     def baseline(self, values: Sequence[Array], cotangents: Sequence[Array]) -> list[Array]:
         """The reference as the kernel's precision computes it: the first of several ways that runs."""
-        ways = self._ways()
+        ways = self._ways or self._all_ways()
         for number, (words, way) in enumerate(ways):
             try:
                 found = way(values, cotangents)
@@ -134,43 +137,40 @@ class TorchSides:
                     raise
                 continue
             if found is not None:
-                self._kept_ways, self.precision = [(words, way)], words
+                self._ways, self.precision = [(words, way)], words
                 return found
         raise AssertionError("the last way always returns")
 
-    _kept_ways: list[tuple[str, Callable[..., list[Array] | None]]] | None = None
-
-    def _ways(self) -> list[tuple[str, Callable[..., list[Array] | None]]]:
+    def _all_ways(self) -> list[tuple[str, Way]]:
         """How the baseline may be computed, with what is said of it, best first."""
-        if self._kept_ways is not None:
-            return self._kept_ways
         lowest = max((*self._leaves, *self._like()), key=lambda one: torch.finfo(one.dtype).eps)
         own = dtype_of(lowest)
-        single: tuple[str, Callable[..., list[Array] | None]] = (
-            f"float32, its results rounded to {own}",
-            lambda values, us: self._in(torch.float32, values, us),
-        )
+        single = f"float32, its results rounded to {own}", ft.partial(self._in, torch.float32)
         if self._inside == "tf32":
-            return [("tf32", lambda values, us: self._own_way(values, us, ShortProducts()))]
+            return [("tf32", ft.partial(self._own_way, ShortProducts))]
         if self._inside:
             dtype = _NAMED[self._inside]
             return [
-                (f"{self._inside} autocast", lambda values, us: self._autocast(dtype, values, us)),
-                (self._inside, lambda values, us: self._in(dtype, values, us)),
+                (f"{self._inside} autocast", ft.partial(self._autocast, dtype)),
+                (self._inside, ft.partial(self._in, dtype)),
                 single,
             ]
         if torch.finfo(lowest.dtype).bits < 16:
             return [single]
         mode = SingleInside if lowest.dtype in SIXTEEN else contextlib.nullcontext
-        return [(own, lambda values, us: self._own_way(values, us, mode())), single]
+        return [(own, ft.partial(self._own_way, mode)), single]
 
     def _like(self) -> list[Tensor]:
         return [torch.empty(0, dtype=dtype) for dtype in self._dtypes]
 
     def _own_way(
-        self, values: Sequence[Array], us: Sequence[Array], mode: contextlib.AbstractContextManager[Any]
+        self,
+        mode: Callable[[], contextlib.AbstractContextManager[Any]],
+        values: Sequence[Array],
+        us: Sequence[Array],
     ) -> list[Array]:
-        with mode:
+        """In the kernel's own dtypes, within some mode."""
+        with mode():
             return self._differentiated(self._called, self._own(values), us, self._dtypes)
 
     def _autocast(self, dtype: torch.dtype, values: Sequence[Array], us: Sequence[Array]) -> list[Array] | None:

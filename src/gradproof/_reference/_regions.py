@@ -300,13 +300,13 @@ def _idle(tally: Tally, axis: int) -> Bools:
 def _along(looked: Looked, shape: tuple[int, ...], axis: int) -> Bools:
     """Which indices along an axis are wrong; all where nothing tells."""
     others = tuple(one for one in range(len(shape)) if one != axis)
-    found = looked.failing[ENTRIES].any(axis=others)
+    found: Bools = np.array(looked.failing[ENTRIES].any(axis=others))
     slices = looked.failing.get(f"axis {axis}")
     if slices is not None:
-        found = found | slices
+        found |= slices
     rows = looked.failing.get(ROWS)
     if rows is not None and axis < len(shape) - 1:
-        found = found | rows.reshape(shape[:-1]).any(axis=tuple(one for one in others if one < len(shape) - 1))
+        found |= rows.reshape(shape[:-1]).any(axis=tuple(one for one in others if one < len(shape) - 1))
     if found.any():
         return found
     block = BLOCK

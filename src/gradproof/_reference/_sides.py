@@ -235,7 +235,7 @@ def parts(arrays: Sequence[Array]) -> list[Floats]:
     """Real arrays: a complex one as its two parts."""
     found: list[Floats] = []
     for one in arrays:
-        found += [one.real, one.imag] if np.iscomplexobj(one) else [one]
+        found += [np.real(one), np.imag(one)] if np.iscomplexobj(one) else [one]
     return found
 
 
@@ -272,9 +272,7 @@ def _random(tensors: Sequence[Compared], first: Sequence[Array], again: Sequence
     return tuple(found)
 
 
-def _confirm(
-    sides: Sides, drawn: Draws, tensors: Sequence[Compared], suspects: Sequence[Compared], draws: int
-) -> None:
+def _confirm(sides: Sides, drawn: Draws, tensors: Sequence[Compared], suspects: Sequence[Compared], draws: int) -> None:
     """Look at the places that are wrong in other draws, with nearly the cotangents of the first ones."""
     for one in suspects:
         one.where = locate(one.looked, one.tally)

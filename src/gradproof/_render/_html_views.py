@@ -170,8 +170,9 @@ def _leaf(leaf: LeafResult) -> LeafView:
 def _leaves_caption(report: Report) -> str:
     if report.level == "reference":
         return (
-            "Worst first. The bound is the largest error that could have been missed, the deviation the measured error, "
-            f"both relative to the norm of the array in the reference. {words.spent(report)} of the kernel for all."
+            "Worst first. The bound is the largest error that could have been missed, the deviation the measured "
+            "error, both relative to the norm of the array in the reference. "
+            f"{words.spent(report)} of the kernel for all."
         )
     spent = numbers.count(report.cost.evaluations, "evaluation")
     return (

@@ -281,8 +281,8 @@ def exact_statement(report: Report) -> str:
     if report.level == "reference":
         return (
             "The bound of an array is the largest error, relative to the norm of the reference in float64, that could "
-            f"have looked as small as the measured one with a probability of {numbers.significant(1 - report.confidence)} "
-            "or more, for normal cotangents."
+            "have looked as small as the measured one, for normal cotangents, with a probability of "
+            f"{numbers.significant(1 - report.confidence)} or more."
         )
     norm = "the norm of its own gradient, each entry weighted by its natural size"
     if report.level == "entries":
