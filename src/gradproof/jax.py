@@ -16,7 +16,7 @@ from gradproof._ask._check import Options, Seed, check_against, check_autodiff
 from gradproof._ask._kernel import called_by, require
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
-from gradproof._backends._jax_sides import against
+from gradproof._backends._jax_sides import JaxSides
 from gradproof._base._errors import UsageError
 from gradproof._base._names import function_name
 from gradproof._base._sources import definitions
@@ -235,7 +235,7 @@ def compare_with_reference(
     options = Options(wrt=wrt, max_bound=max_bound, confidence=confidence, rng=rng, progress=progress)
     plain = dataclasses.replace(options, wrt=None)
     return check_against(
-        against(kernel, reference, inputs, wrt, precision),
+        JaxSides(Packed(kernel, inputs, wrt), reference, precision),
         name=name or function_name(kernel),
         claim="kernel",
         options=options,

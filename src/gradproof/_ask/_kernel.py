@@ -116,7 +116,7 @@ def compare_with_reference(
     <Verdict.CORRECT: 'CORRECT'>
     >>> report = gradproof.compare_with_reference(broken, reference, x, rng=0)
     >>> [(finding.id, finding.path, finding.kind) for finding in report.findings]
-    [('GP130', 'output[24:]', "2 times the reference's value")]
+    [('GP130', 'output[24:]', "claimed 2 times the reference's value")]
     """
     from gradproof._backends import _numpy_sides
 

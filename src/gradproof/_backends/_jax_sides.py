@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools as ft
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gradproof._backends import _jax_tree as tree
-from gradproof._backends._jax_autodiff import Packed
 from gradproof._backends._jax_upcast import cast
 from gradproof._backends._numpy import Array
 from gradproof._backends._sides import PRECISIONS, TF32, Spec, unknown_precision
@@ -23,10 +22,35 @@ from gradproof._base._errors import FunctionError, UsageError
 from gradproof._base._names import function_name
 
 _SIXTEEN = ("bfloat16", "float16")
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 # Bits of the mantissa of float32 that TF32 drops.
 _DROPPED = 13
 Way = Callable[[Sequence[Array], Sequence[Array]], list[Array]]
+
+
+class Packed(Protocol):
+    """A kernel of trees as a function of its leaves (see `gradproof._backends._jax_autodiff.Packed`)."""
+
+    arguments: tuple[Any, ...]
+    names: tuple[str, ...]
+    count: int
+
+    def function(self) -> Any:
+        """The kernel at its point."""
+        ...
+
+    def run(self, *arguments: Any) -> tuple[jax.Array, ...]:
+        """The floating arrays that it returns."""
+        ...
+
+    def applied(self, f: Callable[..., Any], args: Any) -> Any:
+        """What another function returns for `args`."""
+        ...
+
+    def argument(self, values: Sequence[Any]) -> Any:
+        """Values for all arguments in the form of `args`."""
+        ...
 
 
 class JaxSides:
@@ -40,6 +64,8 @@ class JaxSides:
     precision : str or None
         What the kernel computes in, where that is less than its dtypes.
     """
+
+    has_gradients = True
 
     def __init__(self, kernel: Packed, reference: Callable[..., Any], precision: str | None) -> None:
         self._packed, self._reference = kernel, reference
@@ -209,17 +235,6 @@ class JaxSides:
         return [*map(_as_numpy, found), *map(_as_numpy, gradients)]
 
 
-def against(
-    kernel: Callable[..., Any],
-    reference: Callable[..., Any],
-    inputs: Any,
-    wrt: int | tuple[int, ...] | None,
-    precision: str | None,
-) -> JaxSides:
-    """A kernel and a reference that takes the same arguments."""
-    return JaxSides(Packed(kernel, inputs, wrt), reference, precision)
-
-
 def _wide(dtype: Any) -> Any:
     return np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
 
@@ -280,12 +295,11 @@ def _evaluated(jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -
         inner = next((equation.params[key] for key in ("jaxpr", "call_jaxpr") if key in equation.params), None)
         if equation.primitive.name in _PRODUCTS:
             given = [_shortened(one) for one in given]
-        if inner is not None and equation.primitive.name in ("jit", "pjit", "closed_call", "custom_jvp_call", "remat"):
+        if inner is not None and equation.primitive.name in _CALLS:
             closed = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, [])
             found = _evaluated(*closed, given)
         else:
-            made, options = equation.primitive.get_bind_params(equation.params)
-            found = equation.primitive.bind(*made, *given, **options)
+            found = equation.primitive.bind(*given, **equation.params)
             found = found if equation.primitive.multiple_results else [found]
         known.update(zip(equation.outvars, found, strict=True))
     return [read(variable) for variable in jaxpr.outvars]

@@ -60,8 +60,8 @@ class NumpySides:
         count = len(self._outputs)
         paths = ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]
         self.outputs = tuple(map(self._spec, paths, self._outputs))
-        has_vjp = kernel[1] is not None
-        self.inputs = tuple(self._spec(leaf.path, np.asarray(leaf.value)) for leaf in chosen) if has_vjp else ()
+        self.has_gradients = kernel[1] is not None
+        self.inputs = tuple(self._spec(leaf.path, np.asarray(leaf.value)) for leaf in chosen)
         self.precision = self._inside or str(max(dtypes, key=lambda dtype: float(np.finfo(dtype).eps)))
 
     def _is_chosen(self, leaf: _tree.NamedLeaf) -> bool:
@@ -88,11 +88,11 @@ class NumpySides:
 
     def point(self) -> list[Array]:
         """The differentiated inputs."""
-        return [_wide(leaf) for leaf in self._leaves][: len(self.inputs)] if self.inputs else []
+        return [_wide(leaf) for leaf in self._leaves]
 
     def rounded(self, values: Sequence[Array]) -> list[Array]:
         """Values of the inputs as the kernel's dtypes hold them."""
-        return [_wide(value.astype(leaf.dtype)) for value, leaf in zip(values, self._leaves, strict=False)]
+        return [_wide(value.astype(leaf.dtype)) for value, leaf in zip(values, self._leaves, strict=True)]
 
     def rounded_cotangents(self, cotangents: Sequence[Array]) -> list[Array]:
         """Cotangents as the dtypes of the outputs hold them."""
@@ -118,7 +118,7 @@ class NumpySides:
     def _given(self, values: Sequence[Array], dtype: Any) -> Any:
         """`inputs` with other values: copies, in their own dtypes or all floating ones in float64."""
         everything = [_backends.copied(_widened(one) if dtype is not None else one) for one in self._values]
-        for slot, own, value in zip(self._slots, self._leaves, values or self._leaves, strict=True):
+        for slot, own, value in zip(self._slots, self._leaves, values, strict=True):
             array = np.array(value, dtype=own.dtype if dtype is None else _wide_dtype(own))
             everything[slot] = array if isinstance(self._values[slot], np.ndarray) else array[()]
         return self._structure.unflatten(everything)

@@ -9,6 +9,7 @@ from typing import Any
 
 import optree
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Tensor = torch.Tensor
@@ -48,16 +49,18 @@ class Wide(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-class Autocasts(TorchDispatchMode):
-    """Sees in which 16-bit dtype a function computes under autocast, if in any."""
+class Autocasts(TorchFunctionMode):
+    """Sees in which 16-bit dtype a function computes under autocast, if in any.
+
+    (Where operations are dispatched, autocast is done already.)
+    """
 
     seen: torch.dtype | None = None
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        first = result[0] if isinstance(result, (tuple, list)) and result else result
-        if isinstance(first, Tensor) and first.dtype in SIXTEEN and torch.is_autocast_enabled(first.device.type):
-            self.seen = first.dtype
+        if isinstance(result, Tensor) and result.dtype in SIXTEEN and torch.is_autocast_enabled(result.device.type):
+            self.seen = result.dtype
         return result
 
 

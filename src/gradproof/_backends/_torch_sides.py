@@ -50,6 +50,8 @@ class TorchSides:
         Outputs that the reference returned in less than float64 for arguments in float64.
     """
 
+    has_gradients = True
+
     def __init__(self, low: TorchAutodiff, reference: Call, name: str, precision: str | None) -> None:
         self._low, self._reference, self._name = low, reference, name
         self._leaves = low.arguments[: low.count]
@@ -72,10 +74,12 @@ class TorchSides:
 
     def _found(self, dtypes: Sequence[torch.dtype], seen: torch.dtype | None) -> str:
         """What is computed in, where it is less than the dtypes say; else nothing."""
-        if any(torch.finfo(dtype).bits <= 16 for dtype in dtypes):
+        if any(torch.finfo(leaf.dtype).bits <= 16 for leaf in self._leaves):
             return ""
         if seen is not None:
             return str(seen).removeprefix("torch.")
+        if any(torch.finfo(dtype).bits <= 16 for dtype in dtypes):
+            return ""
         is_short = any(leaf.is_cuda for leaf in self._leaves) and torch.backends.cuda.matmul.allow_tf32
         return "tf32" if is_short else ""
 

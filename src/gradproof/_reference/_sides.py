@@ -47,12 +47,15 @@ class Sides(Protocol):
         What the baseline was computed in, in words.
     narrow : tuple of str
         Outputs that the reference returned in less than float64 for arguments in float64.
+    has_gradients : bool
+        Whether the answers hold gradients, or outputs alone.
     """
 
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
     precision: str
     narrow: tuple[str, ...]
+    has_gradients: bool
 
     def point(self) -> list[Array]:
         """The differentiated inputs."""
@@ -224,7 +227,7 @@ def compare(sides: Sides, *, seed: int, draws: int, chance: float) -> Comparison
 
 
 def _tensors(sides: Sides) -> Iterator[Compared]:
-    for specs, is_output in ((sides.outputs, True), (sides.inputs, False)):
+    for specs, is_output in ((sides.outputs, True), (sides.inputs if sides.has_gradients else (), False)):
         for spec in specs:
             for suffix in (".real", ".imag") if spec.is_complex else ("",):
                 tally = Tally(spec.shape, spec.unit, spec.tiny)
