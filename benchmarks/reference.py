@@ -59,7 +59,9 @@ def placed(shape: tuple[int, ...], mistake: str) -> str:
         for length in reversed(shape[:-1] if len(shape) > 1 else shape):
             index.insert(0, at % length)
             at //= length
-        return str(index)
+        # (As a report writes it: an axis of one index is none to name.)
+        lengths = shape[:-1] if len(shape) > 1 else shape
+        return f"[{', '.join(':' if length == 1 else str(i) for i, length in zip(index, lengths, strict=True))}]"
     if mistake == "block":
         rows = shape[0] if len(shape) == 1 else shape[-2]
         first = rows - min(BLOCK, rows // 2)
@@ -108,7 +110,10 @@ def line(
     for seed in range(options.first, options.first + options.seeds):
         report, place, _ = report_of(kernel, mistake, dtype, seed, options.way)
         counted[report.verdict.value] += 1
-        named += any(f"{one.path}{list(one.entries[0]) if one.entries else ''}" == place for one in report.findings)
+        # (Where entries of a row are too small to tell, it may be named by the others.)
+        whole = place if mistake == "block" else place[:-1]
+        shown = [f"{one.path}{list(one.entries[0]) if one.entries else ''}" for one in report.findings]
+        named += any(one == whole if mistake == "block" else one.startswith(whole) for one in shown)
         ratios = [re.search(r"([\d.e+-]+) times the reference", leaf.note) for leaf in report.leaves]
         largest = max([largest, *(float(one[1]) for one in ratios if one)])
     totals["right" if mistake == "right" else "wrong"] += counted
