@@ -860,6 +860,109 @@ def a_derivative_that_scipy_approximates(is_odd):
     return gradproof.scipy.check_minimize(optimize.rosen, [0.5, 1.0, 1.5], jac=optimize.rosen_der, hess=hess, rng=0)
 
 
+# ----------------------------------------------------------------------------------- kernels beside a reference (GP13.)
+
+GRID = np.random.default_rng(0).normal(size=(24, 40)).astype(np.float16)
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def softplus_vjp(u, x):
+    return u / (1 + np.exp(-x))
+
+
+def in_single(function):
+    """As a right kernel computes it: in float32, rounded at the end."""
+    return lambda *args: function(*(np.asarray(one, np.float32) for one in args)).astype(np.float16)
+
+
+def beside(kernel, reference=softplus, inputs=GRID, **options):
+    return gradproof.compare_with_reference(kernel, reference, inputs, rng=0, **options)
+
+
+@example("GP130", "output")
+def a_kernel_of_another_function(is_odd):
+    """Its error is 1 % everywhere, or that of rounding."""
+    return beside(lambda x: (in_single(softplus)(x) * (1.01 if is_odd else 1)).astype(np.float16))
+
+
+@example("GP131", "x[16:]")
+def a_gradient_with_a_block_that_is_not_written(is_odd):
+    def kernel(x):
+        return in_single(softplus)(x)
+
+    def vjp(u, x):
+        gradient = in_single(softplus_vjp)(u, x)
+        gradient[16:] *= not is_odd  # wrong on purpose
+        return gradient
+
+    return beside(kernel, vjp=vjp, reference_vjp=softplus_vjp)
+
+
+@example("GP132", "output")
+def sums_in_float16(is_odd):
+    """`cumsum` adds one term after the other, in the dtype it is told."""
+    wide = np.random.default_rng(1).normal(size=(64, 512)).astype(np.float16)
+    dtype = np.float16 if is_odd else np.float32  # wrong on purpose
+
+    def reference(x):
+        return x.sum(axis=-1, dtype=np.promote_types(x.dtype, np.float32)).astype(x.dtype)
+
+    return beside(lambda x: np.cumsum(x, axis=-1, dtype=dtype)[:, -1].astype(np.float16), reference, wide)
+
+
+@example("GP133", "output")
+def a_kernel_that_overflows(is_odd):
+    """The softplus of 12 is finite in float16, and so is exp(9), but not exp(12)."""
+    kernel = softplus if is_odd else in_single(softplus)
+
+    def reference(x):
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+    inputs = GRID.copy()
+    inputs[3, 5] = 12
+
+    def quiet(x):
+        with np.errstate(over="ignore"):
+            return kernel(x)
+
+    return beside(quiet, reference, inputs)
+
+
+@example("GP316", "output")
+def a_reference_that_is_infinite(is_odd):
+    """At 0, where the kernel is not."""
+    inputs = np.abs(GRID) + np.float16(0.01)
+    inputs[0, 0] *= not is_odd
+
+    def reference(x):
+        with np.errstate(divide="ignore"):
+            return np.log(x)
+
+    return beside(lambda x: in_single(np.log)(np.maximum(x, np.float16(1e-4))), reference, inputs)
+
+
+@example("GP317", "output")
+def a_reference_that_casts_down(is_odd):
+    def reference(x):
+        return softplus(x).astype(np.float32 if is_odd else x.dtype)
+
+    return beside(softplus, reference, GRID.astype(np.float32))
+
+
+@example("GP318", "output")
+def a_kernel_that_is_random(is_odd):
+    generator = np.random.default_rng(0)
+
+    def kernel(x):
+        noise = 0.1 * generator.normal() if is_odd else 0.0
+        return (in_single(softplus)(x) * (1 + noise)).astype(np.float16)
+
+    return beside(kernel)
+
+
 @example("GP315", "x[1]")
 def an_entry_that_cannot_be_resolved(is_odd):
     """Where f is 1 up to rounding, or moves."""

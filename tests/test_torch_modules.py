@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools as ft
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -998,3 +999,19 @@ def test_a_function_in_place_of_a_module():
         check_module(linear(), nn.MSELoss(), PAIR, eps=1e-4)  # pyright: ignore
     with pytest.raises(UsageError, match="`criterion` is no option of `check_module`: did you mean `loss`"):
         check_module(linear(), criterion=nn.MSELoss(), batch=PAIR)  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", ["parametrized", "hooked"])
+def test_spectral_norm_in_train_mode_is_told(kind):
+    """Its gradient leaves out the power iteration, by design; in eval mode there is none."""
+    utils = torch.nn.utils
+    make = utils.parametrizations.spectral_norm if kind == "parametrized" else utils.spectral_norm
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = torch.nn.Sequential(make(torch.nn.Linear(6, 5)), torch.nn.Tanh(), torch.nn.Linear(5, 1)).double()
+    batch = torch.randn(7, 6).double(), torch.randn(7, 1).double()
+    report = gradproof.torch.check_module(model, torch.nn.MSELoss(), batch, rng=0)
+    assert "power iteration" in report.findings[0].advice
+    assert ".eval()" in report.findings[0].advice
+    assert gradproof.torch.check_module(model.eval(), torch.nn.MSELoss(), batch, rng=0).correct

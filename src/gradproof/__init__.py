@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradproof import jax as jax
     from gradproof import scipy as scipy
     from gradproof import torch as torch
+    from gradproof._ask._kernel import compare_with_reference as compare_with_reference
     from gradproof._ask._layer import check_layer as check_layer
     from gradproof._ask._session import Session as Session
 
@@ -51,6 +52,7 @@ __all__ = [
     "assert_grad",
     "check",
     "check_layer",
+    "compare_with_reference",
     "compat",
     "course",
 ]
@@ -65,6 +67,10 @@ def __getattr__(name: str) -> Any:
         from gradproof._ask._session import Session
 
         return Session
+    if name == "compare_with_reference":
+        from gradproof._ask._kernel import compare_with_reference
+
+        return compare_with_reference
     if name == "check_layer":
         from gradproof._ask._layer import check_layer
 

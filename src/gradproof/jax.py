@@ -1,4 +1,4 @@
-"""JAX: the hand-written rules within a function, each by itself.
+"""JAX: the hand-written rules within a function, each by itself; kernels beside a reference.
 
 Functions, rules and models need no entry point of their own: `gradproof.check` takes them.
 """
@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from gradproof._ask._call import explained
-from gradproof._ask._check import Options, Seed, check_autodiff
+from gradproof._ask._check import Options, Seed, check_against, check_autodiff
+from gradproof._ask._kernel import called_by, require
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
+from gradproof._backends._jax_sides import JaxSides
 from gradproof._base._errors import UsageError
 from gradproof._base._names import function_name
 from gradproof._base._sources import definitions
@@ -22,7 +24,7 @@ from gradproof._function._bounds import by_name
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
 
-__all__ = ["check_rules"]
+__all__ = ["check_rules", "compare_with_reference"]
 
 
 @explained("gradproof.jax.check_rules(f, x)")
@@ -150,3 +152,95 @@ def _of_rules(option: str, given: Any, names: Iterable[str]) -> Mapping[str, Any
                 f"`{option}` names {name!r}, but the rules that `f` applies are those of {', '.join(names)}."
             )
     return cast("Mapping[str, Any]", given)
+
+
+@explained("gradproof.jax.compare_with_reference(kernel, reference, inputs)")
+def compare_with_reference(
+    kernel: Callable[..., Any],
+    reference: Callable[..., Any],
+    inputs: Any,
+    *,
+    wrt: int | tuple[int, ...] | None = None,
+    precision: str | None = None,
+    draws: int = 16,
+    max_bound: float | None = None,
+    confidence: float = 1 - 1e-6,
+    rng: Seed = None,
+    progress: Setting = None,
+    name: str | None = None,
+) -> Report:
+    """Compare a kernel of low precision with a reference: its values, and the gradients that JAX gets from it.
+
+    Truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is the
+    reference in the kernel's precision. The kernel is WRONG where its error is larger than the baseline's error
+    explains, in an array as a whole or in a row, a block or an entry of it.
+
+    Parameters
+    ----------
+    kernel : callable
+        ``kernel(*inputs)``, an array or a tree of arrays: a Pallas kernel, a `jax.custom_vjp` function. It is only
+        ever called in the dtype of `inputs`.
+    reference : callable
+        ``reference(*inputs)``, the same in plain `jax.numpy`, which JAX differentiates. It is called with float64
+        arrays and in the kernel's precision. For kernels in float32, it must not cast to float32 inside.
+    inputs : tuple or any tree
+        As `args` of `gradproof.check`, in the kernel's own dtypes.
+    wrt : int or tuple of int, optional
+        The arguments whose gradients are compared; all with floating arrays by default.
+    precision : {"float32", "tf32", "bfloat16", "float16"}, optional
+        What the kernel computes in, where that is less than the dtype of its inputs. The baseline of "tf32" has the
+        operands of products outside of loops rounded to 10 bits, that of 16 bits is the reference at inputs of that
+        dtype.
+    draws, max_bound, confidence, rng, progress, name
+        As for `gradproof.torch.compare_with_reference`.
+
+    Returns
+    -------
+    Report
+        ``report.leaves`` are the outputs and then the gradients. Values come first among the findings: the right
+        gradient of another function is WRONG.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used, for example inputs that are float64 already.
+    FunctionError
+        If a function raises at the point, or the two return arrays of other shapes.
+
+    Notes
+    -----
+    The law of the ratio of two errors is that of `gradproof.compare_with_reference`.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import gradproof.jax
+    >>> def reference(x):
+    ...     return jax.nn.softmax(x, axis=-1)
+    >>> @jax.custom_vjp
+    ... def softmax(x):
+    ...     return reference(x.astype(jnp.float32)).astype(x.dtype)
+    >>> def backward(y, u):
+    ...     y, u = y.astype(jnp.float32), u.astype(jnp.float32)
+    ...     return ((y * u).astype(jnp.bfloat16),)  # wrong on purpose: a term is missing
+    >>> softmax.defvjp(lambda x: (softmax(x), softmax(x)), backward)
+    >>> x = jax.random.normal(jax.random.key(0), (16, 32), jnp.bfloat16)
+    >>> report = gradproof.jax.compare_with_reference(softmax, reference, x, rng=0)
+    >>> [(leaf.path, leaf.verdict.value) for leaf in report.leaves]
+    [('output', 'CORRECT'), ('x', 'WRONG')]
+    """
+    started = time.perf_counter()
+    require(kernel, reference, draws)
+    options = Options(wrt=wrt, max_bound=max_bound, confidence=confidence, rng=rng, progress=progress)
+    plain = dataclasses.replace(options, wrt=None)
+    return check_against(
+        JaxSides(Packed(kernel, inputs, wrt), reference, precision),
+        name=name or function_name(kernel),
+        claim="kernel",
+        options=options,
+        called=called_by("gradproof.jax.compare_with_reference", kernel, reference, plain, wrt, precision, draws),
+        started=started,
+        sources=definitions(kernel),
+        draws=draws,
+    )

@@ -1,10 +1,11 @@
-"""PyTorch: modules with their losses, parameter by parameter and part by part.
+"""PyTorch: modules with their losses, parameter by parameter and part by part; kernels beside a reference.
 
 Functions of tensors, rules and custom operators need no entry point of their own: `gradproof.check` takes them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,16 +13,20 @@ from typing import Any, cast
 import torch
 
 from gradproof._ask._call import explained
-from gradproof._ask._check import Contracts, Options, Seed, check_autodiff, draw_seed
+from gradproof._ask._check import Contracts, Options, Seed, against_reference, check_against, check_autodiff, draw_seed
+from gradproof._ask._kernel import called_by, require
 from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_module import WRT, keeper, with_loss
+from gradproof._backends._torch_upcast import against
+from gradproof._backends._torch_upcast import keeper as function_keeper
 from gradproof._base._errors import UsageError
+from gradproof._base._names import function_name
 from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
 from gradproof._progress import Setting
 from gradproof._report import Report
 
-__all__ = ["check_module"]
+__all__ = ["check_module", "compare_with_reference"]
 
 
 @explained("gradproof.torch.check_module(model, loss, batch)")
@@ -159,13 +164,138 @@ def check_module(
         empty = autodiff.empty_leaves()
         if empty:
             return nothing_to_check(type(model).__name__, seed=draw_seed(rng), started=started, leaves=empty)
+        called = f"gradproof.torch.check_module(model, loss, batch{written}"
+        plain = dataclasses.replace(options, modes=None) if modes == ("rev",) else options
+        sides = against_reference(autodiff, plain)
+        if sides is not None:
+            return check_against(
+                sides,
+                name=type(model).__name__,
+                claim=autodiff.claim,
+                options=options,
+                called=f"{called}{options.written(('rev',))}",
+                started=started,
+                sources=definitions(model, loss),
+            )
         return check_autodiff(
             autodiff,
             options,
             domain=None if domain is None else by_name(autodiff.function, domain),
             name=type(model).__name__,
-            called=f"gradproof.torch.check_module(model, loss, batch{written}",
+            called=called,
             modes=("rev",),
             started=started,
             sources=definitions(model, loss),
+        )
+
+
+@explained("gradproof.torch.compare_with_reference(kernel, reference, inputs)")
+def compare_with_reference(
+    kernel: Callable[..., Any],
+    reference: Callable[..., Any],
+    inputs: Any,
+    *,
+    wrt: int | tuple[int, ...] | None = None,
+    precision: str | None = None,
+    draws: int = 16,
+    max_bound: float | None = None,
+    confidence: float = 1 - 1e-6,
+    rng: Seed = None,
+    progress: Setting = None,
+    name: str | None = None,
+) -> Report:
+    """Compare a kernel of low precision with a reference: its values, and the gradients that autograd gets from it.
+
+    Truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is the
+    reference in the kernel's precision. The kernel is WRONG where its error is larger than the baseline's error
+    explains, in a tensor as a whole or in a row, a block or an entry of it.
+
+    Parameters
+    ----------
+    kernel : callable, nn.Module, or subclass of autograd.Function
+        ``kernel(*inputs)``, a tensor or a tree of tensors. It is only ever called in the dtype of `inputs`.
+    reference : callable or nn.Module
+        ``reference(*inputs)``, the same in plain PyTorch operations, which autograd differentiates. It is called in
+        float64 and in the kernel's precision. Casts to lower dtypes inside, such as ``x.float()``, are not carried out
+        where truth is computed.
+    inputs : tuple or any tree
+        As `args` of `gradproof.check`, in the kernel's own dtypes.
+    wrt : int or tuple of int, optional
+        The arguments whose gradients are compared. None takes all tensors that require grad, or all floating ones.
+    precision : {"float32", "tf32", "bfloat16", "float16"}, optional
+        What the kernel computes in, where that is less than the dtype of its inputs. None takes 16 bits where
+        autocast is seen inside, and TF32 where PyTorch uses it. The baseline of "tf32"
+        has the operands of matrix products rounded to 10 bits, that of 16 bits is the reference under autocast.
+    draws : int
+        How many inputs (each moved by a few roundings) and cotangents are compared; at least 4. With more draws,
+        smaller errors of single entries are found.
+    max_bound : float, optional
+        The largest bound that may be called CORRECT. None is 32 machine epsilons of the kernel, within 0.05 and 0.5.
+    confidence : float
+        1 - `confidence` bounds the chance that a right kernel is called WRONG, and that a gradient marked CORRECT has
+        an error above its bound for normal cotangents.
+    rng, progress, name
+        As for `gradproof.check`.
+
+    Returns
+    -------
+    Report
+        ``report.leaves`` are the outputs and then the gradients. Values come first among the findings: the right
+        gradient of another function is WRONG.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used, for example inputs that are float64 already.
+    FunctionError
+        If a function raises at the point, or the two return tensors of other shapes.
+
+    Notes
+    -----
+    The law of the ratio of two errors is that of `gradproof.compare_with_reference`. Random states, buffers and
+    parameters are left as they were found, as by `gradproof.check`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import gradproof.torch
+    >>> def reference(x, weight):
+    ...     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * weight
+    >>> class RMSNorm(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x, weight):
+    ...         ctx.save_for_backward(x, weight)
+    ...         return reference(x.float(), weight.float()).to(x.dtype)
+    ...     @staticmethod
+    ...     def backward(ctx, u):
+    ...         x, weight = (tensor.float() for tensor in ctx.saved_tensors)
+    ...         scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+    ...         y, v = x * scale, u.float() * weight
+    ...         dx = scale * (v - y * (v * y).mean(-1, keepdim=True))
+    ...         dweight = (u.float() * y)[:48].sum(0)  # wrong on purpose: 16 rows are missing
+    ...         return dx.to(u.dtype), dweight.to(u.dtype)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x = torch.randn(64, 32, generator=generator).bfloat16()
+    >>> weight = torch.randn(32, generator=generator).bfloat16()
+    >>> report = gradproof.torch.compare_with_reference(RMSNorm, reference, (x, weight), rng=0)
+    >>> [(leaf.path, leaf.verdict.value) for leaf in report.leaves]
+    [('output', 'CORRECT'), ('x', 'CORRECT'), ('weight', 'WRONG')]
+    """
+    started = time.perf_counter()
+    require(kernel, reference, draws)
+    options = Options(wrt=wrt, max_bound=max_bound, confidence=confidence, rng=rng, progress=progress)
+    held = cast("tuple[Any, ...]", inputs if type(inputs) is tuple else (inputs,))
+    kept = function_keeper(kernel, (reference, *held))
+    with kept, kept:
+        sides = against(kernel, reference, inputs, wrt, precision, kept)
+        plain = dataclasses.replace(options, wrt=None)
+        return check_against(
+            sides,
+            name=name or function_name(kernel),
+            claim="kernel",
+            options=options,
+            called=called_by("gradproof.torch.compare_with_reference", kernel, reference, plain, wrt, precision, draws),
+            started=started,
+            sources=definitions(kernel),
+            draws=draws,
         )

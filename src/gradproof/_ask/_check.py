@@ -625,6 +625,18 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
             from gradproof._function._bounds import array_by_array
 
             domain = array_by_array(autodiff, options.domain, args, options.wrt)
+        sides = against_reference(autodiff, options)
+        if sides is not None:
+            called = f"gradproof.check({function_source(f, 'f')}, args{options.written()}"
+            return check_against(
+                sides,
+                name=name or function_name(f),
+                claim=autodiff.claim,
+                options=options,
+                called=called,
+                started=started,
+                sources=definitions(f),
+            )
         try:
             return check_autodiff(
                 autodiff,
@@ -775,6 +787,83 @@ def check_autodiff(
     result = dataclasses.replace(proved.result, beside=beside)
     return _report(
         result, options, seed=seed, claim=autodiff.claim, started=started, modes=proved.modes, sources=sources
+    )
+
+
+def against_reference(autodiff: Any, options: Options) -> Any:
+    """Where f computes in 16 bits, whose differences tell too little: f and its reference, to be compared.
+
+    None where there is no reference, or an option asks for something that only differences can tell.
+    """
+    is_plain = options.order == 1 and options.modes in (None, "rev", ("rev",)) and options.level == "certificate"
+    if options.reference is None or not is_plain or options.rtol is not None or options.domain is not None:
+        return None
+    return autodiff.against(options.reference)
+
+
+def check_against(
+    sides: Any,
+    *,
+    name: str,
+    claim: str,
+    options: Options,
+    called: str,
+    started: float,
+    sources: tuple[SourceLine, ...] = (),
+    draws: int | None = None,
+) -> Report:
+    """Hold a kernel against a reference in float64 and in the kernel's precision.
+
+    Parameters
+    ----------
+    sides : Sides
+    name, claim : str
+        In the report.
+    options : Options
+    called : str
+        The call that runs the check again, up to its seed.
+    started : float
+        When it began, by `time.perf_counter`.
+    sources : tuple of SourceLine
+    draws : int, optional
+        How many inputs and cotangents are drawn.
+    """
+    from gradproof._ask import _against
+
+    seed = draw_seed(options.rng)
+    with watching(options.progress, name, started=started):
+        judged = _against.judge(
+            sides,
+            seed=seed,
+            draws=_against.DRAWS if draws is None else draws,
+            confidence=float(options.confidence),
+            max_bound=None if options.max_bound is None else float(options.max_bound),
+            reproducer=f"{called}, rng={seed})",
+        )
+    note = f"against the reference in float64 and in {judged.precision}"
+    mode = "vjp" if claim == "kernel" else "rev"
+    return Report(
+        verdict=judged.verdict,
+        reason=judged.reason,
+        findings=judged.findings,
+        leaves=judged.leaves,
+        cost=Cost(
+            evaluations=judged.evaluations,
+            claims=judged.evaluations,
+            calls=judged.evaluations,
+            seconds=time.perf_counter() - started,
+        ),
+        name=name,
+        claim=claim,
+        level="reference",
+        seed=seed,
+        rtol=judged.rtol,
+        max_bound=judged.max_bound,
+        confidence=float(options.confidence),
+        run=_describe_run(),
+        modes=(ModeResult(mode=mode, verdict=judged.verdict, note=note),),
+        evidence=judged.evidence,
+        sources=sources,
     )
 
 

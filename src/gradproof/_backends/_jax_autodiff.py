@@ -24,6 +24,7 @@ from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_findings import findings
 from gradproof._backends._jax_function import Array, Arrays, JaxFunction, conjugated, inner_product, normal_like
 from gradproof._backends._jax_parts import Rule, Whole
+from gradproof._backends._jax_sides import JaxSides, of_sixteen_bits
 from gradproof._backends._jax_subject import Subject
 from gradproof._backends._jax_upcast import COPY, NARROW_COPY, Upcast, claim_precision, is_copy, widened
 from gradproof._base._advice import arity, foreign
@@ -139,6 +140,11 @@ class Jax:
         """The function itself, if its contracts were asked for."""
         owner = None if self._packed is None else self._packed.f
         return [Subject(self.low, self._name, owner, seed)] if is_asked else []
+
+    def against(self, reference: Callable[..., Any]) -> JaxSides | None:
+        """F and a reference that takes its arguments, where f computes in 16 bits; else None."""
+        packed = self._packed
+        return None if packed is None else of_sixteen_bits(packed, self.low, reference)
 
     def derivative(self, inner: str, seed: int) -> JaxFunction | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""

@@ -19,6 +19,7 @@ from gradproof._backends._torch_graph import is_by_the_user, rule_name
 from gradproof._backends._torch_held import Held, find_held
 from gradproof._backends._torch_inputs import marked
 from gradproof._backends._torch_parts import LossPart, Scene, rules_of
+from gradproof._backends._torch_sides import Call
 from gradproof._backends._torch_state import Keeper, State, path_of
 from gradproof._backends._torch_upcast import COPIES, Torch, agree, doubled, is_low
 from gradproof._base import _tree
@@ -199,6 +200,19 @@ class TorchModule(Torch):
         UsageError
             If a module has no parameter of a name that is differentiated.
         """
+        return super().trusted(self._evaluated(reference))
+
+    def _call_of(self, reference: Any) -> Call:
+        """The reference as one of the arguments of `function`, in any precision."""
+        low, evaluated = self._low, self._evaluated(reference)
+
+        def call(leaves: Sequence[Tensor], others: Sequence[Any], is_wide: bool) -> Any:
+            return evaluated(*low.argument([*leaves, *(doubled(tuple(others)) if is_wide else others)]))
+
+        return call
+
+    def _evaluated(self, reference: Any) -> Callable[..., Any]:
+        """``evaluated(tensors, batch)`` of a reference; the parameters that are not given are as precise as these."""
         loss, named = self._loss, dict(self._model.named_parameters())
         chosen = list(self._parameters.named)
         if isinstance(reference, torch.nn.Module):
@@ -216,13 +230,16 @@ class TorchModule(Torch):
                 return torch.func.functional_call(holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
         else:
             computed = reference
-        wide = doubled({name: parameter.detach() for name, parameter in named.items()})
+        own_dtypes = {name: parameter.detach() for name, parameter in named.items()}
+        wide = doubled(own_dtypes)
 
         @ft.wraps(computed)
         def evaluated(tensors: Sequence[Tensor], batch: Any) -> Any:
-            return computed({**wide, **dict(zip(chosen, tensors, strict=False))}, batch)
+            is_low = bool(tensors) and tensors[0].dtype not in (torch.float64, torch.complex128)
+            others = own_dtypes if is_low else wide
+            return computed({**others, **dict(zip(chosen, tensors, strict=False))}, batch)
 
-        return super().trusted(evaluated)
+        return evaluated
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Another point: parameters by name, the batch, or both."""

@@ -177,6 +177,20 @@ class LossPart:
         return _rules(self._scene.function, self._scene)
 
 
+# What is said where the gradient of a spectral norm in train mode is wrong, as it is by design.
+POWER_ITERATION = (
+    "Spectral norm in train mode makes a step of its power iteration in every forward pass, and its gradient takes "
+    "the vectors of that step for constants: check the model after `.eval()`."
+)
+
+
+def iterates(module: Module) -> bool:
+    """Whether a module is a spectral norm in train mode, or has one of the older kind as a hook."""
+    hooks = module._forward_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]
+    kinds = {type(one).__name__ for one in (module, *hooks)}
+    return module.training and not kinds.isdisjoint(("_SpectralNorm", "SpectralNorm"))
+
+
 class ModulePart:
     """One call of a module."""
 
@@ -188,6 +202,7 @@ class ModulePart:
         self.path = call.path
         self.owner: object = call.module
         self.reached = received.reached
+        self.remark = POWER_ITERATION if iterates(call.module) else ""
 
     def function(self, *, received: bool) -> Any:
         """Its outputs times the cotangents that they received, or times random ones.

@@ -28,6 +28,7 @@ from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
+from gradproof._backends._torch_sides import Call, TorchSides, sixteen_bits
 from gradproof._backends._torch_state import Keeper, State
 from gradproof._backends._torch_subject import Subject, subjects_in
 from gradproof._base import _tree
@@ -106,6 +107,24 @@ class Torch:
 
         return trusted
 
+    def against(self, reference: Any) -> TorchSides | None:
+        """F and a reference that takes its arguments, where f computes in 16 bits; else None."""
+        low = self._low
+        if not sixteen_bits(low):
+            return None
+        return TorchSides(low, self._call_of(reference), function_name(reference), None)
+
+    def _call_of(self, reference: Any) -> Call:
+        """The reference as one of the arguments of `function`; a module is copied where float64 is asked for."""
+        low, wide = self._low, doubled(reference)
+
+        def call(leaves: Sequence[Tensor], others: Sequence[Any], is_wide: bool) -> Any:
+            args = low.argument([*leaves, *(doubled(tuple(others)) if is_wide else others)])
+            called = wide if is_wide else reference
+            return called(*args) if type(args) is tuple else called(args)
+
+        return call
+
     def derivative(self, inner: str, seed: int) -> Derivative | Upcast:
         """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
         derivative = Derivative(self._low, inner, seed, cotangents=self._cotangents, is_gappy=self._is_gappy)
@@ -166,6 +185,19 @@ def begun(f: Any, args: Any) -> Keeper:
         kept.end()
         raise
     return kept
+
+
+def against(
+    kernel: Any,
+    reference: Any,
+    inputs: Any,
+    wrt: int | tuple[int, ...] | None,
+    precision: str | None,
+    keeper: Keeper,
+) -> TorchSides:
+    """A kernel and a reference that takes the same arguments; neither is run in any other precision than it is for."""
+    plain = Torch(TorchAutodiff(kernel, inputs, wrt, state=keeper.state), None)
+    return TorchSides(plain._low, plain._call_of(reference), function_name(reference), precision)  # pyright: ignore[reportPrivateUsage]
 
 
 def autodiff(

@@ -29,9 +29,9 @@ from gradproof._claims._parts import Whole, wrong_parts
 from gradproof._claims._products import EVERYTHING, prove_vjp
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
+from gradproof._claims._subjects import Subject
 from gradproof._claims._tangents import prove_jvp
 from gradproof._claims._task import Task
-from gradproof._claims._subjects import Subject
 from gradproof._function._bounds import extended
 from gradproof._function._primal import Primal, Together
 from gradproof._report import Finding, ModeResult, Severity, Verdict

@@ -171,7 +171,9 @@ def _on(part: Part, accused: Finding, by: Part | None = None, written: str = "")
         entries=(),
         place="",
         kind=f"in {place}: {accused.kind}{within}",
-        advice=f"{advice}: checked by itself, on the inputs and cotangents that it really received.",
+        # (Of a part that is known to be wrong by design, what to do about it.)
+        advice=getattr(part, "remark", "")
+        or f"{advice}: checked by itself, on the inputs and cotangents that it really received.",
         reproducer="",
         sources=definitions((by or part).owner),
     )

@@ -22,6 +22,19 @@ MEANINGS = {
         "The gradients of these arrays pass through the part that is wrong. They are wrong for that reason "
         "alone, as far as is known."
     ),
+    "GP130": (
+        "The kernel computes another function than the reference: its values are further from the reference in "
+        "float64 than rounding explains. A right gradient of the wrong function is no use."
+    ),
+    "GP131": (
+        "The gradient that the kernel's backward pass gives is further from the reference's in float64 than rounding "
+        "explains, in the place that is named."
+    ),
+    "GP132": (
+        "The kernel's error looks like rounding, as it is another one in every draw, and is larger than that of the "
+        "reference. Sums that are accumulated in 16 bits are the usual reason."
+    ),
+    "GP133": "The kernel returned nan or infinity where the reference has a finite value in every precision.",
     "GP201": (
         "A gradient must have the shape of its array. NumPy would broadcast another shape in an update and "
         "change the shape of the parameters."
@@ -141,6 +154,15 @@ MEANINGS = {
         "f returns float64, but its values have no more digits than float32, or fewer. Smaller errors cannot be seen."
     ),
     "GP315": "These entries could not be judged: f moves there by no more than its rounding, or has no slope.",
+    "GP316": (
+        "The reference has no finite value here in float64, or overflows in the kernel's precision as the kernel does, "
+        "so these entries could not be compared."
+    ),
+    "GP317": (
+        "The reference returns or computes in less than float64 even for arguments in float64. It is no more precise "
+        "than the kernel."
+    ),
+    "GP318": "The kernel gave two different results for the same inputs, by more than its rounding errors.",
     "GP401": "Two differentiated arrays share memory. gradproof measures them as separate arrays.",
     "GP402": "f does not change when this array alone moves, and the claim is zero, as it should be.",
     "GP404": "The claim has fewer digits than the array it belongs to. Its rounding counts as an error of the claim.",

@@ -25,6 +25,7 @@ DERIVATIVES = {
     "jvp": "jvp",
     "hvp": "hvp",
     "backward": "gradient",
+    "kernel": "kernel",
 }
 # Claims that nobody wrote: who returns the derivative.
 BY_A_FRAMEWORK = {"autograd": "autograd", "jax": "JAX", "autodiff": "automatic differentiation"}
@@ -226,6 +227,9 @@ def certificate(report: Report) -> Iterator[str]:
     bound = worst_bound(correct)
     if bound is None:
         return
+    if report.level == "reference":
+        yield from _beside_a_reference(report, bound)
+        return
     whole = len(correct) == len(report.leaves)
     where = "" if whole and len(correct) == 1 else "in each array " if whole else "in each array marked CORRECT "
     norm = "its norm" if whole and len(correct) == 1 else f"the norm of that array's {derivatives(report)}"
@@ -244,6 +248,16 @@ def certificate(report: Report) -> Iterator[str]:
         size = numbers.significant(noticeable)
         times = f"{size} of" if noticeable < 1 else f"{size} times"
         yield f"One wrong entry would be detected if it is off by more than {times} a typical entry."
+
+
+def _beside_a_reference(report: Report, bound: float) -> Iterator[str]:
+    """What was proved of a kernel that was compared with a reference."""
+    yield (
+        "Outputs and gradients were compared entry by entry with the reference in float64. In each array marked "
+        f"CORRECT, the error is below {numbers.significant(bound)} of the array's norm."
+    )
+    chance = numbers.one_in(1 - report.confidence)
+    yield f"The chance that normal cotangents hide a larger error is {chance}, and so is that of a false alarm."
 
 
 def modes(report: Report) -> str:
@@ -277,6 +291,12 @@ def exact_statement(report: Report) -> str:
     """The certificate word for word; empty where none was reached."""
     if worst_bound(report.leaves) is None:
         return ""
+    if report.level == "reference":
+        return (
+            "The bound of an array is the largest error, relative to the norm of the reference in float64, that could "
+            "have looked as small as the measured one, for normal cotangents, with a probability of "
+            f"{numbers.significant(1 - report.confidence)} or more."
+        )
     norm = "the norm of its own gradient, each entry weighted by its natural size"
     if report.level == "entries":
         return (
@@ -292,6 +312,8 @@ def exact_statement(report: Report) -> str:
 
 def spent(report: Report) -> str:
     """What the check cost."""
+    if report.level == "reference":
+        return f"{numbers.count(report.cost.evaluations, 'forward and backward pass', 'forward and backward passes')}"
     calls = f", {numbers.count(report.cost.claims, 'call')} of the claim" if report.cost.claims else ""
     return f"{numbers.count(report.cost.evaluations, 'evaluation')} of f{calls}"
 
