@@ -162,6 +162,7 @@ ANIMALS = [
         right=vjp_rule(running, lambda c, xs, s: running_backward(c, xs, s, sequence=True)),
         args=lambda: (array(5), jnp.asarray(0.5)),
         how="jax",
+        slow=True,
         says="xs",
     ),
     Animal(

@@ -133,6 +133,8 @@ ANIMALS = [
         wrong=torch_rule(blank_loss, lambda c, x: blank_loss_backward(c, x, both=False)),
         right=torch_rule(blank_loss, lambda c, x: blank_loss_backward(c, x, both=True)),
         args=lambda: tensor(3, 4),
+        id="GP205",
+        says="not zero for a cotangent of zeros",
     ),
     Animal(
         name="a loss differentiated as if log_softmax followed",
@@ -151,8 +153,8 @@ ANIMALS = [
         right=squared_difference_vjp,
         args=lambda: {"a": drawn(4), "b": drawn(4, seed=1)},
         how="numpy",
-        id="GP",
-        says="cotangent",
+        id="GP205",
+        says="ignores its cotangent",
     ),
     Animal(
         name="a loss for each row, with the cotangent of the first",
@@ -179,7 +181,7 @@ ANIMALS = [
         right=convolve_vjp,
         args=lambda: {"x": drawn(4, 7), "w": drawn(3)},
         how="numpy",
-        says="times",
+        says="claimed 1/20",
     ),
     Animal(
         name="equal parameters merged",

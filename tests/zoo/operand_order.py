@@ -164,6 +164,7 @@ ANIMALS = [
         right=jvp_rule(solve_lower, tangent_of_triangle),
         args=lambda: (array(3, 3, seed=3) + 3 * jnp.eye(3), array(3, seed=4)),
         how="jax",
+        slow=True,
         says="A",
     ),
     Animal(

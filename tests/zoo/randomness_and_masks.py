@@ -133,7 +133,7 @@ ANIMALS = [
         wrong=torch_rule(padded_attention, lambda *a: padded_backward(*a, clean=False)),
         right=torch_rule(padded_attention, lambda *a: padded_backward(*a, clean=True)),
         args=lambda: (tensor(5, 2), tensor(5, 2, seed=1), tensor(5, 2, seed=2)),
-        says="q",
+        says=r"q\[3",
     ),
     Animal(
         name="a leaky unit whose mask is lost",

@@ -168,19 +168,20 @@ def fill_backward(cotangent, x, value, *, unique):
 # ------------------------------------------------------------------------------------- cancellation
 
 
-def sinc(x):
-    return jnp.where(x == 0, 1.0, jnp.sin(jnp.pi * x) / jnp.where(x == 0, 1.0, jnp.pi * x))
+def shifted_sinc(t):
+    return np.sum(np.sinc(4 * t - 1))
 
 
-def sinc_quotient(dx, x):
-    p = jnp.pi * x
-    return dx * jnp.pi * (jnp.cos(p) * p - jnp.sin(p)) / p**2  # wrong on purpose: rounding over 1e-15
+def sinc_quotient(t):
+    p = np.pi * (4 * t - 1)
+    return 4 * np.pi * (np.cos(p) / p - np.sin(p) / p**2)  # wrong on purpose: the rounding of 1 / p
 
 
-def sinc_series(dx, x):
-    p = jnp.pi * x
-    safe = jnp.where(abs(p) < 1e-3, 1.0, p)
-    return dx * jnp.pi * jnp.where(abs(p) < 1e-3, -p / 3 + p**3 / 30, (jnp.cos(safe) * safe - jnp.sin(safe)) / safe**2)
+def sinc_series(t):
+    p = np.pi * (4 * t - 1)
+    safe = np.where(np.abs(p) < 1e-2, 1.0, p)
+    slope = np.where(np.abs(p) < 1e-2, -p / 3 + p**3 / 30, (np.cos(safe) - np.sin(safe) / safe) / safe)
+    return 4 * np.pi * slope
 
 
 def one_element_norm(x, w, b):
@@ -216,6 +217,7 @@ ANIMALS = [
         right=logsumexp_plain,
         args=lambda: (array(4), jnp.array([0.5, 0.0, 2.0, 1.0])),
         how="jax",
+        slow=True,
         says="b",
     ),
     Animal(
@@ -226,6 +228,7 @@ ANIMALS = [
         right=lambda x: jnp.logaddexp(x, 0.0),
         args=lambda: jnp.array([-1.0, 0.0, 2.0]),
         how="jax",
+        slow=True,
         says=r"\[1.*claimed zero",
     ),
     Animal(
@@ -325,16 +328,18 @@ ANIMALS = [
         wrong=torch_rule(fill, lambda c, x, v: fill_backward(c, x, v, unique=False)),
         right=torch_rule(fill, lambda c, x, v: fill_backward(c, x, v, unique=True)),
         args=lambda: (tensor(4), tensor(seed=1)),
-        says="value|v",
+        says="value",
     ),
     Animal(
         name="sinc near 0",
         source="jax-ml/jax#34139",
-        mistake="(cos(p) p - sin(p)) / p^2 is rounding over rounding near 0",
-        wrong=jvp_rule(sinc, sinc_quotient),
-        right=jvp_rule(sinc, sinc_series),
-        args=lambda: jnp.array([0.3, 3.3e-16, -1.7]),
-        how="jax",
+        mistake="cos(p) / p - sin(p) / p^2 is the rounding of 1 / p near 0",
+        f=shifted_sinc,
+        claim="grad",
+        wrong=sinc_quotient,
+        right=sinc_series,
+        args=lambda: np.array([0.3, 0.25000000000000017, 0.7]),
+        how="numpy",
         says=r"\[1",
     ),
     Animal(
@@ -344,6 +349,6 @@ ANIMALS = [
         wrong=torch_rule(one_element_norm, lambda c, x, w, b: one_element_backward(c, x, w, b, expanded=True)),
         right=torch_rule(one_element_norm, lambda c, x, w, b: one_element_backward(c, x, w, b, expanded=False)),
         args=lambda: (torch.tensor([[1234567.0], [765432.1]]), torch.tensor([1.5]), torch.tensor([0.5])),
-        says="w",
+        id="GP",
     ),
 ]

@@ -310,4 +310,10 @@ ANIMALS = [
 ]
 
 # What the numbers of one cotangent cannot show: the name, and the contract that should.
-NEEDS_CONTRACTS: dict[str, str] = {}
+NEEDS_CONTRACTS = {
+    "a cotangent read by the output's strides": "the gradient is that for a contiguous cotangent of the same values",
+    "an expanded cotangent read beyond its end": "the gradient is that for a contiguous cotangent of the same values",
+    "a gradient in a static buffer": "a later backward leaves the gradients of an earlier one as they are",
+    "what the last forward has left": "a forward at other values, between a forward and its backward, changes nothing",
+    "a gradient in memory that is not cleared": "fresh memory is poisoned with nan",
+}
