@@ -25,14 +25,14 @@ def running_sum(x):
     return x.cumsum(0)
 
 
-def running_sum_backward(cotangent, x, *, carry):
-    """From the last block to the first, each with the total of those behind it."""
+def running_sum_backward(cotangent, x, *, reverse):
+    """Block by block from the end, each with the total of those behind it."""
     parts, behind = [], torch.zeros_like(cotangent[0])
-    for block in reversed(cotangent.split(BLOCK)):
-        within = block.flip(0).cumsum(0).flip(0)
-        parts.insert(0, within + behind if carry else within)
+    blocks = cotangent.split(BLOCK)
+    for block in reversed(blocks) if reverse else blocks:  # wrong on purpose where it begins at the front
+        parts.append(block.flip(0).cumsum(0).flip(0) + behind)
         behind = behind + block.sum(0)
-    return torch.cat(parts)
+    return torch.cat(parts[::-1] if reverse else parts)
 
 
 def decay(g, x):
@@ -97,11 +97,11 @@ ANIMALS = [
         says="w",
     ),
     Animal(
-        name="a running sum that does not carry",
+        name="a loop over blocks, run forwards in the backward",
         source="jax-ml/jax#32411",
-        mistake="backwards over the blocks, nothing is carried from those behind",
-        wrong=torch_rule(running_sum, lambda c, x: running_sum_backward(c, x, carry=False)),
-        right=torch_rule(running_sum, lambda c, x: running_sum_backward(c, x, carry=True)),
+        mistake="the loop of the backward drops its direction, and carries from the blocks before",
+        wrong=torch_rule(running_sum, lambda c, x: running_sum_backward(c, x, reverse=False)),
+        right=torch_rule(running_sum, lambda c, x: running_sum_backward(c, x, reverse=True)),
         args=lambda: tensor(10, 2),
     ),
     Animal(

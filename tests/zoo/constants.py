@@ -137,7 +137,7 @@ def scaled_attention(q, k, v):
 
 
 def scaled_attention_backward(cotangent, q, k, v, *, width):
-    scale = width ** -0.5
+    scale = width**-0.5
     p = (q @ k.mT / q.shape[1] ** 0.5).softmax(-1)
     dp = cotangent @ v.mT
     ds = p * (dp - (dp * p).sum(-1, keepdim=True)) * scale

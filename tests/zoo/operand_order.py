@@ -81,7 +81,9 @@ def cholesky_backward(cotangent, A):
     L = cholesky_of_symmetric_part(A)
     inner = torch.tril(L.mT @ cotangent)
     inner = inner - torch.diag(torch.diagonal(inner)) / 2
-    return torch.linalg.solve_triangular(L, torch.linalg.solve_triangular(L.mT, inner, upper=True), upper=False, left=False)
+    return torch.linalg.solve_triangular(
+        L, torch.linalg.solve_triangular(L.mT, inner, upper=True), upper=False, left=False
+    )
 
 
 def cholesky_symmetrised(cotangent, A):

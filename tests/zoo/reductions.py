@@ -1,7 +1,6 @@
 """What the forward broadcasts, the backward must sum; and a gradient has the shape of its array."""
 
 import numpy as np
-import torch
 
 from zoo._frame import Animal, drawn
 from zoo._rules import tensor, torch_rule
@@ -142,9 +141,7 @@ ANIMALS = [
         name="keys shared by heads, of another order",
         source="XunhaoLai/native-sparse-attention-triton#27",
         mistake="the forward numbers heads by neighbours, the backward by turns",
-        wrong=torch_rule(
-            grouped_attention, lambda *a: grouped_attention_backward(*a, reduced=True, order="turns")
-        ),
+        wrong=torch_rule(grouped_attention, lambda *a: grouped_attention_backward(*a, reduced=True, order="turns")),
         right=torch_rule(grouped_attention, lambda *a: grouped_attention_backward(*a, reduced=True)),
         args=heads,
         says="k|v",

@@ -11,7 +11,9 @@ from zoo._rules import tensor, torch_rule
 
 def flat(values):
     """The storage of a tensor from its first entry on, in the order of memory, as a kernel reads it by a pointer."""
-    return values.as_strided((values.untyped_storage().nbytes() // values.element_size() - values.storage_offset(),), (1,))
+    return values.as_strided(
+        (values.untyped_storage().nbytes() // values.element_size() - values.storage_offset(),), (1,)
+    )
 
 
 def read_as(values, shape):
