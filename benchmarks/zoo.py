@@ -184,22 +184,24 @@ CHECKERS = {
 }
 
 
-def other_checkers(animal: Animal) -> str:
-    """One cell: what each says of the wrong one and of the twin; in bold where that is not right."""
+def other_checkers(animal: Animal) -> list[tuple[str, str, str]]:
+    """The checkers, and what each says of the wrong one and of the twin."""
     with quietly(), _frame.precision(animal):
         wrong, right = (ASKED[animal.how](animal, right=side) for side in (False, True))
-    cells = []
-    for name, of_wrong, of_right in zip(CHECKERS[animal.how], wrong, right, strict=True):
-        if not name:
-            continue
-        if animal.second and animal.how in ("torch", "module"):
-            name = name.replace("gradcheck", "gradgradcheck")
-        if of_wrong == of_right == ABSENT:
-            continue
-        said = f"**{of_wrong}**" if of_wrong == PASSES else of_wrong
-        spared = of_right if of_right in (PASSES, ABSENT) else f"**{of_right}**"
-        cells.append(f"{name}: {said} / {spared}")
-    return "<br>".join(cells)
+    names = CHECKERS[animal.how]
+    if animal.second and animal.how in ("torch", "module"):
+        names = tuple(name.replace("gradcheck", "gradgradcheck") for name in names)
+    found = [one for one in zip(names, wrong, right, strict=True) if one[0]]
+    return [one for one in found if one[1:] != (ABSENT, ABSENT)]
+
+
+def cell(said: list[tuple[str, str, str]]) -> str:
+    """What others say, in bold where that is not right."""
+    return "<br>".join(
+        f"{name}: {f'**{wrong}**' if wrong == PASSES else wrong} / "
+        f"{right if right in (PASSES, ABSENT) else f'**{right}**'}"
+        for name, wrong, right in said
+    )
 
 
 def ours(animal: Animal, seed: int = 0) -> tuple[str, str, list[str]]:
@@ -220,13 +222,25 @@ def ours(animal: Animal, seed: int = 0) -> tuple[str, str, list[str]]:
 
 
 def table(animals: list[Animal]) -> Iterator[str]:
-    yield "| bug | what it was | gradproof, of the wrong one | of the twin | the other checkers, wrong / twin |"
-    yield "|---|---|---|---|---|"
+    rows, wrong, spared, misled, accused = [], 0, 0, 0, 0
     for animal in animals:
         said, twin, _ = ours(animal)
         others = other_checkers(animal)
-        name = f"[{animal.name}]({animal.url})"
-        yield f"| {name} | {animal.mistake.replace('|', chr(92) + '|')} | {said} | {twin} | {others} |"
+        wrong += said.startswith("WRONG")
+        spared += twin == animal.twin.value
+        misled += any(one == PASSES for _, one, _ in others)
+        accused += any(one not in (PASSES, ABSENT) for *_, one in others)
+        mistake = animal.mistake.replace("|", "\\|")
+        rows.append(f"| [{animal.name}]({animal.url}) | {mistake} | {said} | {twin} | {cell(others)} |")
+    yield f"{versions()}"
+    yield (
+        f"Of {len(animals)} pairs, gradproof calls {wrong} wrong ones WRONG, and {spared} twins what they are. "
+        f"In {misled} pairs another checker, or one of its modes, passes the wrong one; in {accused} it fails the twin."
+    )
+    yield ""
+    yield "| bug | what it was | gradproof, of the wrong one | of the twin | the other checkers, wrong / twin |"
+    yield "|---|---|---|---|---|"
+    yield from rows
 
 
 def versions() -> str:
@@ -267,7 +281,7 @@ def main() -> None:
     if options.seeds:
         sys.exit(bool(over_seeds(animals, options.seeds)))
     start = time.process_time()
-    lines = [BEGIN, "", versions(), "", *table(animals), "", END]
+    lines = [BEGIN, "", *table(animals), "", END]
     text = "\n".join(lines)
     print(text)
     print(f"{len(animals)} pairs, {time.process_time() - start:.0f} s of processor time", file=sys.stderr)

@@ -350,5 +350,6 @@ ANIMALS = [
         right=torch_rule(one_element_norm, lambda c, x, w, b: one_element_backward(c, x, w, b, expanded=False)),
         args=lambda: (torch.tensor([[1234567.0], [765432.1]]), torch.tensor([1.5]), torch.tensor([0.5])),
         id="GP",
+        says="not linear|w",
     ),
 ]

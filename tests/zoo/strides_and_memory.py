@@ -256,8 +256,8 @@ ANIMALS = [
     ),
     Animal(
         name="a gradient written into the cotangent",
-        source="pytorch/pytorch#194719",
-        mistake="the backward saves memory by writing into grad_output, which other branches get as well",
+        source="ggml-org/ggml#1501",
+        mistake="the gradient takes the memory of the cotangent, which other branches still read",
         wrong=ProductIntoCotangent.apply,
         right=Product.apply,
         args=lambda: (tensor(3, 4), tensor(3, 4, seed=1)),
