@@ -168,7 +168,7 @@ ANIMALS = [
     Animal(
         name="scan with a condition, one step too many",
         source="jax-ml/jax#5900",
-        mistake="the derivative of x**4 at 3 is 324, three times the true one",
+        mistake="the derivative of x^4 at 3 is 324, three times the true one",
         wrong=jvp_rule(power, lambda dx, x: power_tangent(dx, x, steps=5)),
         right=jvp_rule(power, lambda dx, x: power_tangent(dx, x, steps=4)),
         args=lambda: jnp.asarray(3.0),

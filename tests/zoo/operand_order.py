@@ -161,7 +161,7 @@ ANIMALS = [
     Animal(
         name="triangular solve, the unused triangle",
         source="ekzhang/jax-js#84",
-        mistake="the tangent of the triangle that f does not read goes into the rule (google/jax#1458 was the same)",
+        mistake="the tangent of the triangle that f does not read goes into the rule (jax-ml/jax#1458 was the same)",
         wrong=jvp_rule(solve_lower, tangent_of_whole),
         right=jvp_rule(solve_lower, tangent_of_triangle),
         args=lambda: (array(3, 3, seed=3) + 3 * jnp.eye(3), array(3, seed=4)),
