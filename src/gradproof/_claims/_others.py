@@ -62,49 +62,19 @@ def prove_others(
     proofs: list[Proved] = []
     extra = 0
     others: list[Primal] = []
-    if first == "grad":
-        proofs.append(
-            prove_gradient(
-                primal,
-                claims[first],
-                is_value=values[first],
-                keyword=first,
-                options=options,
-                around=around,
-                reproducer=task.reproducer,
-            )
-        )
-    elif elementwise and first is not None:
-        from gradproof._claims._elementwise import prove_elementwise
-
-        proofs.append(prove_elementwise(task, claims[first]))
-    elif first is not None:
-        proofs.append(PROVE_FIRST[first](task, claims[first]))
+    if first is not None:
+        proofs.append(_prove_first(task, claims[first], first, elementwise=elementwise))
     if second is not None:
         base = primal
         if is_vector:
             base = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
             base.refusals = primal.refusals
             others.append(base)
-        # The first order may have taken all that it was allowed.
-        base.allow(options.allowance(len(base.point)))
         gradient = _first_derivative(claims, first, values)
-        by_differences: Proved | None = None
-        if gradient is not None and (not proofs or _shows_the_second(proofs[0])):
-            derived = gradient_function(base, gradient)
-            derived.allow(options.allowance(len(derived.point)))
-            prove = prove_hess if second == "hess" else prove_hvp
-            # The witnesses know f, not its gradient.
-            second_task = dataclasses.replace(task, primal=derived, around=around.without_witnesses())
-            by_differences = prove(second_task, claims[second], base)
-            extra = derived.evaluations
-        if by_differences is None or by_differences.reason is Reason.DEGENERATE:
-            # A gradient that stands still proves nothing, but f itself moves.
-            proved = prove_second(dataclasses.replace(task, primal=base), claims[second], second)
-            if by_differences is not None:
-                proved = dataclasses.replace(proved, claim_calls=proved.claim_calls + by_differences.claim_calls)
-            by_differences = proved
-        proofs.append(by_differences)
+        if proofs and not _shows_the_second(proofs[0]):
+            gradient = None
+        proved, extra = _prove_second(dataclasses.replace(task, primal=base), claims[second], second, gradient)
+        proofs.append(proved)
     if second is not None and len(proofs) > 1:
         accused = definitions(claims[second])
         findings = tuple(dataclasses.replace(one, sources=accused) for one in proofs[1].findings)
@@ -118,6 +88,48 @@ def prove_others(
         claim_calls=sum(proof.claim_calls for proof in proofs) + extra,
         beside=find_refusals(worst(proof.verdict for proof in proofs), primal),
     )
+
+
+def _prove_first(task: Task, claim: Any, keyword: str, *, elementwise: bool) -> Proved:
+    """Prove or refute a claim of the first order."""
+    if keyword == "grad":
+        return prove_gradient(
+            task.primal,
+            claim,
+            is_value=task.values[keyword],
+            keyword=keyword,
+            options=task.options,
+            around=task.around,
+            reproducer=task.reproducer,
+        )
+    if elementwise:
+        from gradproof._claims._elementwise import prove_elementwise
+
+        return prove_elementwise(task, claim)
+    return PROVE_FIRST[keyword](task, claim)
+
+
+def _prove_second(task: Task, claim: Any, keyword: str, gradient: Callable[..., Any] | None) -> tuple[Proved, int]:
+    """Prove or refute a claim of the second order, and say how often the gradient was evaluated for that.
+
+    By differences of the gradient, where there is one. One that stands still proves nothing, but f itself moves.
+    """
+    base = task.primal
+    # The first order may have taken all that it was allowed.
+    base.allow(task.options.allowance(len(base.point)))
+    if gradient is None:
+        return prove_second(task, claim, keyword), 0
+    derived = gradient_function(base, gradient)
+    derived.allow(task.options.allowance(len(derived.point)))
+    prove = prove_hess if keyword == "hess" else prove_hvp
+    # The witnesses know f, not its gradient.
+    around = task.around.without_witnesses()
+    by_differences = prove(dataclasses.replace(task, primal=derived, around=around), claim, base)
+    if by_differences.reason is not Reason.DEGENERATE:
+        return by_differences, derived.evaluations
+    proved = prove_second(task, claim, keyword)
+    calls = proved.claim_calls + by_differences.claim_calls
+    return dataclasses.replace(proved, claim_calls=calls), derived.evaluations
 
 
 def _shows_the_second(first: Proved) -> bool:
