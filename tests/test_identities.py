@@ -101,6 +101,28 @@ def test_an_operator_that_is_rounding(size, broken):
     assert ("GP208" in ids(report)) is broken
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_product_that_ignores_its_vector_is_told_from_one_with_a_constant(dtype):
+    x = X.astype(dtype)
+
+    def kinds(product):
+        return [one.kind for one in check(np.square, x, vjp=product, rng=0).findings]
+
+    ignoring, constant = "`vjp` ignores its cotangent", "it is not zero for a cotangent of zeros"
+    assert kinds(lambda u, x: 2 * x) == [ignoring]  # wrong on purpose
+    assert [kind.endswith(constant) for kind in kinds(lambda u, x: 2 * u * x + 20)] == [True]  # wrong on purpose
+
+
+def test_outputs_with_the_same_derivative_do_not_ignore_their_cotangent():
+    """Each output is moved by the one number alike; what is not linear is something else."""
+
+    def product(u, x):
+        return {"a": 1e-3 * np.abs(u).sum(), "b": u.sum()}  # wrong on purpose
+
+    report = check(lambda x: x["b"] + np.zeros(2), {"a": 1.5, "b": 0.5}, vjp=product, rng=0)
+    assert [one.kind for one in report.findings] == ["`vjp` is not linear in its cotangent"]
+
+
 # --------------------------------------------------------------------------------------------------- random claims
 
 

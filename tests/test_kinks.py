@@ -111,6 +111,41 @@ def test_a_tie_of_two(seed):
     assert verdict(0.0, 0.0) is Verdict.WRONG  # wrong on purpose
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("outer", [1.0, -2.0])
+def test_a_tie_shared_by_two_arrays(outer, seed):
+    """Each array's share lies between its own slopes; together they must lie between those of both."""
+    point = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([1.5, 2.0, 0.5])}
+
+    def smaller(p):
+        return outer * np.minimum(p["a"], p["b"]).sum()
+
+    def shared(first, second):
+        return {"a": outer * np.array([1.0, first, 0.0]), "b": outer * np.array([0.0, second, 1.0])}
+
+    twice = gradproof.check(smaller, point, grad=shared(1.0, 1.0), rng=seed)  # wrong on purpose
+    assert twice.verdict is Verdict.WRONG
+    assert [(one.id, one.path, one.place) for one in twice.findings] == [("GP103", "p['a']", "and `p['b']`")]
+    for shares in ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8)):
+        assert gradproof.check(smaller, point, grad=shared(*shares), rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kinks_of_two_arrays_that_bend_both_ways(seed):
+    """What automatic differentiation makes of two units is valid for each, and is not held against both together."""
+
+    def units(p):
+        return max(p["a"] + p["b"], 0.0) - 0.3 * max(2 * p["a"] - p["b"], 0.0)
+
+    def grad(p):
+        first, second = float(p["a"] + p["b"] >= 0), 0.3 * float(2 * p["a"] - p["b"] >= 0)
+        return {"a": first - 2 * second, "b": first + second}
+
+    for claim in (grad, {"a": 0.2, "b": 0.65}):  # all of both units, and half of both
+        report = gradproof.check(units, {"a": 0.0, "b": 0.0}, grad=claim, rng=seed)
+        assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_tie_of_very_many(seed):
     """More entries than are told apart: those that are tried bend alike, and so directions through all may speak."""

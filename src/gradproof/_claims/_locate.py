@@ -793,6 +793,8 @@ class _Search:
                 factor=factor,
                 advice=unexplained(self.claimed.subject, None),
             )
+            if first is not None and first.sides is not None:
+                found = dataclasses.replace(found, id="GP103", kind=outside_words(*first.sides), advice=NO_SUBGRADIENT)
             return self._tell(found, About(leaves=tuple(touched)))
         line = lines[0]
         i = int(rows[np.argmax(np.abs(line.value[rows]) / np.maximum(line.bar[rows], 1e-300))])

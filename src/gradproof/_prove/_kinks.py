@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -49,10 +50,13 @@ class KinkedLeaf:
 
     entries : flat indices; None where they are too many, or none has one of its own.
     refused : whether the claim was found outside the one-sided slopes; then all is said.
+    bends : the ways in which f was seen to bend.
     """
 
+    kink: Measured
     entries: tuple[int, ...] | None
     refused: bool
+    bends: frozenset[float]
 
 
 def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, rtol: float) -> Asking[KinkedLeaf]:
@@ -71,7 +75,8 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             _refuse(meter, ledger, index, look.outside, (0,) * len(leaf.shape), rtol)
         else:
             _accept(meter, ledger, index, kink, None)
-        return KinkedLeaf(None, look.outside is not None)
+        bend = math.copysign(1.0, float(kink.slope.jump[0]))
+        return KinkedLeaf(kink, None, look.outside is not None, frozenset({bend}))
     f0 = float(kink.slope.f0[0])
     bends = {math.copysign(1.0, float(kink.slope.jump[0]))}
     entries = yield from _kinked_entries(meter, kink.direction, f0)
@@ -94,7 +99,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             look = yield from _outside(meter, direction, scale, rtol)
             if look.outside is not None:
                 _refuse(meter, ledger, index, look.outside, entry_index(leaf.shape, int(entry) - leaf.start), rtol)
-                return KinkedLeaf(entries, refused=True)
+                return KinkedLeaf(kink, entries, True, frozenset(bends))
     suspicious: list[Direction] = []
     only = () if entries is None else (Spans(tuple((entry, entry + 1) for entry in entries)),)
     for _ in range(DIRECTIONS):
@@ -109,9 +114,45 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
             look = yield from _outside(meter, direction, tier.scale, rtol)
             if look.outside is not None:
                 _refuse(meter, ledger, index, look.outside, None, rtol)
-                return KinkedLeaf(entries, refused=True)
+                return KinkedLeaf(kink, entries, True, frozenset(bends))
     _accept(meter, ledger, index, kink, len(tried))
-    return KinkedLeaf(entries, refused=False)
+    return KinkedLeaf(kink, entries, False, frozenset(bends))
+
+
+def judge_kinks_together(
+    meter: Meter, ledger: Ledger, tier: Tier, kinked: Mapping[int, KinkedLeaf], rtol: float
+) -> Asking[None]:
+    """Judge the claims of several leaves (those of `tier`) that have kinks, each of them valid by itself.
+
+    All together may still lie outside, as where both arguments of a minimum get the whole. As within a leaf, that
+    counts only where f bends the same way along all that was looked at.
+    """
+    bends = set[float]().union(*(leaf.bends for leaf in kinked.values()))
+    entries = [_only_entry(ledger, index) if leaf.entries is None else leaf.entries for index, leaf in kinked.items()]
+    if len(bends) > 1 or any(some is None for some in entries):
+        return
+    only = Spans(tuple((entry, entry + 1) for some in entries for entry in some or ()))
+    f0 = float(next(iter(kinked.values())).kink.slope.f0[0])
+    suspicious: list[Direction] = []
+    for _ in range(DIRECTIONS):
+        direction = tier.direction(meter.next_stream()).restricted(only)
+        quick = yield from _quick_look(meter, direction, f0)
+        if quick.bend:
+            bends.add(quick.bend)
+        if quick.outside:
+            suspicious.append(direction)
+    if len(bends) > 1:
+        return
+    for direction in suspicious[:3]:
+        look = yield from _outside(meter, direction, tier.scale, rtol)
+        if look.outside is not None:
+            _refuse_together(ledger, tier.group, look.outside)
+            return
+
+
+def _only_entry(ledger: Ledger, index: int) -> tuple[int, ...] | None:
+    leaf = ledger.leaves[index]
+    return (leaf.start,) if leaf.size == 1 else None
 
 
 def judge_kink_of_mixtures(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, rtol: float) -> Asking[None]:
@@ -245,6 +286,25 @@ def _refuse(
         error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
         entry=entry is not None,
         sides=(low / ledger.unit + 0.0, high / ledger.unit + 0.0) if at_kink else None,  # (no -0)
+    )
+
+
+def _refuse_together(ledger: Ledger, group: tuple[int, ...], measured: Measured) -> None:
+    """Charge several leaves at once, in place of what was said of each."""
+    ledger.statements[:] = [
+        one
+        for one in ledger.statements
+        if not (isinstance(one, Notice) and one.sight is Sight.KINK and one.leaf in group)
+    ]
+    for index in group:
+        ledger.settle(index, Verdict.WRONG, note="outside the one-sided slopes at a kink")
+    low, high = _sides(measured)
+    ledger.charge(
+        leaves=group,
+        claimed=measured.claimed,
+        reference=measured.value,
+        error_bar=(high - low) / 2,
+        sides=(low / ledger.unit + 0.0, high / ledger.unit + 0.0),  # (no -0)
     )
 
 

@@ -21,7 +21,14 @@ from gradproof._prove._entries import TABLES, TABLES_OF_A_FRAMEWORK, judge_entri
 from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
 from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
-from gradproof._prove._kinks import judge_kink_of_mixtures, judge_kinked_leaf, seen_twice, slope_alone
+from gradproof._prove._kinks import (
+    KinkedLeaf,
+    judge_kink_of_mixtures,
+    judge_kinked_leaf,
+    judge_kinks_together,
+    seen_twice,
+    slope_alone,
+)
 from gradproof._prove._ledger import Ledger, Mark, is_error, wide_note
 from gradproof._prove._low_entries import most_evaluations, try_entries
 from gradproof._prove._maps import Region
@@ -504,13 +511,19 @@ class _Proof:
             yield from self._judge_kinked(tier, judgement.measured[-1])
             return
         smooth: list[int] = []
+        kinked: dict[int, KinkedLeaf] = {}
         for index in tier.group:
             alone = self.meter.tier((index,))
             measured = yield from slope_alone(self.meter, alone)
             if (yield from seen_twice(self.meter, measured, self.rtol)):
-                yield from self._judge_kinked(alone, measured)
+                leaf = yield from self._judge_kinked(alone, measured)
+                if leaf is not None and not leaf.refused:
+                    kinked[index] = leaf
             else:
                 smooth.append(index)
+        if len(kinked) > 1:
+            shared = self.meter.tier(tuple(kinked))
+            yield from judge_kinks_together(self.meter, self.ledger, shared, kinked, self.rtol)
         self.meter.known = None
         moving = [index for index in smooth if self.meter.norms[index] > self._negligible()]
         still = tuple(index for index in smooth if self.meter.norms[index] <= self._negligible())
@@ -523,14 +536,14 @@ class _Proof:
         if still:
             yield from self._certify_flat(still)
 
-    def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[None]:
+    def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[KinkedLeaf | None]:
         """Judge a leaf with a kink; where the kinked entries are known, certify the others as usual."""
         if self.mixed:
             yield from judge_kink_of_mixtures(self.meter, self.ledger, tier, kink, self.rtol)
-            return
+            return None
         leaf = yield from judge_kinked_leaf(self.meter, self.ledger, tier, kink, self.rtol)
         if leaf.refused or leaf.entries is None or tier.size == len(leaf.entries):
-            return
+            return leaf
         (index,) = tier.group
         rest = dataclasses.replace(tier, size=tier.size - len(leaf.entries), parts=(*tier.parts, Without(leaf.entries)))
         self.meter.known = None
@@ -547,6 +560,7 @@ class _Proof:
                 noticeable=bound * math.sqrt(rest.size),
                 note=f"kink in {_entries(len(leaf.entries))}, the claim is a valid subgradient; bound of the others",
             )
+        return leaf
 
     def _certify_flat(self, group: tuple[int, ...], *, only: bool = False) -> Asking[None]:
         """Leaves whose claim is 0 or below f's own noise; those that f feels are accused or have a kink.

@@ -270,7 +270,7 @@ def write(charge: Charge, leaves: Sequence[Leaf], reproducer: str, through: str 
         advice = "The error bars are too wide to tell the arrays apart. Check them one at a time with `wrt`."
     elif others:
         place = with_others("", [leaves[k].path for k in charge.leaves[1:]])
-        advice = SAME_FACTOR
+        advice = SAME_FACTOR if charge.sides is None else NO_SUBGRADIENT
     of, entries, quantity = "the true gradient", entries_of(charge, leaf), quantity_of(charge)
     if through:
         place = "" if quantity == "entry" and len(entries) == 1 else place
