@@ -1,0 +1,384 @@
+"""One case of a kernel: what it is wrong about at one size, in one dtype, on one device, in one layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gradproof._ask._check import check
+from gradproof._backends import _torch_kernel as calls
+from gradproof._backends._torch_kernel import CONTIGUOUS, LOW, Called, TorchKernel
+from gradproof._backends._torch_nearness import ALLOWED, Difference, Jittered, differences
+from gradproof._base._away import is_from_handler, is_out_of_memory
+from gradproof._base._errors import FunctionError, UsageError
+from gradproof._base._names import is_within, printable
+from gradproof._kernels import _findings as findings
+from gradproof._kernels._sizes import Sizes
+from gradproof._report import EMPTY, Finding, LeafResult, Reason, Report, Severity, Verdict
+
+# What torch says where it has no kernel for a dtype.
+_NO_DTYPE = re.compile(r"not implemented for|not support|unsupported|expected scalar type|must have the same dtype")
+# Where the outputs one by one have too wide bars, one vector-Jacobian product may still be told.
+_TOO_WIDE = (Reason.NOISE, Reason.PRECISION, Reason.NO_CONVERGENCE, Reason.BUDGET)
+# How large a rounding error of a gradient of exactly zero may be, in roundings of the outputs.
+_ROUNDINGS = 64.0
+_EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """Where a kernel is called.
+
+    Attributes
+    ----------
+    sizes : Sizes
+    dtype, device : str or None
+        None is what `make_inputs` makes.
+    layout : str
+    """
+
+    sizes: Sizes
+    dtype: str | None = None
+    device: str | None = None
+    layout: str = CONTIGUOUS
+
+
+class State(enum.Enum):
+    """What is known of a case."""
+
+    RIGHT = enum.auto()
+    WRONG = enum.auto()
+    OPEN = enum.auto()  # it could not be told
+    APART = enum.auto()  # the kernel is not defined there, or does not take such inputs
+    UNKNOWN = enum.auto()  # not looked at, as something it rests on is not right, or there is no such case
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a case was found to be.
+
+    Attributes
+    ----------
+    state : State
+    faults : dict of (str, str) to list of Finding
+        Errors by id and the leaf that they are about.
+    report : Report or None
+        Of the proof, where there was one.
+    reason : Reason or None
+        Where it is open.
+    note : str
+        Why it is apart or open, or what is particular about it.
+    error : Exception or None
+        That put it apart.
+    compared : tuple of LeafResult
+        What was compared with a result in higher precision, or is empty.
+    """
+
+    state: State
+    faults: Mapping[tuple[str, str], list[Finding]] = dataclasses.field(default_factory=dict[Any, Any])
+    report: Report | None = None
+    reason: Reason | None = None
+    note: str = ""
+    error: Exception | None = None
+    compared: tuple[LeafResult, ...] = ()
+
+
+class Trial:
+    """Answers for single cases, each looked at once.
+
+    Parameters
+    ----------
+    kernel : TorchKernel
+    options : mapping
+        Of `gradproof.check`, handed on.
+    seed : int
+    """
+
+    def __init__(self, kernel: TorchKernel, options: Mapping[str, Any], seed: int) -> None:
+        self._kernel = kernel
+        self._options = options
+        self._seed = seed
+        self._known: dict[Case, Outcome] = {}
+
+    def at(self, case: Case) -> Outcome:
+        """What a case is found to be."""
+        if case not in self._known:
+            self._known[case] = self._contiguous(case) if case.layout == CONTIGUOUS else self._laid_out(case)
+        return self._known[case]
+
+    @property
+    def outcomes(self) -> Mapping[Case, Outcome]:
+        """All that has been looked at."""
+        return self._known
+
+    def _contiguous(self, case: Case) -> Outcome:
+        try:
+            args = self._kernel.inputs(dict(case.sizes), case.dtype, case.device)
+        except FunctionError as error:
+            return Outcome(state=State.APART, note=str(error), error=error)
+        if calls.dtype_of(args) in LOW:
+            return self._in_16_bits(case, args)
+        try:
+            called = self._kernel.call(args)
+        except Exception as error:
+            return self._raised(case, args, error, "the forward")
+        if not called.outputs:
+            raise UsageError("the function returns no floating tensor, so there is nothing to differentiate.")
+        if calls.inputs_are_finite(args) and not calls.are_finite(called.outputs):
+            return self._not_finite(case, args)
+        different = self._against_reference(case, args, called)
+        if different:
+            return _wrong([findings.differs_from_reference(one) for one in different])
+        return self._gradient(case, args, called)
+
+    def _gradient(self, case: Case, args: Any, called: Called) -> Outcome:
+        """Prove the gradient; where nothing can move, it must be zero."""
+        names = self._kernel.names(args)
+        if not any(value.numel() for value in called.outputs.values()) or calls.has_empty(args):
+            try:
+                found = self._kernel.call(args, cotangents=self._seed)
+            except Exception as error:
+                return self._raised(case, args, error, "the backward")
+            nothing = _leaves(found, EMPTY)
+            if not any(gradient.numel() for gradient in found.gradients.values()):
+                return Outcome(state=State.RIGHT, compared=nothing)
+            if self._stands_still(args, called):
+                stray = [name for name in names if bool((found.gradients[name] != 0).any())]
+                return (
+                    _wrong([findings.not_zero(name) for name in stray])
+                    if stray
+                    else Outcome(state=State.RIGHT, compared=nothing)
+                )
+        try:
+            report = self._proved(args)
+        except UsageError:
+            raise
+        except Exception as error:
+            return self._raised(case, args, error, "the backward")
+        is_degenerate = report.verdict is Verdict.INCONCLUSIVE and report.reason is Reason.DEGENERATE
+        if is_degenerate and self._is_zero(report, args, called):
+            still = ", ".join(f"`{path}`" for path in _inconclusive(report))
+            return Outcome(
+                state=State.RIGHT,
+                note=f"the outputs do not depend on {still}, and the gradient is 0",
+                compared=tuple(leaf for leaf in report.leaves if leaf.verdict is Verdict.CORRECT),
+            )
+        return _from(report)
+
+    def _proved(self, args: Any) -> Report:
+        report = check(self._kernel.function, args, **self._options)
+        is_real = any(value.is_floating_point() for value in self._kernel.call(args).outputs.values())
+        if report.verdict is Verdict.INCONCLUSIVE and report.reason in _TOO_WIDE and is_real:
+            product = self._kernel.scalar(args, self._seed)
+            alone = check(product, args, **self._options, name=report.name)
+            if alone.verdict in (Verdict.CORRECT, Verdict.WRONG):
+                return alone
+        return report
+
+    def _stands_still(self, args: Any, called: Called) -> bool:
+        """Whether the outputs keep their bits while the inputs move by half of their size."""
+        for number in range(3):
+            moved = self._kernel.call(args, jitter=(0.5, number)).outputs
+            if any(not calls.same_values(moved[path], value) for path, value in called.outputs.items()):
+                return False
+        return True
+
+    def _is_zero(self, report: Report, args: Any, called: Called) -> bool:
+        """Whether the gradient is zero, or no more than rounding of the outputs, for random cotangents."""
+        found = self._kernel.call(args, cotangents=self._seed)
+        size = sum(float(value.abs().double().sum()) for value in called.outputs.values())
+        allowed = _ROUNDINGS * _EPS[calls.dtype_of(args)] * size
+
+        def effect(path: str) -> float:
+            natural = calls.typical_size(self._kernel.function, args, path)
+            return natural * float(found.gradients[path].abs().double().sum())
+
+        return all(effect(path) <= allowed for path in _inconclusive(report) if path in found.gradients)
+
+    def _not_finite(self, case: Case, args: Any) -> Outcome:
+        said = "the function returns nan or infinity for finite inputs"
+        expected = self._reference_outputs(args)
+        if any(n == 0 for _, n in case.sizes) or (expected is not None and not calls.are_finite(expected)):
+            return Outcome(state=State.APART, note=said)
+        return _wrong([findings.not_finite(said)])
+
+    def _against_reference(self, case: Case, args: Any, called: Called) -> list[Difference]:
+        if self._kernel.reference is None:
+            return []
+        wanted = self._reference_outputs(args)
+        if wanted is None:
+            if all(n > 0 for _, n in case.sizes):
+                self._kernel.call(calls.in_dtype(args, "float64"), function=self._kernel.reference)  # raises again
+            return []
+        double = calls.in_dtype(args, "float64")
+
+        def jittered(size: float, seed: int) -> Mapping[str, Any]:
+            return self._kernel.call(double, function=self._kernel.reference, jitter=(size, seed)).outputs
+
+        # (Digits beyond those of float32 are nobody's concern where only the value is compared.)
+        found = differences(called.outputs, wanted, jittered, "float32")
+        return [one for one in found if one.is_gross]
+
+    def _reference_outputs(self, args: Any) -> Mapping[str, Any] | None:
+        """What the reference returns in float64; None where there is none, or it raises."""
+        if self._kernel.reference is None:
+            return None
+        try:
+            return self._kernel.call(calls.in_dtype(args, "float64"), function=self._kernel.reference).outputs
+        except Exception as error:
+            if is_from_handler(error):
+                raise
+            return None
+
+    def _raised(self, case: Case, args: Any, error: Exception, what: str) -> Outcome:
+        """A refusal in words is no error; any other exception is."""
+        if is_from_handler(error):
+            raise error
+        cause = (
+            error.__cause__ if isinstance(error, FunctionError) and isinstance(error.__cause__, Exception) else error
+        )
+        said = printable(f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}")
+        refuses = isinstance(cause, (ValueError, NotImplementedError)) or bool(_NO_DTYPE.search(str(cause)))
+        refuses = refuses or (isinstance(cause, TypeError) and case.dtype is not None)
+        so_does_the_reference = self._kernel.reference is not None and self._reference_outputs(args) is None
+        if refuses or so_does_the_reference or is_out_of_memory(cause):
+            return Outcome(state=State.APART, note=said, error=cause)
+        return dataclasses.replace(_wrong([findings.raises(what, said)]), error=cause)
+
+    def _in_16_bits(self, case: Case, args: Any) -> Outcome:
+        """Compare with the reference, or with the kernel itself, in higher precision, on the same numbers."""
+        dtype = calls.dtype_of(args)
+        function = self._kernel.reference or self._kernel.function
+        truth, wide = self._in_higher_precision(function, args, dtype)
+        try:
+            got = self._kernel.call(args, cotangents=self._seed, rounding=dtype)
+        except Exception as error:
+            return self._raised(case, args, error, "the call")
+        if truth is None:
+            note = f"the kernel takes no float64 or float32, so that {dtype} could not be judged"
+            return Outcome(state=State.OPEN, reason=Reason.PRECISION, note=note)
+        proof = State.RIGHT
+        if self._kernel.reference is None:
+            proof = self.at(dataclasses.replace(case, dtype=calls.dtype_of(wide))).state
+        if proof not in (State.RIGHT, State.OPEN):
+            return Outcome(state=State.UNKNOWN)
+
+        found = self._compared(got, truth, wide, dtype, function=function, rounding=dtype)
+        if found and all(not one.is_gross for one in found):
+            return Outcome(state=State.OPEN, reason=Reason.PRECISION, note=findings.doubtful(found[0], dtype))
+        if found:
+            return _wrong([findings.differs_in_16_bits(one, dtype) for one in found if one.is_gross])
+        if proof is State.OPEN:
+            return Outcome(state=State.OPEN, reason=Reason.PRECISION)
+        note = f"as in {calls.dtype_of(wide)}, to within {ALLOWED:.0f} roundings of {dtype}"
+        return Outcome(state=State.RIGHT, compared=_leaves(got, note))
+
+    def _in_higher_precision(self, function: Callable[..., Any], args: Any, dtype: str) -> tuple[Called | None, Any]:
+        for wide in ("float64", "float32"):
+            converted = calls.in_dtype(args, wide)
+            try:
+                found = self._kernel.call(converted, function=function, cotangents=self._seed, rounding=dtype)
+            except Exception as error:
+                if is_from_handler(error):
+                    raise
+                continue
+            return found, converted
+        return None, None
+
+    def _compared(self, got: Called, wanted: Called, args: Any, dtype: str, **options: Any) -> list[Difference]:
+        """Differences of the outputs, or if there are none of the gradients; `args` are those of `wanted`."""
+
+        def jittered(part: str) -> Jittered:
+            def again(size: float, seed: int) -> Mapping[str, Any]:
+                called = self._kernel.call(args, cotangents=self._seed, jitter=(size, seed), **options)
+                return getattr(called, part)
+
+            return again
+
+        found = differences(got.outputs, wanted.outputs, jittered("outputs"), dtype)
+        return found or differences(got.gradients, wanted.gradients, jittered("gradients"), dtype)
+
+    def _laid_out(self, case: Case) -> Outcome:
+        """Compare with the same values in contiguous tensors."""
+        if self.at(dataclasses.replace(case, layout=CONTIGUOUS)).state not in (State.RIGHT, State.OPEN):
+            return Outcome(state=State.UNKNOWN)
+        args = self._kernel.inputs(dict(case.sizes), case.dtype, case.device)
+        found, error = self._in_layout(args, case.layout, None)
+        if error is not None:
+            return self._raised(case, args, error, f"the call on {findings.LAYOUT_WORDS[case.layout]} inputs")
+        if found is None:
+            return Outcome(state=State.UNKNOWN)
+        if not found:
+            return Outcome(state=State.RIGHT)
+        alone = ""
+        names = calls.paths(self._kernel.function, args)
+        if len(names) > 1:
+            alone = next((name for name in names if self._in_layout(args, case.layout, name)[0]), "")
+        if all(not one.is_gross for one in found):
+            note = findings.doubtful(found[0], f"{findings.LAYOUT_WORDS[case.layout]} inputs")
+            return Outcome(state=State.OPEN, reason=Reason.PRECISION, note=note)
+        return _wrong([findings.differs_in_layout(one, case.layout, alone) for one in found if one.is_gross][:1])
+
+    def _in_layout(self, args: Any, layout: str, only: str | None) -> tuple[list[Difference] | None, Exception | None]:
+        """What differs in a layout; None where no tensor has it."""
+        moved = calls.laid_out(args, layout, only, self._kernel.function)
+        if moved is None:
+            return None, None
+        same = calls.plain(moved)
+        dtype = calls.dtype_of(args)
+        try:
+            wanted = self._kernel.call(same, cotangents=self._seed, rounding=dtype)
+        except Exception as error:  # of other values (expanded ones), or of a kernel that writes into its inputs
+            if is_from_handler(error):
+                raise
+            return None, None
+        try:
+            got = self._kernel.call(moved, cotangents=self._seed, rounding=dtype)
+        except Exception as error:
+            return None, error
+        return self._compared(got, wanted, same, dtype, rounding=dtype), None
+
+
+def _inconclusive(report: Report) -> list[str]:
+    return [leaf.path for leaf in report.leaves if leaf.verdict is Verdict.INCONCLUSIVE]
+
+
+def _leaves(called: Called, note: str) -> tuple[LeafResult, ...]:
+    """What is said of gradients that were compared, or have no entry."""
+    return tuple(
+        LeafResult(
+            path=path,
+            shape=tuple(gradient.shape),
+            dtype=str(gradient.dtype).removeprefix("torch."),
+            verdict=Verdict.CORRECT,
+            note=EMPTY if not gradient.numel() else note,
+        )
+        for path, gradient in called.gradients.items()
+    )
+
+
+def _wrong(found: list[Finding]) -> Outcome:
+    """Errors by what makes them one mistake: of a leaf, of the value or of gradients, or the same exception."""
+    faults: dict[tuple[str, str], list[Finding]] = {}
+    for one in found:
+        part = "value" if one.path.startswith("output") else "gradient"
+        about = {"GP140": one.kind.partition(": ")[0], "GP145": one.path}.get(one.id, part)
+        faults.setdefault((one.id, about), []).append(one)
+    return Outcome(state=State.WRONG, faults=faults)
+
+
+def _from(report: Report) -> Outcome:
+    """What a proof says of a case."""
+    if report.verdict is Verdict.WRONG:
+        faults: dict[tuple[str, str], list[Finding]] = {}
+        for one in report.findings:
+            if one.severity is Severity.ERROR:
+                root = next((leaf.path for leaf in report.leaves if is_within(one.path, leaf.path)), one.path)
+                faults.setdefault((one.id, root), []).append(one)
+        return Outcome(state=State.WRONG, faults=faults, report=report)
+    if report.verdict is Verdict.INCONCLUSIVE:
+        return Outcome(state=State.OPEN, report=report, reason=report.reason)
+    return Outcome(state=State.RIGHT, report=report)
