@@ -31,6 +31,7 @@ CONTIGUOUS = "contiguous"
 # Of 16 bits: judged against the kernel in higher precision, as differences of such an f cannot tell.
 LOW = ("float16", "bfloat16")
 _COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
+_ANY = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,11 +199,12 @@ class TorchKernel:
             terms = [(value.double() * us[path].to(value.device)).sum() for path, value in outputs]
             return torch.stack(terms).sum()
 
+        # Named as the kernel is; where that is a rule by itself, so is this.
         names = names_of(self.function, len(args) if type(args) is tuple else 1)
-        if all(name.isidentifier() for name in names):
-            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-            product.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # pyright: ignore[reportFunctionMemberAccess]
-        product.__name__ = product.__qualname__ = getattr(self.function, "__name__", "f")
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        named = [inspect.Parameter(name, kind) for name in names if name.isidentifier()]
+        product.__signature__ = inspect.Signature(named if len(named) == len(names) else [_ANY])  # pyright: ignore[reportFunctionMemberAccess]
+        product.__wrapped__ = self.function  # pyright: ignore[reportFunctionMemberAccess]
         return product
 
 
@@ -262,9 +264,25 @@ def inputs_are_finite(args: Any) -> bool:
     return are_finite({str(i): leaf for i, leaf in enumerate(_leaves(args)) if is_floating(leaf)})
 
 
-def same_values(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same shape and entries; nan equals itself."""
-    return one.shape == other.shape and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
+def same_values(one: Tensor, other: Tensor, within: float = 0.0) -> bool:
+    """Whether two tensors have the same shape and entries, relative to the largest one; nan equals itself."""
+    if one.shape != other.shape:
+        return False
+    a, b = one.nan_to_num(), other.nan_to_num()
+    if not within or not a.numel():
+        return bool(torch.equal(a, b))
+    return bool((a - b).abs().max() <= within * b.abs().max())
+
+
+def scaled_error(low: Called, high: Called, dtype: str) -> Called:
+    """The errors of a call in float32, scaled up to those of another dtype."""
+    factor = torch.finfo(getattr(torch, dtype)).eps / torch.finfo(torch.float32).eps
+
+    def scaled(one: Named, other: Named) -> Named:
+        same = [path for path in one if path in other and one[path].shape == other[path].shape]
+        return {path: factor * (one[path].to(other[path].dtype) - other[path]).abs() for path in same}
+
+    return Called(outputs=scaled(low.outputs, high.outputs), gradients=scaled(low.gradients, high.gradients))
 
 
 def paths(function: Any, args: Any) -> list[str]:

@@ -41,11 +41,12 @@ def shown(sizes: Sizes) -> str:
 
 
 def _examples(cases: Sequence[Sizes], nearest: Sizes | None = None) -> str:
-    """A few of the cases in ascending order: the first, or those nearest to another."""
-    few = cases
+    """A few of the cases in ascending order: the first, or those nearest to another; empty ones if there are others."""
+    few = [one for one in cases if all(n > 0 for _, n in one)] or list(cases)
+    cases = few
     if nearest is not None:
         near = dict(nearest)
-        few = sorted(cases, key=lambda one: (sum(abs(n - near[axis]) for axis, n in one), by_size(one)))
+        few = sorted(few, key=lambda one: (sum(abs(n - near[axis]) for axis, n in one), by_size(one)))
     named = sorted(few[:NAMED], key=by_size)
     alone = all(len(one) == 1 for one in named)
     texts = [str(one[0][1]) if alone else f"({', '.join(str(n) for _, n in one)})" for one in named]

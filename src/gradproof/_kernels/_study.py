@@ -15,6 +15,8 @@ from gradproof._progress import current
 from gradproof._report import Finding, Severity
 
 Key = tuple[str, str]
+# Sizes that tell rules from each other.
+_BETWEEN = tuple(3 * 2**k for k in range(1, 9))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class Study:
             first = min(pending, key=lambda key: self.plan.order(self._smallest(key)))
             current().look(phase="locating", place="the smallest size that fails")
             case = self._shrink(first)
+            self._settle(case)
             outcome = self.trial.at(case)
             # What fails in the same cases is one mistake with it, whatever else it is called.
             alike = [key for key in outcome.faults if key in pending and self._failing(key) == self._failing(first)]
@@ -150,6 +153,17 @@ class Study:
 
         return dataclasses.replace(first, sizes=shrunk(first.sizes, fails, self.plan.sizes))
 
+    def _settle(self, case: Case) -> None:
+        """Look at more sizes, so that a rule for where something fails is not a matter of those that were tried.
+
+        Neighbours of powers of two are all odd, say: here are multiples of each power that are no powers themselves.
+        """
+        for axis, sizes in self.plan.sizes.items():
+            for n in _BETWEEN:
+                if n < max(sizes):
+                    others = tuple((name, n if name == axis else m) for name, m in case.sizes)
+                    self.trial.at(dataclasses.replace(case, sizes=others))
+
     def _told(self, finding: Finding, case: Case, held: str) -> Finding:
         place = ", ".join(part for part in (finding.place, f"at {self.shown(case)}") if part)
         kind = f"{finding.kind}{held}"
@@ -184,11 +198,12 @@ class Study:
         right = ", ".join(["contiguous", *(name for name in LAYOUT_WORDS if name in fine)])
         return f"; wrong for {', '.join(listed)} inputs, right for {right} ones"
 
-    @staticmethod
-    def _alone(field: str, failing: Iterable[Case], right: Iterable[Case]) -> str:
+    def _alone(self, field: str, failing: Iterable[Case], right: Iterable[Case]) -> str:
         """In which dtypes or devices alone something fails; empty where it does in all that were tried."""
         wrong = list(dict.fromkeys(getattr(case, field) for case in failing))
-        fine = [one for one in dict.fromkeys(getattr(case, field) for case in right) if one not in wrong]
+        asked = self.plan.dtypes if field == "dtype" else self.plan.devices
+        right_in = {getattr(case, field) for case in right}
+        fine = [one for one in asked if one in right_in and one not in wrong]
         if not fine:
             return ""
         return f", in {' and '.join(map(str, wrong))}, not in {' or '.join(map(str, fine))}"
