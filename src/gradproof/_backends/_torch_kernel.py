@@ -361,9 +361,7 @@ def _rebuilt(args: Any, leaves: Sequence[Any]) -> Any:
 
 
 def _mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    return optree.tree_map(
-        lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf,
-        tree,
-        none_is_leaf=True,
-        namespace=_tree.NAMESPACE,
-    )
+    def changed(leaf: Any) -> Any:
+        return change(leaf) if isinstance(leaf, Tensor) else leaf
+
+    return optree.tree_map(changed, tree, none_is_leaf=True, namespace=_tree.NAMESPACE)

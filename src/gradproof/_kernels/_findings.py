@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from gradproof._backends._torch_nearness import Difference
@@ -88,9 +89,8 @@ def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
     what = "the value" if one.path.startswith("output") else "the gradient"
     if one.kind == "finite":
         said = f"{what} is nan or infinite in {dtype}, where higher precision has a number that {dtype} can hold"
-        found = not_finite(said, one)
         advice = "compute the intermediate results that overflow in float32"
-        return Finding(**{**vars(found), "advice": advice})
+        return dataclasses.replace(not_finite(said, one), advice=advice)
     return Finding(
         id="GP144",
         severity=Severity.ERROR,

@@ -52,7 +52,7 @@ def listed(sizes: Any, make_inputs: Callable[..., Any]) -> dict[str, tuple[int, 
                 f"`make_inputs` takes {len(axes)} sizes, so `sizes` must be a dict with a list for each: "
                 f"`sizes={{{', '.join(f'{axis!r}: [...]' for axis in axes)}}}`."
             )
-        sizes = {axes[0]: sizes}
+        sizes = dict.fromkeys(axes, sizes)
     given = cast("Mapping[Any, Any]", sizes)
     missing = [axis for axis in axes if axis not in given]
     if missing:
@@ -74,13 +74,9 @@ def _with_defaults(make_inputs: Callable[..., Any]) -> list[str]:
 
 
 def _whole(values: Any, axis: str) -> tuple[int, ...]:
-    one = (values,) if isinstance(values, (int, np.integer)) else values
-    try:
-        found = tuple(one)
-    except TypeError:
-        found = ()
+    found: list[Any] = list(values) if hasattr(values, "__iter__") else [values]
     fits = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in found)
-    if not found or not fits:
+    if not found or not fits or isinstance(values, (str, bytes)):
         raise UsageError(f"the sizes of `{axis}` must be a list of integers, none negative, got {values!r}.")
     return tuple(sorted({int(n) for n in found}))
 

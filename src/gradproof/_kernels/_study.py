@@ -99,12 +99,15 @@ class Study:
     def failures(self) -> list[Failure]:
         """All mistakes, the one of the smallest case first."""
         found: list[Failure] = []
-        pending = list(dict.fromkeys(key for one in self.trial.outcomes.values() for key in one.faults))
+        every: list[Key] = [key for one in self.trial.outcomes.values() for key in one.faults]
+        pending: list[Key] = list(dict.fromkeys(every))
         while pending:
             first = min(pending, key=lambda key: self.plan.order(self._smallest(key)))
             current().look(phase="locating", place="the smallest size that fails")
-            case = self._shrink(first)
-            self._settle(case)
+            case = self._smallest(first)
+            if any(len(sizes) > 1 for sizes in self.plan.sizes.values()):
+                case = self._shrink(first)
+                self._settle(case)
             outcome = self.trial.at(case)
             # What fails in the same cases is one mistake with it, whatever else it is called.
             alike = [key for key in outcome.faults if key in pending and self._failing(key) == self._failing(first)]

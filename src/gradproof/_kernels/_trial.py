@@ -82,7 +82,9 @@ class Outcome:
     """
 
     state: State
-    faults: Mapping[tuple[str, str], list[Finding]] = dataclasses.field(default_factory=dict[Any, Any])
+    faults: Mapping[tuple[str, str], list[Finding]] = dataclasses.field(
+        default_factory=dict[tuple[str, str], list[Finding]]
+    )
     report: Report | None = None
     reason: Reason | None = None
     note: str = ""
@@ -176,7 +178,7 @@ class Trial:
         return _from(report)
 
     def _proved(self, args: Any) -> Report:
-        """The proof: of one vector-Jacobian product in place of all outputs where that says more, or the same in short."""
+        """The proof; of one vector-Jacobian product in place of all outputs, where that says more or is shorter."""
         report = check(self._kernel.function, args, **self._options)
         is_too_wide = report.verdict is Verdict.INCONCLUSIVE and report.reason in _TOO_WIDE
         errors = [one for one in report.findings if one.severity is Severity.ERROR]
