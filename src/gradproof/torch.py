@@ -21,9 +21,10 @@ from gradproof._base._names import function_name, function_source
 from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
 from gradproof._kernels._asked import asked, written
+from gradproof._kernels._outcome import Case
 from gradproof._kernels._sizes import axes_of
 from gradproof._kernels._study import Study
-from gradproof._kernels._trial import Case, Trial
+from gradproof._kernels._trial import Trial
 from gradproof._kernels._whole import whole
 from gradproof._progress import Setting, watching
 from gradproof._report import Report

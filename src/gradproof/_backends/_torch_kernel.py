@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,6 +135,7 @@ class TorchKernel:
         cotangents: int | None = None,
         rounding: str = "float32",
         jitter: tuple[float, int] | None = None,
+        moving: Collection[str] | None = None,
     ) -> Called:
         """Call the kernel, or another function in its place, and its backward.
 
@@ -150,6 +151,8 @@ class TorchKernel:
         jitter : (float, int), optional
             Relative size and seed of random errors in all floating inputs and cotangents, by which the size of
             rounding errors is measured.
+        moving : collection of str, optional
+            The inputs that these are in, by their paths; all floating ones by default.
         """
         function = function or self.function
         self.calls += 1
@@ -163,7 +166,12 @@ class TorchKernel:
             one = value
             if isinstance(value, Tensor):
                 one = value.detach()
-                if jitter is not None and noise is not None and is_floating(value):
+                if (
+                    jitter is not None
+                    and noise is not None
+                    and is_floating(value)
+                    and (moving is None or path in moving)
+                ):
                     one = one * (1 + jitter[0] * normal_like(one.double(), noise))
                     one = one.to(value.dtype)
                 if _is_differentiated(value, flat):

@@ -7,9 +7,9 @@ from typing import Any
 
 from gradproof._backends._torch_kernel import CONTIGUOUS, LAYOUTS, available_devices, name_of_device, name_of_dtype
 from gradproof._base._errors import UsageError
+from gradproof._kernels._outcome import Case
 from gradproof._kernels._sizes import listed
 from gradproof._kernels._study import Plan
-from gradproof._kernels._trial import Case
 
 
 def asked(make_inputs: Callable[..., Any], sizes: Any, dtypes: Any, layouts: Any, devices: Any) -> Plan:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradproof._backends._torch_kernel import CONTIGUOUS
 from gradproof._kernels._findings import LAYOUT_WORDS
+from gradproof._kernels._outcome import Case, Outcome, State
 from gradproof._kernels._patterns import shown, where
 from gradproof._kernels._shrink import shrunk
 from gradproof._kernels._sizes import Sizes, by_size, cases
-from gradproof._kernels._trial import Case, Outcome, State, Trial
+from gradproof._kernels._trial import Trial
 from gradproof._progress import current
 from gradproof._report import Finding, Severity
 
@@ -203,10 +204,10 @@ class Study:
 
     def _alone(self, field: str, failing: Iterable[Case], right: Iterable[Case]) -> str:
         """In which dtypes or devices alone something fails; empty where it does in all that were tried."""
-        wrong = list(dict.fromkeys(getattr(case, field) for case in failing))
         asked = self.plan.dtypes if field == "dtype" else self.plan.devices
-        right_in = {getattr(case, field) for case in right}
-        fine = [one for one in asked if one in right_in and one not in wrong]
-        if not fine:
+        wrong_in, right_in = ({getattr(case, field) for case in cases} for cases in (failing, right))
+        wrong = [one for one in asked if one in wrong_in]
+        fine = [one for one in asked if one in right_in - wrong_in]
+        if not fine or not wrong:
             return ""
         return f", in {' and '.join(map(str, wrong))}, not in {' or '.join(map(str, fine))}"

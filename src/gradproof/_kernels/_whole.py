@@ -10,9 +10,9 @@ from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_kernel import CONTIGUOUS
 from gradproof._base._errors import FunctionError
 from gradproof._base._sources import SourceLine
+from gradproof._kernels._outcome import Case, Outcome, State
 from gradproof._kernels._patterns import shown
 from gradproof._kernels._study import Failure, Study
-from gradproof._kernels._trial import Case, Outcome, State
 from gradproof._report import (
     EMPTY,
     WORST_FIRST,
