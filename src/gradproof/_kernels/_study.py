@@ -117,14 +117,14 @@ class Study:
             pending = [key for key in pending if key not in alike]
         return found
 
-    def remarks(self, of: Callable[[Outcome], str], id: str) -> list[Finding]:
-        """One note for each thing that `of` says of cases, with where it holds."""
+    def remarks(self, of: Callable[[Case, Outcome], str], id: str, severity: Severity) -> list[Finding]:
+        """One finding for each thing that `of` says of cases, with where it holds."""
         said: dict[str, list[Case]] = {}
         for case, outcome in self.trial.outcomes.items():
-            note = of(outcome)
+            note = of(case, outcome)
             if note:
                 said.setdefault(note, []).append(case)
-        return [Finding(id=id, severity=Severity.NOTE, kind=f"{note}{self._at(held)}") for note, held in said.items()]
+        return [Finding(id=id, severity=severity, kind=f"{note}{self._at(held)}") for note, held in said.items()]
 
     def shown(self, case: Case) -> str:
         """A case in words: what of it was varied."""

@@ -54,7 +54,7 @@ def whole(study: Study, *, name: str, seed: int, started: float, calls: int, sou
         base,
         verdict=verdict,
         reason=reason,
-        findings=(*errors, *_others(study), *_remarks(study)),
+        findings=(*errors, *sorted([*_open(study), *_others(study), *_apart(study)], key=_is_note)),
         leaves=leaves,
         cost=Cost(
             evaluations=calls + sum(report.cost.evaluations for report in reports),
@@ -128,28 +128,40 @@ def _others(study: Study) -> list[Finding]:
             if one.severity is not Severity.ERROR and (one.id, one.path) not in found:
                 place = ", ".join(part for part in (one.place, f"at {study.shown(case)}") if part)
                 found[one.id, one.path] = dataclasses.replace(one, place=place)
-    return sorted(found.values(), key=lambda one: one.severity is Severity.NOTE)
+    return list(found.values())
 
 
-def _remarks(study: Study) -> list[Finding]:
-    def open_note(outcome: Outcome) -> str:
+def _is_note(finding: Finding) -> bool:
+    return finding.severity is Severity.NOTE
+
+
+def _open(study: Study) -> list[Finding]:
+    """What could not be told, besides what the proofs say."""
+
+    def note(case: Case, outcome: Outcome) -> str:
+        del case
         return outcome.note if outcome.state is State.OPEN else ""
 
+    return study.remarks(note, "GP427", Severity.DOUBT)
+
+
+def _apart(study: Study) -> list[Finding]:
+    """What was left out, or is particular; a dtype that is refused as a whole is told elsewhere."""
     refused = {one.mode for one in _refused(study)}
 
-    def other_note(outcome: Outcome) -> str:
-        case = next(case for case, one in study.trial.outcomes.items() if one is outcome)
-        is_said = outcome.state in (State.APART, State.RIGHT) and case.dtype not in refused
-        return outcome.note if is_said else ""
+    def note(case: Case, outcome: Outcome) -> str:
+        is_told = outcome.state in (State.APART, State.RIGHT) and case.dtype not in refused
+        return outcome.note if is_told else ""
 
-    return [*study.remarks(open_note, "GP427"), *study.remarks(other_note, "GP426")]
+    return study.remarks(note, "GP426", Severity.NOTE)
 
 
 def _modes(study: Study, verdict: Verdict) -> list[ModeResult]:
     """The mode, and what was looked at."""
     looked = [case for case, one in study.trial.outcomes.items() if one.state is not State.UNKNOWN]
     sizes = [case.sizes for case in looked if case.layout == CONTIGUOUS]
-    layouts = dict.fromkeys(case.layout for case in looked)
+    tried = {case.layout for case in looked}
+    layouts = [layout for layout in (CONTIGUOUS, *study.plan.layouts) if layout in tried]
     count = len(set(sizes))
     parts = [f"at {count} sizes from {shown(sizes[0])} to {shown(sizes[-1])}" if count > 1 else f"at {shown(sizes[0])}"]
     parts += [" and ".join(str(one) for one in study.plan.dtypes)] if None not in study.plan.dtypes else []
