@@ -107,7 +107,20 @@ def of_proof(report: Report) -> Outcome:
         for one in errors(report):
             root = next((leaf.path for leaf in report.leaves if is_within(one.path, leaf.path)), one.path)
             faults.setdefault((one.id, root), []).append(one)
-        return Outcome(state=State.WRONG, faults=faults, report=report)
+        together = {key: _together(key[1], found) for key, found in faults.items()}
+        return Outcome(state=State.WRONG, faults=together, report=report)
     if report.verdict is Verdict.INCONCLUSIVE:
         return Outcome(state=State.OPEN, report=report, reason=report.reason)
     return Outcome(state=State.RIGHT, report=report)
+
+
+def _together(root: str, found: list[Finding]) -> list[Finding]:
+    """Wrong entries of one tensor as one finding: at this size they are one mistake."""
+    if len(found) < 2 or any(one.id != "GP101" for one in found):
+        return found
+    entries = tuple(dict.fromkeys(entry for one in found for entry in one.entries))
+    alike = len({one.kind for one in found}) == 1
+    kind = "these entries are wrong" if alike and entries else "the gradient is wrong in several places"
+    # (The numbers of the first are those of its own place.)
+    first = dataclasses.replace(found[0], claimed=None, reference=None, error_bar=None, quantity="", factor=None)
+    return [dataclasses.replace(first, path=root, entries=entries, place="", kind=kind, advice="")]

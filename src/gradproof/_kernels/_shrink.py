@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gradproof._kernels._sizes import Sizes
 
 # How many more cases are run for one failure: a cap.
 MOST = 60
-# Gaps between two sizes up to this wide are walked through from below; in wider ones only so many are.
-NARROW = 16
+# How many of the smallest sizes are walked through, and of those in the gap below the smallest one known to fail.
+NARROW = 12
 
 
 def shrunk(first: Sizes, fails: Callable[[Sizes], bool], tried: Mapping[str, Sequence[int]]) -> Sizes:
     """Return the smallest case that fails in the same way, as far as it is found.
 
     One axis after the other is made smaller, until none can be: first to the sizes that were tried, the smallest
-    first; then, in the gap below the size that still fails, by halving. It is exact where the sizes in such a gap fail
-    from one on, as at the edge of a block, and a smaller failure of another kind may hide in a wide gap.
+    first; then to the smallest of all; then, in the gap below the size that still fails, by halving. It is exact where
+    the sizes in such a gap fail from one on, as at the edge of a block. A smaller failure may hide in a wide gap.
 
     Parameters
     ----------
@@ -48,12 +48,11 @@ def _smaller(case: Sizes, axis: str, fails: Callable[[Sizes], bool], tried: Sequ
 
     now = dict(case)[axis]
     below = [n for n in tried if n < now]
-    for n in below:
-        if fails(at(n)):
-            return at(n)
-    # Right at all of these: in the gap between the last of them and this one.
+    # Right at all of those: then among the smallest sizes of all, and in the gap between the last of them and this one.
     last = below[-1] if below else -1
-    for n in _low_in(last, now):
+    small = [n for n in range(min(NARROW, now)) if n not in below]
+    near = [n for n in range(last + 1, min(last + 1 + NARROW, now)) if n not in small]
+    for n in (*below, *small, *near):
         if fails(at(n)):
             return at(n)
     low, high = last + min(NARROW, now - last - 1), now
@@ -61,7 +60,3 @@ def _smaller(case: Sizes, axis: str, fails: Callable[[Sizes], bool], tried: Sequ
         middle = (low + high) // 2
         low, high = (low, middle) if fails(at(middle)) else (middle, high)
     return at(high)
-
-
-def _low_in(last: int, now: int) -> Iterator[int]:
-    yield from range(last + 1, min(last + 1 + NARROW, now))
