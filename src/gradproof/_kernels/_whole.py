@@ -12,6 +12,7 @@ from gradproof._base._errors import FunctionError
 from gradproof._base._sources import SourceLine
 from gradproof._kernels._outcome import Case, Outcome, State
 from gradproof._kernels._patterns import shown
+from gradproof._kernels._sizes import by_size
 from gradproof._kernels._study import Failure, Study
 from gradproof._report import (
     EMPTY,
@@ -159,7 +160,7 @@ def _apart(study: Study) -> list[Finding]:
 def _modes(study: Study, verdict: Verdict) -> list[ModeResult]:
     """The mode, and what was looked at."""
     looked = [case for case, one in study.trial.outcomes.items() if one.state is not State.UNKNOWN]
-    sizes = [case.sizes for case in looked if case.layout == CONTIGUOUS]
+    sizes = sorted((case.sizes for case in looked if case.layout == CONTIGUOUS), key=by_size)
     tried = {case.layout for case in looked}
     layouts = [layout for layout in (CONTIGUOUS, *study.plan.layouts) if layout in tried]
     count = len(set(sizes))
