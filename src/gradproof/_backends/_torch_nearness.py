@@ -120,7 +120,7 @@ def _compared(
         return None
     gross = deviation > GROSS[info.bits == 16] * torch.maximum(b.abs(), torch.tensor(size))
     if bool((off & gross).any()):
-        return _difference(path, "values", got, a, b, off & gross, ALLOWED * bar)
+        return _difference(path, "values", got, a, b, off, ALLOWED * bar)
     return dataclasses.replace(_difference(path, "values", got, a, b, off, ALLOWED * bar), is_gross=False)
 
 
