@@ -1113,6 +1113,129 @@ def values_of_float32(is_odd):
     return check(lambda x: float(kept(np.sum(np.sin(x)))), X, grad=np.cos)
 
 
+# --------------------------------------------------------------------------------- kernels at many sizes (GP14., GP42.)
+
+
+def kernel_of(torch, value, slope):
+    """A rule for a function of one tensor, entry by entry."""
+
+    class Rule(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return value(x)
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            return cotangent * slope(*ctx.saved_tensors)
+
+    return Rule
+
+
+def checked_kernel(function, make_inputs=None, *, sizes=(2, 3), layouts=(), **options):
+    import torch
+
+    import gradproof.torch
+
+    make_inputs = make_inputs or (lambda size: torch.rand(size) + 0.5)
+    return gradproof.torch.check_kernel(function, make_inputs, sizes=sizes, layouts=layouts, rng=0, **options)
+
+
+@example("GP140", "")
+def a_kernel_that_raises(is_odd):
+    """At one size; or at none."""
+    torch = pytest.importorskip("torch")
+    return checked_kernel(kernel_of(torch, lambda x: x.sin() + 0 * x[2 if is_odd else 1], lambda x: x.cos()))
+
+
+@example("GP141", "output")
+def a_gradient_of_another_function(is_odd):
+    """Whose gradient is right; or of the reference."""
+    torch = pytest.importorskip("torch")
+    power = 3 if is_odd else 2
+    return checked_kernel(
+        kernel_of(torch, lambda x: x**power, lambda x: power * x ** (power - 1)), reference=torch.square
+    )
+
+
+@example("GP142", "")
+def a_kernel_that_is_nan(is_odd):
+    """At one size; or at none."""
+    torch = pytest.importorskip("torch")
+    less = 2 if is_odd else 1
+    return checked_kernel(
+        kernel_of(torch, lambda x: x / (len(x) - less), lambda x: torch.ones_like(x) / (len(x) - less))
+    )
+
+
+@example("GP143", "output")
+def a_kernel_that_assumes_strides(is_odd):
+    """Or works on a contiguous copy."""
+    torch = pytest.importorskip("torch")
+
+    def read(x):
+        x = x if is_odd else x.contiguous()
+        return torch.as_strided(x, x.shape, (1,), x.storage_offset())
+
+    return checked_kernel(kernel_of(torch, lambda x: read(x).sin(), lambda x: read(x).cos()), layouts=["sliced"])
+
+
+@example("GP144", "x")
+def a_kernel_that_is_wrong_in_16_bits(is_odd):
+    """A factor is missing there; or nowhere."""
+    torch = pytest.importorskip("torch")
+    dtypes = torch.float32, torch.float16
+
+    def slope(x):
+        return x.cos() * (2 if is_odd and x.dtype == torch.float16 else 1)
+
+    return checked_kernel(kernel_of(torch, torch.sin, slope), dtypes=dtypes)
+
+
+@example("GP145", "b")
+def a_gradient_of_nothing(is_odd):
+    """As of memory that nobody writes; or zero."""
+    torch = pytest.importorskip("torch")
+
+    class Shift(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, b):
+            return x + b
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            filled = cotangent.sum(0) if len(cotangent) else torch.full((2,), 7.0 if is_odd else 0.0)
+            return cotangent, filled
+
+    return checked_kernel(Shift, lambda rows: (torch.rand(rows, 2), torch.rand(2)), sizes=(0, 1))
+
+
+@example("GP426", "")
+def a_size_that_a_kernel_refuses(is_odd):
+    """In words; or takes."""
+    torch = pytest.importorskip("torch")
+
+    def sine(x):
+        if is_odd and len(x) % 2:
+            raise ValueError("the size must be even")
+        return torch.sin(x)
+
+    return checked_kernel(sine)
+
+
+@example("GP427", "")
+def a_kernel_of_16_bits_alone(is_odd):
+    """Nothing more precise can be asked; or it takes float32."""
+    torch = pytest.importorskip("torch")
+
+    def sine(x):
+        if is_odd and x.dtype != torch.float16:
+            raise TypeError("float16 alone")
+        return torch.sin(x)
+
+    return checked_kernel(sine, dtypes=[torch.float16])
+
+
 # ----------------------------------------------------------------------------------------------------------- the tests
 
 VERDICTS = {Severity.ERROR: Verdict.WRONG, Severity.DOUBT: Verdict.INCONCLUSIVE, Severity.NOTE: Verdict.CORRECT}

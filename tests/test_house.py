@@ -19,6 +19,7 @@ FLOORS = (
     ("_run",),
     ("_claims",),
     ("_ask",),
+    ("_kernels",),
     ("course", "scipy", "torch", "jax", "compat"),
     ("gradproof",),
     ("_commands",),

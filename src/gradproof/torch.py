@@ -1,4 +1,4 @@
-"""PyTorch: modules with their losses, parameter by parameter and part by part; kernels beside a reference.
+"""PyTorch: modules with their losses, part by part; kernels at many sizes and layouts, and beside a reference.
 
 Functions of tensors, rules and custom operators need no entry point of their own: `gradproof.check` takes them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,17 +16,24 @@ from gradproof._ask._call import explained
 from gradproof._ask._check import Contracts, Options, Seed, against_reference, check_against, check_autodiff, draw_seed
 from gradproof._ask._kernel import called_by, require
 from gradproof._ask._nothing import nothing_to_check
+from gradproof._backends._torch_kernel import TorchKernel
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._backends._torch_upcast import against
 from gradproof._backends._torch_upcast import keeper as function_keeper
 from gradproof._base._errors import UsageError
-from gradproof._base._names import function_name
+from gradproof._base._names import function_name, function_source
 from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
-from gradproof._progress import Setting
+from gradproof._kernels._asked import asked, written
+from gradproof._kernels._outcome import Case
+from gradproof._kernels._sizes import axes_of
+from gradproof._kernels._study import Study
+from gradproof._kernels._trial import Trial
+from gradproof._kernels._whole import whole
+from gradproof._progress import Setting, watching
 from gradproof._report import Report
 
-__all__ = ["check_module", "compare_with_reference"]
+__all__ = ["check_kernel", "check_module", "compare_with_reference"]
 
 
 @explained("gradproof.torch.check_module(model, loss, batch)")
@@ -299,3 +306,143 @@ def compare_with_reference(
             sources=definitions(kernel),
             draws=draws,
         )
+
+
+@explained("gradproof.torch.check_kernel(function, make_inputs)")
+def check_kernel(
+    function: Callable[..., Any],
+    make_inputs: Callable[..., Any],
+    *,
+    sizes: Any = None,
+    dtypes: Sequence[torch.dtype] | None = None,
+    layouts: Sequence[str] | None = None,
+    devices: Sequence[Any] | str | None = None,
+    reference: Callable[..., Any] | None = None,
+    modes: tuple[str, ...] | str | None = ("rev",),
+    contracts: Any = "default",
+    rtol: float | None = None,
+    max_bound: float | None = None,
+    confidence: float = 1 - 1e-6,
+    rng: Seed = None,
+    progress: Setting = None,
+) -> Report:
+    """Check a kernel at the sizes, dtypes and memory layouts where kernels go wrong.
+
+    At each size the gradient is proved by `gradproof.check` on contiguous inputs. Then the same values are passed in
+    other layouts of memory, and the outputs and gradients are compared with those for contiguous inputs. 16-bit dtypes
+    are compared with the kernel itself in float64 or float32. A failure is shrunk to the smallest size that shows it,
+    and the report says at which sizes it occurs and at which it does not.
+
+    Parameters
+    ----------
+    function : callable
+        The kernel, ``function(*inputs)``: a function, an `autograd.Function` or its `apply`, a module, a custom
+        operator.
+    make_inputs : callable
+        ``make_inputs(size) -> inputs`` makes the inputs of one call: a tuple of arguments, or the only argument. Each
+        parameter without a default is a size: ``make_inputs(rows, columns)`` has two. If it names ``dtype``, ``device``
+        or ``generator``, it is given them. Otherwise its tensors are converted. The global random generators are seeded
+        before each call and put back afterwards, so ``torch.randn`` may be used.
+    sizes : sequence of int, or dict of str to sequence of int, optional
+        The sizes to try, for several axes by name. By default sizes around powers of two: 0 to 5, and 2^k - 1, 2^k and
+        2^k + 1 from 8 to 1024; of several axes 0, 1, 2, 7, 16, 33, 63, 64 and 65. For two axes every combination is
+        tried. For more, cases are chosen such that each pair of sizes of any two axes occurs.
+    dtypes : sequence of torch.dtype, optional
+        The dtypes to try, for all floating inputs. By default the inputs are used as `make_inputs` makes them.
+    layouts : sequence of str, optional
+        Layouts of the inputs besides contiguous: "transposed", "sliced", "narrowed", "offset", "channels_last",
+        "expanded" and "repeated". By default all that a tensor of this shape can have; an empty list tries none.
+    devices : sequence of torch.device or str, or "available", optional
+        The devices to try. "available" is the CPU and the accelerator, if there is one. By default the inputs stay
+        where `make_inputs` makes them.
+    reference : callable, optional
+        The same function, written plainly and trusted. It is called in float64. The value of the kernel is compared
+        with it at every size: a gradient can be right for the wrong function. In 16 bits its gradient is the truth.
+    modes, contracts, rtol, max_bound, confidence, progress
+        As for `gradproof.check`, but only reverse mode by default.
+    rng : int or numpy.random.Generator, optional
+        Seed of the inputs, cotangents and directions. ``rng=report.seed`` repeats the check.
+
+    Returns
+    -------
+    Report
+        One for all cases. Each finding names the smallest size, and its reproducer runs that case alone. Arrays are
+        shown as in the case where they are worst.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used.
+    FunctionError
+        If the kernel raises at every size, or if `make_inputs` does.
+
+    Notes
+    -----
+    An exception is an error, also at size 0. ValueError and NotImplementedError are refusals: such sizes are left out,
+    with a note, and so are sizes where `reference` raises, too. A dtype that the kernel refuses at every size is listed
+    as not available. Nan at size 0 is a note, at other sizes an error unless `reference` returns nan as well.
+
+    Results in two layouts, or in 16 bits and in higher precision, count as equal within 16 rounding errors. The size of
+    a rounding error is measured: the inputs and cotangents are changed by random errors of that size. What differs by
+    more, but by less than a quarter of a typical entry in 16 bits (1e-5 of it otherwise), is INCONCLUSIVE. An error of
+    the gradient that is worth less than 64 rounding errors of the outputs, if an input moves by its own size, is not
+    counted: where terms cancel, as in a norm over one entry, the gradient of a right kernel is rounding.
+
+    A crash of the interpreter, such as an access outside of memory, cannot be caught.
+
+    Like the `sample_inputs` of PyTorch's own OpInfo tests, `make_inputs` is called for every case anew.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import gradproof.torch
+    >>> class BlockSum(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return (x * x).sum()
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         (x,) = ctx.saved_tensors
+    ...         gradient = torch.zeros_like(x)
+    ...         whole = len(x) // 16 * 16  # wrong on purpose: the last partial block is lost
+    ...         gradient[:whole] = 2 * grad * x[:whole]
+    ...         return gradient
+    >>> report = gradproof.torch.check_kernel(BlockSum, lambda size: torch.randn(size), rng=0)
+    >>> report.verdict
+    <Verdict.WRONG: 'WRONG'>
+    >>> print(report.findings[0].kind.partition(" (")[0])
+    claimed zero, the true gradient is not: where `size` is not a multiple of 16
+    """
+    started = time.perf_counter()
+    if not callable(function):
+        raise UsageError(f"`function` must be callable, got {type(function).__name__}.")
+    if not callable(make_inputs):
+        raise UsageError(f"`make_inputs` must be callable, `make_inputs(size)`, got {type(make_inputs).__name__}.")
+    plan = asked(make_inputs, sizes, dtypes, layouts, devices)
+    seed = draw_seed(rng)
+    options = Options(
+        modes=modes,
+        rtol=rtol,
+        max_bound=max_bound,
+        confidence=confidence,
+        contracts=contracts,
+        reference=reference,
+        progress=progress,
+    )
+    handed = {one: getattr(options, one) for one in ("modes", "rtol", "max_bound", "confidence", "contracts")}
+    source = f"{function_source(function, 'function')}, {function_source(make_inputs, 'make_inputs')}"
+    more = options.written(("rev",))
+    name = function_name(function)
+    axes = axes_of(make_inputs)
+    kernel = TorchKernel(function, make_inputs, axes, seed, reference)
+
+    def replay(case: Case) -> str:
+        return f"gradproof.torch.check_kernel({source}, {written(case, len(axes))}{more}, rng={seed})"
+
+    with kernel.keeper, kernel.keeper, watching(progress, name, started=started):
+        study = Study(Trial(kernel, {**handed, "rng": seed}, seed), plan, replay)
+        study.run()
+        found = definitions(function, make_inputs)
+        return whole(study, name=name, seed=seed, started=started, calls=kernel.calls, sources=found)

@@ -35,6 +35,16 @@ MEANINGS = {
         "reference. Sums that are accumulated in 16 bits are the usual reason."
     ),
     "GP133": "The kernel returned nan or infinity where the reference has a finite value in every precision.",
+    "GP140": "The kernel raises an exception here, and at other sizes or layouts it does not.",
+    "GP141": (
+        "The kernel returns something else than the reference. Its gradient may be right, but for the wrong function."
+    ),
+    "GP142": "The kernel returns nan or infinity for finite inputs.",
+    "GP143": (
+        "The same values give other results when the tensors lie differently in memory. The kernel assumes a layout."
+    ),
+    "GP144": "On the same inputs the kernel gives other results in 16 bits than in higher precision, beyond rounding.",
+    "GP145": "With an empty input the outputs do not depend on this array, but its gradient is not zero.",
     "GP201": (
         "A gradient must have the shape of its array. NumPy would broadcast another shape in an update and "
         "change the shape of the parameters."
@@ -188,4 +198,6 @@ MEANINGS = {
         "The gradients are right, but `backward` writes into the array that it receives. Another user of that array "
         "would get a wrong gradient."
     ),
+    "GP426": "These sizes were left out, or nothing could go wrong there, for the reason given.",
+    "GP427": "These cases could not be judged: digits are lost, or there is no higher precision to compare with.",
 }

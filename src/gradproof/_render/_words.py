@@ -56,6 +56,12 @@ WHAT_TO_DO = {
 
 # What is broken where all numbers are right, by the id of the finding that says more.
 BUT = {
+    "GP140": "f raises at some sizes or layouts",
+    "GP141": "f is not the reference",
+    "GP142": "f is nan or infinite at some sizes",
+    "GP143": "they are others in another layout of memory",
+    "GP144": "they are others in 16 bits",
+    "GP145": "the gradient of an empty call is not zero",
     "GP201": "their shape is not that of the argument",
     "GP202": "the claim does not have the structure of the argument",
     "GP204": "they are not of a type that fits",

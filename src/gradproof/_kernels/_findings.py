@@ -1,0 +1,151 @@
+"""What can be wrong with a kernel besides its gradient: the findings GP140 to GP145, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from gradproof._backends._torch_nearness import Difference
+from gradproof._report import Finding, Severity
+
+Entries = Sequence[tuple[int, ...]]
+
+LAYOUT_WORDS = {
+    "transposed": "transposed",
+    "sliced": "sliced (`[..., ::2]`)",
+    "narrowed": "narrowed (rows of a wider tensor)",
+    "offset": "offset (one entry into their storage)",
+    "channels_last": "channels_last",
+    "expanded": "expanded (stride 0)",
+    "repeated": "repeated (stride 0 along the first axis)",
+}
+STRIDES = "pass the strides of each tensor to the kernel, or call `.contiguous()` on it first"
+
+
+def raises(what: str, said: str) -> Finding:
+    """An exception that is no refusal."""
+    return Finding(
+        id="GP140",
+        severity=Severity.ERROR,
+        kind=f"{what} raises {said}",
+        advice=(
+            "handle this size, for example by returning early; where the kernel is not meant for it, raise ValueError "
+            "or NotImplementedError, or leave the size out of `sizes`"
+        ),
+    )
+
+
+def differs_from_reference(one: Difference) -> Finding:
+    """The forward computes something else."""
+    return Finding(
+        id="GP141",
+        severity=Severity.ERROR,
+        path=one.path,
+        place=place(one.entries, one.shape),
+        kind=f"the value differs from that of `reference`{_other(one)}",
+        claimed=one.got,
+        reference=one.wanted,
+        error_bar=one.bar,
+        quantity="entry",
+        advice="correct the forward first: its gradient may be right for the wrong function",
+    )
+
+
+def not_finite(said: str, one: Difference | None = None) -> Finding:
+    """Nan or infinity."""
+    return Finding(
+        id="GP142",
+        severity=Severity.ERROR,
+        path="" if one is None else one.path,
+        place="" if one is None else place(one.entries, one.shape),
+        kind=said,
+        claimed=None if one is None else one.got,
+        reference=None if one is None else one.wanted,
+        quantity="" if one is None else "entry",
+        advice="look for a division by the size, a mask that leaves nothing, or memory that is never written",
+    )
+
+
+def differs_in_layout(one: Difference, layout: str, alone: str) -> Finding:
+    """Other numbers for the same values in another layout."""
+    what = "the value" if one.path.startswith("output") else "the gradient"
+    which = f"`{alone}` is" if alone else "the inputs are"
+    return Finding(
+        id="GP143",
+        severity=Severity.ERROR,
+        path=one.path,
+        place=place(one.entries, one.shape),
+        kind=f"{what} is another one where {which} {LAYOUT_WORDS[layout]}, of the same values{_other(one)}",
+        claimed=one.got,
+        reference=one.wanted,
+        error_bar=one.bar,
+        quantity="entry",
+        advice=STRIDES,
+    )
+
+
+def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
+    """Other numbers in 16 bits than in higher precision."""
+    what = "the value" if one.path.startswith("output") else "the gradient"
+    if one.kind == "finite":
+        said = f"{what} is nan or infinite in {dtype}, where higher precision has a number that {dtype} can hold"
+        advice = "compute the intermediate results that overflow in float32"
+        return dataclasses.replace(not_finite(said, one), advice=advice)
+    return Finding(
+        id="GP144",
+        severity=Severity.ERROR,
+        path=one.path,
+        place=place(one.entries, one.shape),
+        kind=f"{what} in {dtype} is far from that in higher precision on the same inputs{_other(one)}",
+        claimed=one.got,
+        reference=one.wanted,
+        error_bar=one.bar,
+        quantity="entry",
+        advice=f"look for a branch or a block of the kernel for {dtype} alone; accumulate in float32",
+    )
+
+
+def not_zero(path: str) -> Finding:
+    """A gradient of nothing that is something."""
+    return Finding(
+        id="GP145",
+        severity=Severity.ERROR,
+        path=path,
+        kind="the gradient is not zero, although the outputs do not depend on it where an input is empty",
+        advice="fill the gradient with zeros where there is no block to compute: `torch.zeros_like`, not `empty_like`",
+    )
+
+
+def doubtful(one: Difference, where: str) -> str:
+    """A difference that is more than rounding, and no more than a loss of digits."""
+    what = "the value" if one.path.startswith("output") else f"the gradient of `{one.path}`"
+    return f"{what} loses digits in {where}: more than rounding explains, and too little to call it wrong"
+
+
+def _other(one: Difference) -> str:
+    return f": shape {one.said}" if one.kind == "shape" else ": it is missing" if one.kind == "missing" else ""
+
+
+def place(entries: Entries, shape: Sequence[int]) -> str:
+    """Where some entries of a tensor lie: all, a slab along one axis, a single one, or how many."""
+    total = 1
+    for length in shape:
+        total *= length
+    if not entries or not shape:
+        return ""
+    if len(entries) == total:
+        return "every entry" if total > 1 else ""
+    if len(entries) == 1:
+        return f"entry {list(entries[0])}"
+    for axis, length in enumerate(shape):
+        at = sorted({entry[axis] for entry in entries})
+        if len(at) == length or len(entries) < 0.9 * len(at) * (total // length):
+            continue
+        name = "index" if len(shape) == 1 else f"index along axis {axis}"
+        if len(at) == 1:
+            return f"{name} {at[0]}"
+        if at == list(range(at[0], length)):
+            return f"{name} >= {at[0]}"
+        if at == list(range(at[-1] + 1)):
+            return f"{name} < {at[-1] + 1}"
+    return f"{len(entries)} of {total} entries"
