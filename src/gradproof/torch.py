@@ -13,6 +13,7 @@ import torch
 
 from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
+from gradproof._ask._torch_guard import Guard
 from gradproof._ask._nothing import nothing_to_check
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._base._errors import UsageError
@@ -21,7 +22,7 @@ from gradproof._function._bounds import by_name
 from gradproof._progress import Setting
 from gradproof._report import Report
 
-__all__ = ["check_module"]
+__all__ = ["Guard", "check_module", "guard"]
 
 
 @explained("gradproof.torch.check_module(model, loss, batch)")
@@ -167,3 +168,85 @@ def check_module(
             started=started,
             sources=definitions(model, loss),
         )
+
+
+@explained("gradproof.torch.guard(model, loss)")
+def guard(
+    model: torch.nn.Module,
+    loss: Callable[..., torch.Tensor],
+    *,
+    every: int = 100,
+    budget: float = 0.01,
+    on_wrong: Callable[[Report], Any] | None = None,
+    rng: Seed = None,
+) -> Guard:
+    """Watch the gradients of a training run, for a small share of its time.
+
+    The first step is checked as a whole, by `check_module`. Every so many steps after that follows a *probe*: two
+    evaluations of the loss on a random line through the parameters, compared with what ``.grad`` claims along it. A
+    probe that does not fit is measured again with other steps. If that does not fit either, the batch is checked as a
+    whole, and only a report that is WRONG is an alarm.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model that is trained, also within `DistributedDataParallel` or `torch.compile`.
+    loss : callable
+        ``loss(model, batch) -> scalar tensor``, or a criterion, as for `check_module`.
+    every : int
+        Steps from one probe to the next, at least.
+    budget : float
+        The share of training time that probes may take: where they would take more, they come less often. The first
+        check is not part of it.
+    on_wrong : callable, optional
+        ``on_wrong(report)`` is called where a gradient is wrong. By default `GradientError` is raised.
+    rng : int or numpy.random.Generator, optional
+        As for `gradproof.check`.
+
+    Returns
+    -------
+    Guard
+        Call its ``step(batch)`` after each backward.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used, or no parameter is trained.
+
+    Notes
+    -----
+    Training is left as it is, bit for bit: parameters, ``.grad``, buffers, modes, random states and the optimizer. A
+    probe evaluates the loss with moved copies of the parameters, from the random states that the model was called with,
+    so that dropout is the same as in the step. Where the loss draws random numbers before it calls the model, these
+    cannot be drawn again: then the gradient is computed anew, and what is in ``.grad`` is not looked at.
+
+    The loss is evaluated in float64 where it runs so and computes the same, also under autocast. Otherwise probes are
+    coarser, as their bars say. Kinks, noise and gradients that are not finite raise no alarm: a probe that cannot tell
+    is counted as such.
+
+    With several processes (`DistributedDataParallel`) every process makes the same probes, of the loss averaged over
+    all of them, and an alarm in one is raised in all. A model that is sharded over processes cannot be guarded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import gradproof.torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> loss = lambda model, batch: torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+    >>> guard = gradproof.torch.guard(model, loss, every=10, rng=0)
+    >>> for _ in range(100):
+    ...     batch = torch.rand(8, 3), torch.rand(8, 1)
+    ...     loss(model, batch).backward()
+    ...     guard.step(batch)
+    ...     optimizer.step()
+    ...     optimizer.zero_grad()
+    >>> guard.report().first.verdict
+    <Verdict.CORRECT: 'CORRECT'>
+    >>> guard.off()
+    """
+    if not isinstance(cast("object", model), torch.nn.Module):
+        raise UsageError(f"`model` must be a torch.nn.Module, got {type(model).__name__}.")
+    if not callable(loss):
+        raise UsageError(f"`loss` must be callable, `loss(model, batch)`, got {type(loss).__name__}.")
+    return Guard(model, loss, check_module, every=every, budget=budget, on_wrong=on_wrong, rng=rng)

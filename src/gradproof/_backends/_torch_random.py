@@ -47,6 +47,11 @@ class RandomState:
         torch.set_rng_state(self._cpu)
         self._put_back(self._moved())
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether any generator has been drawn from since its state was taken."""
+        return bool(self._moved()) or not torch.equal(torch.get_rng_state(), self._cpu)
+
     def _moved(self) -> frozenset[object]:
         """The generators that have moved: by name, those of the function by themselves."""
         moved: list[object] = [one for one in self._own if one.has_moved()]

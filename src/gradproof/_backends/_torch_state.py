@@ -82,6 +82,11 @@ class State:
         )
 
     @property
+    def random_has_moved(self) -> bool:
+        """Whether random numbers have been drawn since."""
+        return self._random.has_moved
+
+    @property
     def has_copies(self) -> bool:
         """Whether there are copies of all tensors: `watch` sees nothing new then."""
         return self._parameters.has_copies and self._tensors.has_copies
@@ -198,6 +203,8 @@ class Keeper(Guard):
     ----------
     held : Held
         What the function and its arguments hold.
+    keep_grads : bool
+        As for a `State`.
 
     Attributes
     ----------
@@ -207,9 +214,9 @@ class Keeper(Guard):
 
     state: State
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, *, keep_grads: bool = True) -> None:
         super().__init__(self._begin, self._end)
-        self._held = held
+        self._held, self._keep_grads = held, keep_grads
         self._inference = OutOfInference()
         self._is_outermost = False
 
@@ -218,7 +225,7 @@ class Keeper(Guard):
             _HERE.keeper, self._is_outermost = self, True
             _ONE_AT_A_TIME.acquire()
         self._inference.enter()
-        self.state = State(self._held.modules, self._held)
+        self.state = State(self._held.modules, self._held, keep_grads=self._keep_grads)
 
     def _end(self) -> None:
         state = getattr(self, "state", None)

@@ -7,6 +7,12 @@ from gradproof._prove._directions import Direction as Direction
 from gradproof._prove._directions import Directions as Directions
 from gradproof._prove._directions import leaf_size as leaf_size
 from gradproof._prove._measure import Question as Question
+from gradproof._prove._probe import Line as Line
+from gradproof._prove._probe import Probe as Probe
+from gradproof._prove._probe import Record as Record
+from gradproof._prove._probe import Yardstick as Yardstick
+from gradproof._prove._probe import allowance as allowance
+from gradproof._prove._probe import scales as scales
 from gradproof._prove._prove import Options as Options
 from gradproof._prove._prove import Outcome as Outcome
 from gradproof._prove._prove import prove as prove

@@ -1,0 +1,451 @@
+"""One step of a training loop in PyTorch: the loss along a line through the parameters, and what `.grad` claims there.
+
+The parameters are never written into: the model is lent moved copies, and everything else is put back.
+"""
+
+# torch's own annotations are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gradproof import _backends
+from gradproof._backends._torch_held import Held
+from gradproof._backends._torch_module import Loss, Parameters, _Holder, of_criterion
+from gradproof._backends._torch_random import RandomState
+from gradproof._backends._torch_room import has_room
+from gradproof._backends._torch_state import Keeper
+from gradproof._backends._torch_upcast import ROUNDINGS, doubled
+from gradproof._base import _tree
+from gradproof._base._errors import FunctionError, UsageError
+from gradproof._base._pieces import LARGE
+
+Tensor = torch.Tensor
+Floats = NDArray[np.float64]
+
+
+class Call:
+    """What a call of the model in training began with."""
+
+    def __init__(self, generators: Sequence[Any], device: str, versions: list[int]) -> None:
+        self.random = RandomState(generators)
+        self.device = device
+        self.is_autocast = torch.is_autocast_enabled(device)
+        self.dtype = torch.get_autocast_dtype(device)
+        self.versions = versions
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Autocast as it was then."""
+        return torch.autocast(self.device, dtype=self.dtype) if self.is_autocast else contextlib.nullcontext()
+
+
+class Training:
+    """A model in training with its loss.
+
+    While it is *armed*, calls of the model in training note the random states and the autocast that they begin with.
+
+    Attributes
+    ----------
+    inner : nn.Module
+        The model itself, without what wraps it for several processes or compiles it.
+    is_shared : bool
+        Whether gradients are averaged over several processes.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
+        self._outer, self._loss, self.inner = model, loss, unwrapped(model)
+        self.is_shared = isinstance(model, torch.nn.parallel.DistributedDataParallel)
+        if self.is_shared and any(isinstance(one, torch.nn.SyncBatchNorm) for one in self.inner.modules()):
+            raise UsageError("`model` has SyncBatchNorm, whose processes would wait for each other within a check.")
+        parameters = Parameters(self.inner)
+        self.paths = parameters.paths
+        if not parameters.named:
+            raise UsageError("there is no parameter of the model to guard: it has none, or all are frozen.")
+        self._held = Held()
+        self._held.look(self.inner, "model")
+        self._held.look(loss, "loss")
+        self._handle: Any = None
+        self.calls: list[Call] = []
+        # Whether the loss is a criterion, and needs a graph; whether it runs in float64 (None is not known, yet).
+        self.is_criterion = self.needs_graph = False
+        self.is_wide: bool | None = None
+        # Whether it draws random numbers, and whether it does before it calls the model; how often it calls that.
+        self.draws = self.draws_before = False
+        self.calls_per_batch = 1
+        # Which group of a large model comes next.
+        self.turn = 0
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of a model and a batch, also where it was passed as a criterion."""
+        return of_criterion(self._loss) if self.is_criterion else self._loss
+
+    @property
+    def generators(self) -> list[Any]:
+        """The generators that model and loss hold."""
+        return self._held.generators
+
+    def named(self) -> dict[str, Tensor]:
+        """The parameters that are trained, by name, as they are now."""
+        own = dict(self.inner.named_parameters())
+        return {name: own[name] for name in self.paths}
+
+    def arm(self) -> None:
+        """Note what calls of the model begin with from now on."""
+        self.calls.clear()
+        if self._handle is None:
+            self._handle = self._outer.register_forward_pre_hook(self._note)
+
+    def disarm(self) -> None:
+        """Leave the model as it was."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _note(self, module: torch.nn.Module, args: Any) -> None:
+        if torch.is_grad_enabled():  # an evaluation in between is none of ours
+            self.calls.append(Call(self.generators, self._device(), self._versions()))
+
+    def _device(self) -> str:
+        return next(self.inner.parameters()).device.type
+
+    def _versions(self) -> list[int]:
+        return [parameter._version for parameter in self.named().values()]
+
+    def require_order(self) -> None:
+        """Raise UsageError where the parameters have changed since the model was called."""
+        if self.calls and self.calls[-1].versions != self._versions():
+            raise UsageError(
+                "the parameters have changed since the model was called, so that `.grad` is the gradient at another "
+                "point: call `step` after `backward` and before `optimizer.step()`."
+            )
+
+    @contextlib.contextmanager
+    def kept(self) -> Generator[Keeper]:
+        """Within this context everything may be moved: it is put back at the end."""
+        keeper = Keeper(self._held, keep_grads=False)
+        with keeper, keeper:
+            yield keeper
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """The model within what distributes or compiles it."""
+    while True:
+        if isinstance(model, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), torch.nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def largest(number: float) -> float:
+    """The largest of a number over all processes that train together."""
+    value = torch.tensor(float(number), dtype=torch.float64)
+    if torch.distributed.get_backend() == "nccl":
+        value = value.cuda()
+    torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
+    return float(value)
+
+
+def gathered(value: Any) -> list[Any]:
+    """What all processes that train together have, in the order of their ranks."""
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+class TrainingStep:
+    """The loss at the step that training has come to, along a line; use it within `Training.kept`.
+
+    Parameters
+    ----------
+    batches : sequence
+        Those whose gradients `.grad` adds up.
+    factor : float
+        What each loss was multiplied with before backward.
+    """
+
+    def __init__(self, training: Training, batches: Sequence[Any], factor: float, keeper: Keeper) -> None:
+        self._training, self._batches, self._factor, self._keeper = training, batches, factor, keeper
+        self._calls = list(training.calls)
+        self._autocast = self._calls[0].autocast if self._calls else contextlib.nullcontext
+        coarse = [torch.finfo(call.dtype).eps for call in self._calls if call.is_autocast]
+        self._is_autocast, self._autocast_eps = bool(coarse), max(coarse, default=0.0)
+        self._named = training.named()
+        self._holder = _Holder(training.inner)
+        self._called = 0
+        self._start: RandomState | None = None
+        self._sizes: dict[str, float] = {}
+        self._moves: dict[str, Tensor] = {}
+        # What is computed anew where the random numbers of this step cannot be drawn again.
+        self._gradient: dict[str, Tensor | None] | None = None
+        if training.is_wide is None:
+            low = self._first_value()
+            training.is_wide = self._runs_in_double(low)
+
+    @property
+    def eps(self) -> float:
+        """Relative precision of the values."""
+        return torch.finfo(torch.float64 if self._training.is_wide else self._dtype()).eps
+
+    @property
+    def claim_eps(self) -> float:
+        """Relative precision of the gradient."""
+        own = torch.finfo(self._dtype()).eps
+        return max(own, self._autocast_eps)
+
+    @property
+    def is_autocast(self) -> bool:
+        """Whether the model was called under autocast."""
+        return self._is_autocast
+
+    def _dtype(self) -> torch.dtype:
+        return max((one.dtype for one in self._named.values()), key=lambda dtype: torch.finfo(dtype).eps)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the loss is that of this step: its random numbers are none, or can be drawn again."""
+        training = self._training
+        expected = training.calls_per_batch * len(self._batches)
+        return not training.draws or (not training.draws_before and len(self._calls) == expected)
+
+    def _first_value(self) -> float:
+        """The loss as it is, by which way of calling it runs."""
+        training = self._training
+        try:
+            value = self._attempt()
+        except Exception as error:
+            batch = self._batches[0]
+            if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+                raise FunctionError(f"`loss(model, batch)` raised {type(error).__name__}: {error}") from error
+            training.is_criterion, training.needs_graph = True, False
+            try:
+                value = self._attempt()
+            except Exception:
+                raise FunctionError(f"`loss(model, batch)` raised {type(error).__name__}: {error}") from error
+        training.calls_per_batch = self._called // len(self._batches)
+        training.draws = self._keeper.state.random_has_moved
+        return value
+
+    def _attempt(self) -> float:
+        try:
+            return self._value({})
+        except Exception:
+            if self._training.needs_graph:
+                raise
+            self._training.needs_graph = True
+            return self._value({})
+
+    def _runs_in_double(self, low: float) -> bool:
+        """Whether the same is computed in float64."""
+        if self._dtype() == torch.float64:
+            return True
+        if sum(one.numel() for one in self._training.inner.parameters()) >= LARGE and not has_room(
+            [one.double() for one in self._training.inner.parameters()]
+        ):
+            return False
+        try:
+            self._training.is_wide = True
+            high = self._value({})
+        except Exception:
+            return False  # whatever it is: f does not run in float64
+        finally:
+            self._training.is_wide = None
+        return abs(low - high) <= min(ROUNDINGS * self.claim_eps, 0.25) * abs(high)
+
+    # The line
+
+    def norms(self, seed: int) -> dict[str, float]:
+        """The norm of the gradient times the natural size, of every parameter of the group whose turn it is."""
+        if not self.is_exact and self._gradient is None:
+            self._gradient = self._own_gradient()
+        names = self._group()
+        self._sizes: dict[str, float] = {}
+        found: dict[str, float] = {}
+        numbers = [number for name in names for number in self._size_and_norm(name)]
+        for i, (name, number) in enumerate(zip(names, torch.stack(numbers[::2]).tolist(), strict=True)):
+            size = number / math.sqrt(max(self._named[name].numel(), 1))
+            self._sizes[name] = size if size > 0 else 1.0
+            found[name] = float(numbers[2 * i + 1]) * self._sizes[name] / abs(self._factor)
+        self._generator = torch.Generator(self._named[names[0]].device).manual_seed(seed % 2**63)
+        return found
+
+    def _group(self) -> list[str]:
+        """All parameters, or of a large model as many as have `LARGE` entries, in turn and in an order of chance."""
+        names = [name for name, one in self._named.items() if one.numel()]
+        if sum(self._named[name].numel() for name in names) < LARGE:
+            return names
+        shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+        groups: list[list[str]] = [[]]
+        for name in shuffled:
+            if groups[-1] and sum(self._named[one].numel() for one in (*groups[-1], name)) > LARGE:
+                groups.append([])
+            groups[-1].append(name)
+        self._training.turn += 1
+        return groups[self._training.turn % len(groups)]
+
+    def _size_and_norm(self, name: str) -> tuple[Tensor, Tensor]:
+        gradient = self._claim(name)
+        norm = self._named[name].detach().double().norm()
+        return norm, torch.zeros_like(norm) if gradient is None else gradient.double().norm()
+
+    def _claim(self, name: str) -> Tensor | None:
+        """What training has computed, or where that step cannot be repeated what is computed anew."""
+        gradient = self._named[name].grad if self._gradient is None else self._gradient[name]
+        return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+
+    def draw(self, factors: Mapping[str, float]) -> tuple[float, int]:
+        """Draw a direction, uniform on the sphere; return what the gradient claims along it, and how many move."""
+        self._moves = {}
+        squares: list[Tensor] = []
+        for name in factors:
+            one = self._named[name]
+            drawn = torch.randn(one.shape, generator=self._generator, dtype=torch.float64, device=one.device)
+            squares.append(drawn.square().sum())
+            self._moves[name] = drawn
+        count = sum(self._named[name].numel() for name in factors)
+        radius = math.sqrt(count / float(torch.stack(squares).sum()))
+        claimed: list[Tensor] = []
+        for name, factor in factors.items():
+            self._moves[name] *= radius * factor * self._sizes[name]
+            gradient = self._claim(name)
+            if gradient is not None:
+                claimed.append((gradient.double() * self._moves[name]).sum())
+        return float(torch.stack(claimed).sum()) / self._factor if claimed else 0.0, count
+
+    def values(self, steps: Floats) -> Floats:
+        """The loss along the line, summed over the batches; nan where it raises."""
+        found = [self._along(step) for step in steps.tolist()]
+        if not self._training.is_shared:
+            return np.array(found)
+        together = torch.tensor(found, dtype=torch.float64, device=next(iter(self._named.values())).device)
+        torch.distributed.all_reduce(together)
+        return (together / torch.distributed.get_world_size()).cpu().numpy()
+
+    def _along(self, step: float) -> float:
+        moved: dict[str, Tensor] = {}
+        correction = 0.0
+        for name, v in self._moves.items():
+            own = self._named[name].detach()
+            to = own.double() + step * v
+            if not self._training.is_wide:
+                # What rounding has made of the step counts as far as the gradient tells.
+                rounded, exact = to.to(own.dtype), to
+                gradient = self._claim(name)
+                if gradient is not None:
+                    correction += float((gradient.double() * (rounded.double() - exact)).sum()) / self._factor
+                to = rounded
+            moved[name] = to
+        try:
+            return self._value(moved) - correction
+        except Exception:
+            return math.nan  # away from the point it may raise whatever it likes
+
+    # Evaluations
+
+    def _value(self, moved: Mapping[str, Tensor]) -> float:
+        with contextlib.nullcontext() if self._training.needs_graph else torch.no_grad():
+            return float(self.total(moved).detach())
+
+    def total(self, moved: Mapping[str, Tensor]) -> Tensor:
+        """The loss of all batches with some parameters moved."""
+        self._called = 0
+        self._keeper.state.rewind()
+        handle = self._training.inner.register_forward_pre_hook(self._replay)
+        try:
+            losses = [self._one(moved, batch) for batch in self._batches]
+        finally:
+            handle.remove()
+        return losses[0] if len(losses) == 1 else torch.stack([one.reshape(()) for one in losses]).sum()
+
+    def _one(self, moved: Mapping[str, Tensor], batch: Any) -> Tensor:
+        training = self._training
+        # (Until it is known whether random numbers are drawn before the model is called.)
+        self._start = RandomState(training.generators) if training.is_wide is None else None
+        if training.needs_graph:
+            moved = {name: moved.get(name, one.detach()).requires_grad_() for name, one in self._named.items()}
+        given: dict[str, Tensor] = {f"model.{name}": tensor for name, tensor in moved.items()}
+        if training.is_wide:
+            others = {**dict(training.inner.named_parameters()), **dict(training.inner.named_buffers())}
+            wide = {f"model.{name}": _wide(one) for name, one in others.items() if name not in moved}
+            given, batch = {**wide, **given}, doubled(batch)
+        else:
+            buffers = dict(training.inner.named_buffers())
+            given |= {f"model.{name}": buffer.clone() for name, buffer in buffers.items()}
+            batch = _copied(batch)
+        loss = training.loss
+        with self._autocast():
+            value = torch.func.functional_call(self._holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
+        return value
+
+    def _replay(self, module: torch.nn.Module, args: Any) -> None:
+        """Put the random states where they were when this call was made in training."""
+        if self._start is not None:
+            self._training.draws_before |= self._start.has_moved
+            self._start = None
+        if self._called < len(self._calls):
+            self._calls[self._called].random.restore()
+        self._called += 1
+
+    def _own_gradient(self) -> dict[str, Tensor | None]:
+        """The gradient at this point computed anew, in the model's own precision."""
+        self._calls = []
+        leaves = {name: one.detach().requires_grad_() for name, one in self._named.items()}
+        was, self._training.is_wide = self._training.is_wide, False
+        try:
+            with torch.enable_grad():
+                total = self.total(leaves)
+                found = torch.autograd.grad(total * self._factor, list(leaves.values()), allow_unused=True)
+        finally:
+            self._training.is_wide = was
+        return dict(zip(leaves, found, strict=True))
+
+    # For full checks
+
+    def wide_copy(self) -> torch.nn.Module | None:
+        """The model in float64; None where it does not run so."""
+        if not self._training.is_wide:
+            return None
+        try:
+            return copy.deepcopy(self._training.inner).double()
+        except Exception:
+            return None
+
+    def delivered(self) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor], dict[str, Tensor]] | None:
+        """The loss as a function of parameters by name, these, and their `.grad`; None where it is not repeated."""
+        if self._gradient is not None:
+            return None
+        dtype = torch.float64 if self._training.is_wide else None
+        point = {name: one.detach().to(dtype or one.dtype) for name, one in self._named.items() if one.numel()}
+        claims: dict[str, Tensor] = {}
+        for name, one in point.items():
+            claim = self._claim(name)
+            claims[name] = torch.zeros_like(one) if claim is None else claim.to(one.dtype) / self._factor
+        return self.total, point, claims
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.double() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor.clone()
+
+
+def _copied(batch: Any) -> Any:
+    """A batch with copies of its tensors."""
+    flat = _tree.flatten((batch,), ("batch",), none_is_leaf=True)
+    values: list[Any] = [None] * len(flat.leaves)
+    for leaf in flat.leaves:
+        values[leaf.slot] = _backends.copied(leaf.value) if isinstance(leaf.value, Tensor) else leaf.value
+    return flat.structure.unflatten(values)[0]
