@@ -13,8 +13,8 @@ import torch
 
 from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
-from gradproof._ask._torch_guard import Guard
 from gradproof._ask._nothing import nothing_to_check
+from gradproof._ask._torch_guard import Guard
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._base._errors import UsageError
 from gradproof._base._sources import definitions

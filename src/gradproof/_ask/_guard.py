@@ -18,6 +18,7 @@ from gradproof._base._errors import UsageError
 from gradproof._base._tree import is_number
 from gradproof._line import learn, slope
 from gradproof._prove._probe import COARSE, SECOND, Line, Probe, Record, Yardstick, allowance, scales
+from gradproof._prove._tolerance import REACH
 from gradproof._report import GradientError, GuardReport, Report, is_wrong
 
 Floats = NDArray[np.float64]
@@ -164,6 +165,8 @@ class Guarding:
         self._value = 0.0
         # The largest deviation, relative to the scale, of gradients that were found right.
         self._usual = 0.0
+        # The largest gradient so far, in natural sizes.
+        self._largest = 0.0
         self._record = Record()
 
     @property
@@ -260,7 +263,7 @@ class Guarding:
         self._value = float(found.f0[0])
         size = max(line.scale, abs(value), 1e-300)
         self._yardstick = Yardstick(learn(found, bar / size, size), size)
-        probe = Probe(line=line, value=value, bar=bar, allowance=allowance(line, self._usual))
+        probe = Probe(line=line, value=value, bar=bar, allowance=self._allowance(line))
         if line.claim_eps > COARSE and line.scale > 0:
             self._usual = max(self._usual, probe.deviation / line.scale)
         return probe
@@ -279,7 +282,7 @@ class Guarding:
             line=line,
             value=(plus - minus) / (2 * step),
             bar=self._yardstick.bar(line, step, value),
-            allowance=allowance(line, self._usual),
+            allowance=self._allowance(line),
         )
 
     def _probe(self, scene: Scene) -> Report | None:
@@ -303,9 +306,13 @@ class Guarding:
         self._record.add(probe)
         return None
 
+    def _allowance(self, line: Line) -> float:
+        self._largest = max(self._largest, line.rounding)
+        return allowance(line, self._usual, self._largest)
+
     def _rtol(self, line: Line) -> float:
         """What the gradient may be off by in a full check of its values, relative to its norm."""
-        return allowance(line, self._usual) / max(line.scale, 1e-300)
+        return self._allowance(line) / (REACH * max(line.scale, 1e-300))
 
     def _explain(self, scene: Scene, probe: Probe, *, checked: bool = False) -> Report | None:
         """Ask a full check what two independent looks have found; None where none of them finds a mistake."""

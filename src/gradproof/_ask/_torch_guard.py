@@ -118,8 +118,8 @@ class Guard:
     def _full(self, training: Training, step: TrainingStep, batch: Any, seed: int) -> Report | None:
         """Check the gradient of the loss by itself, part by part.
 
-        Under autocast the gradient is as coarse as half precision, which no check could tell from a mistake: then a copy in
-        float64 is checked, which autocast leaves alone.
+        Under autocast the gradient is as coarse as half precision, which no check could tell from a mistake: then a
+        copy in float64 is checked, which autocast leaves alone.
         """
         model = training.inner
         if step.is_autocast:

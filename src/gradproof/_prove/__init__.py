@@ -6,6 +6,7 @@
 from gradproof._prove._directions import Direction as Direction
 from gradproof._prove._directions import Directions as Directions
 from gradproof._prove._directions import leaf_size as leaf_size
+from gradproof._prove._directions import natural_size as natural_size
 from gradproof._prove._measure import Question as Question
 from gradproof._prove._probe import Line as Line
 from gradproof._prove._probe import Probe as Probe

@@ -12,7 +12,7 @@ import math
 from gradproof._base._precision import EPS32, is_double
 from gradproof._line import Known
 from gradproof._prove._laws import LOOKS, error_bound
-from gradproof._prove._tolerance import REACH, RTOL32, RTOL64_UNCLEAR, Limits
+from gradproof._prove._tolerance import LARGEST_ROUNDINGS, REACH, RTOL32, RTOL64_UNCLEAR, Limits
 
 # The natural sizes of arrays are made equal down to this share of their median; smaller ones move by their own size.
 # Chosen: values in float64 see slopes a thousand times smaller than the median, those of float32 hardly ten times.
@@ -24,8 +24,6 @@ COARSE = 1e-5
 UNUSUAL = 4.0
 # What may go wrong with a statement on all probes.
 RISK = 1e-6
-# The share of a slope that f may bend away from it at natural size where no ladder has said more.
-LEAST_CUBIC = 1.0
 # The step of a second look, in those of the first: finer, where f bends or has a kink, and independent.
 SECOND = 0.3
 
@@ -106,8 +104,8 @@ class Yardstick:
         self._known = known
         self._noise = float(known.noise[0])
         self._value = value
-        size = max(scale, known.size, 1e-300)
-        self._third = known.cubic / size
+        self._third = known.cubic
+        self._relative_third = known.cubic / max(scale, known.size, 1e-300)
 
     def is_far(self, value: float) -> bool:
         """Whether f has become so much smaller or larger that its noise must be measured anew."""
@@ -118,30 +116,39 @@ class Yardstick:
     def _noise_at(self, value: float) -> float:
         return self._noise * max(1.0, abs(value) / self._value) if self._value > 0 else self._noise
 
+    def _third_along(self, line: Line) -> float:
+        """The t**3 term to allow for: it grows with the slope, and stays where the slope vanishes."""
+        return max(self._third, self._relative_third * line.scale, 1e-300)
+
     def step(self, line: Line, value: float) -> float:
         """The step with the narrowest bar, within those that the ladder has seen."""
-        third = max(self._third, LEAST_CUBIC) * max(line.scale, 1e-300)
+        third = self._third_along(line)
         best = (5 * self._noise_at(value) / (2 * math.sqrt(2) * third)) ** (1 / 3)
         return min(max(best, self._known.finest), float(self._known.levels[0]))
 
     def bar(self, line: Line, step: float, value: float) -> float:
         """The bar of the difference of two values at this step: noise, and a t**3 term."""
-        third = max(self._third, LEAST_CUBIC) * line.scale
+        third = self._third_along(line)
         return 5 * self._noise_at(value) / (math.sqrt(2) * step) + third * step**2
 
 
-def allowance(line: Line, usual: float) -> float:
-    """What a right gradient may deviate by beyond the bar (absolute): its rounding, or what it has shown before."""
+def allowance(line: Line, usual: float, largest: float) -> float:
+    """What a right gradient may deviate by beyond the bar (absolute): its rounding, or what it has shown before.
+
+    Parameters
+    ----------
+    usual : the largest deviation of gradients found right, relative to the scale; 0 where none is known.
+    largest : the largest `Line.rounding` so far. Terms of that size may cancel in a gradient that has become small.
+    """
     limits = Limits(rtol=None, max_bound=None, confidence=1 - RISK, claim_eps=line.claim_eps)
-    if line.claim_eps > COARSE:
-        own = REACH * RTOL32 * line.scale
+    cancelled = line.claim_eps * largest
+    if line.claim_eps > COARSE and usual > 0:
+        own = REACH * max(RTOL32 * line.scale, cancelled)
     elif is_double(line.claim_eps):
-        own = REACH * RTOL64_UNCLEAR * line.scale
+        own = REACH * max(RTOL64_UNCLEAR * line.scale, LARGEST_ROUNDINGS * cancelled)
     else:
-        own = limits.allowance(line.eps, line.scale, line.scale, cancelled=line.claim_eps * line.rounding)
-    if line.claim_eps <= COARSE or usual > 0:
-        return max(own, UNUSUAL * usual * line.scale)
-    return max(own, limits.allowance(max(line.eps, EPS32), line.scale, line.scale))
+        own = limits.allowance(max(line.eps, EPS32), line.scale, line.scale, cancelled=cancelled)
+    return max(own, UNUSUAL * usual * line.scale)
 
 
 @dataclasses.dataclass
