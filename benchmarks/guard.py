@@ -340,7 +340,7 @@ def right(seeds=5, kinds=RIGHT):
                 continue
             counts = f"{found.fitting} fit, {found.unrepeated} unrepeated, {found.unclear} unclear, {found.unexplained}"
             bound = "-" if found.bound is None else f"{found.bound:.1e}"
-            first = found.first.verdict.value if found.first else "none"
+            first = "none" if found.first is None else found.first.verdict.value
             print(f"{kind:24} {seed} {counts} unexplained; bound {bound}; first {first}; {time.perf_counter() - began:.1f} s")
     print(f"{alarms} alarms in {seeds * len(kinds)} right runs")
     return alarms

@@ -208,7 +208,7 @@ class Guard:
                 step=step,
                 paths=step.paths,
                 full=lambda seed: checked(self._loss, args, seed, modes=("rev",)),
-                delivered=lambda seed, rtol: checked(self._loss, args, seed, grad=gradient, rtol=rtol),
+                delivered=lambda seed, rtol, _: checked(self._loss, args, seed, grad=gradient, rtol=rtol),
             )
         )
 

@@ -199,7 +199,7 @@ class Guard:
                 step=step,
                 paths=step.paths,
                 full=lambda seed: checked(self._f, args, seed, grad=self._grad),
-                delivered=lambda seed, rtol: checked(self._f, args, seed, grad=value, rtol=rtol),
+                delivered=lambda seed, rtol, _: checked(self._f, args, seed, grad=value, rtol=rtol),
             )
         )
         return gradient

@@ -61,14 +61,14 @@ class Scene:
     ----------
     paths : by the names of the step's arrays, what reports call them.
     full : checks the gradient of the loss as a whole, given a seed; None where no check can tell.
-    delivered : checks the gradient that training has computed, given a seed and a relative tolerance; None where the
-        loss of this step cannot be repeated.
+    delivered : checks the gradient that training has computed, given a seed, a relative tolerance and the deviation
+        that was seen; None where the loss of this step cannot be repeated, or nothing but that gradient can be meant.
     """
 
     step: Step
     paths: Mapping[str, str]
     full: Callable[[int], Report | None]
-    delivered: Callable[[int, float], Report | None]
+    delivered: Callable[[int, float, float], Report | None]
 
     def line(self, seed: int) -> Line:
         """Draw a direction through the parameters, and say what the gradient claims along it."""
@@ -318,7 +318,7 @@ class Guarding:
         """Ask a full check what two independent looks have found; None where none of them finds a mistake."""
         report = None if checked else scene.full(self._draw())
         if not is_wrong(report):
-            report = scene.delivered(self._draw(), self._rtol(probe.line))
+            report = scene.delivered(self._draw(), self._rtol(probe.line), probe.deviation)
         if report is not None and is_wrong(report):
             return report
         self._unexplained += 1

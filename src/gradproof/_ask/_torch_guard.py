@@ -102,8 +102,8 @@ class Guard:
         def full(seed: int) -> Report | None:
             return self._shared(self._full(training, step, batch, seed))
 
-        def delivered(seed: int, rtol: float) -> Report | None:
-            return self._shared(_delivered(training, step, seed, rtol))
+        def delivered(seed: int, rtol: float, deviation: float) -> Report | None:
+            return self._shared(_delivered(training, step, seed, rtol, deviation))
 
         return Scene(step=step, paths=training.paths, full=full, delivered=delivered)
 
@@ -130,10 +130,10 @@ class Guard:
         return None
 
 
-def _delivered(training: Training, step: TrainingStep, seed: int, rtol: float) -> Report | None:
+def _delivered(training: Training, step: TrainingStep, seed: int, rtol: float, deviation: float) -> Report | None:
     """Check `.grad` as it was delivered, against the loss of this step."""
-    found = step.delivered()
+    found = step.delivered(deviation)
     if found is None:
         return None
-    total, point, claims = found
-    return check(total, (point,), grad=claims, rtol=rtol, rng=seed, name=f"{type(training.inner).__name__}, `.grad`")
+    loss, point, claims = found
+    return check(loss, (point,), grad=claims, rtol=rtol, rng=seed, name=f"{type(training.inner).__name__}, `.grad`")

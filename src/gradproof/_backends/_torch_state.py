@@ -81,6 +81,10 @@ class State:
             [*(others if is_kept else []), *((path, grad) for path, grad in grads if grad is not None)]
         )
 
+    def drawing(self, seed: int) -> contextlib.AbstractContextManager[None]:
+        """Within this context evaluations draw other random numbers."""
+        return self._random.drawing(seed)
+
     @property
     def random_has_moved(self) -> bool:
         """Whether random numbers have been drawn since."""

@@ -25,7 +25,7 @@ from gradproof._backends._torch_module import Loss, Parameters, _Holder, of_crit
 from gradproof._backends._torch_random import RandomState
 from gradproof._backends._torch_room import has_room
 from gradproof._backends._torch_state import Keeper
-from gradproof._backends._torch_upcast import ROUNDINGS, doubled
+from gradproof._backends._torch_upcast import OTHER_SEEDS, ROUNDINGS, doubled
 from gradproof._base import _tree
 from gradproof._base._errors import FunctionError, UsageError
 from gradproof._base._pieces import LARGE
@@ -185,14 +185,17 @@ class TrainingStep:
         self._named = training.named()
         self._holder = _Holder(training.inner)
         self._called = 0
+        # What was drawn since the loss, and since the model, were called; a seed in place of the states of this step.
         self._start: RandomState | None = None
+        self._since: RandomState | None = None
+        self._seed: int | None = None
         self._sizes: dict[str, float] = {}
         self._moves: dict[str, Tensor] = {}
         # What is computed anew where the random numbers of this step cannot be drawn again.
         self._gradient: dict[str, Tensor | None] | None = None
         if training.is_wide is None:
             low = self._first_value()
-            training.is_wide = self._runs_in_double(low)
+            training.is_wide = self._is_same_in_double(low) and all(map(self._is_same_drawn, OTHER_SEEDS))
 
     @property
     def eps(self) -> float:
@@ -235,7 +238,6 @@ class TrainingStep:
             except Exception:
                 raise FunctionError(f"`loss(model, batch)` raised {type(error).__name__}: {error}") from error
         training.calls_per_batch = self._called // len(self._batches)
-        training.draws = self._keeper.state.random_has_moved
         return value
 
     def _attempt(self) -> float:
@@ -247,13 +249,22 @@ class TrainingStep:
             self._training.needs_graph = True
             return self._value({})
 
-    def _runs_in_double(self, low: float) -> bool:
-        """Whether the same is computed in float64."""
+    def _is_same_drawn(self, seed: int) -> bool:
+        """Whether the same is computed in float64 with other random numbers: one value may agree by luck."""
+        if not self._training.draws:
+            return True
+        self._seed = seed
+        try:
+            return self._is_same_in_double(self._value({}))
+        finally:
+            self._seed = None
+
+    def _is_same_in_double(self, low: float) -> bool:
+        """Whether the loss is the same in float64."""
+        everything = list(self._training.inner.parameters())
         if self._dtype() == torch.float64:
             return True
-        if sum(one.numel() for one in self._training.inner.parameters()) >= LARGE and not has_room(
-            [one.double() for one in self._training.inner.parameters()]
-        ):
+        if sum(one.numel() for one in everything) >= LARGE and not has_room(one.double() for one in everything):
             return False
         try:
             self._training.is_wide = True
@@ -269,6 +280,7 @@ class TrainingStep:
     def norms(self, seed: int) -> dict[str, float]:
         """The norm of the gradient times the natural size, of every parameter of the group whose turn it is."""
         if not self.is_exact and self._gradient is None:
+            self._calls = []
             self._gradient = self._own_gradient()
         names = self._group()
         self._sizes: dict[str, float] = {}
@@ -362,6 +374,8 @@ class TrainingStep:
         """The loss of all batches with some parameters moved."""
         self._called = 0
         self._keeper.state.rewind()
+        if self._seed is not None:
+            torch.manual_seed(self._seed)
         handle = self._training.inner.register_forward_pre_hook(self._replay)
         try:
             losses = [self._one(moved, batch) for batch in self._batches]
@@ -371,8 +385,9 @@ class TrainingStep:
 
     def _one(self, moved: Mapping[str, Tensor], batch: Any) -> Tensor:
         training = self._training
-        # (Until it is known whether random numbers are drawn before the model is called.)
+        # (Until it is known whether random numbers are drawn, and whether before the model is called.)
         self._start = RandomState(training.generators) if training.is_wide is None else None
+        self._since = None
         if training.needs_graph:
             moved = {name: moved.get(name, one.detach()).requires_grad_() for name, one in self._named.items()}
         given: dict[str, Tensor] = {f"model.{name}": tensor for name, tensor in moved.items()}
@@ -387,22 +402,29 @@ class TrainingStep:
         loss = training.loss
         with self._autocast():
             value = torch.func.functional_call(self._holder, given, (lambda model: loss(model, batch),))  # pyright: ignore[reportUnknownLambdaType]
+        if training.is_wide is None:
+            training.draws |= any(since is not None and since.has_moved for since in (self._start, self._since))
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
         return value
 
     def _replay(self, module: torch.nn.Module, args: Any) -> None:
         """Put the random states where they were when this call was made in training."""
+        training = self._training
         if self._start is not None:
-            self._training.draws_before |= self._start.has_moved
+            training.draws_before |= self._start.has_moved
+            training.draws |= training.draws_before
             self._start = None
-        if self._called < len(self._calls):
+        if self._seed is not None:
+            torch.manual_seed(self._seed + self._called)
+        elif self._called < len(self._calls):
             self._calls[self._called].random.restore()
+        if training.is_wide is None and self._since is None:
+            self._since = RandomState(training.generators)
         self._called += 1
 
     def _own_gradient(self) -> dict[str, Tensor | None]:
         """The gradient at this point computed anew, in the model's own precision."""
-        self._calls = []
         leaves = {name: one.detach().requires_grad_() for name, one in self._named.items()}
         was, self._training.is_wide = self._training.is_wide, False
         try:
@@ -424,17 +446,33 @@ class TrainingStep:
         except Exception:
             return None
 
-    def delivered(self) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor], dict[str, Tensor]] | None:
-        """The loss as a function of parameters by name, these, and their `.grad`; None where it is not repeated."""
+    def delivered(
+        self, deviation: float
+    ) -> tuple[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor], dict[str, Tensor]] | None:
+        """The loss as a function of parameters by name, these, and their `.grad`.
+
+        None where the loss of this step cannot be repeated, or `.grad` is what autograd returns here, as far as that
+        matters for a deviation along the line.
+        """
         if self._gradient is not None:
+            return None
+        own = self._own_gradient()
+        along = [(own[name].double() * v).sum() for name, v in self._moves.items() if own[name] is not None]
+        claims = [(self._claim(name), v) for name, v in self._moves.items()]
+        claimed = sum(float((one.double() * v).sum()) for one, v in claims if one is not None)
+        if abs(float(sum(along)) - claimed) <= deviation * abs(self._factor) / 2:
             return None
         dtype = torch.float64 if self._training.is_wide else None
         point = {name: one.detach().to(dtype or one.dtype) for name, one in self._named.items() if one.numel()}
-        claims: dict[str, Tensor] = {}
+        delivered: dict[str, Tensor] = {}
         for name, one in point.items():
             claim = self._claim(name)
-            claims[name] = torch.zeros_like(one) if claim is None else claim.to(one.dtype) / self._factor
-        return self.total, point, claims
+            delivered[name] = torch.zeros_like(one) if claim is None else claim.to(one.dtype) / self._factor
+
+        def loss(params: dict[str, Tensor]) -> Tensor:
+            return self.total(params)
+
+        return loss, point, delivered
 
 
 def _wide(tensor: Tensor) -> Tensor:

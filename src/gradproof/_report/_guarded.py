@@ -10,7 +10,7 @@ from gradproof._report._report import Report, Severity, Verdict
 
 # A bound above this says nothing that a reader could use: the array's gradient is too small beside the others, or
 # there are too few probes.
-LARGEST = 0.05
+LARGEST = 0.2
 WIDTH = 80
 
 
@@ -59,7 +59,7 @@ class GuardReport:
 
     @property
     def bound(self) -> float | None:
-        """The largest of the bounds on arrays that were probed well enough (0.05); None where there is none."""
+        """The largest of the bounds on arrays that were probed well enough (0.2); None where there is none."""
         return max((bound for bound in self.bounds.values() if bound <= LARGEST), default=None)
 
     @property
