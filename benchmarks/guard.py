@@ -150,7 +150,7 @@ class Transformer(nn.Module):
         return self.head(self.normalise(x.transpose(1, 2)).transpose(1, 2))
 
 
-def token_batch(generator, size=8, length=8, words=11):
+def token_batch(generator, size=8, length=8, words=11, **_):
     """Sequences that count on: what follows is what precedes plus a step."""
     start = torch.randint(words, (size, 1), generator=generator)
     by = torch.randint(1, 3, (size, 1), generator=generator)
@@ -174,11 +174,11 @@ class Counter:
         return self.loss(model, batch)
 
 
-def train_transformer(steps, *, every=None, budget=0.01, seed=0, switch_on=None, **model):
+def train_transformer(steps, *, every=None, budget=0.01, seed=0, switch_on=None, width=16, **sizes):
     """Losses, the guard or None, what it took of forwards and processor seconds, and those of training."""
     Switch.kind = Switch.place = ""
     torch.manual_seed(seed)
-    net = Transformer(**model)
+    net = Transformer(width, length=sizes.get("length", 8))
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(seed)
     counted = Counter(token_loss)
@@ -187,7 +187,7 @@ def train_transformer(steps, *, every=None, budget=0.01, seed=0, switch_on=None,
     for step in range(1, steps + 1):
         if switch_on is not None and step == switch_on[0]:
             Switch.place, Switch.kind = switch_on[1:]
-        batch = token_batch(generator)
+        batch = token_batch(generator, **sizes)
         loss = token_loss(net, batch)
         loss.backward()
         if guard is not None:
@@ -207,10 +207,10 @@ def train_transformer(steps, *, every=None, budget=0.01, seed=0, switch_on=None,
     return losses, guard, counted.count - first[0], own - first[1], seconds
 
 
-def cost(steps=2000, every=200, **model):
+def cost(steps=2000, every=200, **sizes):
     """The guard's share after its first check, and whether the loss curve is the same."""
-    plain, *_ = train_transformer(steps, **model)
-    losses, guard, forwards, own, seconds = train_transformer(steps, every=every, **model)
+    plain, *_ = train_transformer(steps, **sizes)
+    losses, guard, forwards, own, seconds = train_transformer(steps, every=every, **sizes)
     found = guard.report()
     print(guard)
     print(f"{steps} steps, {len(found.probed)} probes, {forwards} forwards ({100 * forwards / steps:.2f} %)")
@@ -393,7 +393,11 @@ def course_part():
     print(guard)
 
 
-PARTS = {"cost": cost, "right": right, "wrong": wrong, "course": course_part}
+def cost_part():
+    cost(width=64, size=32, length=16)
+
+
+PARTS = {"cost": cost_part, "right": right, "wrong": wrong, "course": course_part}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
