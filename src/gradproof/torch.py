@@ -15,6 +15,7 @@ from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_autodiff, draw_seed
 from gradproof._ask._nothing import nothing_to_check
 from gradproof._ask._torch_guard import Guard
+from gradproof._ask._trainer_guard import TrainerGuard, attach
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._base._errors import UsageError
 from gradproof._base._sources import definitions
@@ -22,7 +23,7 @@ from gradproof._function._bounds import by_name
 from gradproof._progress import Setting
 from gradproof._report import Report
 
-__all__ = ["Guard", "check_module", "guard"]
+__all__ = ["Guard", "TrainerGuard", "check_module", "guard", "guard_trainer"]
 
 
 @explained("gradproof.torch.check_module(model, loss, batch)")
@@ -250,3 +251,41 @@ def guard(
     if not callable(loss):
         raise UsageError(f"`loss` must be callable, `loss(model, batch)`, got {type(loss).__name__}.")
     return Guard(model, loss, check_module, every=every, budget=budget, on_wrong=on_wrong, rng=rng)
+
+
+@explained("gradproof.torch.guard_trainer(trainer)")
+def guard_trainer(
+    trainer: Any,
+    *,
+    every: int = 100,
+    budget: float = 0.01,
+    on_wrong: Callable[[Report], Any] | None = None,
+    rng: Seed = None,
+) -> TrainerGuard:
+    """Watch the gradients of a run of a Trainer of `transformers` or of `lightning`; call it before the run.
+
+    As `guard`, with the trainer's own loss (``compute_loss``, or the ``training_step`` of the LightningModule),
+    gradient accumulation, autocast and loss scaling. What a LightningModule logs in a probe is dropped.
+
+    Parameters
+    ----------
+    trainer : transformers.Trainer or lightning.pytorch.Trainer
+        That of lightning gets one more callback, and the ``training_step`` of that of transformers is wrapped.
+    every, budget, on_wrong, rng
+        As for `guard`.
+
+    Returns
+    -------
+    TrainerGuard
+        Print it after the run, or end it early by its ``off()``.
+
+    Raises
+    ------
+    UsageError
+        If it is another kind of trainer.
+    """
+
+    def make(model: torch.nn.Module, loss: Callable[..., Any]) -> Guard:
+        return Guard(model, loss, check_module, every=every, budget=budget, on_wrong=on_wrong, rng=rng, is_told=True)
+
+    return attach(trainer, make)

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from gradproof._base._errors import UsageError
 from gradproof._base._tree import is_number
 from gradproof._line import learn, slope
-from gradproof._prove._probe import COARSE, SECOND, Line, Probe, Record, Yardstick, allowance, scales
-from gradproof._prove._tolerance import REACH
+from gradproof._prove import COARSE, REACH, SECOND, Line, Probe, Record, Yardstick, allowance, scales
 from gradproof._report import GradientError, GuardReport, Report, is_wrong
 
 Floats = NDArray[np.float64]
@@ -70,19 +69,23 @@ class Scene:
     full: Callable[[int], Report | None]
     delivered: Callable[[int, float, float], Report | None]
 
-    def line(self, seed: int) -> Line:
-        """Draw a direction through the parameters, and say what the gradient claims along it."""
+    def line(self, seed: int, eps: float = 0.0) -> Line:
+        """Draw a direction through the parameters, and say what the gradient claims along it.
+
+        `eps` is how precise the values have been found to be, where that is less than they look.
+        """
+        eps = max(eps, self.step.eps)
         norms = dict(self.step.norms(seed))
         if not all(map(math.isfinite, norms.values())):
             return Line(claimed=math.nan, shares={}, rounding=math.nan, size=0, eps=1.0, claim_eps=1.0)
-        factors = scales(norms, self.step.eps)
+        factors = scales(norms, eps)
         claimed, size = self.step.draw(factors)
         return Line(
             claimed=claimed,
             shares={self.paths[name]: factor * norms[name] for name, factor in factors.items()},
             rounding=math.hypot(*norms.values()),
             size=size,
-            eps=self.step.eps,
+            eps=eps,
             claim_eps=self.step.claim_eps,
         )
 
@@ -163,6 +166,8 @@ class Guarding:
         self._at: list[int] = []
         self._yardstick: Yardstick | None = None
         self._value = 0.0
+        # How precise values have been found to be.
+        self._eps = 0.0
         # The largest deviation, relative to the scale, of gradients that were found right.
         self._usual = 0.0
         # The largest gradient so far, in natural sizes.
@@ -234,7 +239,7 @@ class Guarding:
         self._has_begun = True
         if report is not None and is_wrong(report):
             return report
-        line = scene.line(self._draw())
+        line = scene.line(self._draw(), self._eps)
         if not line.finite:
             return None
         found = self._learn(scene, line)
@@ -248,7 +253,7 @@ class Guarding:
         return self._explain(scene, found, checked=True)
 
     def _compare_coarse(self, scene: Scene) -> None:
-        probe = self._look(scene, scene.line(self._draw()))
+        probe = self._look(scene, scene.line(self._draw(), self._eps))
         if probe.finite and probe.line.scale > 0:
             self._usual = max(self._usual, probe.deviation / probe.line.scale)
 
@@ -260,7 +265,7 @@ class Guarding:
         value, bar = float(found.value[0]), float(found.bar[0])
         if found.trouble or not math.isfinite(bar) or found.side:
             return None
-        self._value = float(found.f0[0])
+        self._value, self._eps = float(found.f0[0]), found.eps
         size = max(line.scale, abs(value), 1e-300)
         self._yardstick = Yardstick(learn(found, bar / size, size), size)
         probe = Probe(line=line, value=value, bar=bar, allowance=self._allowance(line))
@@ -286,7 +291,7 @@ class Guarding:
         )
 
     def _probe(self, scene: Scene) -> Report | None:
-        line = scene.line(self._draw())
+        line = scene.line(self._draw(), self._eps)
         if not line.finite:
             self._unclear += 1
             return None

@@ -12,8 +12,9 @@ from gradproof._ask._check import Seed, check, draw_seed
 from gradproof._ask._guard import Guarding, Scene
 from gradproof._backends._torch_training import Training, TrainingStep, gathered, largest
 from gradproof._backends._torch_upcast import doubled
-from gradproof._base._errors import NotFiniteError, UsageError
+from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
 from gradproof._base._tree import is_number
+from gradproof._prove import RTOL32
 from gradproof._report import GuardReport, Report, is_wrong
 
 
@@ -33,8 +34,9 @@ class Guard:
         budget: float,
         on_wrong: Callable[[Report], Any] | None,
         rng: Seed,
+        is_told: bool = False,
     ) -> None:
-        self._training: Training | None = Training(model, loss)
+        self._training: Training | None = Training(model, loss, is_told=is_told)
         self._check_module, self._is_shared = check_module, self._training.is_shared
         together = largest if self._is_shared else float
         self._guarding = Guarding(
@@ -85,6 +87,11 @@ class Guard:
             if self._guarding.is_due:
                 training.arm()
 
+    def begin(self) -> None:
+        """Note that the loss of a batch is about to be computed, where `is_told` says that somebody does."""
+        if self._training is not None and self._guarding.is_due:
+            self._training.note()
+
     def off(self) -> None:
         """End the watch: from now on `step` returns at once."""
         if self._training is not None:
@@ -118,15 +125,25 @@ class Guard:
     def _full(self, training: Training, step: TrainingStep, batch: Any, seed: int) -> Report | None:
         """Check the gradient of the loss by itself, part by part.
 
-        Under autocast the gradient is as coarse as half precision, which no check could tell from a mistake: then a
-        copy in float64 is checked, which autocast leaves alone.
+        Under autocast the gradient is as coarse as half precision, which no check could tell from a mistake, and code
+        that casts down to float32 inside leaves a check of float64 as noisy: then a copy in float64 is checked, which
+        autocast leaves alone, and without these casts.
         """
-        model = training.inner
-        if step.is_autocast:
-            wide = step.wide_copy()
-            return None if wide is None else self._check_module(wide, training.loss, doubled(batch), rng=seed)
-        with contextlib.suppress(NotFiniteError):
-            return self._check_module(model, training.loss, batch, rng=seed)
+        if not (step.is_autocast or training.casts_down):
+            with contextlib.suppress(NotFiniteError):
+                return self._check_module(training.inner, training.loss, batch, rng=seed)
+            return None
+        wide = step.wide_copy()
+        if wide is None:
+            return None
+
+        def loss(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+            with training.widening():
+                return training.loss(model, batch)
+
+        # (A copy may run into what the model does not, and the backward may cast down as well.)
+        with contextlib.suppress(NotFiniteError, FunctionError):
+            return self._check_module(wide, loss, doubled(batch), rtol=RTOL32, rng=seed)
         return None
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 
 from gradproof import _backends
 from gradproof._backends._torch_held import Held
@@ -54,6 +55,13 @@ class Training:
 
     While it is *armed*, calls of the model in training note the random states and the autocast that they begin with.
 
+    Parameters
+    ----------
+    model : nn.Module
+    loss : callable
+    is_told : bool
+        Whether somebody calls `note` at the beginning of each loss, so that calls of the model need not be watched.
+
     Attributes
     ----------
     inner : nn.Module
@@ -62,8 +70,8 @@ class Training:
         Whether gradients are averaged over several processes.
     """
 
-    def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
-        self._outer, self._loss, self.inner = model, loss, unwrapped(model)
+    def __init__(self, model: torch.nn.Module, loss: Loss, *, is_told: bool = False) -> None:
+        self._outer, self._loss, self.inner, self.is_told = model, loss, unwrapped(model), is_told
         self.is_shared = isinstance(model, torch.nn.parallel.DistributedDataParallel)
         if self.is_shared and any(isinstance(one, torch.nn.SyncBatchNorm) for one in self.inner.modules()):
             raise UsageError("`model` has SyncBatchNorm, whose processes would wait for each other within a check.")
@@ -79,6 +87,10 @@ class Training:
         # Whether the loss is a criterion, and needs a graph; whether it runs in float64 (None is not known, yet).
         self.is_criterion = self.needs_graph = False
         self.is_wide: bool | None = None
+        # Whether it casts down to float32 inside (None is not known, yet).
+        self.casts_down: bool | None = None
+        # The precision of autocast, where anything is computed under it; 0 where nothing is.
+        self.autocast_eps = 0.0
         # Whether it draws random numbers, and whether it does before it calls the model; how often it calls that.
         self.draws = self.draws_before = False
         self.calls_per_batch = 1
@@ -103,8 +115,8 @@ class Training:
     def arm(self) -> None:
         """Note what calls of the model begin with from now on."""
         self.calls.clear()
-        if self._handle is None:
-            self._handle = self._outer.register_forward_pre_hook(self._note)
+        if self._handle is None and not self.is_told:
+            self._handle = self._outer.register_forward_pre_hook(self._noted)
 
     def disarm(self) -> None:
         """Leave the model as it was."""
@@ -112,15 +124,24 @@ class Training:
             self._handle.remove()
             self._handle = None
 
-    def _note(self, module: torch.nn.Module, args: Any) -> None:
-        if torch.is_grad_enabled():  # an evaluation in between is none of ours
-            self.calls.append(Call(self.generators, self._device(), self._versions()))
+    def note(self) -> None:
+        """Note what a loss, or a call of the model, begins with."""
+        self.calls.append(Call(self.generators, self.device(), self._versions()))
 
-    def _device(self) -> str:
+    def _noted(self, module: torch.nn.Module, args: Any) -> None:
+        if torch.is_grad_enabled():  # an evaluation in between is none of ours
+            self.note()
+
+    def device(self) -> str:
+        """The kind of device that the model is on."""
         return next(self.inner.parameters()).device.type
 
     def _versions(self) -> list[int]:
         return [parameter._version for parameter in self.named().values()]
+
+    def widening(self) -> contextlib.AbstractContextManager[Any]:
+        """Within this context casts from float64 down to float32 are left out, where the loss makes some."""
+        return Widening(self) if self.is_wide and self.casts_down is not False else contextlib.nullcontext()
 
     def require_order(self) -> None:
         """Raise UsageError where the parameters have changed since the model was called."""
@@ -180,8 +201,6 @@ class TrainingStep:
         self._training, self._batches, self._factor, self._keeper = training, batches, factor, keeper
         self._calls = list(training.calls)
         self._autocast = self._calls[0].autocast if self._calls else contextlib.nullcontext
-        coarse = [torch.finfo(call.dtype).eps for call in self._calls if call.is_autocast]
-        self._is_autocast, self._autocast_eps = bool(coarse), max(coarse, default=0.0)
         self._named = training.named()
         self._own = {**dict(training.inner.named_parameters()), **dict(training.inner.named_buffers())}
         names = {id(one): name for name, one in self._own.items()}
@@ -203,7 +222,8 @@ class TrainingStep:
         # What is computed anew where the random numbers of this step cannot be drawn again.
         self._gradient: dict[str, Tensor | None] | None = None
         if training.is_wide is None:
-            low = self._first_value()
+            with _Autocasts(training):
+                low = self._first_value()
             training.is_wide = self._is_same_in_double(low) and all(map(self._is_same_drawn, OTHER_SEEDS))
 
     @property
@@ -215,12 +235,12 @@ class TrainingStep:
     def claim_eps(self) -> float:
         """Relative precision of the gradient."""
         own = torch.finfo(self._dtype()).eps
-        return max(own, self._autocast_eps)
+        return max(own, self._training.autocast_eps)
 
     @property
     def is_autocast(self) -> bool:
         """Whether the model was called under autocast."""
-        return self._is_autocast
+        return self._training.autocast_eps > 0
 
     def _dtype(self) -> torch.dtype:
         return max((one.dtype for one in self._named.values()), key=lambda dtype: torch.finfo(dtype).eps)
@@ -228,9 +248,13 @@ class TrainingStep:
     @property
     def is_exact(self) -> bool:
         """Whether the loss is that of this step: its random numbers are none, or can be drawn again."""
-        training = self._training
-        expected = training.calls_per_batch * len(self._batches)
-        return not training.draws or (not training.draws_before and len(self._calls) == expected)
+        training, count = self._training, len(self._batches)
+        if not training.draws:
+            return True
+        if training.is_told:
+            return len(self._calls) == count
+        is_in_model = training.calls_per_batch > 0 and not training.draws_before
+        return is_in_model and len(self._calls) == training.calls_per_batch * count
 
     def _first_value(self) -> float:
         """The loss as it is, by which way of calling it runs."""
@@ -278,6 +302,7 @@ class TrainingStep:
         try:
             self._training.is_wide = True
             high = self._value({})
+            self._training.casts_down = bool(self._training.casts_down)
         except Exception:
             return False  # whatever it is: f does not run in float64
         finally:
@@ -388,13 +413,15 @@ class TrainingStep:
             torch.manual_seed(self._seed)
         handle = self._training.inner.register_forward_pre_hook(self._replay)
         try:
-            losses = [self._one(moved, batch) for batch in self._batches]
+            losses = [self._one(moved, i) for i in range(len(self._batches))]
         finally:
             handle.remove()
         return losses[0] if len(losses) == 1 else torch.stack([one.reshape(()) for one in losses]).sum()
 
-    def _one(self, moved: Mapping[str, Tensor], batch: Any) -> Tensor:
-        training = self._training
+    def _one(self, moved: Mapping[str, Tensor], position: int) -> Tensor:
+        training, batch = self._training, self._batches[position]
+        if training.is_told and self._seed is None and position < len(self._calls):
+            self._calls[position].random.restore()
         # (Until it is known whether random numbers are drawn, and whether before the model is called.)
         self._start = RandomState(training.generators) if training.is_wide is None else None
         self._since = None
@@ -410,7 +437,7 @@ class TrainingStep:
             given |= {name: buffer.clone() for name, buffer in buffers.items()}
             batch = _copied(batch)
         loss = training.loss
-        with self._autocast(), self._lent(given):
+        with self._autocast(), self._lent(given), training.widening():
             value = loss(training.inner, batch)
         if training.is_wide is None:
             training.draws |= any(since is not None and since.has_moved for since in (self._start, self._since))
@@ -442,7 +469,7 @@ class TrainingStep:
             self._start = None
         if self._seed is not None:
             torch.manual_seed(self._seed + self._called)
-        elif self._called < len(self._calls):
+        elif self._called < len(self._calls) and not training.is_told:
             self._calls[self._called].random.restore()
         if training.is_wide is None and self._since is None:
             self._since = RandomState(training.generators)
@@ -498,6 +525,41 @@ class TrainingStep:
             return self.total(params)
 
         return loss, point, delivered
+
+
+class _Autocasts(TorchFunctionMode):
+    """Sees whether anything is computed under autocast."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__()
+        self._training, self._device = training, training.device()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_autocast_enabled(self._device):
+            eps = torch.finfo(torch.get_autocast_dtype(self._device)).eps
+            self._training.autocast_eps = max(self._training.autocast_eps, eps)
+        return func(*args, **(kwargs or {}))
+
+
+class Widening(TorchFunctionMode):
+    """Leaves out casts from float64 to float32, as models make that are written for half precision."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__()
+        self._training = training
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        is_wide = bool(args) and isinstance(args[0], Tensor) and args[0].dtype == torch.float64
+        if is_wide:
+            if func is Tensor.float:
+                self._training.casts_down = True
+                return args[0]
+            if any(one is torch.float32 for one in (*args[1:], *kwargs.values())):
+                self._training.casts_down = True
+                args = tuple(torch.float64 if one is torch.float32 else one for one in args)
+                kwargs = {key: torch.float64 if one is torch.float32 else one for key, one in kwargs.items()}
+        return func(*args, **kwargs)
 
 
 def _wide(tensor: Tensor) -> Tensor:
