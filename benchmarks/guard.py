@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import pathlib
+import sys
 import time
 
-import numpy as np
 import torch
 
 import gradproof
 import gradproof.torch
-from gradproof import course
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
+from train import train
 
 nn, F = torch.nn, torch.nn.functional
 cross_entropy = F.cross_entropy
@@ -346,49 +349,20 @@ def right(seeds=5, kinds=RIGHT):
     return alarms
 
 
-def course_data(seed=0, count=200):
-    """Points of two classes, on both sides of a parabola, in four features."""
-    random = np.random.default_rng(seed)
-    x = random.uniform(-1, 1, (4, count))
-    return x, (x[0] + x[1] ** 2 > x[2] + 0.3).astype(np.int64)
-
-
-def course_run(steps=1000, *, bugs_from=None, every=50, rate=0.5):
-    """Costs, or the step at which the guard stops; the guard."""
-    X, Y = course_data()
-    random = np.random.default_rng(1)
-    _, _, shapes = course.gradient_check_n_test_case()
-    parameters = {name: 0.5 * random.standard_normal(value.shape) for name, value in shapes.items()}
-    step = 0
-
-    def cost(parameters):
-        return course.forward_propagation_n(X, Y, parameters)[0]
-
-    def backward(parameters):
-        _, cache = course.forward_propagation_n(X, Y, parameters)
-        is_wrong = bugs_from is not None and step >= bugs_from
-        rule = course.backward_propagation_n_with_bugs if is_wrong else course.backward_propagation_n
-        gradients = rule(X, Y, cache)
-        return {name: gradients["d" + name] for name in parameters}
-
-    gradient = gradproof.guard(cost, backward, every=every, budget=1.0, rng=0)
-    costs = []
-    for step in range(1, steps + 1):  # noqa: B007
-        costs.append(cost(parameters))
-        try:
-            gradients = gradient(parameters)
-        except gradproof.GradientError as error:
-            return step, error.report, gradient
-        parameters = {name: parameters[name] - rate * gradients[name] for name in parameters}
-    return costs, parameters, gradient
+def course_run(**options):
+    """The example that trains the course's network: its costs or the report of the alarm."""
+    try:
+        return train(**options)
+    except gradproof.GradientError as error:
+        return error.report, None
 
 
 def course_part():
     """The course's network with the published bugs from the first step, from step 300, and without."""
     for bugs_from in (1, 300):
-        step, report, _ = course_run(bugs_from=bugs_from)
-        print(f"bugs from step {bugs_from}: stopped at step {step}: {[one.path for one in report.findings]}")
-    costs, _, guard = course_run()
+        report, _ = course_run(bugs_from=bugs_from)
+        print(f"bugs from step {bugs_from}: stopped: {[one.path for one in report.findings]}")
+    costs, guard = course_run()
     print(f"fixed: {len(costs)} steps, cost from {costs[0]:.3f} to {costs[-1]:.3f}")
     print(guard)
 
