@@ -127,7 +127,12 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = Norm(width), Norm(width)
         self.attention = nn.MultiheadAttention(width, 2, dropout=0.1, batch_first=True)
-        self.up, self.act, self.down, self.drop = Linear(width, 2 * width), Gelu(), Linear(2 * width, width), nn.Dropout(0.1)
+        self.up, self.act, self.down, self.drop = (
+            Linear(width, 2 * width),
+            Gelu(),
+            Linear(2 * width, width),
+            nn.Dropout(0.1),
+        )
 
     def forward(self, x):
         y = self.norm1(x)
@@ -224,9 +229,18 @@ def cost(steps=2000, every=200, **sizes):
 
 WRONG = [
     *((f"blocks.{i}.{part} x", kind) for i, part, kind in [(0, "act", "factor"), (1, "act", "forgotten")]),
-    *((f"blocks.{i}.norm{j} x", kind) for i, j, kind in [(0, 1, "forgotten"), (0, 2, "sign"), (1, 1, "factor"), (1, 2, "zero")]),
-    *((f"blocks.{i}.up {of}", kind) for i, of, kind in [(0, "x", "factor"), (0, "weight", "sign"), (1, "bias", "factor")]),
-    *((f"blocks.{i}.down {of}", kind) for i, of, kind in [(0, "weight", "rolled"), (1, "x", "rolled"), (1, "bias", "zero")]),
+    *(
+        (f"blocks.{i}.norm{j} x", kind)
+        for i, j, kind in [(0, 1, "forgotten"), (0, 2, "sign"), (1, 1, "factor"), (1, 2, "zero")]
+    ),
+    *(
+        (f"blocks.{i}.up {of}", kind)
+        for i, of, kind in [(0, "x", "factor"), (0, "weight", "sign"), (1, "bias", "factor")]
+    ),
+    *(
+        (f"blocks.{i}.down {of}", kind)
+        for i, of, kind in [(0, "weight", "rolled"), (1, "x", "rolled"), (1, "bias", "zero")]
+    ),
     *((f"head {of}", kind) for of, kind in [("x", "factor"), ("weight", "factor"), ("bias", "sign"), ("x", "zero")]),
     *((f"blocks.{i}.norm{j} {of}", kind) for i, j, of, kind in [(0, 1, "weight", "factor"), (1, 2, "bias", "rolled")]),
     *((f"blocks.{i}.act x", kind) for i, kind in [(0, "zero"), (1, "rolled")]),
@@ -239,7 +253,9 @@ def wrong(every=20, at=95, cases=WRONG):
     for seed, (place, kind) in enumerate(cases):
         step, report, _ = train_transformer(200, every=every, budget=100.0, seed=seed, switch_on=(at, place, kind))
         is_found = isinstance(step, int)
-        module = "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in place.split()[0].split("."))
+        module = "model" + "".join(
+            f"[{part}]" if part.isdigit() else f".{part}" for part in place.split()[0].split(".")
+        )
         errors = [one.path for one in report.findings if one.severity is gradproof.Severity.ERROR] if is_found else []
         is_good = is_found and at <= step < at + 2 * every and any(path.startswith(module) for path in errors)
         found += is_good
@@ -259,9 +275,12 @@ def small_net(kind, width, dtype):
     return nn.Sequential(*parts).to(dtype)
 
 
-RIGHT = ["relu", "smooth", "relu norm", "relu one", "relu explode", "smooth explode", "relu bfloat16", "smooth bfloat16",
-         "relu norm bfloat16", "relu double", "relu native", "smooth native", "relu accumulate", "relu scaled",
-         "relu shrink", "smooth converge", "relu bfloat16 outside", "smooth bfloat16 params", "relu drawn", "transformer"]  # fmt: skip
+RIGHT = """
+    relu, smooth, relu norm, relu one, relu explode, smooth explode, relu bfloat16, smooth bfloat16, relu norm bfloat16,
+    relu double, relu native, smooth native, relu accumulate, relu scaled, relu shrink, smooth converge,
+    relu bfloat16 outside, smooth bfloat16 params, relu drawn, transformer
+"""
+RIGHT = [kind.strip() for kind in RIGHT.split(",")]
 
 
 class OnlyFloat32(torch.autograd.Function):
@@ -344,7 +363,8 @@ def right(seeds=5, kinds=RIGHT):
             counts = f"{found.fitting} fit, {found.unrepeated} unrepeated, {found.unclear} unclear, {found.unexplained}"
             bound = "-" if found.bound is None else f"{found.bound:.1e}"
             first = "none" if found.first is None else found.first.verdict.value
-            print(f"{kind:24} {seed} {counts} unexplained; bound {bound}; first {first}; {time.perf_counter() - began:.1f} s")
+            took = time.perf_counter() - began
+            print(f"{kind:24} {seed} {counts} unexplained; bound {bound}; first {first}; {took:.1f} s")
     print(f"{alarms} alarms in {seeds * len(kinds)} right runs")
     return alarms
 

@@ -20,7 +20,9 @@ def data(count=200):
 def start():
     """Parameters of the shapes of the course's network."""
     random = np.random.default_rng(1)
-    return {name: 0.5 * random.normal(size=value.shape) for name, value in course.gradient_check_n_test_case()[2].items()}
+    return {
+        name: 0.5 * random.normal(size=value.shape) for name, value in course.gradient_check_n_test_case()[2].items()
+    }
 
 
 def train(steps=1000, *, bugs_from=None, rate=0.5, every=50):

@@ -121,11 +121,16 @@ def test_the_budget_makes_probes_rarer():
 
 def test_dicts_and_other_arguments():
     x = np.linspace(0, 1, 5)
-    f = lambda p, x: float(np.mean((p["a"] * x + p["b"]) ** 2))
-    grad = lambda p, x: {
-        "a": np.mean(2 * (p["a"] * x + p["b"]) * x),
-        "b": np.mean(2 * (p["a"] * x + p["b"])),
-    }
+
+    def f(p, x):
+        return float(np.mean((p["a"] * x + p["b"]) ** 2))
+
+    def grad(p, x):
+        return {
+            "a": np.mean(2 * (p["a"] * x + p["b"]) * x),
+            "b": np.mean(2 * (p["a"] * x + p["b"])),
+        }
+
     watched = gradproof.guard(f, grad, every=2, budget=100.0, rng=0)
     for _ in range(10):
         watched({"a": 0.3, "b": 0.4}, x)
@@ -159,7 +164,7 @@ def test_bad_functions_and_gradients():
 
 
 def test_the_course_network():
-    """With the published bugs it stops at the first step, or at the probe after they are switched on; else it learns."""
+    """With the published bugs it stops at the first step, or at the probe after they come; else it learns."""
     train = example().train
     for bugs_from in (1, 300):
         with pytest.raises(GradientError) as caught:
@@ -283,7 +288,7 @@ def test_a_gradient_that_is_not_that_of_the_loss(change, scale):
 
 
 def test_parameters_that_have_been_moved():
-    with pytest.raises(UsageError, match="before `optimizer.step"):
+    with pytest.raises(UsageError, match=r"before `optimizer\.step"):
         small_run(order="after")
 
 
@@ -356,7 +361,9 @@ def test_jax_a_gradient_of_other_parameters():
     jax = pytest.importorskip("jax")
     import gradproof.jax
 
-    loss = lambda p: (p["w"] ** 2).sum()
+    def loss(p):
+        return (p["w"] ** 2).sum()
+
     watched = gradproof.jax.guard(loss, rng=0)
     with pytest.raises(UsageError, match="structure"):
         watched.step({"v": jax.numpy.ones(2)}, {"w": jax.numpy.ones(2)})

@@ -6,6 +6,7 @@ Who evaluates is a `Scene`: the loss, the parameters and the gradient of one ste
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -22,6 +23,10 @@ from gradproof._report import GradientError, GuardReport, Report, is_wrong
 
 Floats = NDArray[np.float64]
 
+# The largest deviation, relative to the scale, that a gradient found right may set as usual, so that no guard goes
+# blind; a coarse gradient that deviates by more than `GROSS` at the first step is not coarse, but another one. Chosen:
+# a typical mistake is a factor of 1.5 or more in some of the arrays.
+LARGEST_USUAL, GROSS = 0.1, 0.3
 # Lines of a first look at a gradient so coarse that only measuring tells how coarse.
 COARSE_LINES = 4
 
@@ -104,21 +109,19 @@ class _Clock:
     _at: int = 0
     _spent: float = 0.0
     _last: float = 0.0
+    share: float = 0.0
 
     def start(self, calls: int) -> None:
         """Begin to count: after the first check."""
-        self._since, self._at, self._spent = time.perf_counter(), calls, 0.0
+        self._since, self._at, self._spent, self.evaluations = time.perf_counter(), calls, 0.0, 0
 
     def add(self, seconds: float) -> None:
         """Note what a look has taken."""
         self._spent += seconds
         # (What a single one takes varies: the next one is expected to take a mean of the last few.)
         self._last = seconds if self._last == 0 else (self._last + seconds) / 2
-
-    def share(self) -> float:
-        """The share of training time that was spent on looks."""
         training = time.perf_counter() - self._since - self._spent
-        return self._spent / training if self._since and training > 0 else 0.0
+        self.share = self._spent / training if training > 0 else 0.0
 
     def next_call(self, calls: int, every: int) -> int:
         """The call at which the next look keeps within the budget."""
@@ -219,7 +222,7 @@ class Guarding:
             first=self._first,
             probed=tuple(self._at),
             evaluations=self._clock.evaluations,
-            share=self._clock.share(),
+            share=self._clock.share,
             unclear=self._unclear,
             unrepeated=self._unrepeated,
             unexplained=self._unexplained,
@@ -248,8 +251,9 @@ class Guarding:
         if line.claim_eps > COARSE:
             for _ in range(COARSE_LINES):
                 self._compare_coarse(scene)
-        if found.fits or line.claim_eps > COARSE:
+        if found.fits or (line.claim_eps > COARSE and self._usual <= GROSS):
             return None
+        self._usual = 0.0
         return self._explain(scene, found, checked=True)
 
     def _compare_coarse(self, scene: Scene) -> None:
@@ -261,7 +265,7 @@ class Guarding:
         """Measure the slope along this line with a whole ladder; None where there is none."""
         jitter = np.random.Generator(np.random.Philox(line.size))
         asking = slope(jitter, eps=line.eps, scale=line.scale, ripple=line.rounding)
-        found = _answered(asking, scene.values)
+        found = _answered(asking, ft.partial(self._values, scene))
         value, bar = float(found.value[0]), float(found.bar[0])
         if found.trouble or not math.isfinite(bar) or found.side:
             return None
@@ -273,13 +277,16 @@ class Guarding:
             self._usual = max(self._usual, probe.deviation / line.scale)
         return probe
 
+    def _values(self, scene: Scene, steps: Floats) -> Floats:
+        self._clock.evaluations += len(steps)
+        return scene.values(steps)
+
     def _look(self, scene: Scene, line: Line, finer: float = 1.0) -> Probe:
         """Two values on the line, and what they say."""
         assert self._yardstick is not None
         jitter = np.random.Generator(np.random.Philox((line.size, self._looks)))
         step = self._yardstick.step(line, self._value) * finer * float(jitter.uniform(0.85, 1.18))
-        plus, minus = scene.values(np.array([step, -step])).tolist()
-        self._clock.evaluations += 2
+        plus, minus = self._values(scene, np.array([step, -step])).tolist()
         value = max(abs(plus), abs(minus))
         if math.isfinite(value):
             self._value = value
@@ -328,7 +335,7 @@ class Guarding:
             return report
         self._unexplained += 1
         if probe.line.scale > 0:
-            self._usual = max(self._usual, probe.deviation / probe.line.scale)
+            self._usual = max(self._usual, min(probe.deviation / probe.line.scale, LARGEST_USUAL))
         return None
 
 

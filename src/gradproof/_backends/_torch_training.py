@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 class Call:
     """What a call of the model in training began with."""
 
-    def __init__(self, generators: Sequence[Any], device: str, versions: list[int]) -> None:
+    def __init__(self, generators: Sequence[Any], device: str, versions: dict[str, int]) -> None:
         self.random = RandomState(generators)
         self.device = device
         self.is_autocast = torch.is_autocast_enabled(device)
@@ -75,9 +75,9 @@ class Training:
         self.is_shared = isinstance(model, torch.nn.parallel.DistributedDataParallel)
         if self.is_shared and any(isinstance(one, torch.nn.SyncBatchNorm) for one in self.inner.modules()):
             raise UsageError("`model` has SyncBatchNorm, whose processes would wait for each other within a check.")
-        parameters = Parameters(self.inner)
-        self.paths = parameters.paths
-        if not parameters.named:
+        self.paths: dict[str, str] = {}
+        self.look()
+        if not self.paths:
             raise UsageError("there is no parameter of the model to guard: it has none, or all are frozen.")
         self._held = Held()
         self._held.look(self.inner, "model")
@@ -106,6 +106,10 @@ class Training:
     def generators(self) -> list[Any]:
         """The generators that model and loss hold."""
         return self._held.generators
+
+    def look(self) -> None:
+        """See which parameters are trained now."""
+        self.paths = Parameters(self.inner).paths
 
     def named(self) -> dict[str, Tensor]:
         """The parameters that are trained, by name, as they are now."""
@@ -136,8 +140,8 @@ class Training:
         """The kind of device that the model is on."""
         return next(self.inner.parameters()).device.type
 
-    def _versions(self) -> list[int]:
-        return [parameter._version for parameter in self.named().values()]
+    def _versions(self) -> dict[str, int]:
+        return {name: parameter._version for name, parameter in self.inner.named_parameters()}
 
     def widening(self) -> contextlib.AbstractContextManager[Any]:
         """Within this context casts from float64 down to float32 are left out, where the loss makes some."""
@@ -179,6 +183,15 @@ def largest(number: float) -> float:
     return float(value)
 
 
+def mean_of(tensor: Tensor | None) -> Any:
+    """The mean of a tensor over all processes that train together."""
+    if tensor is None:
+        return None
+    together = tensor.clone()
+    torch.distributed.all_reduce(together)
+    return together / torch.distributed.get_world_size()
+
+
 def gathered(value: Any) -> list[Any]:
     """What all processes that train together have, in the order of their ranks."""
     found: list[Any] = [None] * torch.distributed.get_world_size()
@@ -201,6 +214,7 @@ class TrainingStep:
         self._training, self._batches, self._factor, self._keeper = training, batches, factor, keeper
         self._calls = list(training.calls)
         self._autocast = self._calls[0].autocast if self._calls else contextlib.nullcontext
+        training.look()
         self._named = training.named()
         self._own = {**dict(training.inner.named_parameters()), **dict(training.inner.named_buffers())}
         names = {id(one): name for name, one in self._own.items()}
@@ -224,7 +238,8 @@ class TrainingStep:
         if training.is_wide is None:
             with _Autocasts(training):
                 low = self._first_value()
-            training.is_wide = self._is_same_in_double(low) and all(map(self._is_same_drawn, OTHER_SEEDS))
+            is_wide = self._is_same_in_double(low) and all(map(self._is_same_drawn, OTHER_SEEDS))
+            training.is_wide = largest(not is_wide) == 0 if training.is_shared else is_wide
 
     @property
     def eps(self) -> float:
@@ -315,7 +330,8 @@ class TrainingStep:
         """The norm of the gradient times the natural size, of every parameter of the group whose turn it is."""
         if not self.is_exact and self._gradient is None:
             self._calls = []
-            self._gradient = self._own_gradient()
+            own = self._own_gradient()
+            self._gradient = {name: mean_of(one) for name, one in own.items()} if self._training.is_shared else own
         names = self._group()
         self._sizes: dict[str, float] = {}
         found: dict[str, float] = {}
@@ -376,9 +392,8 @@ class TrainingStep:
         found = [self._along(step) for step in steps.tolist()]
         if not self._training.is_shared:
             return np.array(found)
-        together = torch.tensor(found, dtype=torch.float64, device=next(iter(self._named.values())).device)
-        torch.distributed.all_reduce(together)
-        return (together / torch.distributed.get_world_size()).cpu().numpy()
+        device = next(iter(self._named.values())).device
+        return mean_of(torch.tensor(found, dtype=torch.float64, device=device)).cpu().numpy()
 
     def _along(self, step: float) -> float:
         moved: dict[str, Tensor] = {}
@@ -506,7 +521,7 @@ class TrainingStep:
         None where the loss of this step cannot be repeated, or `.grad` is what autograd returns here, as far as that
         matters for a deviation along the line.
         """
-        if self._gradient is not None:
+        if self._gradient is not None or self._training.is_shared:
             return None
         own = self._own_gradient()
         along = [(own[name].double() * v).sum() for name, v in self._moves.items() if own[name] is not None]
