@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -134,7 +134,7 @@ def _attach_to_lightning(trainer: Any, make: MakeGuard) -> TrainerGuard:
     def loss(module: Any, batch: Any) -> torch.Tensor:
         with trainer.precision_plugin.train_step_context(), _silent(module, trainer):
             returned = module.training_step(*batch)
-        return returned["loss"] if isinstance(returned, Mapping) else returned
+        return cast("Any", returned)["loss"] if isinstance(returned, Mapping) else returned
 
     class GradproofCallback(base):
         """Watches the gradients."""
@@ -160,12 +160,13 @@ def _silent(module: Any, trainer: Any) -> Generator[None]:
 
     def nothing(*_: Any, **__: Any) -> None: ...
 
-    others = {"log": nothing, "log_dict": nothing, "_trainer": trainer}
-    own = {name: vars(module)[name] for name in others if name in vars(module)}
-    vars(module).update(others)
+    others: dict[str, Any] = {"log": nothing, "log_dict": nothing, "_trainer": trainer}
+    members: dict[str, Any] = vars(module)
+    own = {name: members[name] for name in others if name in members}
+    members.update(others)
     try:
         yield
     finally:
         for name in others:
-            del vars(module)[name]
-        vars(module).update(own)
+            del members[name]
+        members.update(own)

@@ -524,7 +524,8 @@ class TrainingStep:
         if self._gradient is not None or self._training.is_shared:
             return None
         own = self._own_gradient()
-        along = [(own[name].double() * v).sum() for name, v in self._moves.items() if own[name] is not None]
+        computed = [(own[name], v) for name, v in self._moves.items()]
+        along = [(one.double() * v).sum() for one, v in computed if one is not None]
         claims = [(self._claim(name), v) for name, v in self._moves.items()]
         claimed = sum(float((one.double() * v).sum()) for one, v in claims if one is not None)
         if abs(float(sum(along)) - claimed) <= deviation * abs(self._factor) / 2:
