@@ -129,13 +129,16 @@ class Guard:
         that casts down to float32 inside leaves a check of float64 as noisy: then a copy in float64 is checked, which
         autocast leaves alone, and without these casts.
         """
+        report: Report | None = None
         if not (step.is_autocast or training.casts_down):
             with contextlib.suppress(NotFiniteError):
-                return self._check_module(training.inner, training.loss, batch, rng=seed)
-            return None
+                report = self._check_module(training.inner, training.loss, batch, rng=seed)
+            if not is_wrong(report):
+                return report
+            # A mistake of the code is one in float64, too. Where weights have exploded, float32 may saturate by itself.
         wide = step.wide_copy()
         if wide is None:
-            return None
+            return report
 
         def loss(model: torch.nn.Module, batch: Any) -> torch.Tensor:
             with training.widening():
@@ -143,7 +146,8 @@ class Guard:
 
         # (A copy may run into what the model does not, and the backward may cast down as well.)
         with contextlib.suppress(NotFiniteError, FunctionError):
-            return self._check_module(wide, loss, doubled(batch), rtol=RTOL32, rng=seed)
+            again = self._check_module(wide, loss, doubled(batch), rtol=RTOL32, rng=seed)
+            return report if report is not None and is_wrong(again) else again
         return None
 
 

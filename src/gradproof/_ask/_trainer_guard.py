@@ -161,8 +161,8 @@ def _silent(module: Any, trainer: Any) -> Generator[None]:
     def nothing(*_: Any, **__: Any) -> None: ...
 
     others: dict[str, Any] = {"log": nothing, "log_dict": nothing, "_trainer": trainer}
-    members: dict[str, Any] = vars(module)
-    own = {name: members[name] for name in others if name in members}
+    members: Any = module.__dict__
+    own: Any = {name: members[name] for name in others if name in members}
     members.update(others)
     try:
         yield
