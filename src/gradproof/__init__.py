@@ -9,6 +9,7 @@ from gradproof._report import (
     Cost,
     Finding,
     GradientError,
+    GuardReport,
     LeafResult,
     ModeResult,
     Reason,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from gradproof import jax as jax
     from gradproof import scipy as scipy
     from gradproof import torch as torch
+    from gradproof._ask._array_guard import Guard as Guard
+    from gradproof._ask._array_guard import guard as guard
     from gradproof._ask._kernel import compare_with_reference as compare_with_reference
     from gradproof._ask._layer import check_layer as check_layer
     from gradproof._ask._session import Session as Session
@@ -39,6 +42,8 @@ __all__ = [
     "GradientError",
     "GradproofError",
     "GradproofWarning",
+    "Guard",
+    "GuardReport",
     "LeafResult",
     "ModeResult",
     "Progress",
@@ -55,6 +60,7 @@ __all__ = [
     "compare_with_reference",
     "compat",
     "course",
+    "guard",
 ]
 
 
@@ -75,6 +81,10 @@ def __getattr__(name: str) -> Any:
         from gradproof._ask._layer import check_layer
 
         return check_layer
+    if name in ("Guard", "guard"):
+        from gradproof._ask import _array_guard
+
+        return getattr(_array_guard, name)
     if name in ("compat", "course", "jax", "scipy", "torch"):
         import importlib
 

@@ -1,4 +1,4 @@
-"""JAX: the hand-written rules within a function, each by itself; kernels beside a reference.
+"""JAX: the hand-written rules within a function, each by itself; kernels beside a reference; training loops.
 
 Functions, rules and models need no entry point of their own: `gradproof.check` takes them.
 """
@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from gradproof._ask._array_guard import ArraysStep, checked
 from gradproof._ask._call import explained
-from gradproof._ask._check import Options, Seed, check_against, check_autodiff
+from gradproof._ask._check import Options, Seed, check_against, check_autodiff, draw_seed
+from gradproof._ask._guard import Guarding, Scene
 from gradproof._ask._kernel import called_by, require
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
 from gradproof._backends._jax_sides import JaxSides
+from gradproof._backends._jax_training import JaxStep
 from gradproof._base._errors import UsageError
 from gradproof._base._names import function_name
 from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
 from gradproof._progress import Setting, watching
-from gradproof._report import Report
+from gradproof._report import GuardReport, Report
 
-__all__ = ["check_rules", "compare_with_reference"]
+__all__ = ["Guard", "check_rules", "compare_with_reference", "guard"]
 
 
 @explained("gradproof.jax.check_rules(f, x)")
@@ -244,3 +247,127 @@ def compare_with_reference(
         sources=definitions(kernel),
         draws=draws,
     )
+
+
+class Guard:
+    """What `guard` returns: it watches the gradients of a training loop.
+
+    Printing it says what was probed, and how large an error can have been.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        *,
+        every: int,
+        budget: float,
+        on_wrong: Callable[[Report], Any] | None,
+        rng: Seed,
+    ) -> None:
+        self._loss, self._is_on = loss, True
+        self._is_wide: bool | None = None
+        self._guarding = Guarding(every=every, budget=budget, on_wrong=on_wrong, seed=draw_seed(rng))
+
+    def step(self, gradient: Any, params: Any, *others: Any) -> None:
+        """Look at the gradient of this step, if it is time; call it before ``optimizer.update``, outside of `jax.jit`.
+
+        Parameters
+        ----------
+        gradient : tree
+            What ``jax.grad(loss)(params, *others)`` returned, in the structure of `params`.
+        params : tree of arrays
+            The parameters that it was computed at.
+        *others : tree
+            What else the loss takes: the batch, a key.
+
+        Raises
+        ------
+        GradientError
+            If the gradient is wrong, and there is no `on_wrong`.
+        """
+        if not self._is_on:
+            return
+        if not self._guarding.is_due:
+            self._guarding.passed()
+            return
+        args = (params, *others)
+        found = JaxStep(self._loss, args, gradient)
+        if self._is_wide is None:
+            self._is_wide = found.runs_wide()
+        step = ArraysStep(
+            found.names, found.arrays, found.gradients, found.evaluate, found.wide if self._is_wide else None
+        )
+        self._guarding.visit(
+            Scene(
+                step=step,
+                paths=step.paths,
+                full=lambda seed: checked(self._loss, args, seed, modes=("rev",)),
+                delivered=lambda seed, rtol, _: checked(self._loss, args, seed, grad=gradient, rtol=rtol),
+            )
+        )
+
+    def off(self) -> None:
+        """End the watch: from now on `step` returns at once."""
+        self._is_on = False
+
+    def report(self) -> GuardReport:
+        """Say what was probed so far, and what was found."""
+        return self._guarding.report()
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+
+@explained("gradproof.jax.guard(loss)")
+def guard(
+    loss: Callable[..., Any],
+    *,
+    every: int = 100,
+    budget: float = 0.01,
+    on_wrong: Callable[[Report], Any] | None = None,
+    rng: Seed = None,
+) -> Guard:
+    """Watch the gradients of a training loop, such as one with optax, for a small share of its time.
+
+    As `gradproof.torch.guard`: a full check of the first step, then from time to time two evaluations of the loss on a
+    random line through the parameters, compared with what the gradient claims along it. The loss is evaluated in
+    float64 where it runs so and computes the same, which compiles it once more.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *others) -> scalar``.
+    every, budget, on_wrong, rng
+        As for `gradproof.torch.guard`.
+
+    Returns
+    -------
+    Guard
+        Call its ``step(gradient, params, *others)`` after each gradient.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import gradproof.jax
+    >>> def loss(params, x):
+    ...     return jnp.mean((jnp.tanh(x @ params["w"]) - 0.5) ** 2)
+    >>> gradient = jax.jit(jax.grad(loss))
+    >>> params, x = {"w": jnp.ones((3, 2))}, jnp.linspace(0.0, 1.0, 12).reshape(4, 3)
+    >>> guard = gradproof.jax.guard(loss, every=10, rng=0)
+    >>> for _ in range(50):
+    ...     grads = gradient(params, x)
+    ...     guard.step(grads, params, x)
+    ...     params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    >>> guard.report().first.verdict
+    <Verdict.CORRECT: 'CORRECT'>
+    >>> guard.off()
+    """
+    if not callable(loss):
+        raise UsageError(f"`loss` must be callable, `loss(params, *others)`, got {type(loss).__name__}.")
+    return Guard(loss, every=every, budget=budget, on_wrong=on_wrong, rng=rng)

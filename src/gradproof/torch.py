@@ -1,4 +1,4 @@
-"""PyTorch: modules with their losses, part by part; kernels at many sizes and layouts, and beside a reference.
+"""PyTorch: modules with their losses, kernels at many sizes and layouts or beside a reference, and training runs.
 
 Functions of tensors, rules and custom operators need no entry point of their own: `gradproof.check` takes them.
 """
@@ -16,6 +16,8 @@ from gradproof._ask._call import explained
 from gradproof._ask._check import Contracts, Options, Seed, against_reference, check_against, check_autodiff, draw_seed
 from gradproof._ask._kernel import called_by, require
 from gradproof._ask._nothing import nothing_to_check
+from gradproof._ask._torch_guard import Guard
+from gradproof._ask._trainer_guard import TrainerGuard, attach
 from gradproof._backends._torch_kernel import TorchKernel
 from gradproof._backends._torch_module import WRT, keeper, with_loss
 from gradproof._backends._torch_upcast import against
@@ -33,7 +35,7 @@ from gradproof._kernels._whole import whole
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
 
-__all__ = ["check_kernel", "check_module", "compare_with_reference"]
+__all__ = ["Guard", "TrainerGuard", "check_kernel", "check_module", "compare_with_reference", "guard", "guard_trainer"]
 
 
 @explained("gradproof.torch.check_module(model, loss, batch)")
@@ -446,3 +448,123 @@ def check_kernel(
         study.run()
         found = definitions(function, make_inputs)
         return whole(study, name=name, seed=seed, started=started, calls=kernel.calls, sources=found)
+
+
+@explained("gradproof.torch.guard(model, loss)")
+def guard(
+    model: torch.nn.Module,
+    loss: Callable[..., torch.Tensor],
+    *,
+    every: int = 100,
+    budget: float = 0.01,
+    on_wrong: Callable[[Report], Any] | None = None,
+    rng: Seed = None,
+) -> Guard:
+    """Watch the gradients of a training run, for a small share of its time.
+
+    The first step is checked as a whole, by `check_module`. Every so many steps after that follows a *probe*: two
+    evaluations of the loss on a random line through the parameters, compared with what ``.grad`` claims along it. A
+    probe that does not fit is measured again with other steps. If that does not fit either, the batch is checked as a
+    whole, and only a report that is WRONG is an alarm.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model that is trained, also within `DistributedDataParallel` or `torch.compile`.
+    loss : callable
+        ``loss(model, batch) -> scalar tensor``, or a criterion, as for `check_module`.
+    every : int
+        Steps from one probe to the next, at least.
+    budget : float
+        The share of training time that probes may take: where they would take more, they come less often. The first
+        check is not part of it.
+    on_wrong : callable, optional
+        ``on_wrong(report)`` is called where a gradient is wrong. By default `GradientError` is raised.
+    rng : int or numpy.random.Generator, optional
+        As for `gradproof.check`.
+
+    Returns
+    -------
+    Guard
+        Call its ``step(batch)`` after each backward.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used, or no parameter is trained.
+
+    Notes
+    -----
+    Training is left as it is, bit for bit: parameters, ``.grad``, buffers, modes, random states and the optimizer. A
+    probe evaluates the loss with moved copies of the parameters, from the random states that the model was called with,
+    so that dropout is the same as in the step. Where the loss draws random numbers before it calls the model, these
+    cannot be drawn again: then the gradient is computed anew, and what is in ``.grad`` is not looked at.
+
+    The loss is evaluated in float64 where it runs so and computes the same, also under autocast. Otherwise probes are
+    coarser, as their bars say. Kinks, noise and gradients that are not finite raise no alarm: a probe that cannot tell
+    is counted as such.
+
+    With several processes (`DistributedDataParallel`) every process makes the same probes, of the loss averaged over
+    all of them, and an alarm in one is raised in all. A model that is sharded over processes cannot be guarded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import gradproof.torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> loss = lambda model, batch: torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+    >>> guard = gradproof.torch.guard(model, loss, every=10, rng=0)
+    >>> for _ in range(100):
+    ...     batch = torch.rand(8, 3), torch.rand(8, 1)
+    ...     loss(model, batch).backward()
+    ...     guard.step(batch)
+    ...     optimizer.step()
+    ...     optimizer.zero_grad()
+    >>> guard.report().first.verdict
+    <Verdict.CORRECT: 'CORRECT'>
+    >>> guard.off()
+    """
+    if not isinstance(cast("object", model), torch.nn.Module):
+        raise UsageError(f"`model` must be a torch.nn.Module, got {type(model).__name__}.")
+    if not callable(loss):
+        raise UsageError(f"`loss` must be callable, `loss(model, batch)`, got {type(loss).__name__}.")
+    return Guard(model, loss, check_module, every=every, budget=budget, on_wrong=on_wrong, rng=rng)
+
+
+@explained("gradproof.torch.guard_trainer(trainer)")
+def guard_trainer(
+    trainer: Any,
+    *,
+    every: int = 100,
+    budget: float = 0.01,
+    on_wrong: Callable[[Report], Any] | None = None,
+    rng: Seed = None,
+) -> TrainerGuard:
+    """Watch the gradients of a run of a Trainer of `transformers` or of `lightning`; call it before the run.
+
+    As `guard`, with the trainer's own loss (``compute_loss``, or the ``training_step`` of the LightningModule),
+    gradient accumulation, autocast and loss scaling. What a LightningModule logs in a probe is dropped.
+
+    Parameters
+    ----------
+    trainer : transformers.Trainer or lightning.pytorch.Trainer
+        That of lightning gets one more callback, and the ``training_step`` of that of transformers is wrapped.
+    every, budget, on_wrong, rng
+        As for `guard`.
+
+    Returns
+    -------
+    TrainerGuard
+        Print it after the run, or end it early by its ``off()``.
+
+    Raises
+    ------
+    UsageError
+        If it is another kind of trainer.
+    """
+
+    def make(model: torch.nn.Module, loss: Callable[..., Any]) -> Guard:
+        return Guard(model, loss, check_module, every=every, budget=budget, on_wrong=on_wrong, rng=rng, is_told=True)
+
+    return attach(trainer, make)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,15 @@ class RandomState:
         """Put back all states."""
         torch.set_rng_state(self._cpu)
         self._put_back(self._moved())
+
+    @contextlib.contextmanager
+    def drawing(self, seed: int) -> Generator[None]:
+        """Within this context `rewind` begins other random numbers of torch, on the CPU."""
+        own, self._cpu = self._cpu, torch.Generator().manual_seed(seed).get_state()
+        try:
+            yield
+        finally:
+            self._cpu = own
 
     def _moved(self) -> frozenset[object]:
         """The generators that have moved: by name, those of the function by themselves."""

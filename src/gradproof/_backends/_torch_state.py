@@ -81,6 +81,15 @@ class State:
             [*(others if is_kept else []), *((path, grad) for path, grad in grads if grad is not None)]
         )
 
+    def drawing(self, seed: int) -> contextlib.AbstractContextManager[None]:
+        """Within this context evaluations draw other random numbers."""
+        return self._random.drawing(seed)
+
+    @property
+    def random_has_moved(self) -> bool:
+        """Whether random numbers have been drawn since."""
+        return self._random.has_moved
+
     @property
     def has_drawn(self) -> bool:
         """Whether the last evaluation has drawn random numbers."""
@@ -203,6 +212,8 @@ class Keeper(Guard):
     ----------
     held : Held
         What the function and its arguments hold.
+    keep_grads : bool
+        As for a `State`.
 
     Attributes
     ----------
@@ -212,9 +223,9 @@ class Keeper(Guard):
 
     state: State
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, *, keep_grads: bool = True) -> None:
         super().__init__(self._begin, self._end)
-        self._held = held
+        self._held, self._keep_grads = held, keep_grads
         self._inference = OutOfInference()
         self._is_outermost = False
 
@@ -223,7 +234,7 @@ class Keeper(Guard):
             _HERE.keeper, self._is_outermost = self, True
             _ONE_AT_A_TIME.acquire()
         self._inference.enter()
-        self.state = State(self._held.modules, self._held)
+        self.state = State(self._held.modules, self._held, keep_grads=self._keep_grads)
 
     def _end(self) -> None:
         state = getattr(self, "state", None)

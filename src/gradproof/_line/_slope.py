@@ -153,7 +153,8 @@ class Known:
     fourth: float = 0.0
 
     @property
-    def _cubic(self) -> float:
+    def cubic(self) -> float:
+        """The largest t**3 term to allow for along a later line, per unit step."""
         # Natural sizes are those on which f changes: its third derivative is at least of the slope's own size.
         return max(TRUST * self.third, self.size, self._bent(self.curvature, self.size), 1e-300)
 
@@ -166,7 +167,7 @@ class Known:
     @property
     def question_step(self) -> float:
         """The step of a two-point question: minimises its bar within the steps that were seen."""
-        best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * self._cubic)) ** (1 / 3)
+        best = (5 * float(self.noise[0]) / (2 * math.sqrt(2) * self.cubic)) ** (1 / 3)
         return min(max(best, self.finest), float(self.levels[0]))
 
     def question_bar(self, step: float, even: float, scale: float) -> float:
@@ -179,7 +180,7 @@ class Known:
         noise = float(self.noise[0])
         curvature = max(even - 8 * noise, 0.0) / step**2
         size = min(self.size, scale) if scale > 0 else self.size
-        expected = 5 * noise / (math.sqrt(2) * step) + self._cubic * step**2
+        expected = 5 * noise / (math.sqrt(2) * step) + self.cubic * step**2
         bar = expected + self._bent(curvature, size) * step**2
         return bar if bar <= 10 * expected and even <= TRUST * self.curvature * step**2 + 8 * noise else math.inf
 
@@ -191,7 +192,7 @@ class Known:
         """
         noise = float(self.noise[0])
         even = TRUST * max(self.curvature, self.size) * step**2 + 8 * noise
-        return even / step + 10 * noise / (math.sqrt(2) * step) + self._cubic * step**2
+        return even / step + 10 * noise / (math.sqrt(2) * step) + self.cubic * step**2
 
     def levels_for(self, scale: float) -> Floats:
         """The levels for a direction whose slope is smaller than that of the first: coarser, as noise weighs more."""

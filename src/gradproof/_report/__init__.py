@@ -3,6 +3,8 @@
 Every room that decides or shows something uses it. It imports `_base` alone.
 """
 
+from gradproof._report._guarded import GuardReport as GuardReport
+from gradproof._report._guarded import is_wrong as is_wrong
 from gradproof._report._report import EMPTY as EMPTY
 from gradproof._report._report import WORST_FIRST as WORST_FIRST
 from gradproof._report._report import Cost as Cost

@@ -1,0 +1,160 @@
+"""The guard of a training loop in PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gradproof._ask._check import Seed, check, draw_seed
+from gradproof._ask._guard import Guarding, Scene
+from gradproof._backends._torch_training import Training, TrainingStep, gathered, largest
+from gradproof._backends._torch_upcast import doubled
+from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
+from gradproof._base._tree import is_number
+from gradproof._prove import RTOL32
+from gradproof._report import GuardReport, Report, is_wrong
+
+
+class Guard:
+    """What `guard` returns: it watches the gradients of a training run.
+
+    Printing it says what was probed, and how large an error can have been.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Callable[..., torch.Tensor],
+        check_module: Callable[..., Report],
+        *,
+        every: int,
+        budget: float,
+        on_wrong: Callable[[Report], Any] | None,
+        rng: Seed,
+        is_told: bool = False,
+    ) -> None:
+        self._training: Training | None = Training(model, loss, is_told=is_told)
+        self._check_module, self._is_shared = check_module, self._training.is_shared
+        together = largest if self._is_shared else float
+        self._guarding = Guarding(
+            every=every, budget=budget, on_wrong=on_wrong, seed=int(together(draw_seed(rng))), together=together
+        )
+        self._training.arm()
+
+    def step(self, *batches: Any, scale: float = 1.0) -> None:
+        """Look at the gradients of this training step, if it is time; call it before they are used.
+
+        The place is after ``backward`` and before clipping, ``scaler.unscale_`` and ``optimizer.step``.
+
+        Parameters
+        ----------
+        *batches : any
+            The batch, as `loss` takes it. With gradient accumulation all batches since the last ``zero_grad``.
+        scale : float
+            What each loss was multiplied with before ``backward``: ``scaler.get_scale()`` with a GradScaler, 1/4 where
+            the gradients of four batches are averaged.
+
+        Raises
+        ------
+        GradientError
+            If the gradient is wrong, and there is no `on_wrong`. Nothing of the step has been used then.
+        UsageError
+            If the parameters have changed since the model was called.
+        """
+        training = self._training
+        if training is None:
+            return
+        if not self._guarding.is_due:
+            self._guarding.passed()
+            if self._guarding.is_due:
+                training.arm()
+            return
+        if not batches:
+            raise UsageError("`step` needs the batch of this step: call it as `guard.step(batch)`.")
+        if not is_number(scale) or not 0 < abs(scale) < float("inf"):
+            raise UsageError(f"`scale` must be a number other than 0, got {scale!r}.")
+        training.disarm()
+        training.require_order()
+        try:
+            with training.kept() as keeper:
+                step = TrainingStep(training, batches, float(scale), keeper)
+                self._guarding.visit(self._scene(training, step, batches[0]))
+        finally:
+            training.calls.clear()
+            if self._guarding.is_due:
+                training.arm()
+
+    def begin(self) -> None:
+        """Note that the loss of a batch is about to be computed, where `is_told` says that somebody does."""
+        if self._training is not None and self._guarding.is_due:
+            self._training.note()
+
+    def off(self) -> None:
+        """End the watch: from now on `step` returns at once."""
+        if self._training is not None:
+            self._training.disarm()
+            self._training = None
+
+    def report(self) -> GuardReport:
+        """Say what was probed so far, and what was found."""
+        return self._guarding.report()
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+    def _scene(self, training: Training, step: TrainingStep, batch: Any) -> Scene:
+        def full(seed: int) -> Report | None:
+            return self._shared(self._full(training, step, batch, seed))
+
+        def delivered(seed: int, rtol: float, deviation: float) -> Report | None:
+            return self._shared(_delivered(training, step, seed, rtol, deviation))
+
+        return Scene(step=step, paths=training.paths, full=full, delivered=delivered)
+
+    def _shared(self, report: Report | None) -> Report | None:
+        """The report that is WRONG in any of the processes that train together, so that all of them stop."""
+        if not self._is_shared:
+            return report
+        own = report.to_json() if report is not None and is_wrong(report) else None
+        wrong = [one for one in gathered(own) if one is not None]
+        return Report.from_json(wrong[0]) if wrong else report
+
+    def _full(self, training: Training, step: TrainingStep, batch: Any, seed: int) -> Report | None:
+        """Check the gradient of the loss by itself, part by part.
+
+        Under autocast the gradient is as coarse as half precision, which no check could tell from a mistake, and code
+        that casts down to float32 inside leaves a check of float64 as noisy: then a copy in float64 is checked, which
+        autocast leaves alone, and without these casts.
+        """
+        report: Report | None = None
+        if not (step.is_autocast or training.casts_down):
+            with contextlib.suppress(NotFiniteError):
+                report = self._check_module(training.inner, training.loss, batch, rng=seed)
+            if not is_wrong(report):
+                return report
+            # A mistake of the code is one in float64, too. Where weights have exploded, float32 may saturate by itself.
+        wide = step.wide_copy()
+        if wide is None:
+            return report
+
+        def loss(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+            with training.widening():
+                return training.loss(model, batch)
+
+        # (A copy may run into what the model does not, and the backward may cast down as well.)
+        with contextlib.suppress(NotFiniteError, FunctionError):
+            again = self._check_module(wide, loss, doubled(batch), rtol=RTOL32, rng=seed)
+            return report if report is not None and is_wrong(again) else again
+        return None
+
+
+def _delivered(training: Training, step: TrainingStep, seed: int, rtol: float, deviation: float) -> Report | None:
+    """Check `.grad` as it was delivered, against the loss of this step."""
+    found = step.delivered(deviation)
+    if found is None:
+        return None
+    loss, point, claims = found
+    return check(loss, (point,), grad=claims, rtol=rtol, rng=seed, name=f"{type(training.inner).__name__}, `.grad`")

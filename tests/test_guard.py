@@ -1,0 +1,392 @@
+"""Training guards: silent and without a trace where gradients are right, an alarm with the place where they are not."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradproof
+from gradproof import GradientError, UsageError, Verdict
+from gradproof._prove import Line, Probe, Record, scales
+
+BENCHMARKS, EXAMPLES = (str(Path(__file__).parents[1] / folder) for folder in ("benchmarks", "examples"))
+
+
+def benchmark():
+    """The benchmark of guards, which needs torch."""
+    pytest.importorskip("torch")
+    sys.path.insert(0, BENCHMARKS)
+    try:
+        import guard
+    finally:
+        sys.path.remove(BENCHMARKS)
+    return guard
+
+
+def example():
+    """The example that trains the course's network."""
+    sys.path.insert(0, EXAMPLES)
+    try:
+        import train
+    finally:
+        sys.path.remove(EXAMPLES)
+    return train
+
+
+def descend(gradient, steps=100, rate=0.1, start=None):
+    w = np.linspace(-1.0, 2.0, 4) if start is None else start
+    for _ in range(steps):
+        w = w - rate * gradient(w)
+    return w
+
+
+def cost(w):
+    return float(np.sum(np.tanh(w - 1) ** 2))
+
+
+def slope(w):
+    return 2 * np.tanh(w - 1) / np.cosh(w - 1) ** 2
+
+
+def wrong_from(call, factor=1.5):
+    """The gradient, wrong on purpose from some call on."""
+    calls = 0
+
+    def gradient(w):
+        nonlocal calls
+        calls += 1
+        return slope(w) * (factor if calls >= call else 1)
+
+    return gradient
+
+
+# NumPy
+
+
+def test_a_right_gradient_is_passed_on_and_bounded():
+    watched = gradproof.guard(cost, slope, every=10, budget=100.0, rng=0)
+
+    assert np.array_equal(descend(watched), descend(slope))
+    report = watched.report()
+    assert (report.steps, report.first.verdict, report.wrong) == (100, Verdict.CORRECT, ())
+    assert report.probed == tuple(range(10, 101, 10))
+    assert report.fitting == 10
+    assert report.bound < 1e-2  # near the minimum there is little left to compare
+    assert "no error above" in str(watched)
+
+
+@pytest.mark.parametrize("factor", [1.5, -1.0, 0.0, 1.001])
+def test_a_gradient_that_becomes_wrong_is_reported_at_the_next_probe(factor):
+    # (It has been called twice by the full check, and once by the loop.)
+    watched = gradproof.guard(cost, wrong_from(35, factor), every=10, budget=100.0, rng=0)
+
+    with pytest.raises(GradientError) as caught:
+        descend(watched)
+    assert caught.value.report.verdict is Verdict.WRONG
+    assert watched.report().wrong[0][0] in (30, 40)
+
+
+def test_on_wrong_is_called_in_place_of_an_error():
+    reports = []
+    watched = gradproof.guard(cost, wrong_from(1), every=10, budget=100.0, on_wrong=reports.append, rng=0)
+    descend(watched, steps=10)
+
+    assert [report.verdict for report in reports] == [Verdict.WRONG] * 2
+    assert "WRONG at step 1: w" in str(watched)
+
+
+def test_after_off_it_is_the_gradient_alone():
+    calls = []
+    watched = gradproof.guard(lambda w: calls.append(0) or cost(w), slope, every=1, rng=0)
+    watched(np.ones(2))
+    seen = len(calls)
+    watched.off()
+    descend(watched)
+
+    assert len(calls) == seen > 0
+    assert watched.report().steps == 1
+
+
+def test_the_budget_makes_probes_rarer():
+    """One that takes no time to speak of is made as often as asked for."""
+    dear = gradproof.guard(cost, slope, every=1, budget=1e-4, rng=0)
+    descend(dear, steps=300)
+
+    assert len(dear.report().probed) < 10
+
+
+def test_dicts_and_other_arguments():
+    x = np.linspace(0, 1, 5)
+
+    def f(p, x):
+        return float(np.mean((p["a"] * x + p["b"]) ** 2))
+
+    def grad(p, x):
+        return {
+            "a": np.mean(2 * (p["a"] * x + p["b"]) * x),
+            "b": np.mean(2 * (p["a"] * x + p["b"])),
+        }
+
+    watched = gradproof.guard(f, grad, every=2, budget=100.0, rng=0)
+    for _ in range(10):
+        watched({"a": 0.3, "b": 0.4}, x)
+
+    assert set(watched.report().bounds) == {"p['a']", "p['b']"}
+
+
+def test_a_kink_and_noise_raise_no_alarm():
+    noise = np.random.default_rng(0)
+    kinked = gradproof.guard(lambda w: float(np.abs(w).sum()), np.sign, every=1, budget=1e3, rng=0)
+    for _ in range(40):
+        kinked(np.array([1e-9, -1e-7, 0.5]))
+    noisy = gradproof.guard(lambda w: cost(w) + 1e-3 * noise.standard_normal(), slope, every=1, budget=1e3, rng=0)
+    for _ in range(20):
+        noisy(np.linspace(-1, 2, 4))
+
+    assert kinked.report().wrong == noisy.report().wrong == ()
+
+
+@pytest.mark.parametrize("bad", [{"every": 0}, {"every": 1.5}, {"budget": 0}, {"budget": "1"}, {"on_wrong": 3}])
+def test_bad_options(bad):
+    with pytest.raises(UsageError, match=f"`{next(iter(bad))}`"):
+        gradproof.guard(cost, slope, rng=0, **bad)
+
+
+def test_bad_functions_and_gradients():
+    with pytest.raises(UsageError, match="`grad` must be callable"):
+        gradproof.guard(cost, np.ones(3), rng=0)
+    with pytest.raises(UsageError, match="entries"):
+        gradproof.guard(cost, lambda w: np.ones(3), rng=0)(np.ones(4))
+
+
+def test_the_course_network():
+    """With the published bugs it stops at the first step, or at the probe after they come; else it learns."""
+    train = example().train
+    for bugs_from in (1, 300):
+        with pytest.raises(GradientError) as caught:
+            train(400, bugs_from=bugs_from)
+        assert sorted(one.path for one in caught.value.report.findings) == ["parameters['W2']", "parameters['b1']"]
+    costs, watched = train(500)
+    assert costs[-1] < 0.5 * costs[0]
+    assert watched.report().wrong == ()
+    assert watched.report().bound < 1e-4
+
+
+# What probes add up to
+
+
+def test_norms_are_made_equal_as_far_as_values_can_see():
+    norms = {"large": 1.0, "middle": 1e-2, "small": 1e-4, "tiny": 1e-9, "zero": 0.0}
+    double, low = scales(norms, 2.0**-52), scales(norms, 2.0**-23)
+
+    assert double == {"large": 1e-4, "middle": 1e-2, "small": 1.0, "tiny": 1.0, "zero": 1.0}
+    assert low == {"large": 1e-2, "middle": 1.0, "small": 1.0, "tiny": 1.0, "zero": 1.0}
+
+
+def test_the_bound_holds():
+    """Of 400 runs whose gradient has an error of some size at every step, hardly any is bounded below that size."""
+    drawn = np.random.default_rng(0)
+    size, violations = 6, 0
+    for _ in range(400):
+        record = Record()
+        for _ in range(3):
+            v = drawn.standard_normal(size)
+            v *= np.sqrt(size / (v @ v))
+            error = 0.1 * np.eye(size)[0]
+            line = Line(claimed=0.0, shares={"a": 1.0}, rounding=1.0, size=size, eps=1e-16, claim_eps=1e-7)
+            record.add(Probe(line=line, value=float(error @ v), bar=0.0, allowance=1.0))
+        violations += record.bounds()["a"] < 0.1
+
+    assert violations == 0
+    assert record.bounds()["a"] > 1  # three probes say little at a risk of 1 in a million
+
+
+# PyTorch
+
+
+def torch_run(every=None, **options):
+    guard = benchmark()
+    return guard.train_transformer(40, every=every, budget=100.0, **options)
+
+
+def test_training_is_the_same_bit_for_bit():
+    """Dropout and batch norm in train mode, clipping, AdamW."""
+    torch = pytest.importorskip("torch")
+    plain = torch_run()[0]
+    states = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    losses, watched, *_ = torch_run(every=10)
+
+    assert losses == plain
+    assert watched.report().probed == (10, 20, 30, 40)
+    assert watched.report().fitting == 4
+    assert random.getstate() == states[0]
+    assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("case", [("blocks.0.act x", "forgotten"), ("head bias", "sign")])
+def test_a_wrong_backward_is_reported_with_its_module(case):
+    guard = benchmark()
+    assert guard.wrong(every=10, at=15, cases=[case]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "kind", ["relu bfloat16", "relu one", "relu explode", "smooth accumulate", "smooth scaled", "relu drawn"]
+)
+def test_right_runs_raise_no_alarm(kind):
+    guard = benchmark()
+    found = guard.right_run(kind, 1, steps=20, every=4)
+    assert not isinstance(found, gradproof.Report), str(found)
+    assert len(found.probed) == 5
+
+
+def small_run(steps=20, *, change=None, loss=None, scale=1.0, order="before", on_wrong=None, every=5):
+    """Train a small net, and do something to it between backward and the guard's step."""
+    torch = pytest.importorskip("torch")
+    import gradproof.torch
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    loss = loss or (lambda model, batch: torch.nn.functional.mse_loss(model(batch[0]), batch[1]))
+    watched = gradproof.torch.guard(net, loss, every=every, budget=100.0, on_wrong=on_wrong, rng=0)
+    for step in range(steps):
+        batch = torch.rand(6, 3), torch.rand(6, 2)
+        value = torch.nn.functional.mse_loss(net(batch[0]), batch[1])
+        (scale * value).backward()
+        if change is not None:
+            change(net, step)
+        if order == "after":
+            optimizer.step()
+        watched.step(batch)
+        if order == "before":
+            optimizer.step()
+        if change is None or change.__name__ != "keep":
+            optimizer.zero_grad()
+    return watched
+
+
+def clip(net, step):
+    for one in net.parameters():
+        one.grad *= 0.5
+
+
+def keep(net, step):
+    """Leave gradients to add up."""
+
+
+@pytest.mark.parametrize(("change", "scale"), [(clip, 1.0), (keep, 1.0), (None, 1024.0)])
+def test_a_gradient_that_is_not_that_of_the_loss(change, scale):
+    """Clipped, added up for want of zero_grad, or scaled, which nobody has said."""
+    with pytest.raises(GradientError) as caught:
+        small_run(change=change, scale=scale)
+    assert "`.grad`" in caught.value.report.name
+
+
+def test_parameters_that_have_been_moved():
+    with pytest.raises(UsageError, match=r"before `optimizer\.step"):
+        small_run(order="after")
+
+
+def test_a_criterion_and_off():
+    torch = pytest.importorskip("torch")
+    watched = small_run(loss=torch.nn.MSELoss())
+    assert watched.report().fitting == 4
+    watched.off()
+    watched.step()  # not even a batch is needed
+
+    with pytest.raises(UsageError, match="needs the batch"):
+        gradproof.torch.guard(torch.nn.Linear(2, 1), torch.nn.MSELoss(), rng=0).step()
+
+
+def test_nothing_is_left_on_the_model():
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(2, 1)
+    hooks = dict(net._forward_pre_hooks)
+    watched = gradproof.torch.guard(net, torch.nn.MSELoss(), rng=0)
+    watched.off()
+    assert dict(net._forward_pre_hooks) == hooks
+
+
+def test_every_parameter_frozen_is_an_error():
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(2, 1).requires_grad_(False)
+    with pytest.raises(UsageError, match="no parameter"):
+        gradproof.torch.guard(net, torch.nn.MSELoss())
+
+
+# JAX
+
+
+def jax_run(backward, steps=20):
+    jax = pytest.importorskip("jax")
+    import jax.numpy as jnp
+
+    import gradproof.jax
+
+    @jax.custom_vjp
+    def square(x):
+        return x**2
+
+    square.defvjp(lambda x: (x**2, x), backward)
+
+    def loss(params, x):
+        return jnp.mean((square(jnp.tanh(x @ params["w"])) - 0.5) ** 2) + jnp.sum(params["b"] ** 2)
+
+    params = {"b": jnp.ones(2), "w": jnp.full((3, 2), 0.7)}
+    watched = gradproof.jax.guard(loss, every=5, budget=1e3, rng=0)
+    gradient = jax.grad(loss)
+    for step in range(steps):
+        x = jnp.linspace(0.1, 1.0, 12).reshape(4, 3) + 0.01 * step
+        grads = gradient(params, x)
+        watched.step(grads, params, x)
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    return watched
+
+
+def test_jax_right_and_wrong():
+    report = jax_run(lambda x, u: (2 * u * x,)).report()
+    assert (report.fitting, report.wrong) == (4, ())
+    assert report.bound < 1e-2
+    with pytest.raises(GradientError) as caught:
+        jax_run(lambda x, u: (3 * u * x,))  # wrong on purpose
+    assert "square" in str(caught.value)
+
+
+def test_jax_a_gradient_of_other_parameters():
+    jax = pytest.importorskip("jax")
+    import gradproof.jax
+
+    def loss(p):
+        return (p["w"] ** 2).sum()
+
+    watched = gradproof.jax.guard(loss, rng=0)
+    with pytest.raises(UsageError, match="structure"):
+        watched.step({"v": jax.numpy.ones(2)}, {"w": jax.numpy.ones(2)})
+
+
+# Slow: whole runs
+
+
+@pytest.mark.slow
+def test_the_transformer_at_full_length():
+    """At most 1 % of forwards; 10 probes; the same losses. (Time depends on the machine: see the benchmark.)"""
+    found, forwards, seconds, is_same = benchmark().cost(width=64, size=32, length=16)
+
+    assert is_same
+    assert len(found.probed) >= 10
+    assert forwards <= 0.01
+    assert seconds <= 0.02  # 0.9 % where nothing else runs
+    assert found.fitting == len(found.probed)
+
+
+@pytest.mark.slow
+def test_all_wrong_backwards_and_all_right_runs():
+    guard = benchmark()
+    found, count = guard.wrong()
+    assert found == count == 20
+    assert guard.right() == 0

@@ -1,0 +1,248 @@
+"""Guards in the loops of others: Lightning, transformers, and several processes. All of them slow."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+import gradproof
+from gradproof import GradientError, Severity, UsageError, Verdict
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+nn, F = torch.nn, torch.nn.functional
+pytestmark = pytest.mark.slow
+
+
+class Sine(torch.autograd.Function):
+    """sin(x), whose backward is wrong where that is switched on."""
+
+    is_wrong = False
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        (x,) = ctx.saved_tensors
+        return cotangent * x.cos() * (2 / 3 if Sine.is_wrong else 1)  # wrong on purpose
+
+
+class Sines(nn.Module):
+    def forward(self, x):
+        return Sine.apply(x)
+
+
+@contextlib.contextmanager
+def quiet():
+    """What these packages say and warn of is theirs."""
+    Sine.is_wrong = False
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            Sine.is_wrong = False
+
+
+def errors(report):
+    return [finding for finding in report.findings if finding.severity is Severity.ERROR]
+
+
+def lightning_run(*, guarded, accumulate=1, precision="32-true", wrong_from=None):
+    """The losses of a run, and what watched it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lightning = pytest.importorskip("lightning.pytorch")
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Linear(6, 16), Sines(), nn.BatchNorm1d(16), nn.Dropout(0.1), nn.Linear(16, 3))
+            self.seen = []
+
+        def training_step(self, batch, index):
+            if wrong_from is not None and self.global_step >= wrong_from:
+                Sine.is_wrong = True
+            loss = F.cross_entropy(self.net(batch[0]), batch[1])
+            self.log("loss", loss)
+            return loss
+
+        def on_train_batch_end(self, outputs, batch, index):
+            self.seen.append((float(outputs["loss"]), float(self.trainer.callback_metrics["loss"])))
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), 1e-2)
+
+    inputs = torch.randn(320, 6, generator=torch.Generator().manual_seed(0))
+    data = torch.utils.data.TensorDataset(inputs, inputs[:, :3].argmax(1))
+    with quiet():
+        trainer = lightning.Trainer(
+            max_epochs=3,
+            accumulate_grad_batches=accumulate,
+            precision=precision,
+            gradient_clip_val=0.1,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        watch = gradproof.torch.guard_trainer(trainer, every=5, budget=100.0, rng=0) if guarded else None
+        model = Model()
+        trainer.fit(model, torch.utils.data.DataLoader(data, batch_size=16))
+    return model.seen, watch
+
+
+@pytest.mark.parametrize(("accumulate", "precision"), [(1, "32-true"), (3, "32-true"), (1, "bf16-mixed")])
+def test_lightning(accumulate, precision):
+    """Its losses and what it logs stay the same, and a backward that becomes wrong is found."""
+    options = {"accumulate": accumulate, "precision": precision}
+    plain, _ = lightning_run(guarded=False, **options)
+    seen, watch = lightning_run(guarded=True, **options)
+
+    assert seen == plain
+    report = watch.report()
+    assert report.first.verdict is Verdict.CORRECT
+    assert report.fitting == len(report.probed) >= 4
+    with pytest.raises(GradientError) as caught:
+        lightning_run(guarded=True, wrong_from=7, **options)
+    assert [finding.path for finding in errors(caught.value.report)] == ["model.net[1]"]
+
+
+def transformers_run(*, guarded, accumulate=1, bf16=False, wrong_from=None, folder="."):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers = pytest.importorskip("transformers")
+        pytest.importorskip("accelerate")
+    losses = []
+
+    class Trainer(transformers.Trainer):
+        def training_step(self, *args, **kwargs):
+            if wrong_from is not None and self.state.global_step >= wrong_from:
+                Sine.is_wrong = True
+            losses.append(float(loss := super().training_step(*args, **kwargs)))
+            return loss
+
+    generator = torch.Generator().manual_seed(0)
+    data = [{"input_ids": ids, "labels": ids} for ids in torch.randint(17, (160, 12), generator=generator)]
+    with quiet():
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 17, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+        for block in model.transformer.h:
+            block.mlp.act = Sines()
+        arguments = transformers.TrainingArguments(
+            str(folder),
+            per_device_train_batch_size=8,
+            num_train_epochs=1,
+            gradient_accumulation_steps=accumulate,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+            bf16=bf16,
+        )
+        trainer = Trainer(model, arguments, train_dataset=data)
+        watch = gradproof.torch.guard_trainer(trainer, every=2, budget=100.0, rng=0) if guarded else None
+        trainer.train()
+    return losses, watch
+
+
+@pytest.mark.parametrize(("accumulate", "bf16"), [(1, False), (2, False), (1, True)])
+def test_transformers(accumulate, bf16, tmp_path):
+    """A language model whose loss casts down to float32, with clipped gradients; in bfloat16 no alarm must come."""
+    options = {"accumulate": accumulate, "bf16": bf16, "folder": tmp_path}
+    plain, _ = transformers_run(guarded=False, **options)
+    losses, watch = transformers_run(guarded=True, **options)
+
+    assert losses == plain
+    report = watch.report()
+    assert report.first.verdict is Verdict.CORRECT
+    assert len(report.probed) >= 5
+    assert report.wrong == ()
+    if not bf16:
+        with pytest.raises(GradientError) as caught:
+            transformers_run(guarded=True, wrong_from=5, **options)
+        assert "Sine" in errors(caught.value.report)[0].kind
+
+
+def test_other_trainers_are_refused():
+    with pytest.raises(UsageError, match=r"gradproof\.torch\.guard"):
+        gradproof.torch.guard_trainer(object(), rng=0)
+
+
+DISTRIBUTED = """
+import os, sys, torch, gradproof, gradproof.torch
+torch.set_num_threads(1)
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+dist.init_process_group("gloo")
+rank, wrong_rank = dist.get_rank(), int(sys.argv[1])
+
+class Cube(torch.autograd.Function):
+    factor = 3.0
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, u):
+        return u * Cube.factor * ctx.saved_tensors[0] ** 2
+
+class Cubes(torch.nn.Module):
+    def forward(self, x):
+        return Cube.apply(x)
+
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(3, 4), Cubes(), torch.nn.Dropout(0.1), torch.nn.Linear(4, 1))
+model = DistributedDataParallel(net)
+loss = lambda model, batch: torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+guard = gradproof.torch.guard(model, loss, every=4, budget=100.0, rng=rank)
+optimizer = torch.optim.SGD(model.parameters(), 0.05)
+torch.manual_seed(rank)
+try:
+    for step in range(1, 17):
+        if step == 10 and rank == wrong_rank:
+            Cube.factor = 2.0  # wrong on purpose
+        batch = torch.rand(6, 3), torch.rand(6, 1)
+        loss(model, batch).backward()
+        guard.step(batch)
+        optimizer.step()
+        optimizer.zero_grad()
+    found = guard.report()
+    result = f"fit {found.fitting} of {len(found.probed)}, bound {found.bound < 1e-2}"
+except gradproof.GradientError as error:
+    result = f"step {step}: {error.report.findings[0].path}"
+print(f"rank {rank}: {result}", flush=True)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize(("wrong_rank", "expected"), [(-1, "fit 4 of 4, bound True"), (1, "step 12: model[1]")])
+def test_two_processes(tmp_path, wrong_rank, expected):
+    """Gradients are averaged; a backward that is wrong in one process stops both."""
+    script = tmp_path / "train.py"
+    script.write_text(DISTRIBUTED)
+    finished = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, str(wrong_rank)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    printed = sorted(line for line in finished.stdout.splitlines() if line.startswith("rank"))
+    assert printed == [f"rank {rank}: {expected}" for rank in (0, 1)], finished.stderr[-3000:]
