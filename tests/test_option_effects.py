@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import time
 from typing import Any
 
 import numpy as np
@@ -357,7 +358,26 @@ def of_name(kind):
     assert kind.check(name="valley").name == "valley"
 
 
+def of_budget(kind):
+    report = kind.check(budget=3)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is gradproof.Reason.BUDGET
+
+
+def of_timeout(kind):
+    """At the point itself f must not take longer."""
+
+    class Slow(Function):
+        def __call__(self, x, y):
+            time.sleep(5)
+
+    with pytest.raises(gradproof.FunctionError, match=r"no value within 0\.02 s"):
+        kind.check(function=Slow(is_scalar=kind.is_scalar), timeout=0.02)
+
+
 EFFECTS = {
+    "budget": of_budget,
+    "timeout": of_timeout,
     "wrt": of_wrt,
     "order": of_order,
     "modes": of_modes,
@@ -396,8 +416,11 @@ SETTINGS: dict[str, Any] = {
 }
 # What an entry point has no parameter for.
 MISSING = {
-    "session": ("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
-    "module": ("vectorized", "elementwise", "contracts", "name"),
+    "session": (
+        *("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
+        *("budget", "timeout"),  # f is evaluated elsewhere
+    ),
+    "module": ("vectorized", "elementwise", "contracts", "name", "budget", "timeout"),
 }
 # What is tried for another kind in its place.
 INSTEAD = {
@@ -427,9 +450,9 @@ def test_every_option_works_or_is_refused(option, name):
 
 
 def test_the_table_is_whole():
-    """A new option of `check` needs a row. (`budget` has a file of its own.)"""
+    """A new option of `check` needs a row."""
     named = {
         name for name, one in inspect.signature(gradproof.check).parameters.items() if one.kind is one.KEYWORD_ONLY
     }
     claims = {"grad", "jac", "vjp", "jvp", "hess", "hvp"}
-    assert named - claims - {"budget"} == set(EFFECTS)
+    assert named - claims == set(EFFECTS)

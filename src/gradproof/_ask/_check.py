@@ -21,10 +21,12 @@ from gradproof import _backends
 from gradproof._ask._call import explained, unknown_options
 from gradproof._ask._missing import no_claim
 from gradproof._base._advice import foreign
-from gradproof._base._errors import ClaimError, GradproofWarning, UsageError
+from gradproof._base._clock import can_end, within
+from gradproof._base._errors import ClaimError, FunctionError, GradproofWarning, UsageError
 from gradproof._base._names import argument_names, function_name, function_source, positions, printable, type_name
 from gradproof._base._sources import SourceLine, calling_line, definitions
 from gradproof._base._tree import is_number
+from gradproof._function import _conditions
 from gradproof._progress import Setting, watching
 from gradproof._report import (
     Cost,
@@ -96,6 +98,8 @@ def check(
     elementwise: bool = False,
     contracts: str = "default",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -193,6 +197,16 @@ def check(
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
+    budget : int or str, optional
+        What the check may take: so many evaluations of f (a callable gradient that is differentiated again counts as
+        well), or so long, ``"30 s"``, ``"5 min"`` or ``"2 h"``. What it did not get to is INCONCLUSIVE, with the reason
+        ``"budget"``; what it had proved by then stands. An evaluation that runs when the time is over is ended, as far
+        as `timeout` can do that.
+    timeout : float, optional
+        Seconds that one evaluation of f may take. One that takes longer is ended: away from the point f counts as
+        undefined there, at the point that is a FunctionError. In this process it is ended by a signal, in the main
+        thread of a system that has them (not Windows): code outside Python ends once it returns to Python. Where
+        nothing can be ended, a GradproofWarning says so.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -282,6 +296,8 @@ def check(
         elementwise=elementwise,
         contracts=contracts,
         rng=rng,
+        budget=budget,
+        timeout=timeout,
         progress=progress,
     )
     return _check(f, args, claims, options, name)
@@ -311,6 +327,8 @@ def assert_grad(
     elementwise: bool = False,
     contracts: str = "default",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -320,7 +338,9 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, vectorized, elementwise, contracts, rng, progress, name
+    confidence, level, domain, reference, vectorized, elementwise, contracts, rng
+        As for `check`.
+    budget, timeout, progress, name
         As for `check`.
 
     Returns
@@ -360,6 +380,8 @@ def assert_grad(
         elementwise=elementwise,
         contracts=contracts,
         rng=rng,
+        budget=budget,
+        timeout=timeout,
         progress=progress,
         name=name,
     )
@@ -497,6 +519,8 @@ class Options:
     elementwise: bool = False
     contracts: str = "default"
     rng: Seed = None
+    budget: float | str | None = None
+    timeout: float | None = None
     progress: Setting = None
 
     def __post_init__(self) -> None:
@@ -516,6 +540,9 @@ class Options:
             raise UsageError(f'`contracts` must be "default" or "none", got {self.contracts!r}.')
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
+        _conditions.read_budget(self.budget)
+        if self.timeout is not None and not (is_number(self.timeout) and 0 < self.timeout < math.inf):
+            raise UsageError(f"`timeout` must be a positive number of seconds or None, got {self.timeout!r}.")
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
             raise UsageError(f"`progress` must be True, False, None or callable, got {self.progress!r}.")
 
@@ -563,6 +590,24 @@ class Options:
             repeats=self.contracts == "default",
         )
 
+    def conditions(self, f: Callable[..., Any] | None, started: float) -> _conditions.Conditions:
+        """Under which conditions f, or what a framework makes of it, is evaluated."""
+        evaluations, seconds = _conditions.read_budget(self.budget)
+        if self.timeout is not None and not can_end():
+            warnings.warn(
+                "`timeout` cannot end an evaluation here: that takes signals, which are for the main thread of systems "
+                "that have them. One that hangs is not stopped. Evaluate f in other processes, or call `check` from "
+                "the main thread.",
+                GradproofWarning,
+                stacklevel=2,
+            )
+        return _conditions.Conditions(
+            f,
+            evaluations=evaluations,
+            deadline=started + seconds,
+            timeout=math.inf if self.timeout is None else float(self.timeout),
+        )
+
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
         plain = (
@@ -576,6 +621,8 @@ class Options:
             "vectorized",
             "elementwise",
             "contracts",
+            "budget",
+            "timeout",
         )
         fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
@@ -610,7 +657,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         if options.wrt is not None:
             count = len(cast("tuple[Any, ...]", args)) if type(args) is tuple else 1
             positions(options.wrt, argument_names(f, count))
-        autodiff = _backends.autodiff(f, args, options.wrt, keeper)
+        autodiff = _first_look(f, args, options, keeper)
         domain = None
         if options.domain is not None:
             from gradproof._function._bounds import array_by_array
@@ -629,6 +676,16 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         except ClaimError as error:
             said = foreign(f, zip(autodiff.function.names, autodiff.function.arguments, strict=True), function_name(f))
             raise (ClaimError(f"{error} {said}, with a claim of its gradient.") if said else error) from error.__cause__
+
+
+def _first_look(f: Callable[..., Any], args: Any, options: Options, keeper: Any) -> Any:
+    """F as a framework's autodiff sees it, which evaluates it at the point."""
+    seconds = math.inf if options.timeout is None else float(options.timeout)
+    try:
+        return within(seconds, lambda: _backends.autodiff(f, args, options.wrt, keeper))
+    except TimeoutError as error:
+        name = function_name(f)
+        raise FunctionError(f"`{name}` raised TimeoutError at the point itself: {error}") from error
 
 
 def _require_function(f: Any, args: Any) -> None:
@@ -687,7 +744,8 @@ def check_claims(
         written = ", ".join(f"{keyword}={source}" for keyword, source in sources.items())
         return f"gradproof.check({function_source(f, 'f')}, args, {written}{options.written()}, rng={seed})"
 
-    with watching(options.progress, name or function_name(f), started=started):
+    conditions = options.conditions(f, started)
+    with watching(options.progress, name or function_name(f), started=started), _conditions.on(conditions):
         result = _claims.prove_claims(
             f,
             args,
@@ -743,7 +801,8 @@ def check_autodiff(
     from gradproof._function._bounds import extended, held, left_out
 
     seed = draw_seed(options.rng)
-    with watching(options.progress, name, started=started), autodiff.at_rest():
+    conditions = _conditions.on(options.conditions(None, started))
+    with watching(options.progress, name, started=started), conditions, autodiff.at_rest():
         proved = prove_modes(
             autodiff,
             name=name,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools as ft
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _backends, _contracts, _progress, _prove
-from gradproof._base._away import OutsideError, is_from_handler
+from gradproof import _backends, _contracts, _prove
+from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler
 from gradproof._base._errors import UsageError
 from gradproof._base._leaf import Leaf
 from gradproof._base._pieces import is_large
@@ -34,7 +35,7 @@ from gradproof._claims._claimed import (
 )
 from gradproof._claims._cotangents import ALONE, STREAM, Cotangents, rounding
 from gradproof._claims._defined import excuse_undefined
-from gradproof._claims._gradient import another_point, asks, undefined
+from gradproof._claims._gradient import another_point, asks, undefined, unsettled
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
 from gradproof._claims._linear import LinearProof, Probe, sizes_and_sides
 from gradproof._claims._proved import Proved
@@ -54,6 +55,7 @@ from gradproof._report import Finding, Verdict
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Function = Callable[..., Any]
+P = ParamSpec("P")
 
 # Tangents that a jvp is asked for where it cannot be asked for all: per leaf, and over all leaves.
 TANGENTS, ALL_TANGENTS, LEAST_TANGENTS = 16, 64, 6
@@ -217,6 +219,23 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
     return _beside_kinks(task, claimed, proved, elsewhere)
 
 
+def _as_far_as_evaluations_last(further: Callable[P, Proved]) -> Callable[P, Proved]:
+    """Decorate what looks at a proof, its third argument, in another light: where no evaluation is left, none is said.
+
+    An accusation that might have been excused is not made then.
+    """
+
+    @ft.wraps(further)
+    def as_far(*args: P.args, **kwargs: P.kwargs) -> Proved:
+        try:
+            return further(*args, **kwargs)
+        except BudgetSpent:
+            return unsettled(cast("Proved", args[2]))
+
+    return as_far
+
+
+@_as_far_as_evaluations_last
 def _despite_cancelled(
     task: Task,
     claimed: Claimed,
@@ -272,6 +291,7 @@ def _despite_cancelled(
     return settle(proved, other, claimed.matrix * weights, without * weights, spans, task.reproducer)
 
 
+@_as_far_as_evaluations_last
 def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Callable[..., Vector | None]) -> Proved:
     """Excuse a claim that is a limit of derivatives nearby, as two mixtures of the outputs show it."""
     primal = task.primal
@@ -591,7 +611,7 @@ def _along_tangents(
         together=None if together is None else Together(many_along, is_promised=together.is_promised),
     )
     reduced.short_name = primal.short_name
-    reduced.watch = _progress.SILENT  # `along` and the others tell
+    reduced.count_elsewhere()  # `along` and the others tell
     reduced.deferred = primal.deferred
     reduced.share_allowance(primal)
     reduced.refusals = primal.refusals
@@ -625,7 +645,8 @@ def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, 
     proof = LinearProof(claimed, task.options, task.reproducer, probe=probe, around=task.around, wider=wider)
     proved = proof.run()
     if proved.verdict is Verdict.WRONG and (primal.layout.is_complex or primal.outputs.layout.is_complex):
-        proved = _as_complex(task, proof, proved)
+        with contextlib.suppress(BudgetSpent):  # the convention is not named then
+            proved = _as_complex(task, proof, proved)
     primal.look_again()
     mutations = _contracts.find_mutations(primal.changed, claimed.changed, claimed.keyword)
     suggestion = another_point(primal, task.options.seed, task.around.bounds) if asks(proved.findings) else None

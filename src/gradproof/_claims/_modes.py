@@ -17,11 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradproof import _progress, _prove
+from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._base._precision import is_double
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
-from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._kinds import EVERYTHING, Task, prove_jvp, prove_vjp
 from gradproof._claims._many import prove_many
@@ -208,7 +209,10 @@ def prove_modes(
                 reference=None if inner else surroundings.reference,
             )
             asked = _Asked(function, outer, name, options, around, reproducer, edged)
-            primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
+            try:
+                primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
+            except BudgetSpent:
+                primal, proved = asked.left()
         except (autodiff.not_available, ClaimError, FunctionError) as error:
             refusal = error if isinstance(error, autodiff.not_available) or error.__cause__ is None else error.__cause__
             is_refused = isinstance(refusal, autodiff.not_available)
@@ -409,6 +413,11 @@ class _Asked:
             reproducer=self.reproducer,
         )
         return primal, proved
+
+    def left(self) -> tuple[Primal, Proved]:
+        """What is said of the mode where no evaluation was left."""
+        primal = self._primal(is_vector=False)
+        return primal, spent(primal, self.options)
 
     def _together(self, cotangents: Sequence[Any], arguments: Sequence[Any]) -> Sequence[Any]:
         """Several vjps at once, in a mode other than "rev"."""

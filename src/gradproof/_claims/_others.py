@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradproof import _prove
+from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import UsageError
 from gradproof._base._sources import definitions
 from gradproof._claims._around import Surroundings
-from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._kinds import (
     Task,
     gradient_function,
@@ -62,48 +63,21 @@ def prove_others(
     proofs: list[Proved] = []
     extra = 0
     others: list[Primal] = []
-    if first == "grad":
-        proofs.append(
-            prove_gradient(
-                primal,
-                claims[first],
-                is_value=values[first],
-                keyword=first,
-                options=options,
-                around=around,
-                reproducer=task.reproducer,
-            )
-        )
-    elif elementwise and first is not None:
-        from gradproof._claims._elementwise import prove_elementwise
-
-        proofs.append(prove_elementwise(task, claims[first]))
-    elif first is not None:
-        proofs.append(PROVE_FIRST[first](task, claims[first]))
+    if first is not None:
+        try:
+            proofs.append(_prove_first(task, first, claims[first], elementwise=elementwise))
+        except BudgetSpent:
+            proofs.append(spent(primal, options))
     if second is not None:
         base = primal
         if is_vector:
             base = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
             base.refusals = primal.refusals
             others.append(base)
-        # The first order may have taken all that it was allowed.
-        base.allow(options.allowance(len(base.point)))
-        gradient = _first_derivative(claims, first, values)
-        by_differences: Proved | None = None
-        if gradient is not None and (not proofs or _shows_the_second(proofs[0])):
-            derived = gradient_function(base, gradient)
-            derived.allow(options.allowance(len(derived.point)))
-            prove = prove_hess if second == "hess" else prove_hvp
-            # The witnesses know f, not its gradient.
-            second_task = dataclasses.replace(task, primal=derived, around=around.without_witnesses())
-            by_differences = prove(second_task, claims[second], base)
-            extra = derived.evaluations
-        if by_differences is None or by_differences.reason is Reason.DEGENERATE:
-            # A gradient that stands still proves nothing, but f itself moves.
-            proved = prove_second(dataclasses.replace(task, primal=base), claims[second], second)
-            if by_differences is not None:
-                proved = dataclasses.replace(proved, claim_calls=proved.claim_calls + by_differences.claim_calls)
-            by_differences = proved
+        try:
+            by_differences, extra = _prove_second(task, base, claims, first, proofs)
+        except BudgetSpent:
+            by_differences = spent(base, options)
         proofs.append(by_differences)
     if second is not None and len(proofs) > 1:
         accused = definitions(claims[second])
@@ -118,6 +92,54 @@ def prove_others(
         claim_calls=sum(proof.claim_calls for proof in proofs) + extra,
         beside=find_refusals(worst(proof.verdict for proof in proofs), primal),
     )
+
+
+def _prove_first(task: Task, keyword: str, claim: Any, *, elementwise: bool) -> Proved:
+    if keyword == "grad":
+        return prove_gradient(
+            task.primal,
+            claim,
+            is_value=task.values[keyword],
+            keyword=keyword,
+            options=task.options,
+            around=task.around,
+            reproducer=task.reproducer,
+        )
+    if elementwise:
+        from gradproof._claims._elementwise import prove_elementwise
+
+        return prove_elementwise(task, claim)
+    return PROVE_FIRST[keyword](task, claim)
+
+
+def _prove_second(
+    task: Task, base: Primal, claims: Mapping[str, Any], first: str | None, proofs: Sequence[Proved]
+) -> tuple[Proved, int]:
+    """Prove or refute the second order of a scalar `base`: the proof, and how often the first claim was called."""
+    second = "hess" if "hess" in claims else "hvp"
+    # The first order may have taken all that it was allowed.
+    base.allow(task.options.allowance(len(base.point)))
+    gradient = _first_derivative(claims, first, task.values)
+    by_differences: Proved | None = None
+    extra = 0
+    if gradient is not None and (not proofs or _shows_the_second(proofs[0])):
+        derived = gradient_function(base, gradient)
+        derived.allow(task.options.allowance(len(derived.point)))
+        prove = prove_hess if second == "hess" else prove_hvp
+        # The witnesses know f, not its gradient.
+        second_task = dataclasses.replace(task, primal=derived, around=task.around.without_witnesses())
+        try:
+            by_differences = prove(second_task, claims[second], base)
+        except BudgetSpent:
+            by_differences = spent(derived, task.options)
+        extra = derived.evaluations
+    if by_differences is None or by_differences.reason is Reason.DEGENERATE:
+        # A gradient that stands still proves nothing, but f itself moves.
+        proved = prove_second(dataclasses.replace(task, primal=base), claims[second], second)
+        if by_differences is not None:
+            proved = dataclasses.replace(proved, claim_calls=proved.claim_calls + by_differences.claim_calls)
+        by_differences = proved
+    return by_differences, extra
 
 
 def _shows_the_second(first: Proved) -> bool:

@@ -20,7 +20,7 @@ from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, U
 from gradproof._base._leaf import Leaf
 from gradproof._base._names import argument_names, function_name, positions, type_name
 from gradproof._base._pieces import at_point, is_large
-from gradproof._function import _lists
+from gradproof._function import _conditions, _lists
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
 from gradproof._function._vectorized import one_at_a_time
@@ -139,7 +139,8 @@ class Primal:
         if not callable(f):
             raise UsageError(f"`f` must be callable, got {type_name(f)}.")
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
-        self.f = f
+        self.conditions = _conditions.current()
+        self.f = self.conditions.of(f)
         self.deferred = f if isinstance(f, Deferred) else None
         self.given: Any = cast("Any", args)
         self.positional = positional
@@ -151,10 +152,12 @@ class Primal:
         self.wrt = positions(wrt, self.names)
         self.roots = tuple(self.names[i] for i in self.wrt)
         if vectorized:
-            self.f = one_at_a_time(f, self.wrt, self.short_name)
-            together = Together(f, is_promised=True)
+            together = Together(self.f, is_promised=True)
+            self.f = one_at_a_time(self.f, self.wrt, self.short_name)
         self.evaluations = 0
         self.calls = 0
+        self.claim_calls = 0
+        self._is_counted_elsewhere = False
         # Evaluations at which the search for a verdict, or for a place, ends.
         self._last: float = math.inf
         self.watch = _progress.current()
@@ -207,11 +210,24 @@ class Primal:
         self.has_edge = False
 
     def count(self, points: int = 1, calls: int = 1) -> None:
-        """Count evaluations of f."""
+        """Count evaluations of f.
+
+        Raises
+        ------
+        BudgetSpent
+            If the check may take no more.
+        """
+        if not self._is_counted_elsewhere:
+            self.conditions.spend(points)
         self.watch.evaluated(points)
         self.evaluations += points
         self.calls += calls
         self.is_fresh = False
+
+    def count_elsewhere(self) -> None:
+        """Leave it to another, which evaluates f in turn, to tell of evaluations."""
+        self.watch = _progress.SILENT
+        self._is_counted_elsewhere = True
 
     def allow(self, points: float) -> None:
         """Let what follows take so many more evaluations beside the point."""
@@ -225,6 +241,7 @@ class Primal:
         """Raise BudgetSpent unless so many evaluations are left."""
         if self.evaluations + points > self._last:
             raise BudgetSpent
+        self.conditions.require(min(points, 1))  # (of more, the values of some may be known)
 
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
@@ -430,6 +447,8 @@ class Primal:
             If it raises (chained).
         """
         self.look(anew=anew)
+        self.conditions.require()
+        self.claim_calls += 1
         try:
             self.release()
             with self.watch.during("evaluating the claim"):

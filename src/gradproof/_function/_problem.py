@@ -277,6 +277,7 @@ class Problem:
         ]
         arrays = primal.layout.stacked(rows, count)
         beside = tuple((span, primal.layout.leaf_rows(arrays, i) - rows[i]) for span, i in self._rounded)
+        primal.conditions.require(count)
         primal.watch.evaluated(0)
         primal.calls += 1
         with np.errstate(all="ignore"):
