@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools as ft
@@ -19,9 +20,10 @@ import numpy as np
 
 from gradproof import _backends
 from gradproof._ask._call import explained, unknown_options
+from gradproof._ask._evaluating import Evaluation, evaluating
 from gradproof._ask._missing import no_claim
 from gradproof._base._advice import foreign
-from gradproof._base._clock import can_end, within
+from gradproof._base._clock import within
 from gradproof._base._errors import ClaimError, FunctionError, GradproofWarning, UsageError
 from gradproof._base._names import argument_names, function_name, function_source, positions, printable, type_name
 from gradproof._base._sources import SourceLine, calling_line, definitions
@@ -100,6 +102,7 @@ def check(
     rng: Seed = None,
     budget: float | str | None = None,
     timeout: float | None = None,
+    executor: Any = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -207,6 +210,12 @@ def check(
         undefined there, at the point that is a FunctionError. In this process it is ended by a signal, in the main
         thread of a system that has them (not Windows): code outside Python ends once it returns to Python. Where
         nothing can be ended, a GradproofWarning says so.
+    executor : concurrent.futures.Executor, optional
+        With a claim: who evaluates f, such as a `ProcessPoolExecutor`, loky's `get_reusable_executor()` or dask's
+        ``client.get_executor()``. Evaluations that do not depend on each other go out together; the report is the same
+        as without. f must work in the workers, with copies of its arguments; the claim is called here. What a killed
+        worker was evaluating is evaluated again by another; where f ends every process that evaluates it at some point,
+        it counts as undefined there.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -298,6 +307,7 @@ def check(
         rng=rng,
         budget=budget,
         timeout=timeout,
+        executor=executor,
         progress=progress,
     )
     return _check(f, args, claims, options, name)
@@ -329,6 +339,7 @@ def assert_grad(
     rng: Seed = None,
     budget: float | str | None = None,
     timeout: float | None = None,
+    executor: Any = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -340,7 +351,7 @@ def assert_grad(
         As for `check`.
     confidence, level, domain, reference, vectorized, elementwise, contracts, rng
         As for `check`.
-    budget, timeout, progress, name
+    budget, timeout, executor, progress, name
         As for `check`.
 
     Returns
@@ -382,6 +393,7 @@ def assert_grad(
         rng=rng,
         budget=budget,
         timeout=timeout,
+        executor=executor,
         progress=progress,
         name=name,
     )
@@ -521,6 +533,7 @@ class Options:
     rng: Seed = None
     budget: float | str | None = None
     timeout: float | None = None
+    executor: Any = None
     progress: Setting = None
 
     def __post_init__(self) -> None:
@@ -543,6 +556,10 @@ class Options:
         _conditions.read_budget(self.budget)
         if self.timeout is not None and not (is_number(self.timeout) and 0 < self.timeout < math.inf):
             raise UsageError(f"`timeout` must be a positive number of seconds or None, got {self.timeout!r}.")
+        if self.executor is not None:
+            from gradproof._run._executor import require_executor
+
+            require_executor(self.executor)
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
             raise UsageError(f"`progress` must be True, False, None or callable, got {self.progress!r}.")
 
@@ -571,7 +588,12 @@ class Options:
             raise UsageError("`elementwise` moves all entries in one call already: leave `vectorized` out.")
 
     def require_not_vectorized(self) -> None:
-        """Raise UsageError where f is said to take many points although the framework is to see to that."""
+        """Raise UsageError where f is said to take many points, or is sent away, although a framework evaluates it."""
+        if self.executor is not None:
+            raise UsageError(
+                "`executor` is for a claim: what a framework's own autodiff says of f is computed in this process. "
+                "Leave it out, or pass the gradient as `grad=`."
+            )
         if self.vectorized:
             raise UsageError(
                 "`vectorized` is for a claim: what a framework's own autodiff says is about f of one point, which is "
@@ -590,23 +612,9 @@ class Options:
             repeats=self.contracts == "default",
         )
 
-    def conditions(self, f: Callable[..., Any] | None, started: float) -> _conditions.Conditions:
-        """Under which conditions f, or what a framework makes of it, is evaluated."""
-        evaluations, seconds = _conditions.read_budget(self.budget)
-        if self.timeout is not None and not can_end():
-            warnings.warn(
-                "`timeout` cannot end an evaluation here: that takes signals, which are for the main thread of systems "
-                "that have them. One that hangs is not stopped. Evaluate f in other processes, or call `check` from "
-                "the main thread.",
-                GradproofWarning,
-                stacklevel=2,
-            )
-        return _conditions.Conditions(
-            f,
-            evaluations=evaluations,
-            deadline=started + seconds,
-            timeout=math.inf if self.timeout is None else float(self.timeout),
-        )
+    def evaluating(self, f: Callable[..., Any] | None, started: float) -> contextlib.AbstractContextManager[Evaluation]:
+        """The context in which f, or what a framework makes of it (None), is evaluated as the options say."""
+        return evaluating(f, started=started, budget=self.budget, timeout=self.timeout, executor=self.executor)
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
@@ -744,8 +752,10 @@ def check_claims(
         written = ", ".join(f"{keyword}={source}" for keyword, source in sources.items())
         return f"gradproof.check({function_source(f, 'f')}, args, {written}{options.written()}, rng={seed})"
 
-    conditions = options.conditions(f, started)
-    with watching(options.progress, name or function_name(f), started=started), _conditions.on(conditions):
+    with (
+        watching(options.progress, name or function_name(f), started=started),
+        options.evaluating(f, started) as evaluation,
+    ):
         result = _claims.prove_claims(
             f,
             args,
@@ -759,9 +769,8 @@ def check_claims(
             names=names,
             elementwise=options.elementwise,
         )
-    result = dataclasses.replace(
-        result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
-    )
+    beside = (*result.beside, *held(result.primal, options.domain), *left_out(result.primal), *evaluation.findings())
+    result = dataclasses.replace(result, beside=beside)
     sources = definitions(*claims.values(), f)
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started, sources=sources)
 
@@ -801,7 +810,7 @@ def check_autodiff(
     from gradproof._function._bounds import extended, held, left_out
 
     seed = draw_seed(options.rng)
-    conditions = _conditions.on(options.conditions(None, started))
+    conditions = options.evaluating(None, started)
     with watching(options.progress, name, started=started), conditions, autodiff.at_rest():
         proved = prove_modes(
             autodiff,

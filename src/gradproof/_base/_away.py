@@ -16,13 +16,33 @@ class OutsideError(Exception):
     """A point lies outside the domain that the user has stated: f is not called there."""
 
 
+class StopError(BaseException):
+    """Ends a check for a reason that is none of f's; no Exception, so that nothing on the way takes it for that.
+
+    `error` is what the caller gets.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class CrashError(Exception):
+    """The process that evaluated f ended, each time it was tried."""
+
+
 class BudgetSpent(Exception):  # noqa: N818  (it ends a search, and is no error)
     """All evaluations that a claim, or a check, may take have been taken, or all of its time."""
 
 
+def name_of(error: BaseException) -> str:
+    """The name of an exception, or of that in whose place it was raised here."""
+    return str(getattr(error, "shown", "") or type(error).__name__)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, which says nothing about f."""
-    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"))
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(f"{name_of(error)}: {error}"))
 
 
 def is_from_handler(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ all of them settles those that agree; each of the others is proved by itself, si
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -410,15 +411,19 @@ class _Entries:
                 elif math.isfinite(move):
                     waiting.setdefault((question.of, k), []).append((i, place, step, move))
                     k += 1
-        for (of, _), group in waiting.items():
+
+        def at(of: str, group: Sequence[tuple[int, int, float, float]]) -> Vector:
             entries = np.array([i for i, _, _, _ in group], dtype=np.intp)
             moved = np.zeros(len(self.point))
             moved[entries] = [move for _, _, _, move in group]
-            found = self.values(moved) if of == "f" else self.witnesses[of].outputs(moved, 1.0)
+            return self.values(moved) if of == "f" else self.witnesses[of].outputs(moved, 1.0)
+
+        tasks = [ft.partial(at, of, group) for (of, _), group in waiting.items()]
+        for found, group in zip(self.primal.each(tasks), waiting.values(), strict=True):
             for i, place, _, _ in group:
-                values = answers[i]
-                assert values is not None
-                values[place] = found[i] if np.isfinite(found[i]) else math.nan
+                answer = answers[i]
+                assert answer is not None
+                answer[place] = found[i] if np.isfinite(found[i]) else math.nan
         return answers
 
     def evidence(self, told: Sequence[Told]) -> list[tuple[str, Any]]:

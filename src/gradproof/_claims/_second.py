@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools as ft
 import itertools as it
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -627,9 +628,9 @@ class _Second:
         while parts:
             part = parts.pop(0)
             h = np.concatenate([h, part])
-            with self.problem.primal.gathering():
-                plus = np.concatenate([plus, [inside(step) for step in part.tolist()]])
-                minus = np.concatenate([minus, [inside(-step) for step in part.tolist()]])
+            both = [*part.tolist(), *(-part).tolist()]
+            found = self.problem.primal.each([ft.partial(inside, step) for step in both])
+            plus, minus = np.concatenate([plus, found[: len(part)]]), np.concatenate([minus, found[len(part) :]])
             order = np.argsort(-h)
             h, plus, minus = h[order], plus[order], minus[order]
             tread = _tread(plus, minus, f0)
@@ -663,8 +664,7 @@ class _Second:
         is_own = evaluate == self.problem.evaluate
         if is_own and self.at_point is not None:
             return np.full(2, self.at_point)
-        with self.problem.primal.gathering():
-            f0 = np.array([evaluate(np.zeros(self.n), 0.0) for _ in range(2)])
+        f0 = np.array(self.problem.primal.each([ft.partial(evaluate, np.zeros(self.n), 0.0)] * 2))
         self.is_random |= is_own and bool(f0[0] != f0[1])
         if is_own and f0[0] == f0[1]:
             self.at_point = float(f0[0])
@@ -679,8 +679,7 @@ class _Second:
         """
         count = 11 if is_double(eps) else 7
         h = min(0.6, 0.9 * room) * self.jitter.uniform(0.85, 1.0) * 2.0 ** -np.arange(float(count))
-        with self.problem.primal.gathering():
-            rise = np.array([evaluate(step) for step in h.tolist()]) - f0.mean()
+        rise = np.array(self.problem.primal.each([ft.partial(evaluate, step) for step in h.tolist()])) - f0.mean()
         variation = float(np.max(np.abs(rise)))
         finite = np.isfinite(rise)
         h, rise = h[finite], rise[finite]
@@ -900,13 +899,13 @@ class _Second:
     def _quotients(self, pairs: Sequence[Pair], step: float) -> list[float]:
         """Second differences at a step; nan outside the domain."""
         f0 = self._at_point(self.problem.evaluate).mean()
-        values: list[float] = []
-        with self.problem.primal.gathering():
-            for i, j in pairs:
-                v = self._pair(i, j)
-                first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
-                for t in (step, -step):
-                    values.append(self.problem.evaluate(v, t) if first <= t <= last else math.nan)
+
+        def value(i: int, j: int, t: float) -> float:
+            v = self._pair(i, j)
+            first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
+            return self.problem.evaluate(v, t) if first <= t <= last else math.nan
+
+        values = self.problem.primal.each([ft.partial(value, i, j, t) for i, j in pairs for t in (step, -step)])
         even = np.reshape(values, (-1, 2)).sum(axis=1) - 2 * f0
         return (even / step**2).tolist()
 

@@ -32,11 +32,15 @@ class Evaluator(Protocol):
         """Return f(*arguments), or raise what it raises."""
         ...
 
-    def each(self, tasks: Sequence[Callable[[], Result]], size: int) -> list[Result]:
+    def each(self, tasks: Sequence[Callable[[], Result]], size: int, most: float) -> list[Result]:
         """Return what tasks return that do not depend on each other, in their order.
 
-        Each evaluates f at a point of so many numbers.
+        Each evaluates f at a point of so many numbers; no more than `most` evaluations are begun.
         """
+        ...
+
+    def holds(self, count: Callable[[], None]) -> bool:
+        """Whether an evaluation is not counted now, but when it has its value."""
         ...
 
 
@@ -68,7 +72,7 @@ class Conditions:
         self._f = f
         self._left = evaluations
         self._deadline = deadline
-        self._timeout = timeout
+        self.timeout = timeout
         self._is_timed = math.isfinite(min(deadline, timeout))
         self._is_running = False
         self.evaluator = evaluator
@@ -77,6 +81,12 @@ class Conditions:
     def seconds_left(self) -> float:
         """Until the deadline."""
         return self._deadline - time.perf_counter()
+
+    def each(self, tasks: Sequence[Callable[[], Result]], size: int) -> list[Result]:
+        """Return what tasks return that evaluate f at points (of so many numbers) that do not depend on each other."""
+        if self.evaluator is None:
+            return [task() for task in tasks]
+        return self.evaluator.each(tasks, size, self._left)
 
     def require(self, points: int = 0) -> None:
         """Raise BudgetSpent unless so many evaluations are left, and time."""
@@ -122,9 +132,9 @@ class Conditions:
             return call()
         self._is_running = True
         try:
-            return within(min(self._timeout, max(self.seconds_left, 1e-3)), call)
+            return within(min(self.timeout, max(self.seconds_left, 1e-3)), call)
         except TimeoutError:
-            if self._timeout == math.inf or time.perf_counter() >= self._deadline:
+            if self.timeout == math.inf or time.perf_counter() >= self._deadline:
                 raise BudgetSpent from None
             raise
         finally:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from gradproof import _backends, _progress
 from gradproof._backends import Matrix, Vector
 from gradproof._base import _tree
 from gradproof._base._advice import arity, foreign
-from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
+from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory, name_of
 from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
 from gradproof._base._leaf import Leaf
 from gradproof._base._names import argument_names, function_name, positions, type_name
@@ -24,6 +23,8 @@ from gradproof._function import _conditions, _lists
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
 from gradproof._function._vectorized import one_at_a_time
+
+Result = TypeVar("Result")
 
 # What f raised away from the point is kept so often.
 REFUSALS = 3
@@ -217,6 +218,9 @@ class Primal:
         BudgetSpent
             If the check may take no more.
         """
+        evaluator = self.conditions.evaluator
+        if evaluator is not None and evaluator.holds(lambda: self.count(points, calls)):
+            return
         if not self._is_counted_elsewhere:
             self.conditions.spend(points)
         self.watch.evaluated(points)
@@ -471,9 +475,15 @@ class Primal:
             self._buffer = np.empty(self.point.size)
         return self._buffer
 
-    def gathering(self) -> AbstractContextManager[None]:
-        """Within this context f is evaluated at points that do not depend on each other's values."""
-        return contextlib.nullcontext() if self.deferred is None else self.deferred.gathering()
+    def each(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Return what tasks return that evaluate f at points that do not depend on each other's values.
+
+        A task may run again from its beginning, up to its first evaluation of f.
+        """
+        if self.deferred is not None:
+            with self.deferred.gathering():
+                return [task() for task in tasks]
+        return self.conditions.each(tasks, len(self.point))
 
     def release(self) -> None:
         """Give that memory back."""
@@ -593,5 +603,5 @@ def _scalar(returned: Any, name: str) -> float:
 
 def raised(name: str, error: Exception, where: str, said: str = "") -> str:
     """What a function raised, and what to do about it, as far as that is known."""
-    text = f"`{name}` raised {type(error).__name__} {where}: {error}"
+    text = f"`{name}` raised {name_of(error)} {where}: {error}"
     return f"{text} ({said})." if said else text
