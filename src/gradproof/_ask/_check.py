@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     # At run time they come with the first check: most of our import time.
     from gradproof import _claims, _prove
     from gradproof._function._primal import Primal
+    from gradproof._run._journal import Journal
 
 Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
@@ -103,6 +104,7 @@ def check(
     budget: float | str | None = None,
     timeout: float | None = None,
     executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -216,6 +218,12 @@ def check(
         as without. f must work in the workers, with copies of its arguments; the claim is called here. What a killed
         worker was evaluating is evaluated again by another; where f ends every process that evaluates it at some point,
         it counts as undefined there.
+    journal : path, optional
+        With a claim: a file (SQLite) in which each evaluation of f is kept once it is finished. The same check with the
+        same journal goes on where another one was killed, at whatever moment, evaluates nothing twice, and ends with
+        the same report; ``rng=None`` continues with its seed. The claim is called again: it must not need that f was
+        called right before. A journal of another point, seed, code of f or version of gradproof is a UsageError. A
+        full disk costs the journal, with a GradproofWarning, and not the check.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -308,6 +316,7 @@ def check(
         budget=budget,
         timeout=timeout,
         executor=executor,
+        journal=journal,
         progress=progress,
     )
     return _check(f, args, claims, options, name)
@@ -340,6 +349,7 @@ def assert_grad(
     budget: float | str | None = None,
     timeout: float | None = None,
     executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -351,7 +361,7 @@ def assert_grad(
         As for `check`.
     confidence, level, domain, reference, vectorized, elementwise, contracts, rng
         As for `check`.
-    budget, timeout, executor, progress, name
+    budget, timeout, executor, journal, progress, name
         As for `check`.
 
     Returns
@@ -394,6 +404,7 @@ def assert_grad(
         budget=budget,
         timeout=timeout,
         executor=executor,
+        journal=journal,
         progress=progress,
         name=name,
     )
@@ -534,6 +545,7 @@ class Options:
     budget: float | str | None = None
     timeout: float | None = None
     executor: Any = None
+    journal: str | os.PathLike[str] | None = None
     progress: Setting = None
 
     def __post_init__(self) -> None:
@@ -560,6 +572,8 @@ class Options:
             from gradproof._run._executor import require_executor
 
             require_executor(self.executor)
+        if self.journal is not None and not isinstance(cast("object", self.journal), (str, os.PathLike)):
+            raise UsageError(f"`journal` must be a path or None, got {type(self.journal).__name__}.")
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
             raise UsageError(f"`progress` must be True, False, None or callable, got {self.progress!r}.")
 
@@ -589,11 +603,12 @@ class Options:
 
     def require_not_vectorized(self) -> None:
         """Raise UsageError where f is said to take many points, or is sent away, although a framework evaluates it."""
-        if self.executor is not None:
-            raise UsageError(
-                "`executor` is for a claim: what a framework's own autodiff says of f is computed in this process. "
-                "Leave it out, or pass the gradient as `grad=`."
-            )
+        for option in ("executor", "journal"):
+            if getattr(self, option) is not None:
+                raise UsageError(
+                    f"`{option}` is for a claim: what a framework's own autodiff says of f is computed in this process "
+                    "and not kept. Leave it out, or pass the gradient as `grad=`."
+                )
         if self.vectorized:
             raise UsageError(
                 "`vectorized` is for a claim: what a framework's own autodiff says is about f of one point, which is "
@@ -612,9 +627,35 @@ class Options:
             repeats=self.contracts == "default",
         )
 
-    def evaluating(self, f: Callable[..., Any] | None, started: float) -> contextlib.AbstractContextManager[Evaluation]:
+    def evaluating(
+        self, f: Callable[..., Any] | None, started: float, journal: Journal | None = None
+    ) -> contextlib.AbstractContextManager[Evaluation]:
         """The context in which f, or what a framework makes of it (None), is evaluated as the options say."""
-        return evaluating(f, started=started, budget=self.budget, timeout=self.timeout, executor=self.executor)
+        return evaluating(
+            f, started=started, budget=self.budget, timeout=self.timeout, executor=self.executor, journal=journal
+        )
+
+    def begun(self, f: Callable[..., Any], args: Any) -> tuple[int, Journal | None]:
+        """The seed, and the journal of this check, if there is to be one."""
+        if self.journal is None:
+            return draw_seed(self.rng), None
+        from gradproof._run._journal import Journal
+
+        journal = Journal(os.fspath(self.journal))
+        try:
+            seed = draw_seed(journal.seed if self.rng is None else self.rng)
+            journal.of_check(
+                f,
+                args if type(args) is tuple else (args,),
+                name=function_name(f),
+                seed=seed,
+                version=installed_version(),
+                timeout=math.inf if self.timeout is None else float(self.timeout),
+            )
+        except BaseException:
+            journal.close()
+            raise
+        return seed, journal
 
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
@@ -739,7 +780,7 @@ def check_claims(
     _claims.require_claims(claims)
     options.require_no_modes()
     options.require_jac(claims)
-    seed = draw_seed(options.rng)
+    seed, journal = options.begun(f, args)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
         options.require_calls(is_value)
@@ -754,7 +795,7 @@ def check_claims(
 
     with (
         watching(options.progress, name or function_name(f), started=started),
-        options.evaluating(f, started) as evaluation,
+        options.evaluating(f, started, journal) as evaluation,
     ):
         result = _claims.prove_claims(
             f,

@@ -16,7 +16,8 @@ from gradproof._function import _conditions
 from gradproof._report import Finding, Severity
 
 if TYPE_CHECKING:
-    from gradproof._run._executor import Workers
+    from gradproof._run._evaluations import Evaluations
+    from gradproof._run._journal import Journal
 
 
 class Evaluation:
@@ -24,11 +25,11 @@ class Evaluation:
 
     def __init__(self) -> None:
         self.name = "f"
-        self.workers: Workers | None = None
+        self.made: Evaluations | None = None
 
     def findings(self) -> list[Finding]:
         """Of workers that f has ended."""
-        crashes = 0 if self.workers is None else self.workers.crashes
+        crashes = 0 if self.made is None else self.made.crashes
         if not crashes:
             return []
         points = "a point" if crashes == 1 else f"{crashes:,} points"
@@ -51,8 +52,12 @@ def evaluating(
     budget: float | str | None,
     timeout: float | None,
     executor: Any,
+    journal: Journal | None = None,
 ) -> Generator[Evaluation]:
-    """Within this context f, or what a framework makes of it (None), is evaluated as these options of `check` say."""
+    """Within this context f, or what a framework makes of it (None), is evaluated as these options of `check` say.
+
+    The journal is closed in the end.
+    """
     evaluations, seconds = _conditions.read_budget(budget)
     if timeout is not None and executor is None and not can_end():
         warnings.warn(
@@ -69,20 +74,25 @@ def evaluating(
         timeout=math.inf if timeout is None else float(timeout),
     )
     evaluation = Evaluation()
-    if f is None or executor is None:
+    if f is None or (executor is None and journal is None):
         with _conditions.on(conditions):
             yield evaluation
         return
-    from gradproof._run._evaluations import Evaluations
+    from gradproof._run._evaluations import Evaluations, Here
     from gradproof._run._executor import Workers
 
     evaluation.name = function_name(f)
-    evaluation.workers = workers = Workers(executor, f, conditions)
-    conditions.evaluator = Evaluations(workers)
+    workers: Workers | None = None
     try:
+        workers = None if executor is None else Workers(executor, f, conditions)
+        pool = Here(f, conditions) if workers is None else workers
+        evaluation.made = conditions.evaluator = Evaluations(pool, journal, together=workers is not None)
         with _conditions.on(conditions):
             yield evaluation
     except StopError as stop:
         raise stop.error from stop.__cause__
     finally:
-        workers.close()
+        if workers is not None:
+            workers.close()
+        if journal is not None:
+            journal.close()

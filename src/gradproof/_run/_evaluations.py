@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from gradproof import _backends
-from gradproof._base._away import StopError, is_from_handler
+from gradproof._base._away import CrashError, StopError, is_from_handler
 from gradproof._base._errors import GradproofError
 from gradproof._function._conditions import Conditions
 from gradproof._progress import current
@@ -85,6 +85,8 @@ class Evaluations:
         self._asked: list[tuple[Any, ...]] | None = None
         self._held: list[Callable[[], None]] = []
         self._answers: list[Outcome] = []
+        # Evaluations that ended the process that made them, each time it was tried.
+        self.crashes = 0
 
     def evaluate(self, arguments: tuple[Any, ...]) -> Any:
         """Return f(*arguments), or raise what it raises."""
@@ -167,4 +169,6 @@ class Evaluations:
             raise StopError(error) from error.__cause__
         for k, outcome in zip(left, new, strict=True):
             found[k] = outcome
-        return [one for one in found if one is not None]
+        outcomes = [one for one in found if one is not None]
+        self.crashes += sum(isinstance(one.error, CrashError) for one in outcomes)
+        return outcomes

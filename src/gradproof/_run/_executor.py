@@ -51,11 +51,6 @@ class Workers:
     conditions : Conditions
         How long an evaluation may take.
 
-    Attributes
-    ----------
-    crashes : int
-        Points at which f has ended the process that evaluated it, each time it was tried.
-
     Raises
     ------
     UsageError
@@ -68,7 +63,6 @@ class Workers:
         self._f, self._conditions = f, conditions
         self._name = function_name(f)
         self._own: list[concurrent.futures.Executor] = []
-        self.crashes = 0
         if isinstance(executor, _process_pool()):
             _require_picklable(f, self._name)
 
@@ -103,7 +97,6 @@ class Workers:
             if end is not _End.DONE and alone:
                 tried += 1
                 if tried == BLAMED or end is _End.KILLED:
-                    self.crashes += 1
                     found[left[0]] = Outcome(error=CrashError("the process that evaluated it was killed, or crashed"))
                     done(left[0], found[left[0]])
             elif end is not _End.DONE:

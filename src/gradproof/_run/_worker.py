@@ -125,10 +125,10 @@ def has_changed(passed: Any, arguments: Any) -> bool:
 def _write_back(arguments: Any, changed: Any) -> None:
     """Give the arrays of `arguments` the values of those of `changed`."""
     for mine, theirs in zip(_leaves(arguments), _leaves(changed), strict=False):
-        if isinstance(mine, np.ndarray) and mine.shape == np.shape(theirs) and mine.flags.writeable:
-            mine[...] = theirs
-        elif _backends.is_array(mine) and hasattr(mine, "copy_"):
+        if hasattr(mine, "copy_"):  # a tensor
             mine.detach().copy_(theirs)
+        elif hasattr(mine, "flags") and mine.shape == np.shape(theirs) and mine.flags.writeable:
+            mine[...] = theirs
 
 
 def _leaves(tree: Any) -> list[Any]:
