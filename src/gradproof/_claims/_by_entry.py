@@ -13,7 +13,7 @@ from gradproof import _contracts, _run
 from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import Claimed, ask_jvp, ask_vjp
 from gradproof._claims._columns import slopes
-from gradproof._claims._linear import Probe
+from gradproof._claims._first_look import FirstLook
 from gradproof._claims._modes import Function, together
 from gradproof._function._layout import Layout
 from gradproof._function._primal import Primal
@@ -147,8 +147,8 @@ def _measure(
     primal: Primal, everything: tuple[int, ...], moved: list[int], sizes: Vector, seed: int, claimed: Matrix
 ) -> tuple[Matrix, Matrix]:
     """The Jacobian (m, n) by differences, and the bar of every entry: of the leaves that are moved."""
-    probe = Probe(primal, everything, seed, around=Around())
-    problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in everything}, eps=probe.eps)
+    look = FirstLook(primal, everything, seed, around=Around())
+    problem = Problem(primal, {i: np.zeros(primal.leaves[i].size) for i in everything}, eps=look.eps)
     jitter = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 6))))
     values, bars = np.zeros((2, primal.outputs.size, len(sizes)))
     columns = np.concatenate([np.arange(primal.leaves[i].start, primal.leaves[i].stop) for i in moved])
@@ -162,7 +162,7 @@ def _measure(
             still, 0.0, np.where(np.isfinite(found.bar), found.bar / sizes[j], np.inf)
         )
 
-    lines = slopes(problem, evaluate, jitter, columns, sizes[columns], eps=probe.eps, scale=probe.rows())
+    lines = slopes(problem, evaluate, jitter, columns, sizes[columns], eps=look.eps, scale=look.rows())
     for j, found in zip(columns, lines, strict=True):
         values[:, j], bars[:, j] = along(found, j)
     scale = np.ones(values.shape)
@@ -179,8 +179,8 @@ def _measure(
             again,
             sizes[again] * part,
             rows=rows,
-            eps=probe.eps,
-            scale=probe.rows()[rows] * part,
+            eps=look.eps,
+            scale=look.rows()[rows] * part,
         )
         for i, j, found in zip(rows, again, lines, strict=True):
             (value,), (bar,) = along(found, j)

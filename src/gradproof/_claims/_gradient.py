@@ -56,7 +56,6 @@ def prove_gradient(
     eps = coarsest_eps(primal.leaves)
     if math.isnan(primal.value()):
         return undefined(primal, options, findings=findings, keyword=keyword)
-    function = claim
     if is_value:
         judged, changed, calls = _contracts.judge_claim(primal, claim, keyword), list[str](), 0
     else:
@@ -64,36 +63,15 @@ def prove_gradient(
     excuse_undefined(primal, judged, around)
     findings += judged.findings
     results = unmeasured(primal, judged)
-    outcome: _prove.Outcome | None = None
-    about: dict[Finding, About] = {}
+    held: _Held | None = None
     if judged.gradients:
-        problem = Problem(primal, judged.gradients, reproducer=reproducer, claim_calls=calls)
-        measured = sorted(judged.gradients)
-        lower, upper = around.sides(primal, measured)
-        directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
-        witnesses = around.witnesses(primal, judged.gradients, problem.leaves, eps)
-        # Where f saturates, as tanh(x) does near 1, terms of its own size have cancelled in the claim.
-        lost = max(options.lost, UNDERFLOWN * options.claim_eps * abs(primal.value()))
-        options = dataclasses.replace(
-            options,
-            witnesses=tuple(witnesses),
-            sparing=is_large(primal.point),
-            lost=lost,
-            by_entries_too=True,
-        )
-        outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
-        told = written(outcome.statements, problem.leaves, reproducer)
-        about = {
-            one: about_charge(charge, measured)
-            for one, charge in zip(told, outcome.statements, strict=True)
-            if isinstance(charge, Charge)
-        }
-        findings += told
-        results.update(zip(sorted(judged.gradients), outcome.leaves, strict=True))
-        options.collector.draw(outcome.regions, directions)
+        held = _hold(primal, judged.gradients, options, around, reproducer, calls)
+        findings += held.told
+        results.update(zip(sorted(judged.gradients), held.outcome.leaves, strict=True))
         primal.look_again()
         primal.release()
     findings += _contracts.find_mutations(primal.changed, changed, keyword)
+    outcome = None if held is None else held.outcome
     proved = conclude(
         results,
         findings,
@@ -106,31 +84,66 @@ def prove_gradient(
         claim_calls=calls,
         level=None if outcome is None else outcome.level,
     )
-    proved = dataclasses.replace(proved, about=about)
-    if outcome is not None:
+    if held is not None:
         scene = _Scene(
             primal=primal,
             gradients=judged.gradients,
             keyword=keyword,
-            options=options,
+            options=held.options,
             around=around,
             reproducer=reproducer,
         )
-        if scene.is_whole and not is_large(primal.point):
-            proved = dataclasses.replace(proved, matrix=scene.claim[None])
-        try:
-            proved = scene.despite_cancelled(proved)
-            if is_about_numbers(proved) and not is_large(primal.point):
-                proved = scene.beside_kinks(proved, None if is_value else function)
-        except BudgetSpent:
-            proved = unsettled(proved)
-        findings = list(proved.findings)
-        if proved.verdict is Verdict.WRONG and primal.layout.is_complex:
-            with contextlib.suppress(BudgetSpent):  # the convention is not named then
-                proved = scene.as_complex(proved)
-    if asks(findings):
+        proved = scene.in_other_lights(dataclasses.replace(proved, about=held.about), None if is_value else claim)
+    if asks(proved.findings):
         return dataclasses.replace(proved, suggestion=another_point(primal, options.seed, around.bounds))
     return proved
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A claimed gradient that was held against differences of f.
+
+    options : those that it was held with.
+    told : what there is to say of it; `about` has what the charges among these speak of.
+    """
+
+    outcome: _prove.Outcome
+    options: _prove.Options
+    told: Sequence[Finding]
+    about: Mapping[Finding, About]
+
+
+def _hold(
+    primal: Primal,
+    gradients: Mapping[int, Any],
+    options: _prove.Options,
+    around: Around,
+    reproducer: str,
+    calls: int,
+) -> _Held:
+    """Hold a claimed gradient against differences of f, leaf by leaf as far as it could be read."""
+    problem = Problem(primal, gradients, reproducer=reproducer, claim_calls=calls)
+    measured = sorted(gradients)
+    lower, upper = around.sides(primal, measured)
+    directions = _prove.Directions(problem.leaves, problem.point, problem.claim, options.seed, lower, upper)
+    witnesses = around.witnesses(primal, gradients, problem.leaves, coarsest_eps(primal.leaves))
+    options = dataclasses.replace(
+        options,
+        witnesses=tuple(witnesses),
+        sparing=is_large(primal.point),
+        # Where f saturates, as tanh(x) does near 1, terms of its own size have cancelled in the claim.
+        lost=max(options.lost, UNDERFLOWN * options.claim_eps * abs(primal.value())),
+        by_entries_too=True,
+    )
+    outcome = _run.answer(_prove.prove(problem, options, directions), problem, directions, as_runners(witnesses))
+    told = written(outcome.statements, problem.leaves, reproducer)
+    about = {
+        one: about_charge(charge, measured)
+        for one, charge in zip(told, outcome.statements, strict=True)
+        if isinstance(charge, Charge)
+    }
+    options.collector.draw(outcome.regions, directions)
+    return _Held(outcome=outcome, options=options, told=told, about=about)
 
 
 def asked(
@@ -170,7 +183,23 @@ class _Scene:
     around: Around
     reproducer: str
 
-    def despite_cancelled(self, proved: Proved) -> Proved:
+    def in_other_lights(self, proved: Proved, function: Callable[..., Any] | None) -> Proved:
+        """Look again at what speaks against the claim; `function` computes it elsewhere, where it is no value."""
+        is_small = not is_large(self.primal.point)
+        if self.is_whole and is_small:
+            proved = dataclasses.replace(proved, matrix=self.claim[None])
+        try:
+            proved = self._despite_cancelled(proved)
+            if is_about_numbers(proved) and is_small:
+                proved = self._beside_kinks(proved, function)
+        except BudgetSpent:
+            proved = unsettled(proved)
+        if proved.verdict is Verdict.WRONG and self.primal.layout.is_complex:
+            with contextlib.suppress(BudgetSpent):  # the convention is not named then
+                proved = self._as_complex(proved)
+        return proved
+
+    def _despite_cancelled(self, proved: Proved) -> Proved:
         """Prove it once more without what may be rounding of 0, where that may be what speaks against it."""
         primal, options = self.primal, self.options
         chosen = suspects(proved)
@@ -199,7 +228,7 @@ class _Scene:
         )
         return settle(proved, again, claim * size, left * size, spans, self.reproducer)
 
-    def beside_kinks(self, proved: Proved, function: Callable[..., Any] | None) -> Proved:
+    def _beside_kinks(self, proved: Proved, function: Callable[..., Any] | None) -> Proved:
         """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""
         primal, options = self.primal, self.options
         if self.around.bounds is not None or not self.is_whole:
@@ -257,7 +286,7 @@ class _Scene:
             about={**proved.about, named: proved.about[accused[0]]},
         )
 
-    def as_complex(self, proved: Proved) -> Proved:
+    def _as_complex(self, proved: Proved) -> Proved:
         """Look at complex arrays as a whole."""
         from gradproof._claims._conventions import Suspect, name_conventions
 

@@ -35,9 +35,10 @@ from gradproof._claims._claimed import (
 )
 from gradproof._claims._cotangents import ALONE, STREAM, Cotangents, rounding
 from gradproof._claims._defined import excuse_undefined
+from gradproof._claims._first_look import FirstLook, sizes_and_sides
 from gradproof._claims._gradient import another_point, asks, undefined, unsettled
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
-from gradproof._claims._linear import LinearProof, Probe, sizes_and_sides
+from gradproof._claims._linear import LinearProof
 from gradproof._claims._proved import Proved
 from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._claims._rows import scale_of
@@ -91,9 +92,9 @@ class Task:
         """What holds two answers of a claim against each other; None where it is called once."""
         return Repeats(keyword=keyword, options=self.options, around=self.around) if self.options.repeats else None
 
-    def precision(self, probe: Probe) -> float:
+    def precision(self, look: FirstLook) -> float:
         """What products of the claim may be off by in rounding, relative."""
-        return max(probe.eps, self.options.claim_eps)
+        return max(look.eps, self.options.claim_eps)
 
 
 def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
@@ -130,10 +131,10 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
         if task.values[keyword]
         else ask_matrix(primal, claim, keyword, task.repeats(keyword), base)
     )
-    probe = Probe(primal, claimed.measured, task.options.seed, around=task.around) if claimed.measured else None
-    if keyword == "hess" and claimed.matrix is not None and probe is not None and claimed.whole:
+    look = FirstLook(primal, claimed.measured, task.options.seed, around=task.around) if claimed.measured else None
+    if keyword == "hess" and claimed.matrix is not None and look is not None and claimed.whole:
         size = natural_sizes(primal, claimed.measured)
-        eps = task.precision(probe)
+        eps = task.precision(look)
         broken = _contracts.check_symmetric(
             keyword,
             claimed.matrix,
@@ -142,7 +143,7 @@ def _prove_matrix(task: Task, claim: Any, keyword: str, base: Primal | None = No
             floor=lambda: _second_floor(task, base, eps),
         )
         claimed.note([] if broken is None else [write_breach(broken, lambda i, j: claimed.place(i, j)[0])])
-    proved = _finish(task, claimed, probe)
+    proved = _finish(task, claimed, look)
     proved = _despite_cancelled(task, claimed, proved, base)
     if task.values[keyword] or keyword != "jac" or claimed.matrix is None:
         return proved
@@ -210,12 +211,12 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
         if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE, task.options.claim_eps):
             proved = _despite_cancelled(task, claimed, _finish(task, claimed, None))
             return _beside_kinks(task, claimed, proved, elsewhere)
-    first, second, probe = _first_cotangents(task)
+    first, second, look = _first_cotangents(task)
     claimed = ask_vjp(primal, vjp, first, task.repeats("vjp"))
-    if _check_linear(task, claimed, first, second, probe):
-        _check_by_output(task, claimed, first, probe)
+    if _check_linear(task, claimed, first, second, look):
+        _check_by_output(task, claimed, first, look)
         _fetch_few(claimed)
-    proved = _despite_cancelled(task, claimed, _finish(task, claimed, probe))
+    proved = _despite_cancelled(task, claimed, _finish(task, claimed, look))
     return _beside_kinks(task, claimed, proved, elsewhere)
 
 
@@ -326,7 +327,7 @@ def _beside_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Calla
     return told
 
 
-def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> None:
+def _check_by_output(task: Task, claimed: Claimed, u: Vector, look: FirstLook) -> None:
     """Hold the vjp of every output alone, the others without a cotangent, against that of all together."""
     outputs = task.primal.outputs.leaves
     if not 1 < len(outputs) <= OUTPUTS_ALONE:
@@ -334,7 +335,7 @@ def _check_by_output(task: Task, claimed: Claimed, u: Vector, probe: Probe) -> N
     for leaf in outputs:
         alone = np.zeros_like(u)
         alone[leaf.start : leaf.stop] = u[leaf.start : leaf.stop]
-        if alone.any() and not _check_linear(task, claimed, alone, u - alone, probe):
+        if alone.any() and not _check_linear(task, claimed, alone, u - alone, look):
             return
 
 
@@ -372,19 +373,19 @@ def _learn_rows(claimed: Claimed, rows: Function, u: Vector, most: int, claim_ep
 def prove_hvp(task: Task, hvp: Function, base: Primal) -> Proved:
     """Prove or refute an hvp against the gradient function, which is the task's f."""
     primal = task.primal
-    first, second, probe = _first_cotangents(task)
+    first, second, look = _first_cotangents(task)
     claimed = ask_hvp(primal, base, hvp, first, task.repeats("hvp"))
-    if _check_linear(task, claimed, first, second, probe):
+    if _check_linear(task, claimed, first, second, look):
         size = natural_sizes(primal, claimed.measured)
         pairs = [(first, claimed.pull(first)), (second, claimed.pull(second))]
-        eps = task.precision(probe)
+        eps = task.precision(look)
         broken = _contracts.check_symmetric_product(
             "hvp", pairs, size, eps, floor=lambda: _second_floor(task, base, eps)
         )
         claimed.crooked = None if broken is None else write_breach(broken)
         claimed.note([] if claimed.crooked is None else [claimed.crooked])
         _fetch_few(claimed)
-    return _despite_cancelled(task, claimed, _finish(task, claimed, probe), base)
+    return _despite_cancelled(task, claimed, _finish(task, claimed, look), base)
 
 
 def _fetch_few(claimed: Claimed) -> None:
@@ -394,38 +395,38 @@ def _fetch_few(claimed: Claimed) -> None:
         claimed.fetch(np.eye(m))
 
 
-def _first_cotangents(task: Task) -> tuple[Vector, Vector, Probe]:
+def _first_cotangents(task: Task) -> tuple[Vector, Vector, FirstLook]:
     """Two cotangents that the proofs use, too."""
     primal = task.primal
     m = primal.outputs.size
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
-    probe = Probe(primal, everything, task.options.seed, around=task.around)
+    look = FirstLook(primal, everything, task.options.seed, around=task.around)
     if m <= ALONE:
         units = np.eye(m)
-        return units[0], units[1 % m], probe
-    rows = unsaturated(steadied(probe.rows(), task.precision(probe)), probe.at_point)
-    cotangents = Cotangents(primal.outputs.leaves, probe.at_point, rows, task.options.seed)
+        return units[0], units[1 % m], look
+    rows = unsaturated(steadied(look.rows(), task.precision(look)), look.at_point)
+    cotangents = Cotangents(primal.outputs.leaves, look.at_point, rows, task.options.seed)
     group = cotangents.groups[0]
     first, second = (primal.outputs.rounded(cotangents.draw(k, group)) for k in range(2))
-    return first, second, probe
+    return first, second, look
 
 
-def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, probe: Probe) -> bool:
+def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, look: FirstLook) -> bool:
     """Hold a product against linearity; whether it has passed."""
     if not claimed.measured or claimed.judged.set_aside:
         return False
     size = natural_sizes(claimed.primal, claimed.measured)
     known = [(u, claimed.pull(u)) for u in (first, second)]
-    eps = task.precision(probe)
+    eps = task.precision(look)
     lost = 0.0
     if not is_double(eps):
-        rounded = rounding(probe.rows(), eps)
+        rounded = rounding(look.rows(), eps)
         lost = sum(float(np.linalg.norm(u * rounded)) for u in (first, second))
 
     def floor() -> float:
         taken = (first != 0) | (second != 0)
         length = max(float(np.linalg.norm(u)) for u in (first, second))
-        return length * float(np.min(_output_floor(probe, eps), where=taken, initial=np.inf))
+        return length * float(np.min(_output_floor(look, eps), where=taken, initial=np.inf))
 
     broken = _contracts.check_linear(
         claimed.keyword, claimed.pull, known[0], known[1], size, eps, lost, floor=floor, repeat=claimed.repeat
@@ -435,14 +436,14 @@ def _check_linear(task: Task, claimed: Claimed, first: Vector, second: Vector, p
     return broken is None
 
 
-def _output_floor(probe: Probe, eps: float) -> Vector:
+def _output_floor(look: FirstLook, eps: float) -> Vector:
     """Up to where products, in natural sizes, are numerically zero, output by output (m,).
 
     Rounding of f counts where f, in the precision that it is measured in, does not show that the output moves. Of a
     derivative that has vanished itself it is the rounding of the function whose derivative it is.
     """
-    rows, values = probe.rows(), (probe.at_point, probe.primal.terms)
-    still = rows <= _contracts.vanishing(probe.eps, *values, roundings=_contracts.ROW_ROUNDINGS)
+    rows, values = look.rows(), (look.at_point, look.primal.terms)
+    still = rows <= _contracts.vanishing(look.eps, *values, roundings=_contracts.ROW_ROUNDINGS)
     beside = _contracts.vanishing(eps, rows)
     return np.where(still, max(beside, _contracts.vanishing(eps, *values)), beside)
 
@@ -483,7 +484,7 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
         return undefined(primal, task.options, findings=_aliases(primal), keyword="jvp")
     n = len(primal.point)
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
-    probe = Probe(primal, everything, task.options.seed, around=task.around)
+    look = FirstLook(primal, everything, task.options.seed, around=task.around)
     size, inward = sizes_and_sides(primal, tuple(range(len(primal.leaves))), task.around)
     wider: dict[int, float] = {}
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 3))))
@@ -504,12 +505,12 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
             for i, (leaf, count) in enumerate(zip(primal.leaves, counts, strict=True))
             if leaf.size > count
         }
-        probe = Probe(reduced, everything, task.options.seed, around=around, eps=probe.eps)
+        look = FirstLook(reduced, everything, task.options.seed, around=around, eps=look.eps)
     if claimed.matrix is not None:
-        _check_linear_tangent(task, claimed, jvp, tangents, probe)
-    proved = _finish(task, claimed, probe, wider=wider)
+        _check_linear_tangent(task, claimed, jvp, tangents, look)
+    proved = _finish(task, claimed, look, wider=wider)
     if claimed.matrix is not None:
-        again = ft.partial(_finish, task, probe=None, wider=wider)
+        again = ft.partial(_finish, task, look=None, wider=wider)
         moved = None
         if claimed.reduced:
             sizes = np.where(tangents != 0, natural_sizes(primal, tuple(range(len(primal.leaves))))[:, None], 0.0)
@@ -535,13 +536,13 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
     )
 
 
-def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents: Vector, probe: Probe) -> None:
+def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents: Vector, look: FirstLook) -> None:
     """Jvp of a sum of tangents against the sum of the answers."""
     matrix = claimed.matrix
     assert matrix is not None
     k = np.arange(tangents.shape[1], dtype=np.float64)
     one, other = np.cos(1.0 + 3.0 * k), np.cos(2.0 + 5.0 * k)
-    eps = task.precision(probe)
+    eps = task.precision(look)
     rows = steadied(np.linalg.norm(matrix, axis=1), eps)
     weights = 1 / np.where(rows > 0, rows, 1.0)
     size = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
@@ -558,7 +559,7 @@ def _check_linear_tangent(task: Task, claimed: Claimed, jvp: Function, tangents:
         weights,
         eps,
         2 * float(np.linalg.norm(rounding(rows, eps) * weights)),
-        floor=lambda: weights * moved * _output_floor(probe, eps),
+        floor=lambda: weights * moved * _output_floor(look, eps),
         repeat=push_again,
     )
     if broken is not None:
@@ -634,15 +635,15 @@ def _along_tangents(
     )
 
 
-def _finish(task: Task, claimed: Claimed, probe: Probe | None, wider: dict[int, float] | None = None) -> Proved:
+def _finish(task: Task, claimed: Claimed, look: FirstLook | None, wider: dict[int, float] | None = None) -> Proved:
     primal = task.primal
     excuse_undefined(primal, claimed.judged, task.around)
     findings: list[Finding] = _aliases(primal)
-    if probe is None:
-        probe = Probe(primal, tuple(range(len(primal.leaves))), task.options.seed, around=task.around)
-    elif probe.measured != claimed.measured and claimed.measured:
-        probe = Probe(claimed.primal, claimed.measured, task.options.seed, around=task.around, eps=probe.declared)
-    proof = LinearProof(claimed, task.options, task.reproducer, probe=probe, around=task.around, wider=wider)
+    if look is None:
+        look = FirstLook(primal, tuple(range(len(primal.leaves))), task.options.seed, around=task.around)
+    elif look.measured != claimed.measured and claimed.measured:
+        look = FirstLook(claimed.primal, claimed.measured, task.options.seed, around=task.around, eps=look.declared)
+    proof = LinearProof(claimed, task.options, task.reproducer, look=look, around=task.around, wider=wider)
     proved = proof.run()
     if proved.verdict is Verdict.WRONG and (primal.layout.is_complex or primal.outputs.layout.is_complex):
         with contextlib.suppress(BudgetSpent):  # the convention is not named then
@@ -675,7 +676,7 @@ def _as_complex(task: Task, proof: LinearProof, proved: Proved) -> Proved:
             pull=claimed.pull,
             rows=proof.rows(),
             names=claimed.names if claimed.by_index else (),
-            eps=proof.probe.eps,
+            eps=proof.look.eps,
             seed=task.options.seed,
             reproducer=task.reproducer,
             around=proof.around,

@@ -29,7 +29,7 @@ from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
 from gradproof._claims._cotangents import STEADY, held
 from gradproof._claims._defined import excuse_undefined
-from gradproof._claims._linear import Probe
+from gradproof._claims._first_look import FirstLook
 from gradproof._claims._proved import Proved, conclude, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
@@ -77,11 +77,11 @@ class _Proof:
         self.around = around
         self.reproducer = reproducer
         everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
-        probe = Probe(primal, everything, options.seed, around=around)
-        self.eps = probe.eps
-        weights = _weights(np.abs(primal.output_values()), probe.rows())
+        look = FirstLook(primal, everything, options.seed, around=around)
+        self.eps = look.eps
+        weights = _weights(np.abs(primal.output_values()), look.rows())
         self.weights = held(weights, primal.outputs.leaves)
-        self._draw(COUNT if is_double(probe.eps) else COUNT_LOW)
+        self._draw(COUNT if is_double(look.eps) else COUNT_LOW)
         repeats = Repeats(keyword="vjp", options=options, around=around) if options.repeats else None
         self.claimed = ask_vjp(primal, vjp, self.cotangents[0], repeats)
         self.reduced = self._reduce()

@@ -182,98 +182,140 @@ def prove_modes(
         surroundings = dataclasses.replace(surroundings, reference=autodiff.trusted(surroundings.reference))
     autodiff.bounds = surroundings.domain
     options = dataclasses.replace(options, claim_eps=autodiff.claim_eps)
-    proofs: list[Proved] = []
-    primals: list[Primal] = []
-    firsts: list[Primal] = []
-    results: list[ModeResult] = []
-    proved_in_reverse: dict[str, tuple[Function, Proved]] = {}
-    calls = 0
+    proving = _Modes(autodiff, name, options, surroundings, reproducer, is_named=is_named)
     for mode in wanted:
         _progress.current().look(mode=mode)
-        outer, _, inner = mode.partition("-")
-        before = next((one for one in results if one.mode == inner and one.verdict is not Verdict.CORRECT), None)
+        proving.prove(mode)
+    return proving.result()
+
+
+class _Modes:
+    """The modes of one function that have been looked at so far, and what they came to."""
+
+    def __init__(
+        self,
+        autodiff: Autodiff,
+        name: str,
+        options: _prove.Options,
+        surroundings: Surroundings,
+        reproducer: str,
+        *,
+        is_named: bool,
+    ) -> None:
+        self._autodiff, self._name, self._options = autodiff, name, options
+        self._surroundings, self._reproducer, self._is_named = surroundings, reproducer, is_named
+        self._results: list[ModeResult] = []
+        self._proofs: list[Proved] = []
+        self._primals: list[Primal] = []
+        # Those of the function itself, whose derivatives the others are.
+        self._firsts: list[Primal] = []
+        self._proved_in_reverse: dict[str, tuple[Function, Proved]] = {}
+        self._calls = 0
+
+    def prove(self, mode: str) -> None:
+        """Prove or refute one more mode, unless its inner one is not right."""
+        inner = mode.partition("-")[2]
+        before = next((one for one in self._results if one.mode == inner and one.verdict is not Verdict.CORRECT), None)
         if before is not None and before.verdict in (None, Verdict.WRONG):
-            results.append(ModeResult(mode=mode, note=f"not checked: {inner} is {before.verdict_text}"))
-            continue
+            self._results.append(ModeResult(mode=mode, note=f"not checked: {inner} is {before.verdict_text}"))
+            return
+        autodiff = self._autodiff
         try:
-            if inner in proved_in_reverse:
-                function, known = proved_in_reverse[inner]
-            else:
-                function = autodiff.derivative(inner, options.seed) if inner else autodiff.function
-                known = None
-            # Beyond an edge that the function has shown, its derivative is not defined either.
-            edged = next((one for one in firsts if one.has_edge), None) if inner else None
-            around = Surroundings(
-                domain=extended(surroundings.domain, function.count),
-                # It knows f, not its derivative.
-                reference=None if inner else surroundings.reference,
-            )
-            asked = _Asked(function, outer, name, options, around, reproducer, edged)
-            try:
-                primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
-            except BudgetSpent:
-                primal, proved = asked.left()
+            function, primal, proved = self._proved(mode)
         except (autodiff.not_available, ClaimError, FunctionError) as error:
-            refusal = error if isinstance(error, autodiff.not_available) or error.__cause__ is None else error.__cause__
-            is_refused = isinstance(refusal, autodiff.not_available)
-            if is_named and is_refused:
-                why = _in_short(refusal).rstrip(".")
-                raise UsageError(
-                    f"mode {mode!r} does not exist for this function: {why}. Leave it out of `modes`, "
-                    f"or pass modes={AVAILABLE!r} for those that exist."
-                ) from refusal
-            if not is_refused and (is_named or mode == "rev"):
-                raise
-            # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)
-            results.append(ModeResult(mode=mode, note=f"{NOT_AVAILABLE}{_in_short(refusal)}"))
-            continue
-        if proved.reason is Reason.NOISE and not is_double(options.claim_eps):
-            # (Differences of a copy in float64 are sharp: it is the claim that has too few digits.)
-            proved = dataclasses.replace(proved, reason=Reason.PRECISION)
-        if outer == "rev":
-            proved_in_reverse[inner] = function, proved
-        calls += proved.claim_calls
+            self._refused(mode, error)
+            return
+        self._calls += proved.claim_calls
         if proved.suggestion is not None:
             values = [*proved.suggestion[: autodiff.function.count], *proved.suggestion[function.count :]]
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
-        proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
-        primals.append(primal)
-        firsts += [] if inner else [primal]
+        self._proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
+        self._primals.append(primal)
+        self._firsts += [] if inner else [primal]
         left_out = autodiff.function.left_out
         note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
-        results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
-    if not proofs:
+        self._results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
+
+    def _proved(self, mode: str) -> tuple[Function, Primal, Proved]:
+        """The function that a mode differentiates, and what came of it."""
+        outer, _, inner = mode.partition("-")
+        known: Proved | None = None
+        if inner in self._proved_in_reverse:
+            function, known = self._proved_in_reverse[inner]
+        else:
+            function = self._autodiff.derivative(inner, self._options.seed) if inner else self._autodiff.function
+        # Beyond an edge that the function has shown, its derivative is not defined either.
+        edged = next((one for one in self._firsts if one.has_edge), None) if inner else None
+        around = Surroundings(
+            domain=extended(self._surroundings.domain, function.count),
+            # It knows f, not its derivative.
+            reference=None if inner else self._surroundings.reference,
+        )
+        asked = _Asked(function, outer, self._name, self._options, around, self._reproducer, edged)
+        try:
+            primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
+        except BudgetSpent:
+            primal, proved = asked.left()
+        if proved.reason is Reason.NOISE and not is_double(self._options.claim_eps):
+            # (Differences of a copy in float64 are sharp: it is the claim that has too few digits.)
+            proved = dataclasses.replace(proved, reason=Reason.PRECISION)
+        if outer == "rev":
+            self._proved_in_reverse[inner] = function, proved
+        return function, primal, proved
+
+    def _refused(self, mode: str, error: Exception) -> None:
+        """Note that a mode does not exist, or raise where the user has asked for it."""
+        not_available = self._autodiff.not_available
+        refusal = error if isinstance(error, not_available) or error.__cause__ is None else error.__cause__
+        is_refused = isinstance(refusal, not_available)
+        if self._is_named and is_refused:
+            why = _in_short(refusal).rstrip(".")
+            raise UsageError(
+                f"mode {mode!r} does not exist for this function: {why}. Leave it out of `modes`, "
+                f"or pass modes={AVAILABLE!r} for those that exist."
+            ) from refusal
+        if not is_refused and (self._is_named or mode == "rev"):
+            raise error
+        # (Most backward passes written by hand do not run under vmap; what fails costs the others nothing.)
+        self._results.append(ModeResult(mode=mode, note=f"{NOT_AVAILABLE}{_in_short(refusal)}"))
+
+    def result(self) -> ModesResult:
+        """All modes together, and which part of the function makes them wrong."""
+        if not self._proofs:
+            raise ClaimError(f"no mode is available ({self._why_none()}).")
+        autodiff, proofs, primals = self._autodiff, self._proofs, self._primals
+        domain, named = self._surroundings.domain, dict[str, tuple[Any, Any]]()
+        if domain is not None:
+            named = dict(zip(autodiff.function.names, zip(*domain, strict=True), strict=False))
+        refuter = Refuter(self._name, self._options, len(primals[0].point), named)
+        reverse = next((proof for proof in proofs if not proof.label), None)
+        verdicts = {} if reverse is None else {leaf.path: leaf.verdict for leaf in reverse.leaves}
+        seen = autodiff.findings(verdicts)
+        causes, proofs = _find_causes(autodiff, proofs, refuter)
+        beside = [*causes, *seen]
+        if reverse is not None:
+            about = {one.path for one in beside if one.id == "GP121"}
+            index = next(i for i, proof in enumerate(proofs) if not proof.label)
+            kept = tuple(one for one in proofs[index].findings if not (one.path in about and one.factor == 0))
+            proofs[index] = dataclasses.replace(proofs[index], findings=kept)
+        for primal, proof in zip(primals, proofs, strict=True):
+            beside += find_refusals(proof.verdict, primal)
+        result = Result(
+            primal=primals[0],
+            reproducer=self._reproducer,
+            proofs=tuple(proofs),
+            evaluations=sum(primal.evaluations for primal in primals) + refuter.evaluations,
+            calls=sum(primal.calls for primal in primals) + refuter.calls,
+            claim_calls=self._calls,
+            beside=tuple(beside),
+        )
+        return ModesResult(result=result, modes=tuple(self._results))
+
+    def _why_none(self) -> str:
         by_reason: dict[str, list[str]] = {}
-        for one in results:
+        for one in self._results:
             by_reason.setdefault(one.note.removeprefix(NOT_AVAILABLE), []).append(one.mode)
-        notes = "; ".join(f"{', '.join(modes)}: {reason}" for reason, modes in by_reason.items())
-        raise ClaimError(f"no mode is available ({notes}).")
-    beside: list[Finding] = []
-    named: dict[str, tuple[Any, Any]] = {}
-    if surroundings.domain is not None:
-        named = dict(zip(autodiff.function.names, zip(*surroundings.domain, strict=True), strict=False))
-    refuter = Refuter(name, options, len(primals[0].point), named)
-    reverse = next((proof for proof in proofs if not proof.label), None)
-    beside += autodiff.findings({} if reverse is None else {leaf.path: leaf.verdict for leaf in reverse.leaves})
-    causes, proofs = _find_causes(autodiff, proofs, refuter)
-    beside = [*causes, *beside]
-    if reverse is not None:
-        about = {one.path for one in beside if one.id == "GP121"}
-        index = next(i for i, proof in enumerate(proofs) if not proof.label)
-        kept = tuple(one for one in proofs[index].findings if not (one.path in about and one.factor == 0))
-        proofs[index] = dataclasses.replace(proofs[index], findings=kept)
-    for primal, proof in zip(primals, proofs, strict=True):
-        beside += find_refusals(proof.verdict, primal)
-    result = Result(
-        primal=primals[0],
-        reproducer=reproducer,
-        proofs=tuple(proofs),
-        evaluations=sum(primal.evaluations for primal in primals) + refuter.evaluations,
-        calls=sum(primal.calls for primal in primals) + refuter.calls,
-        claim_calls=calls,
-        beside=tuple(beside),
-    )
-    return ModesResult(result=result, modes=tuple(results))
+        return "; ".join(f"{', '.join(modes)}: {reason}" for reason, modes in by_reason.items())
 
 
 def _find_causes(autodiff: Autodiff, proofs: list[Proved], refuter: Refuter) -> tuple[list[Finding], list[Proved]]:

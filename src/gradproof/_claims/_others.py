@@ -65,7 +65,7 @@ def prove_others(
     others: list[Primal] = []
     if first is not None:
         try:
-            proofs.append(_prove_first(task, first, claims[first], elementwise=elementwise))
+            proofs.append(_prove_first(task, claims[first], first, elementwise=elementwise))
         except BudgetSpent:
             proofs.append(spent(primal, options))
     if second is not None:
@@ -74,11 +74,14 @@ def prove_others(
             base = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
             base.refusals = primal.refusals
             others.append(base)
+        gradient = _first_derivative(claims, first, values)
+        if proofs and not _shows_the_second(proofs[0]):
+            gradient = None
         try:
-            by_differences, extra = _prove_second(task, base, claims, first, proofs)
+            proved, extra = _prove_second(dataclasses.replace(task, primal=base), claims[second], second, gradient)
         except BudgetSpent:
-            by_differences = spent(base, options)
-        proofs.append(by_differences)
+            proved, extra = spent(base, options), 0
+        proofs.append(proved)
     if second is not None and len(proofs) > 1:
         accused = definitions(claims[second])
         findings = tuple(dataclasses.replace(one, sources=accused) for one in proofs[1].findings)
@@ -94,7 +97,8 @@ def prove_others(
     )
 
 
-def _prove_first(task: Task, keyword: str, claim: Any, *, elementwise: bool) -> Proved:
+def _prove_first(task: Task, claim: Any, keyword: str, *, elementwise: bool) -> Proved:
+    """Prove or refute a claim of the first order."""
     if keyword == "grad":
         return prove_gradient(
             task.primal,
@@ -112,34 +116,30 @@ def _prove_first(task: Task, keyword: str, claim: Any, *, elementwise: bool) -> 
     return PROVE_FIRST[keyword](task, claim)
 
 
-def _prove_second(
-    task: Task, base: Primal, claims: Mapping[str, Any], first: str | None, proofs: Sequence[Proved]
-) -> tuple[Proved, int]:
-    """Prove or refute the second order of a scalar `base`: the proof, and how often the first claim was called."""
-    second = "hess" if "hess" in claims else "hvp"
+def _prove_second(task: Task, claim: Any, keyword: str, gradient: Callable[..., Any] | None) -> tuple[Proved, int]:
+    """Prove or refute a claim of the second order, and say how often the gradient was evaluated for that.
+
+    By differences of the gradient, where there is one. One that stands still proves nothing, but f itself moves.
+    """
+    base = task.primal
     # The first order may have taken all that it was allowed.
     base.allow(task.options.allowance(len(base.point)))
-    gradient = _first_derivative(claims, first, task.values)
-    by_differences: Proved | None = None
-    extra = 0
-    if gradient is not None and (not proofs or _shows_the_second(proofs[0])):
-        derived = gradient_function(base, gradient)
-        derived.allow(task.options.allowance(len(derived.point)))
-        prove = prove_hess if second == "hess" else prove_hvp
-        # The witnesses know f, not its gradient.
-        second_task = dataclasses.replace(task, primal=derived, around=task.around.without_witnesses())
-        try:
-            by_differences = prove(second_task, claims[second], base)
-        except BudgetSpent:
-            by_differences = spent(derived, task.options)
-        extra = derived.evaluations
-    if by_differences is None or by_differences.reason is Reason.DEGENERATE:
-        # A gradient that stands still proves nothing, but f itself moves.
-        proved = prove_second(dataclasses.replace(task, primal=base), claims[second], second)
-        if by_differences is not None:
-            proved = dataclasses.replace(proved, claim_calls=proved.claim_calls + by_differences.claim_calls)
-        by_differences = proved
-    return by_differences, extra
+    if gradient is None:
+        return prove_second(task, claim, keyword), 0
+    derived = gradient_function(base, gradient)
+    derived.allow(task.options.allowance(len(derived.point)))
+    prove = prove_hess if keyword == "hess" else prove_hvp
+    # The witnesses know f, not its gradient.
+    around = task.around.without_witnesses()
+    try:
+        by_differences = prove(dataclasses.replace(task, primal=derived, around=around), claim, base)
+    except BudgetSpent:
+        return spent(derived, task.options), derived.evaluations
+    if by_differences.reason is not Reason.DEGENERATE:
+        return by_differences, derived.evaluations
+    proved = prove_second(task, claim, keyword)
+    calls = proved.claim_calls + by_differences.claim_calls
+    return dataclasses.replace(proved, claim_calls=calls), derived.evaluations
 
 
 def _shows_the_second(first: Proved) -> bool:

@@ -30,10 +30,10 @@ from gradproof._claims._charge import Extent, SecondCharge
 from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._defined import excuse_undefined
+from gradproof._claims._first_look import sizes_and_sides
 from gradproof._claims._gradient import another_point, asks, undefined
 from gradproof._claims._hessian import Entries, accuse, explain_lines
 from gradproof._claims._kinds import Task, ask_matrix, gradient_function
-from gradproof._claims._linear import sizes_and_sides
 from gradproof._claims._patterns import simple_factor
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
 from gradproof._claims._repeats import Repeats

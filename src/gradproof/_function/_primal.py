@@ -165,18 +165,9 @@ class Primal:
         self.changed: list[str] = []
         self.refusals: list[str] = []
 
-        differentiated = _tree.flatten(tuple(positional[i] for i in self.wrt), self.roots)
+        differentiated, self.layout = self._differentiated()
         self._structure = differentiated.structure
-        for leaf in differentiated.leaves:
-            objection = _lists.objection([positional[i] for i in self.wrt], leaf)
-            objection = objection or _backends.of(leaf.value).objection(leaf.value, leaf.path)
-            if objection:
-                raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
-        self.layout = Layout(differentiated.leaves, [leaf.value for leaf in differentiated.leaves])
         self.leaves, self.origins = self.layout.leaves, self.layout.origins
-        if not any(leaf.size for leaf in self.leaves):
-            what = "every differentiated array is empty" if self.leaves else "there is no array or float in it"
-            raise UsageError(f"nothing to differentiate in `{', '.join(self.roots)}`: {what}.")
         self._require_finite()
         self.point = self.layout.point
         self.keys = tuple(owner.keys for owner in self.layout.owners)
@@ -209,6 +200,20 @@ class Primal:
         self.is_away = False
         # Whether f was undefined somewhere beside the point: what is derived from it is so there, too.
         self.has_edge = False
+
+    def _differentiated(self) -> tuple[_tree.Flat, Layout]:
+        """What is differentiated, in the user's containers, and its arrays."""
+        differentiated = _tree.flatten(tuple(self.positional[i] for i in self.wrt), self.roots)
+        for leaf in differentiated.leaves:
+            objection = _lists.objection([self.positional[i] for i in self.wrt], leaf)
+            objection = objection or _backends.of(leaf.value).objection(leaf.value, leaf.path)
+            if objection:
+                raise UsageError(f"{objection}. To leave the whole argument out, use `wrt`.")
+        layout = Layout(differentiated.leaves, [leaf.value for leaf in differentiated.leaves])
+        if not any(leaf.size for leaf in layout.leaves):
+            what = "every differentiated array is empty" if layout.leaves else "there is no array or float in it"
+            raise UsageError(f"nothing to differentiate in `{', '.join(self.roots)}`: {what}.")
+        return differentiated, layout
 
     def count(self, points: int = 1, calls: int = 1) -> None:
         """Count evaluations of f.

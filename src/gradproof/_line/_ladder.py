@@ -26,6 +26,8 @@ from gradproof._line._stairs import Bend, Step, StepKind, close_in, off_level
 
 Floats = NDArray[np.float64]
 Asking = Generator[Floats, Floats, "Slope"]
+# A step far finer than the others, and the odd and the even part of phi there.
+_Guard = tuple[float, Floats, Floats]
 _AskingBool = Generator[Floats, Floats, bool]
 _AskingBeyond = Generator[Floats, Floats, "Beyond"]
 
@@ -168,61 +170,33 @@ def slope(
     3, three finer levels where a kink may sit close to 0. At most about 45 values, and up to 50 more where two
     ranges of steps give two slopes (see `_stairs`).
     """
-    first = known is None
     hidden = 0.0 if known is None else known.structure
-    repeats_differ = False
-    if known is None:
-        levels = jittered(first_levels(eps), jitter)
-        target = target or (TARGET64 if eps < 1e-12 else TARGET_LOW)
-        values = _columns((yield np.concatenate([[0.0, 0.0], levels, -levels])))
-        f0, floor = values[0], np.zeros(values.shape[1])
-        line = _Line(f0, levels, values[2 : 2 + len(levels)], values[2 + len(levels) :])
-        if not np.isfinite(f0).all():
-            return _no_slope(line, eps, "not finite")
-        if (values[0] != values[1]).any():
-            repeats_differ = True
-            repeats = np.concatenate([values[:2], _columns((yield np.zeros(6)))])
-            # 1.3: a standard deviation from eight samples is within 1/1.3 of the truth in 86 % of cases.
-            floor, line.f0 = 1.3 * repeats.std(axis=0, ddof=1), repeats.mean(axis=0)
-        elif eps < 1e-12 and _looks_float32(values):
-            eps, target = EPS32, TARGET_LOW
-            line = _Line(f0, levels[:0], values[:0], values[:0])
-            yield from line.ask(jittered(first_levels(eps), jitter))
-    else:
-        eps, floor = known.eps, known.noise
-        target = max(target or (TARGET64 if eps < 1e-12 else TARGET_LOW), 3 * known.relative_bar)
-        outputs = len(known.f0)
-        nothing = np.zeros((0, outputs))
-        line = _Line(known.f0, np.zeros(0), nothing, nothing)
-        yield from line.ask(_known_levels(known, jitter))
-
-    floor = np.maximum(floor, 0.5 * resolution)
-    guard: tuple[float, Floats, Floats] | None = None
+    start = yield from (_start(jitter, eps, target) if known is None else _start_again(jitter, known, target))
+    if start.is_undefined:
+        return _no_slope(start.line, eps, "not finite")
+    line, eps, target, repeats_differ = start.line, start.eps, start.target, start.repeats_differ
+    floor = np.maximum(start.floor, 0.5 * resolution)
+    ladder = _Ladder(line, eps, np.maximum(scale, ripple), known is None, repeats_differ, continuous)
+    guard: _Guard | None = None
     found: Slope | None = None
     result: Slope | None = None
     for stage in range(4):
         with np.errstate(over="ignore", invalid="ignore"):  # f may be as large as it likes
-            found = _solve(
-                line, eps, floor, np.maximum(scale, ripple), first, stage, repeats_differ, continuous, hidden
-            )
+            found = ladder.solve(floor, stage, hidden)
         # Where it may jump at 0, finer steps are to say.
         result = None if found is None else _without_slope_at_jumps(found, floor, claimed, early=stage < 3)
-        if stage < 2 and full:
-            accepted = False
-        elif result is None:
+        all_finite = bool(line.finite().all())
+        if result is None:
             accepted = stage >= 2
         else:
-            accepted = _accept(result, stage, scale, target, floor, guard, bool(line.finite().all()))
+            accepted = _accept(result, stage, scale, target, floor, guard, all_finite) and (stage >= 2 or not full)
         if accepted or brief or (result is not None and not full and _far_off(result, claimed, scale, floor)):
             break
-        if stage == 0 and result is not None and line.finite().all() and not full:
+        if stage == 0 and result is not None and all_finite and not full:
             added = line.far_from(_second_levels(result, scale, target), 1.5)
             noisy = bool((result.noise > _ordinary(result, floor)).any())
             if noisy and len(added):
-                # Is it noise, or a ripple that a far finer step resolves?
-                step = guard_step(float(line.h[-1]), eps)
-                pair = _columns((yield np.array([step, -step])))
-                guard = step, (pair[0] - pair[1]) / 2, np.abs((pair[0] + pair[1]) / 2 - line.f0)
+                guard = yield from _guarded(line, eps)
         elif stage == 2 and result is not None:
             # A kink at 0, or just next to it: look closer. (At whole ratios a straight line lies on a lattice.)
             added = float(result.h[-1]) * jittered(np.array([1 / 4, 1 / 16, 1 / 64]), jitter)
@@ -231,13 +205,61 @@ def slope(
         if len(added):
             yield from line.ask(added)
     if found is None or (line.finite().sum() < 4 and found.stage >= 2):
-        return _one_sided(line, eps, floor, np.maximum(scale, ripple))
+        return _one_sided(line, eps, floor, ladder.scale)
     if result is None or result.jumping.any():
         found = _without_slope_at_jumps(found, floor, claimed)  # (What few levels do not show all do not.)
     if brief or repeats_differ or eps > 1e-12 or found.jumping.any():
         return found
-    ladder = _Ladder(line, eps, np.maximum(scale, ripple), first, repeats_differ, continuous)
     return (yield from _on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter))
+
+
+def _guarded(line: _Line, eps: float) -> Generator[Floats, Floats, _Guard]:
+    """Ask whether what looks like noise is that, or a ripple that a far finer step resolves."""
+    step = guard_step(float(line.h[-1]), eps)
+    pair = _columns((yield np.array([step, -step])))
+    return step, (pair[0] - pair[1]) / 2, np.abs((pair[0] + pair[1]) / 2 - line.f0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """The values of the first levels, and what they say of f: its precision, its noise, and what bar is good enough."""
+
+    line: _Line
+    eps: float
+    target: float
+    floor: Floats
+    repeats_differ: bool = False
+    is_undefined: bool = False
+
+
+def _start(jitter: np.random.Generator, eps: float, target: float | None) -> Generator[Floats, Floats, _Start]:
+    """Ask for the first levels of a first line, and more where they say that f is random, or float32."""
+    levels = jittered(first_levels(eps), jitter)
+    target = target or (TARGET64 if eps < 1e-12 else TARGET_LOW)
+    values = _columns((yield np.concatenate([[0.0, 0.0], levels, -levels])))
+    f0, floor = values[0], np.zeros(values.shape[1])
+    line = _Line(f0, levels, values[2 : 2 + len(levels)], values[2 + len(levels) :])
+    if not np.isfinite(f0).all():
+        return _Start(line, eps, target, floor, is_undefined=True)
+    if (values[0] != values[1]).any():
+        repeats = np.concatenate([values[:2], _columns((yield np.zeros(6)))])
+        # 1.3: a standard deviation from eight samples is within 1/1.3 of the truth in 86 % of cases.
+        floor, line.f0 = 1.3 * repeats.std(axis=0, ddof=1), repeats.mean(axis=0)
+        return _Start(line, eps, target, floor, repeats_differ=True)
+    if eps < 1e-12 and _looks_float32(values):
+        eps, target = EPS32, TARGET_LOW
+        line = _Line(f0, levels[:0], values[:0], values[:0])
+        yield from line.ask(jittered(first_levels(eps), jitter))
+    return _Start(line, eps, target, floor)
+
+
+def _start_again(jitter: np.random.Generator, known: Known, target: float | None) -> Generator[Floats, Floats, _Start]:
+    """Ask for the levels that an earlier line has shown to be enough."""
+    target = max(target or (TARGET64 if known.eps < 1e-12 else TARGET_LOW), 3 * known.relative_bar)
+    nothing = np.zeros((0, len(known.f0)))
+    line = _Line(known.f0, np.zeros(0), nothing, nothing)
+    yield from line.ask(_known_levels(known, jitter))
+    return _Start(line, known.eps, target, known.noise)
 
 
 def _scattered(step: float) -> float:
@@ -264,9 +286,9 @@ class _Ladder:
         seen = noise(h, plus, minus, f0, np.maximum(jump, rounding), rounding[-1], eps=self.eps, continuous=True)
         return np.max(seen.sigma[h <= farthest], axis=0)
 
-    def solve(self, floor: Floats, stage: int) -> Slope | None:
+    def solve(self, floor: Floats, stage: int, hidden: float | Floats | None = None) -> Slope | None:
         line, eps = self.line, self.eps
-        return _solve(line, eps, floor, self.scale, self.first, stage, self.repeats_differ, self.continuous, None)
+        return _solve(line, eps, floor, self.scale, self.first, stage, self.repeats_differ, self.continuous, hidden)
 
 
 class Beyond(enum.Enum):
@@ -587,7 +609,7 @@ def _accept(
     scale: float | Floats,
     target: float,
     floor: Floats,
-    guard: tuple[float, Floats, Floats] | None,
+    guard: _Guard | None,
     all_finite: bool,
 ) -> bool:
     """Whether the estimate of this stage convinces, for every output."""
