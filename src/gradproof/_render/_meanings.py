@@ -130,4 +130,5 @@ MEANINGS = {
         "The gradients are right, but `backward` writes into the array that it receives. Another user of that array "
         "would get a wrong gradient."
     ),
+    "GP430": "A worker that evaluated f ended without an answer, each time it was tried. f counts as undefined there.",
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import enum
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from gradproof._run._worker import Outcome, work
 
 # Seconds beyond `timeout` after which a worker that has not ended an evaluation by itself is taken to be unable to.
 GRACE = 5.0
+# Seconds for which each process of a pool waits while all are started.
+STARTING = 0.05
 # How often a point may end the worker that evaluates nothing else before it is blamed for that.
 BLAMED = 2
 # How other schedulers call the error of a task that has ended several workers.
@@ -65,6 +69,7 @@ class Workers:
         self._own: list[concurrent.futures.Executor] = []
         if isinstance(executor, _process_pool()):
             _require_picklable(f, self._name)
+            _start_all(executor)
 
     def close(self) -> None:
         """Shut down what took the place of a broken executor."""
@@ -183,6 +188,7 @@ class Workers:
             )
         if not _is_reusable(self._given):
             self._own.append(others)
+            _start_all(others)
         self._executor = others
 
 
@@ -217,6 +223,18 @@ def _like(executor: Any) -> Any:
             initargs=getattr(executor, "_initargs", ()),
         )
     return None
+
+
+def _start_all(pool: Any) -> None:
+    """Have a pool of processes start all of them.
+
+    It starts one at a time, as work comes in, and does not end if one is killed while another is being started
+    (CPython, up to 3.11 at least): `shutdown` then waits for a process that nobody has told to stop.
+    """
+    count = getattr(pool, "_max_workers", 0)
+    if len(getattr(pool, "_processes", None) or ()) < count:
+        with contextlib.suppress(RuntimeError):  # it is broken, or shut down, which shows when it is used
+            concurrent.futures.wait([pool.submit(time.sleep, STARTING) for _ in range(count)])
 
 
 def _require_picklable(f: Callable[..., Any], name: str) -> None:
