@@ -897,7 +897,7 @@ class Cluster(concurrent.futures.ThreadPoolExecutor):
         self._dies = dies
 
     def submit(self, work, f, arguments, *others):
-        if not self._dies or arguments[0][0] <= X[0] + 0.01:
+        if not self._dies or arguments[0][0] <= X[0]:
             return super().submit(work, f, arguments, *others)
         future = concurrent.futures.Future()
         future.set_exception(KilledWorker())
@@ -909,7 +909,7 @@ def a_function_that_ends_workers(is_odd):
     """Or one that raises there: a point at which it is undefined is no news."""
 
     def f(x):
-        if not is_odd and x[0] > X[0] + 0.01:
+        if not is_odd and x[0] > X[0]:
             raise ValueError
         return square(x)
 
