@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import enum
 import math
+import pickle
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,10 @@ def require_executor(executor: Any) -> None:
             "`executor` must be a concurrent.futures.Executor, such as ProcessPoolExecutor(), "
             f"loky.get_reusable_executor() or that of dask, `client.get_executor()`; got {type(executor).__name__}."
         )
+
+
+# What pickling raises.
+_UNSENDABLE = (pickle.PicklingError, TypeError, AttributeError)
 
 
 class _End(enum.Enum):
@@ -131,7 +136,9 @@ class Workers:
                 except Exception as error:
                     if _is_shut_down(error):
                         raise UsageError(f"`executor` takes no evaluations: {error}.") from error
-                    # (One that breaks right now may raise anything.)
+                    if isinstance(error, _UNSENDABLE):
+                        raise UsageError(_cannot_send(self._name, error)) from error
+                    # (One that breaks right now may raise anything else.)
                     end = _End.BROKEN
                     break
             while pending:
