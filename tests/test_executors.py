@@ -6,7 +6,9 @@ import concurrent.futures
 import functools as ft
 import multiprocessing
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -353,3 +355,12 @@ def test_dask_with_two_workers_one_of_which_is_killed(tmp_path):
             lock = threading.Lock()
             with pytest.raises(UsageError, match="cannot be sent"):
                 checked(lambda x: loss(x) if lock else 0, executor=executor)
+
+
+@pytest.mark.slow
+def test_the_example_on_a_cluster_finds_the_wrong_entry():
+    """Each entry by itself, by two workers, with a journal."""
+    pytest.importorskip("distributed")
+    script = pathlib.Path(__file__).parents[1] / "examples" / "cluster" / "check_cluster.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert "x[7]  error GP101" in done.stdout, done.stderr
