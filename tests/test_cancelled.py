@@ -89,11 +89,11 @@ def hessian(x, factor=1.0):
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("keyword", ["hess", "hvp"])
-@pytest.mark.parametrize("size", [1e4, 4e4])
+@pytest.mark.parametrize("size", [1e4, 4e4, 2e6, 1e7])
 def test_second_derivatives_of_rounding(size, keyword, seed):
     """f is linear in large inputs, and curves in small ones: 1e-3 too much there is WRONG."""
     x = np.concatenate([size * np.array([1.0, 0.7, 1.3]), [0.3, -0.4, 0.8]])
-    assert 0 < np.abs(hessian(x)[:3, :3]).max() < 1e-10
+    assert 0 < np.abs(hessian(x)[:3, :3]).max() < 1e-14 * size
 
     def check(factor):
         claim = lambda x: hessian(x, factor)  # noqa: E731
@@ -101,8 +101,14 @@ def test_second_derivatives_of_rounding(size, keyword, seed):
         claims = {keyword: claim if keyword == "hess" else product}
         return gradproof.check(energy, x, grad=gradient, **claims, rng=seed)
 
-    assert check(1.0).verdict is Verdict.CORRECT
-    assert check(1.001).verdict is Verdict.WRONG
+    if size < 1e5:
+        assert check(1.0).verdict is Verdict.CORRECT
+        assert check(1.001).verdict is Verdict.WRONG
+    else:
+        # What the gradient loses there may hide the rest.
+        right = check(1.0)
+        assert right.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE), str(right)
+        assert check(1.1).verdict is not Verdict.CORRECT
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -204,22 +210,26 @@ def test_a_gradient_by_complex_numbers(left, verdict, seed):
     assert report.verdict is verdict, str(report)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_complex_second_derivatives_in_torch(seed):
-    """What autograd returns for the second derivative of log(exp(z)) is rounding; one that is forgotten is found."""
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("place", [1167.6 + 1892.8j, 1590814.4 + 1103817.4j, 7.3e6 + 2.9e6j])
+def test_complex_second_derivatives_in_torch(place, seed):
+    """What autograd returns for the second derivative of log(exp(z)) is rounding; one that is forgotten is found.
+
+    At 1e6 it is 1e-4 of what the derivative is in natural sizes: f's own noise has to show that such digits are lost.
+    """
     torch = pytest.importorskip("torch")
-    z = torch.tensor(1167.6 + 1892.8j, dtype=torch.complex128)
+    z = torch.tensor(place, dtype=torch.complex128)
 
     class Square(torch.autograd.Function):
         @staticmethod
         def forward(ctx, z):
             ctx.save_for_backward(z)
-            return z * z / 1e3
+            return z * z / abs(place)
 
         @staticmethod
         def backward(ctx, u):
             (z,) = ctx.saved_tensors
-            return u * (2 * z.detach() / 1e3).conj()  # wrong on purpose: the second derivative is lost
+            return u * (2 * z.detach() / abs(place)).conj()  # wrong on purpose: the second derivative is lost
 
     def f(z):
         return torch.logsumexp(z, 0)
@@ -230,3 +240,25 @@ def test_complex_second_derivatives_in_torch(seed):
     assert right.verdict is Verdict.CORRECT, str(right)
     assert "GP410" in ids(right)
     assert wrong.verdict is Verdict.WRONG, str(wrong)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("keyword", ["grad", "vjp"])
+def test_a_quiet_f_excuses_nothing(keyword, seed):
+    """An f that loses no digits at a large x shows that the claim has none to lose: 1e-4 of the rest is WRONG."""
+    x = np.array([1590814.4, 1103817.4, 0.7])
+
+    def f(x):
+        found = np.array([x[2] * np.cos(1e-6 * x[0]), x[2] ** 2])
+        return found if keyword == "vjp" else float(found.sum())
+
+    def gradient(x, left):
+        across = -1e-6 * x[2] * np.sin(1e-6 * x[0])
+        return np.array([[across, left, np.cos(1e-6 * x[0])], [0.0, left, 2 * x[2]]])
+
+    def check(left):
+        claims = {"grad": lambda x: gradient(x, left).sum(axis=0), "vjp": lambda u, x: u @ gradient(x, left)}
+        return gradproof.check(f, x, **{keyword: claims[keyword]}, rng=seed)
+
+    assert check(0.0).verdict is Verdict.CORRECT
+    assert check(1e-10).verdict is Verdict.WRONG  # wrong on purpose

@@ -446,7 +446,7 @@ def test_names_the_rule_that_is_wrong():
     assert ids(report)[0] == "GP120"
     assert report.findings[0].kind.startswith("in `loss` (cube): ")
     assert ids(report) == ["GP120", "GP122"]
-    assert report.findings[1].kind == "follows from `cube`: x"
+    assert report.findings[1].kind == "x is wrong because of `cube`"
 
 
 def test_what_follows_from_a_wrong_rule_is_one_line():
@@ -467,7 +467,7 @@ def test_what_follows_from_a_wrong_rule_is_one_line():
 
     assert (ids(report)[0], ids(report)[-1]) == ("GP120", "GP122")
     assert {(one.id, one.path[0]) for one in report.findings[1:-1]} == {("GP101", "e")}
-    assert report.findings[-1].kind == "follows from `wrong`: a, b and c"
+    assert report.findings[-1].kind == "a, b and c are wrong because of `wrong`"
     verdicts = {leaf.path: leaf.verdict for leaf in report.leaves}
     assert [verdicts[name] for name in "abcde"] == [Verdict.WRONG] * 3 + [Verdict.CORRECT, Verdict.WRONG]
 

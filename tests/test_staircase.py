@@ -372,3 +372,43 @@ def test_jumps_on_both_sides_that_cancel(seed):
     assert right.verdict in (Verdict.CORRECT, Verdict.INCONCLUSIVE)
     wrong = gradproof.check(f, x, grad=1.01 * np.cos(x) * weights, rng=seed)  # wrong on purpose
     assert wrong.verdict is not Verdict.CORRECT
+
+
+def rounded_shares(x, digits):
+    """Shares of a softmax, rounded as a format of few digits does it, times something smooth."""
+    generator = np.random.default_rng(len(x))
+    keys, c = generator.standard_normal((4, len(x))), generator.standard_normal(4)
+    weights = np.exp(keys @ x)
+    shares = weights / weights.sum()
+    if digits:
+        shares = np.round(shares * 2**digits) / 2**digits
+    return float((shares * c).sum() * (1 + x @ x))
+
+
+def gradient_of_shares(x):
+    h = 1e-6
+    steps = [(rounded_shares(x + e, 0) - rounded_shares(x - e, 0)) / (2 * h) for e in h * np.eye(len(x))]
+    return np.array(steps)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(2, 8), (3, 50), (4, 48), (6, 26), (6, 32)])
+def test_what_was_learnt_on_one_tread_accuses_nobody(n, seed):
+    """Where jumps leave open which slope counts, no later line rests on steps that lie within one tread."""
+    x = np.random.default_rng(seed).standard_normal(n)
+    right = gradient_of_shares(x)
+
+    def check(claim):
+        return gradproof.check(lambda x: rounded_shares(x, 10), x, grad=claim, rng=seed).verdict
+
+    assert check(right) is not Verdict.WRONG
+    assert check(-3 * right) is Verdict.WRONG  # wrong on purpose
+
+
+def test_a_lone_jump_is_learnt_from():
+    """A true branch further out leaves the slope as it is, and the claim is certified in few evaluations."""
+    x = np.array([0.7, -0.4, 1.1])
+    report = gradproof.check(
+        lambda x: float(np.sin(x).sum() + (x[0] > 0.7004)), x, grad=lambda x: np.cos(x), level="certificate", rng=1
+    )
+    assert report.verdict is Verdict.CORRECT
+    assert report.cost.evaluations < 150

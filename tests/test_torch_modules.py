@@ -676,9 +676,9 @@ class RightTanh(WrongTanh):
 @pytest.mark.parametrize(
     ("calls", "line"),
     [
-        (1, "follows from `model.act`: model.layer1.weight and model.layer1.bias"),
-        (2, "follows from `model.act`: model.layer1.weight, model.layer1.bias and 2 other arrays"),
-        (3, "follows from `model.act`: model.layer1.weight, model.layer1.bias and 4 other arrays"),
+        (1, "model.layer1.weight and model.layer1.bias are wrong because of `model.act`"),
+        (2, "model.layer1.weight, model.layer1.bias and 2 other arrays are wrong because of `model.act`"),
+        (3, "model.layer1.weight, model.layer1.bias and 4 other arrays are wrong because of `model.act`"),
     ],
 )
 def test_of_a_wrong_function_in_four_layers_the_cause_is_one_finding_and_its_consequences_one_line(calls, line):

@@ -38,6 +38,7 @@ _OTHERWISE = {
     "batch": "data",
 }
 _MEANT = {name: option for option, names in _OTHERWISE.items() for name in names.split()}
+_CLAIMS = ("grad", "jac", "vjp", "jvp", "hess", "hvp")
 _RAISES = ("raise_exception", "raises", "throw")
 
 
@@ -60,11 +61,23 @@ def explained(usage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 signature.bind(*args, **kwargs)
             except TypeError:
                 raise UsageError(_misfit(usage, signature, args, kwargs)) from None
+            if "grad" in signature.parameters:
+                require_gradient(kwargs)
             return function(*args, **kwargs)
 
         return call
 
     return decorate
+
+
+def require_gradient(options: Mapping[str, Any]) -> None:
+    """Refuse a `grad` that was passed and is None, so that nothing else is taken for the claim."""
+    claims = [options[name] for name in _CLAIMS if name in options]
+    if "grad" in options and all(claim is None for claim in claims):
+        raise UsageError(
+            "`grad` is None: there is no gradient to check. The `.grad` of a tensor is None until `backward()` has "
+            "filled it: run that first. To check what the framework's own autodiff returns for f, leave `grad` out."
+        )
 
 
 def unknown_options(entry: str, unknown: Iterable[str], known: Sequence[str]) -> str:

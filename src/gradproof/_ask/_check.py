@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from gradproof import _backends
-from gradproof._ask._call import explained, unknown_options
+from gradproof._ask._call import explained, require_gradient, unknown_options
 from gradproof._ask._evaluating import Evaluation, evaluating
 from gradproof._ask._missing import no_claim
 from gradproof._base._advice import foreign
@@ -508,6 +508,7 @@ def _require_options(options: Mapping[str, Any], f: Any, args: Any) -> None:
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UsageError(unknown_options("check", unknown, known))
+    require_gradient(options)
     from gradproof import _claims
 
     claims = {keyword: None for keyword in _claims.KEYWORDS if options.get(keyword) is not None}

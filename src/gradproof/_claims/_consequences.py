@@ -89,7 +89,8 @@ def _follows(names: str, paths: Sequence[str]) -> Finding:
     shown = paths if len(paths) <= NAMED + 1 else paths[:NAMED]
     more = len(paths) - len(shown)
     arrays = f"{', '.join(shown)} and {more:,} other arrays" if more else _joined(shown)
-    return Finding(id=CONSEQUENCES, severity=Severity.NOTE, kind=f"follows from {names}: {arrays}")
+    are = "is" if len(paths) == 1 else "are"
+    return Finding(id=CONSEQUENCES, severity=Severity.NOTE, kind=f"{arrays} {are} wrong because of {names}")
 
 
 def _joined(names: Iterable[str]) -> str:

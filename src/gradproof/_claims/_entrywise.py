@@ -31,7 +31,7 @@ from gradproof._prove._flat import FLAT_NOTE, QUIET, UNTESTED_NOTE
 from gradproof._prove._jumps import excuse_notice, jumps_nearby, largest_excuse
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Excuse, Meter
-from gradproof._prove._tolerance import CANCELLED, INNER_PRODUCT, REACH, irregular, is_kink
+from gradproof._prove._tolerance import CANCELLED, INNER_PRODUCT, LEAST, REACH, irregular, is_kink
 from gradproof._prove._wording import write_notice
 from gradproof._report import Finding, LeafResult, Reason, Verdict, worst
 
@@ -80,7 +80,10 @@ class Seen:
         self._full: dict[int, tuple[Vector, Vector]] = {}
 
     def put(self, inputs: NDArray[np.intp], residual: Vector, bar: Vector, tolerance: Vector) -> Mask:
-        """Note what was measured along some inputs (k, m), with bars (m,); where it is finite (k,)."""
+        """Note what was measured along some inputs (k, m), with bars (m,); where it is finite (k,).
+
+        The tolerance is (m,) or (k, m).
+        """
         off = np.abs(residual, out=residual)
         with np.errstate(invalid="ignore"):
             self.failing[inputs] = (off > bar + tolerance).any(axis=1)
@@ -99,12 +102,15 @@ class Seen:
         contrast = [float(np.max(off / np.maximum(bar, 1e-300))) for off, bar in full]
         return inputs[np.argsort(-np.array(contrast), kind="stable")]
 
-    def against(self, tolerance: Vector) -> tuple[NDArray[np.intp], NDArray[np.intp], Vector]:
-        """All outputs and inputs that deviate, and by how much; the clearest first."""
+    def against(self, tolerance: Vector, shares: Vector) -> tuple[NDArray[np.intp], NDArray[np.intp], Vector]:
+        """All outputs and inputs that deviate, and by how much; the clearest first.
+
+        `shares` (n,) of the tolerance (m,) are what holds along each input.
+        """
         inputs = np.flatnonzero(self.failing)
         off, bar = (np.array(part) for part in zip(*(self._full[j] for j in inputs.tolist()), strict=True))
         with np.errstate(invalid="ignore"):
-            k, i = np.nonzero(off > bar + tolerance)
+            k, i = np.nonzero(off > bar + tolerance * shares[inputs][:, None])
         off, bar = off[k, i], bar[k, i]
         order = np.argsort(-off / np.maximum(bar, 1e-300), kind="stable")
         return i[order], inputs[k[order]], off[order]
@@ -138,6 +144,8 @@ class Entries:
     ----------
     sizes : ndarray (m,)
         Natural size of an entry in each row.
+    shares : ndarray (n,)
+        What an entry is held to along each input, relative to that.
     wrong : EntryErrors or None
         Set by `run` where entries are wrong.
     """
@@ -165,6 +173,7 @@ class Entries:
         self.m, self.n = self.matrix.shape
         # Norm of the rows, or what stands for it where they are zero, shared among their entries.
         self.sizes = 1 / self.scale.weights / math.sqrt(self.n)
+        self.shares = self._shares()
         self.seen = Seen(self.n)
         self.kinks = False
         # Whether f gave different values at the same point.
@@ -174,6 +183,15 @@ class Entries:
         # factor that values of f were multiplied by).
         self.regularity = np.zeros(self.m)
         self.excuses: list[tuple[Excuse, float]] = []
+
+    def _shares(self) -> Vector:
+        """How much less along each input counts: bounds weight entries by how far x may move, and errors do not."""
+        moves = np.abs(self.steps)
+        typical = math.sqrt(float(np.mean(np.square(moves))))
+        if not is_double(max(self.eps, self.options.claim_eps)) or not typical > 0:
+            return np.ones(len(moves))
+        found: Vector = np.clip(moves / typical, LEAST, 1.0)
+        return found
 
     def run(self) -> Measurement | Doubt:
         """Measure, measure again what deviates, and settle every leaf."""
@@ -246,7 +264,8 @@ class Entries:
             plus += minus
             plus -= 2 * learned.known.f0
             odd[inputs] |= ~(np.abs(plus, out=plus) <= 2 * (square * h**2 + 8 * sigma)).all(axis=1)
-            odd[inputs] |= ~self.seen.put(inputs, residual, bar * weights, self.tolerance * weights)
+            allowed = self.tolerance * weights * self.shares[inputs][:, None]
+            odd[inputs] |= ~self.seen.put(inputs, residual, bar * weights, allowed)
         self.claimed.primal.watch.measure(0, of=0, each=0)
         return odd
 
@@ -284,7 +303,7 @@ class Entries:
         assert line.claimed is not None
         weights = self.scale.weights
         residual = np.where(np.isfinite(line.bar), line.value - line.claimed, 0.0) * weights
-        self.seen.put(np.array([j]), residual[None], line.bar * weights, self.tolerance * weights)
+        self.seen.put(np.array([j]), residual[None], line.bar * weights, self.tolerance * weights * self.shares[j])
 
     def _is_wide(self, line: Line) -> bool:
         """Whether inputs with bars like this one's could not be certified together."""
@@ -293,7 +312,7 @@ class Entries:
 
     def _confirm(self, rtol: float) -> None:
         """Ask the scalar proof about the clearest deviations; what it does not exclude is the bar of that entry."""
-        i, j, sizes = self.seen.against(self.tolerance * self.scale.weights)
+        i, j, sizes = self.seen.against(self.tolerance * self.scale.weights, self.shares)
         keep = np.ones(len(i), dtype=bool)
         for k in range(min(CONFIRMED, len(i))):
             keep[k] = self._excludes(int(i[k]), int(j[k]))
@@ -321,7 +340,7 @@ class Entries:
         seed = self.options.seed
         directions = Directions(problem.leaves, problem.point, problem.claim, seed, self.lines.lower, self.lines.upper)
         leaf = next(k for k, one in enumerate(problem.leaves) if one.start <= j < one.stop)
-        size = self.sizes[i] * directions.unit
+        size = self.sizes[i] * float(self.shares[j]) * directions.unit
 
         meter = Meter(directions, self.eps)
 
@@ -390,7 +409,11 @@ class Entries:
             elif not correct:
                 note = UNTESTED_NOTE if flat else wide_note(bound)
             shown = verdict is not Verdict.WRONG and not flat and bound < 1
-            rms = norm / math.sqrt(leaf.size * self.m)
+            moves = np.abs(self.steps[part])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                # (Of the Jacobian itself, not as the bound weights it.)
+                plain = float(np.where(moves > 0, columns[part] / moves**2, 0.0).sum()) / (leaf.size * self.m)
+                worst_error = np.where(moves > 0, self.seen.errors[part] / moves, 0.0).max()
             results[i] = LeafResult(
                 path=leaf.path,
                 shape=leaf.shape,
@@ -398,7 +421,7 @@ class Entries:
                 verdict=verdict,
                 bound=bound if shown else None,
                 deviation=None if flat else deviation / norm,
-                noticeable=float(self.seen.errors[part].max()) / rms if shown else None,
+                noticeable=float(worst_error) / math.sqrt(plain) if shown and plain > 0 else None,
                 note=note,
             )
         return Measurement(

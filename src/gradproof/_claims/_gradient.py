@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from gradproof import _contracts, _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
-from gradproof._base._precision import EPS64
 from gradproof._claims._around import Around, as_runners, natural_sizes
-from gradproof._claims._cancelled import is_told, settle, suspects, without_cancelled
+from gradproof._claims._cancelled import floor_of, is_huge, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
 from gradproof._claims._proved import About, Proved, about_charge, conclude, leaf_result, unmeasured
@@ -26,7 +25,7 @@ from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove._charge import Charge
 from gradproof._prove._collect import Collector
 from gradproof._prove._locate import entry_index
-from gradproof._prove._tolerance import UNDERFLOWN, cancelled_zero
+from gradproof._prove._tolerance import UNDERFLOWN
 from gradproof._prove._wording import outside_words, written
 from gradproof._report import Finding, Reason, Severity, Verdict
 
@@ -199,20 +198,34 @@ class _Scene:
                 proved = self._as_complex(proved)
         return proved
 
-    def _despite_cancelled(self, proved: Proved) -> Proved:
-        """Prove it once more without what may be rounding of 0, where that may be what speaks against it."""
+    def _despite_cancelled(self, proved: Proved, before: frozenset[int] = frozenset()) -> Proved:
+        """Prove it once more without what may be rounding of 0, where that may be what speaks against it.
+
+        `before` are the leaves that were found to be suspected before.
+        """
         primal, options = self.primal, self.options
-        chosen = suspects(proved)
-        if not chosen or not self.is_whole:
+        chosen = suspects(proved) | before
+        if chosen <= before or not self.is_whole:
             return proved
         if not is_told(primal, max(coarsest_eps(primal.leaves), options.claim_eps)):
             return proved
         claim, size = self.claim[None], natural_sizes(primal, range(len(primal.leaves)))
-        floor = cancelled_zero(size, np.full(len(size), size.max()), EPS64) * float(np.linalg.norm(claim * size))
+        if is_huge(claim * size):
+            return proved
         spans = {i: slice(leaf.start, leaf.stop) for i, leaf in enumerate(primal.leaves)}
         suspected = np.zeros(len(size), dtype=bool)
         for i in chosen:
             suspected[spans[i]] = True
+        floor = floor_of(
+            primal,
+            np.where(suspected, claim * size, 0.0),
+            size=size,
+            weights=np.ones(1),
+            pair=(size, np.full(len(size), size.max())),
+            rest=float(np.linalg.norm(claim * size)),
+            around=self.around,
+            seed=options.seed,
+        )
         left = without_cancelled(claim, np.where(suspected, floor / size, 0.0))
         # (Of an array that is not accused, single entries that f's noise hides are untested, whatever their size.)
         if left is None or (proved.verdict is Verdict.INCONCLUSIVE and left[:, suspected].any()):
@@ -226,7 +239,10 @@ class _Scene:
             around=self.around,
             reproducer=self.reproducer,
         )
-        return settle(proved, again, claim * size, left * size, spans, self.reproducer)
+        told = settle(proved, again, claim * size, left * size, spans, self.reproducer)
+        # (Beside what is accused most, other arrays are not looked at.)
+        more = suspects(told) - chosen
+        return self._despite_cancelled(told, before=frozenset(chosen)) if more else told
 
     def _beside_kinks(self, proved: Proved, function: Callable[..., Any] | None) -> Proved:
         """Excuse a claim that is a limit of gradients nearby; those of f are measured where the claim is a value."""

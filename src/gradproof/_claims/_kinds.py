@@ -18,9 +18,9 @@ from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler
 from gradproof._base._errors import UsageError
 from gradproof._base._leaf import Leaf
 from gradproof._base._pieces import is_large
-from gradproof._base._precision import EPS64, is_double
+from gradproof._base._precision import is_double
 from gradproof._claims._around import Around, natural_sizes, reach
-from gradproof._claims._cancelled import is_told, may_be_cancelled, settle, without_cancelled
+from gradproof._claims._cancelled import floor_of, is_huge, is_told, may_be_cancelled, settle, without_cancelled
 from gradproof._claims._claimed import (
     COLUMNS,
     DENSE,
@@ -49,7 +49,7 @@ from gradproof._function._problem import Problem, coarsest_eps
 from gradproof._prove import Direction, Directions
 from gradproof._prove._collect import Collector
 from gradproof._prove._laws import shared, spread
-from gradproof._prove._tolerance import cancelled_zero, steadied, unsaturated
+from gradproof._prove._tolerance import steadied, unsaturated
 from gradproof._reference import complex_leaves, double_leaves
 from gradproof._report import Finding, Verdict
 
@@ -268,17 +268,31 @@ def _despite_cancelled(
         return proved
     assert claimed.matrix is not None
     size = natural_sizes(primal, claimed.measured)
+    if is_huge(claimed.matrix * size):
+        return proved
     if base is None:
         inputs = natural_sizes(task.primal, tuple(range(len(task.primal.leaves))))
         rest = float(np.linalg.norm(claimed.matrix * size, axis=1).max())
         # (A weight of tangents moves a whole array by its natural size.)
         moved = size if leaf_sizes is None else leaf_sizes
-        floor = cancelled_zero(moved, np.full(len(size), inputs.max()), EPS64) * rest / size
+        pair: tuple[Vector, Matrix | Vector] = moved, np.full(len(size), inputs.max())
+        weights = np.ones(len(claimed.matrix))
     else:
         sized = claimed.matrix * size * size[:, None]
         rest = max(float(np.linalg.norm(sized, axis=1).max()), float(np.abs(primal.output_values() * size).max()))
-        floor = cancelled_zero(size, size[:, None], EPS64) * rest / (size * size[:, None])
-    without = without_cancelled(claimed.matrix, floor)
+        pair, weights = (size, size[:, None]), size
+    natural = size * weights[:, None]
+    floor = floor_of(
+        primal,
+        claimed.matrix * natural,
+        size=size,
+        weights=weights,
+        pair=pair,
+        rest=rest,
+        around=task.around,
+        seed=task.options.seed,
+    )
+    without = without_cancelled(claimed.matrix, floor / natural)
     if without is None:
         return proved
     left = copy.copy(claimed)

@@ -522,7 +522,7 @@ def excused(proved: Proved, where: Place) -> Proved:
         reference=first.reference,
         error_bar=first.error_bar,
         quantity=first.quantity,
-        advice="Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
+        advice="These kinks do not speak against the claim; to prove more, check at `report.suggested_args`.",
         reproducer=first.reproducer,
     )
     return dataclasses.replace(

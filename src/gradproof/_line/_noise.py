@@ -234,7 +234,8 @@ def lattice(differences: Floats, unit: Floats) -> Floats:
     smallest = np.nanmin(np.where(enough, size, 1.0), axis=0)
     for divisor in (6, 5, 4, 3, 2, 1):
         trial = smallest / divisor
-        with np.errstate(invalid="ignore"):
+        # (A subnormal step divided by six may be 0.)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             multiple = np.where(size < 3e3 * trial, size / trial, np.nan)
             # Rounding blurs both the multiple and the step that it is a multiple of.
             blur = np.maximum(1e-3, 2 * (multiple + 1) * unit / trial)

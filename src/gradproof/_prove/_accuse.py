@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import is_double
 from gradproof._prove._bends import on_tread
-from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
+from gradproof._prove._charge import Cause, Charge, Mistake, Place, WrongEntry
 from gradproof._prove._diagnose import (
     DIRECTIONS,
     DIRECTIONS_LOW,
@@ -50,6 +50,8 @@ Floats = NDArray[np.float64]
 SHOWN, APART, FEW = 20, 5, 2
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
+# What f may do within the error bar of a slope that is said to be zero, relative to its values.
+VISIBLE = 1e-3
 
 
 @in_phase("locating")
@@ -165,6 +167,31 @@ def _accuse_leaf(
     if place is not None and known:
         deviation = _deviation_of_entries(ledger, suspect.leaf, place.entries)
     ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation, estimated=not (known or leaf.size == 1), note=note)
+
+
+def retract_zeros(ledger: Ledger, meter: Meter) -> None:
+    """Do not say that a true gradient is zero where the error bar leaves room for all that f was seen to do.
+
+    A claim of 1e20 makes such a bar: what f does is lost in the rounding of what is claimed.
+    """
+    slopes = [one.slope for one in meter.slopes]
+    seen = np.abs(
+        np.concatenate([np.zeros(1), *(part.ravel() for one in slopes for part in (one.f0, one.plus, one.minus))])
+    )
+    largest = float(np.max(seen, where=np.isfinite(seen), initial=0.0)) / ledger.unit
+    for k, one in enumerate(ledger.statements):
+        if not isinstance(one, Charge) or one.cause is None or one.cause.mistake is not Mistake.NOT_ZERO:
+            continue
+        start = ledger.leaves[one.leaves[0]].start
+        if one.index is not None:
+            start += int(np.ravel_multi_index(one.index, ledger.leaves[one.leaves[0]].shape))
+        step = abs(meter.directions.entry_size(start)) if one.entry else 1.0
+        if one.error_bar * step <= VISIBLE * largest:
+            continue
+        ledger.statements[k] = dataclasses.replace(one, cause=None)
+        for index in one.leaves:
+            if ledger.results[index].note == cause_words(one.cause):
+                ledger.results[index] = dataclasses.replace(ledger.results[index], note="")
 
 
 def _deviation_of_entries(ledger: Ledger, index: int, wrong: Sequence[WrongEntry]) -> float:

@@ -31,6 +31,8 @@ BY_ITSELF = 3.0
 # A claim lies on a tread where it is off its slope by no more than so many bars, or this share of it. Chosen: treads
 # are short and their bars estimates; who is off by more is not on it, and is accused only if both slopes exclude him.
 TREAD_BARS, ON_TREAD = 10.0, 1e-3
+# A bar, relative to the natural size of a slope, that no fine step leaves of a smooth f: it holds a second slope.
+WIDE = 1e-3
 
 
 def kinked(measured: Measured, tolerance: float) -> bool:
@@ -103,6 +105,12 @@ def on_tread(measured: Measured) -> bool:
     if tread is None:
         return False
     return abs(measured.claimed - tread.value) <= max(TREAD_BARS * tread.bar, ON_TREAD * abs(tread.value))
+
+
+def may_be_on_tread(measured: Measured) -> bool:
+    """Whether jumps of f leave open which of two slopes counts: the bar holds both."""
+    slope = measured.slope
+    return slope.step is not None and slope.tread is None and measured.bar > WIDE * measured.scale
 
 
 def excuses(jump: Jump, measured: Measured) -> bool:

@@ -169,7 +169,7 @@ class Notice:
     tried : entries that were tried one by one, of how many.
     values : of f at the point, before and after it, where it jumps there.
     radius : of the zone, in natural sizes of x.
-    jump : how far f jumps, and at which natural step.
+    jump : how far f jumps, and at which natural step; or the step that all values of f are multiples of.
     share : what the jump excuses, relative to the slope.
     is_still : whether the slope within the zone is zero.
     note : what is said of a leaf that f does not feel.

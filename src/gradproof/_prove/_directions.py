@@ -230,6 +230,23 @@ class Directions:
         """How far an entry moves by itself, signed where that is possible on one side only."""
         return float(self.natural[entry] * (self.inward[entry] or 1))
 
+    def least_share(self, index: int) -> float:
+        """How many times a bound on an array, relative to its norm in natural sizes, an entry may be off.
+
+        Relative to a typical entry of the claim itself; the least weighted one, which moves least. Entries that cannot
+        move at all are not meant.
+        """
+        leaf = self.leaves[index]
+        sizes = self.natural[leaf.start : leaf.stop]
+        if np.ndim(sizes) == 0:
+            return math.sqrt(leaf.size)
+        least = float(np.min(sizes, initial=math.inf, where=sizes > 0))
+        if not least < float(sizes.max(initial=0.0)):
+            return math.sqrt(leaf.size)
+        claim = self.claim[leaf.start : leaf.stop]
+        whole = float(np.linalg.norm(claim))
+        return math.sqrt(leaf.size) * float(np.linalg.norm(claim * sizes)) / (least * whole) if whole else math.inf
+
     def _fit_into_domain(self, lower: Floats, upper: Floats) -> None:
         below, above = self.point - lower, upper - self.point
         touching = 1e-8 * self.natural

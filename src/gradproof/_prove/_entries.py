@@ -20,7 +20,7 @@ from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._maps import fits
 from gradproof._prove._measure import Asking, Meter, Residual, Tier, in_phase
-from gradproof._prove._tolerance import REACH, Limits, irregular
+from gradproof._prove._tolerance import LEAST, REACH, Limits, irregular
 from gradproof._report import Reason, Verdict
 
 # Entries that are asked about at once.
@@ -89,21 +89,22 @@ def _forgiven(meter: Meter, entry: Entry, rms: float) -> Entry:
 def settle_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], limits: Limits) -> None:
     """Settle a leaf none of whose entries is wrong: its bound is the norm of all deviations and bars."""
     leaf, norm = ledger.leaves[index], float(meter.norms[index])
-    rms = norm / math.sqrt(leaf.size)
     total = math.sqrt(sum((abs(e.residual.value) + e.residual.bar) ** 2 for e in entries))
     worst = max(abs(e.residual.value) for e in entries)
     bound = total / norm if norm > 0 else math.inf
     correct = bound <= limits.largest_bound(meter.precision)
     if not correct:
         ledger.reasons.append(Reason.NOISE if is_double(meter.precision) else Reason.PRECISION)
-    largest = max(abs(e.residual.value) + e.residual.bar for e in entries)
+    # (Of the gradient itself: by how far an entry may move, one whose x is tiny counts little.)
+    largest = max(((abs(e.residual.value) + e.residual.bar) / abs(e.step) for e in entries if e.step), default=0.0)
+    typical = float(np.linalg.norm(ledger.claim[leaf.start : leaf.stop])) / math.sqrt(leaf.size)
     ledger.settle(
         index,
         Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
         bound=bound,
         deviation=worst / norm if norm > 0 else None,
         estimated=False,
-        noticeable=largest / rms if rms > 0 else None,
+        noticeable=largest / typical if typical > 0 else None,
         note="" if correct else wide_note(bound),
     )
 
@@ -117,13 +118,16 @@ def judge_entry(
     if step == 0:
         # Its bounds hold it where it is: nothing that is claimed of it can be held against f.
         return Entry(entry, Residual(value=0.0, bar=0.0, claimed=0.0), step)
-    tolerance = limits.allowance(meter.precision, rms, rms, regularity=meter.regularity)
     residual = (yield from meter.known_slope(direction, rms)).as_residual() if pair is None else pair
+    size = _own_size(meter, leaf, residual, rms)
+    tolerance = limits.allowance(meter.precision, size, rms, regularity=meter.regularity)
     if abs(residual.value) <= residual.bar + tolerance and residual.bar <= 1e-3 * rms:
         if pair is not None:
             meter.keep_pair(direction, pair, rms)
         return Entry(entry, residual, step)
-    measured = yield from meter.slope(direction, rms)
+    # (One that is right beside the others, if it is, is measured as they are.)
+    is_small = abs(residual.value) <= residual.bar + limits.allowance(meter.precision, rms, rms)
+    measured = yield from meter.slope(direction, size if is_small else rms)
     if not measured.finite or kinked(measured, tolerance):
         return Entry(entry, measured.as_residual(), step, kinked=measured.finite)
     if measured.deviation <= measured.bar + tolerance:
@@ -142,6 +146,18 @@ def judge_entry(
     elif again.look is Look.UNSURE:
         residual = dataclasses.replace(residual, bar=math.inf)
     return Entry(entry, residual, step, wrong=again.look is Look.EXCLUDED)
+
+
+def _own_size(meter: Meter, leaf: int, residual: Residual, rms: float) -> float:
+    """What an error of an entry is relative to: the entry itself, where it is smaller than is usual in its array.
+
+    The bound of the array weights it by how far it may move; a claim is no better than rounding beside the largest. In
+    low precision that, and the rounding of x, is all that is to be had.
+    """
+    if not is_double(meter.precision):
+        return rms
+    own = max(abs(residual.claimed), abs(residual.claimed + residual.value))
+    return min(rms, max(own, LEAST * float(meter.norms[leaf])))
 
 
 @in_phase("locating")

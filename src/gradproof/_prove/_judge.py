@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._base._precision import is_double
 from gradproof._line import learn
-from gradproof._prove._bends import kinked
+from gradproof._prove._bends import kinked, may_be_on_tread
 from gradproof._prove._confirm import confirm
 from gradproof._prove._finest import bends_nearby
 from gradproof._prove._laws import error_bound
@@ -112,8 +112,9 @@ def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
     measured = yield from meter.slope(direction, tier.scale, known=known, target=target)
     if known is None and measured.finite and measured.slope.side == 0:
         size = natural_scale(tier.scale, measured.value, float(measured.slope.f0[0]))
-        if not kinked(measured, REACH * limits.tolerance(measured.slope.eps) * size):
-            # (A kink teaches the next direction nothing but wide bars, in which it would not show again.)
+        if not (kinked(measured, REACH * limits.tolerance(measured.slope.eps) * size) or may_be_on_tread(measured)):
+            # (A kink teaches the next direction nothing but wide bars, in which it would not show again; and on fine
+            # steps that lie within a tread, nothing would show that there is one.)
             meter.known = learn(measured.slope, measured.bar / max(size, abs(measured.value), 1e-300), size)
     return measured
 

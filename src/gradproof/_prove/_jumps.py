@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradproof._base._precision import is_double
-from gradproof._line import ShapeKind
+import numpy as np
+
+from gradproof._base._precision import EPS32, is_double
+from gradproof._line import ShapeKind, lowest_bit
 from gradproof._prove._bends import excuses
 from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._measure import Asking, Excuse, Measured, Meter, in_phase
 from gradproof._prove._tolerance import LARGEST_JUMP, OBVIOUS
 from gradproof._report import Severity
+
+# A common step of all values, relative to the largest, from which they have fewer digits than float32: four bits.
+COARSER = 16 * EPS32
 
 
 @in_phase("confirming")
@@ -46,7 +51,21 @@ def note_jumps(ledger: Ledger, meter: Meter) -> None:
     if treads:
         _note_tread(ledger, treads[0])
     if is_double(meter.eps) and not is_double(meter.precision):
-        ledger.notice(Notice(sight=Sight.SINGLE))
+        ledger.notice(Notice(sight=Sight.SINGLE, jump=(_coarser_than_single(meter) / ledger.unit, 0.0)))
+
+
+def _coarser_than_single(meter: Meter) -> float:
+    """The step that all values of f are multiples of, where it is coarser than float32 would be; else 0.
+
+    Of some ten numbers in float32 not all end in four zero bits.
+    """
+    slopes = [one.slope for one in meter.slopes]
+    values = np.concatenate([np.zeros(0), *(part.ravel() for one in slopes for part in (one.f0, one.plus, one.minus))])
+    values = values[np.isfinite(values) & (values != 0)]
+    if not len(values):
+        return 0.0
+    step = float(lowest_bit(values[:, None])[0])
+    return step if step > COARSER * float(np.abs(values).max()) else 0.0
 
 
 def largest_excuse(excuses: Sequence[Excuse]) -> Excuse:

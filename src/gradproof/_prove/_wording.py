@@ -331,10 +331,6 @@ _SIGHTS = {
 }
 # What is said of a sight that has no numbers of its own, and what to do about it.
 _PLAIN: dict[Sight, tuple[str, str]] = {
-    Sight.SINGLE: (
-        "f returns float64, but its values are those of float32: smaller errors are not seen",
-        "Compute f in float64 to have the gradient checked to more digits.",
-    ),
     Sight.SAME_BITS: (
         "f does not change at all: it does not use its argument, or is constant here",
         "Check that f uses its argument and not a copy from outside, or check at another point.",
@@ -368,7 +364,7 @@ def _notice_words(notice: Notice) -> tuple[str, str]:
             covered = "" if notice.tried is None else "; {} of {} entries were tried one by one".format(*notice.tried)
             return (
                 f"f has a kink here: one-sided slopes {one:.6g} and {other:.6g}, the claim lies between them{covered}",
-                "Nothing speaks against the claim; to prove more, check at `report.suggested_args`.",
+                "The kink does not speak against the claim; to prove more, check at `report.suggested_args`.",
             )
         case Sight.JUMP:
             here, before, after = _apart(notice.values)
@@ -399,6 +395,13 @@ def _notice_words(notice: Notice) -> tuple[str, str]:
                 f"f has two slopes: {one:.6g} {between}, {other:.6g} across{only}",
                 "A part of f is rounded (float32 inside, digits that cancel, a table, a solver that stops early) or is "
                 "a true staircase. The slope across the jumps counts; compute that part in float64 to be sure.",
+            )
+        case Sight.SINGLE:
+            values = f"all its values are multiples of {jump:.3g}" if jump else "its values are those of float32"
+            return (
+                f"f returns float64, but {values}: smaller errors are not seen",
+                f"Compute f {'without that rounding' if jump else 'in float64'} to have the gradient checked to more "
+                "digits.",
             )
         case Sight.FLAT:
             return notice.note, ""

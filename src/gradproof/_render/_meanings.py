@@ -102,7 +102,7 @@ MEANINGS = {
         "WRONG would need both slopes to exclude the claim."
     ),
     "GP314": (
-        "All values of f are float32 numbers, although they are returned as float64. Smaller errors cannot be seen."
+        "f returns float64, but its values have no more digits than float32, or fewer. Smaller errors cannot be seen."
     ),
     "GP315": "These entries could not be judged: f moves there by no more than its rounding, or has no slope.",
     "GP401": "Two differentiated arrays share memory. gradproof measures them as separate arrays.",

@@ -233,7 +233,8 @@ def certificate(report: Report) -> Iterator[str]:
     noticeable = max((leaf.noticeable for leaf in correct if leaf.noticeable is not None), default=None)
     if noticeable is not None and several:
         size = numbers.significant(noticeable)
-        yield f"One wrong entry would be detected if it is off by more than {size} of a typical entry."
+        times = f"{size} of" if noticeable < 1 else f"{size} times"
+        yield f"One wrong entry would be detected if it is off by more than {times} a typical entry."
 
 
 def modes(report: Report) -> str:
