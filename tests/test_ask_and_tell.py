@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import pathlib
 import subprocess
 import sys
@@ -280,9 +279,9 @@ def test_a_journal_keeps_every_bit(tmp_path, value, args):
 
     told = value(args) if value(args) is None else np.asarray(value(args))
     journal = Journal(str(tmp_path / "journal"))
-    journal.start(1)
-    journal.write(["a"], [told])
-    ((key, read),) = Journal(str(tmp_path / "journal")).start(1)
+    journal.tell(["a"], [told])
+    journal.close()
+    ((key, read),) = Journal(str(tmp_path / "journal")).told()
     assert key == "a"
     if told is None:
         assert read is None
@@ -290,19 +289,30 @@ def test_a_journal_keeps_every_bit(tmp_path, value, args):
         assert (read.dtype, read.shape, read.tobytes()) == (told.dtype, told.shape, told.tobytes())
 
 
-def test_what_a_killed_process_left_of_a_line_is_dropped(tmp_path):
+OLD = """{"gradproof_journal": 1, "seed": 5}
+{"point": "%s", "value": [18.23], "dtype": "float64", "shape": []}
+{"point": "b", "value": null}
+{"point": "c", "value": ["nan", 1.0], "dtype": "complex128", "shape": [1]}
+{"point": "d", "val"""
+
+
+def test_a_journal_of_lines_is_read_and_becomes_one_of_today(tmp_path):
+    """What a killed process had left of a line is dropped, as it was."""
+    from gradproof._backends import digest
+    from gradproof._run._journal import Journal
+
     path = tmp_path / "check.jsonl"
-    session = Session(X, grad=np.cos, journal=path, rng=0)
-    session.tell([loss(X)])
-    session.tell([loss(point) for point in session.ask()])
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
-    again = Session(X, grad=np.cos, journal=path)
-    assert len(again.ask()) == 1
-    play(again, loss)
-    assert again.report.correct
-    assert all(json.loads(line) for line in path.read_text().splitlines())
-    assert Session(X, grad=np.cos, journal=path).report == again.report
+    path.write_text(OLD % digest(X))
+    session = Session(X, grad=np.cos, journal=path)
+    assert session.seed == 5
+    assert session.evaluations == 3
+    assert len(session.ask()) > 1  # the value at the point is known
+    assert path.read_bytes().startswith(b"SQLite format 3")
+    told = dict(Journal(str(path)).told())
+    assert told["b"] is None
+    assert str(told["c"]) == "[nan+1.j]"
+    play(session, loss)
+    assert [one.name for one in tmp_path.iterdir() if "new" in one.name] == []
 
 
 def test_a_corrected_claim_uses_the_values_again(tmp_path):

@@ -376,8 +376,9 @@ def test_examples(name, code):
 
 
 def test_every_example_is_run():
-    """Beside those above: test_ask_and_tell.py, test_pytest_plugin.py and test_guard.py run the others."""
+    """Beside those above: test_ask_and_tell, test_pytest_plugin, test_guard and test_executors run the others."""
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.suffix in (".py", ".c")}
     simulator = {"simulator/check_heat.py", "simulator/heat.py", "simulator/heat.c"}
     suite = {"suite/test_functions.py", "suite/test_layers.py"}
-    assert files == {"course.py", "linear_regression.py", "train.py"} | simulator | suite
+    cluster = {"cluster/check_cluster.py"}
+    assert files == {"course.py", "linear_regression.py", "train.py"} | simulator | suite | cluster

@@ -6,6 +6,7 @@ side is compared as a whole, so that no finding can take the id of another, stay
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools as ft
 import re
@@ -1234,6 +1235,38 @@ def a_kernel_of_16_bits_alone(is_odd):
         return torch.sin(x)
 
     return checked_kernel(sine, dtypes=[torch.float16])
+
+
+class KilledWorker(Exception):  # noqa: N818  (the name that dask gives it)
+    """A task has ended several workers."""
+
+
+class Cluster(concurrent.futures.ThreadPoolExecutor):
+    """Its workers end where x[0] has grown, if `dies`."""
+
+    def __init__(self, dies):
+        super().__init__(1)
+        self._dies = dies
+
+    def submit(self, work, f, arguments, *others):
+        if not self._dies or arguments[0][0] <= X[0]:
+            return super().submit(work, f, arguments, *others)
+        future = concurrent.futures.Future()
+        future.set_exception(KilledWorker())
+        return future
+
+
+@example("GP430", "")
+def a_function_that_ends_workers(is_odd):
+    """Or one that raises there: a point at which it is undefined is no news."""
+
+    def f(x):
+        if not is_odd and x[0] > X[0]:
+            raise ValueError
+        return square(x)
+
+    with Cluster(is_odd) as executor:
+        return check(f, X, grad=lambda x: 2 * x, executor=executor)
 
 
 # ----------------------------------------------------------------------------------------------------------- the tests

@@ -1,7 +1,12 @@
 """Every option does something for every kind of claim, or is refused: none is dropped."""
 
+import concurrent.futures
 import dataclasses
 import inspect
+import os
+import tempfile
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -357,7 +362,53 @@ def of_name(kind):
     assert kind.check(name="valley").name == "valley"
 
 
+def of_budget(kind):
+    report = kind.check(budget=3)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.reason is gradproof.Reason.BUDGET
+
+
+def of_timeout(kind):
+    """At the point itself f must not take longer."""
+
+    class Slow(Function):
+        def __call__(self, x, y):
+            time.sleep(5)
+
+    with pytest.raises(gradproof.FunctionError, match=r"no value within 0\.02 s"):
+        kind.check(function=Slow(is_scalar=kind.is_scalar), timeout=0.02)
+
+
+def of_executor(kind):
+    """Other threads evaluate f."""
+    names = set()
+
+    class Elsewhere(Function):
+        def __call__(self, x, y):
+            names.add(threading.current_thread().name)
+            return super().__call__(x, y)
+
+    with concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="elsewhere") as executor:
+        assert kind.check(function=Elsewhere(is_scalar=kind.is_scalar), executor=executor).correct
+    assert all(name.startswith("elsewhere") for name in names)
+
+
+def of_journal(kind):
+    """A second check asks for no values."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Function(is_scalar=kind.is_scalar), Function(is_scalar=kind.is_scalar)
+        for f in (first, second):
+            assert kind.check(function=f, journal=os.path.join(folder, "journal")).correct
+    assert first.seen
+    # (A session asks for the points that it has no values of.)
+    assert len(second.seen) == 0
+
+
 EFFECTS = {
+    "executor": of_executor,
+    "journal": of_journal,
+    "budget": of_budget,
+    "timeout": of_timeout,
     "wrt": of_wrt,
     "order": of_order,
     "modes": of_modes,
@@ -383,6 +434,7 @@ REFUSED = {
     **{(option, name): "for a framework's own autodiff" for option in ("order", "modes") for name in CLAIMED},
     **{("elementwise", name): "is for the derivative as `jac`" for name in KINDS if name not in ENTRYWISE},
     **{("vectorized", name): "batched by the framework" for name in FRAMEWORKS},
+    **{(option, name): "is for a claim" for option in ("executor", "journal") for name in FRAMEWORKS},
     **{("contracts", name): "passed as a value" for name in CLAIMED if "by value" in name},
     **{("reference", name): "does nothing for second-order modes" for name in FRAMEWORKS if "second" in name},
 }
@@ -393,11 +445,16 @@ SETTINGS: dict[str, Any] = {
     "elementwise": True,
     "contracts": "none",
     "reference": Function(),
+    "executor": concurrent.futures.ThreadPoolExecutor(1),
+    "journal": "journal",
 }
 # What an entry point has no parameter for.
 MISSING = {
-    "session": ("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
-    "module": ("vectorized", "elementwise", "name"),
+    "session": (
+        *("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
+        *("budget", "timeout", "executor"),  # f is evaluated elsewhere
+    ),
+    "module": ("vectorized", "elementwise", "name", "budget", "timeout", "executor", "journal"),
 }
 # What is tried for another kind in its place.
 INSTEAD = {
@@ -427,9 +484,9 @@ def test_every_option_works_or_is_refused(option, name):
 
 
 def test_the_table_is_whole():
-    """A new option of `check` needs a row. (`budget` has a file of its own.)"""
+    """A new option of `check` needs a row."""
     named = {
         name for name, one in inspect.signature(gradproof.check).parameters.items() if one.kind is one.KEYWORD_ONLY
     }
     claims = {"grad", "jac", "vjp", "jvp", "hess", "hvp"}
-    assert named - claims - {"budget"} == set(EFFECTS)
+    assert named - claims == set(EFFECTS)

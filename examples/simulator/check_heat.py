@@ -41,7 +41,7 @@ def main(folder):
     if not claim.exists():
         np.savetxt(points, [X], fmt="%.17g")
         run(command, "adjoint", points, claim)
-    session = gradproof.Session(X, grad=np.loadtxt(claim), rng=0, name="heat", journal=folder / "journal.jsonl")
+    session = gradproof.Session(X, grad=np.loadtxt(claim), rng=0, name="heat", journal=folder / "journal.db")
     values = folder / f"values-{session.evaluations}.txt"
     if values.exists():
         session.tell(np.loadtxt(values, ndmin=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools as ft
@@ -19,12 +20,15 @@ import numpy as np
 
 from gradproof import _backends
 from gradproof._ask._call import explained, require_gradient, unknown_options
+from gradproof._ask._evaluating import Evaluation, evaluating
 from gradproof._ask._missing import no_claim
 from gradproof._base._advice import foreign
-from gradproof._base._errors import ClaimError, GradproofWarning, UsageError
+from gradproof._base._clock import within
+from gradproof._base._errors import ClaimError, FunctionError, GradproofWarning, UsageError
 from gradproof._base._names import argument_names, function_name, function_source, positions, printable, type_name
 from gradproof._base._sources import SourceLine, calling_line, definitions
 from gradproof._base._tree import is_number
+from gradproof._function import _conditions
 from gradproof._progress import Setting, watching
 from gradproof._report import (
     Cost,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     # At run time they come with the first check: most of our import time.
     from gradproof import _claims, _prove
     from gradproof._function._primal import Primal
+    from gradproof._run._journal import Journal
 
 Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
@@ -97,6 +102,10 @@ def check(
     elementwise: bool = False,
     contracts: Contracts = "default",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -197,6 +206,28 @@ def check(
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
+    budget : int or str, optional
+        What the check may take: so many evaluations of f (a callable gradient that is differentiated again counts as
+        well), or so long, ``"30 s"``, ``"5 min"`` or ``"2 h"``. What it did not get to is INCONCLUSIVE, with the reason
+        ``"budget"``; what it had proved by then stands. An evaluation that runs when the time is over is ended, as far
+        as `timeout` can do that.
+    timeout : float, optional
+        Seconds that one evaluation of f may take. One that takes longer is ended: away from the point f counts as
+        undefined there, at the point that is a FunctionError. In this process it is ended by a signal, in the main
+        thread of a system that has them (not Windows): code outside Python ends once it returns to Python. Where
+        nothing can be ended, a GradproofWarning says so.
+    executor : concurrent.futures.Executor, optional
+        With a claim: who evaluates f, such as a `ProcessPoolExecutor`, loky's `get_reusable_executor()` or dask's
+        ``client.get_executor()``. Evaluations that do not depend on each other go out together; the report is the same
+        as without. f must work in the workers, with copies of its arguments; the claim is called here. What a killed
+        worker was evaluating is evaluated again by another; where f ends every process that evaluates it at some point,
+        it counts as undefined there.
+    journal : path, optional
+        With a claim: a file (SQLite) in which each evaluation of f is kept once it is finished. The same check with the
+        same journal goes on where another one was killed, at whatever moment, evaluates nothing twice, and ends with
+        the same report; ``rng=None`` continues with its seed. The claim is called again: it must not need that f was
+        called right before. A journal of another point, seed, code of f or version of gradproof is a UsageError. A
+        full disk costs the journal, with a GradproofWarning, and not the check.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -286,6 +317,10 @@ def check(
         elementwise=elementwise,
         contracts=contracts,
         rng=rng,
+        budget=budget,
+        timeout=timeout,
+        executor=executor,
+        journal=journal,
         progress=progress,
     )
     return _check(f, args, claims, options, name)
@@ -315,6 +350,10 @@ def assert_grad(
     elementwise: bool = False,
     contracts: Contracts = "default",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
@@ -324,7 +363,9 @@ def assert_grad(
     ----------
     f, args, grad, jac, vjp, jvp, hess, hvp, wrt, order, modes, rtol, max_bound
         As for `check`.
-    confidence, level, domain, reference, vectorized, elementwise, contracts, rng, progress, name
+    confidence, level, domain, reference, vectorized, elementwise, contracts, rng
+        As for `check`.
+    budget, timeout, executor, journal, progress, name
         As for `check`.
 
     Returns
@@ -364,6 +405,10 @@ def assert_grad(
         elementwise=elementwise,
         contracts=contracts,
         rng=rng,
+        budget=budget,
+        timeout=timeout,
+        executor=executor,
+        journal=journal,
         progress=progress,
         name=name,
     )
@@ -504,6 +549,10 @@ class Options:
     # Contracts that whoever asks holds by himself.
     held_apart: tuple[str, ...] = ()
     rng: Seed = None
+    budget: float | str | None = None
+    timeout: float | None = None
+    executor: Any = None
+    journal: str | os.PathLike[str] | None = None
     progress: Setting = None
 
     def __post_init__(self) -> None:
@@ -525,6 +574,15 @@ class Options:
             _contracts.require_known(self.contracts)
         if self.reference is not None and not callable(self.reference):
             raise UsageError(f"`reference` must be callable, got {type(self.reference).__name__}.")
+        _conditions.read_budget(self.budget)
+        if self.timeout is not None and not (is_number(self.timeout) and 0 < self.timeout < math.inf):
+            raise UsageError(f"`timeout` must be a positive number of seconds or None, got {self.timeout!r}.")
+        if self.executor is not None:
+            from gradproof._run._executor import require_executor
+
+            require_executor(self.executor)
+        if self.journal is not None and not isinstance(cast("object", self.journal), (str, os.PathLike)):
+            raise UsageError(f"`journal` must be a path or None, got {type(self.journal).__name__}.")
         if not (self.progress is None or isinstance(self.progress, bool) or callable(cast("object", self.progress))):
             raise UsageError(f"`progress` must be True, False, None or callable, got {self.progress!r}.")
 
@@ -553,7 +611,13 @@ class Options:
             raise UsageError("`elementwise` moves all entries in one call already: leave `vectorized` out.")
 
     def require_not_vectorized(self) -> None:
-        """Raise UsageError where f is said to take many points although the framework is to see to that."""
+        """Raise UsageError where f is said to take many points, or is sent away, although a framework evaluates it."""
+        for option in ("executor", "journal"):
+            if getattr(self, option) is not None:
+                raise UsageError(
+                    f"`{option}` is for a claim: what a framework's own autodiff says of f is computed in this process "
+                    "and not kept. Leave it out, or pass the gradient as `grad=`."
+                )
         if self.vectorized:
             raise UsageError(
                 "`vectorized` is for a claim: what a framework's own autodiff says is about f of one point, which is "
@@ -572,6 +636,36 @@ class Options:
             repeats=self.contracts in ("default", "all") or "GP213" in self.contracts,
         )
 
+    def evaluating(
+        self, f: Callable[..., Any] | None, started: float, journal: Journal | None = None
+    ) -> contextlib.AbstractContextManager[Evaluation]:
+        """The context in which f, or what a framework makes of it (None), is evaluated as the options say."""
+        return evaluating(
+            f, started=started, budget=self.budget, timeout=self.timeout, executor=self.executor, journal=journal
+        )
+
+    def begun(self, f: Callable[..., Any], args: Any) -> tuple[int, Journal | None]:
+        """The seed, and the journal of this check, if there is to be one."""
+        if self.journal is None:
+            return draw_seed(self.rng), None
+        from gradproof._run._journal import Journal
+
+        journal = Journal(os.fspath(self.journal))
+        try:
+            seed = draw_seed(journal.seed if self.rng is None else self.rng)
+            journal.of_check(
+                f,
+                args if type(args) is tuple else (args,),
+                name=function_name(f),
+                seed=seed,
+                version=installed_version(),
+                timeout=math.inf if self.timeout is None else float(self.timeout),
+            )
+        except BaseException:
+            journal.close()
+            raise
+        return seed, journal
+
     def written(self, modes: tuple[str, ...] | None = None) -> str:
         """The options that are not default, as Python source; what has no short source goes by its own name."""
         plain = (
@@ -585,6 +679,8 @@ class Options:
             "vectorized",
             "elementwise",
             "contracts",
+            "budget",
+            "timeout",
         )
         fields = {field.name: field.default for field in dataclasses.fields(self)} | {"modes": modes}
         written = [f", {name}={getattr(self, name)!r}" for name in plain if getattr(self, name) != fields[name]]
@@ -619,7 +715,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         if options.wrt is not None:
             count = len(cast("tuple[Any, ...]", args)) if type(args) is tuple else 1
             positions(options.wrt, argument_names(f, count))
-        autodiff = _backends.autodiff(f, args, options.wrt, keeper)
+        autodiff = _first_look(f, args, options, keeper)
         domain = None
         if options.domain is not None:
             from gradproof._function._bounds import array_by_array
@@ -650,6 +746,16 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         except ClaimError as error:
             said = foreign(f, zip(autodiff.function.names, autodiff.function.arguments, strict=True), function_name(f))
             raise (ClaimError(f"{error} {said}, with a claim of its gradient.") if said else error) from error.__cause__
+
+
+def _first_look(f: Callable[..., Any], args: Any, options: Options, keeper: Any) -> Any:
+    """F as a framework's autodiff sees it, which evaluates it at the point."""
+    seconds = math.inf if options.timeout is None else float(options.timeout)
+    try:
+        return within(seconds, lambda: _backends.autodiff(f, args, options.wrt, keeper))
+    except TimeoutError as error:
+        name = function_name(f)
+        raise FunctionError(f"`{name}` raised TimeoutError at the point itself: {error}") from error
 
 
 def _require_function(f: Any, args: Any) -> None:
@@ -696,7 +802,7 @@ def check_claims(
     ids = _contracts.chosen(options.contracts, tuple(claims))
     options.require_no_modes()
     options.require_jac(claims)
-    seed = draw_seed(options.rng)
+    seed, journal = options.begun(f, args)
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
         options.require_calls(is_value)
@@ -709,7 +815,10 @@ def check_claims(
         written = ", ".join(f"{keyword}={source}" for keyword, source in sources.items())
         return f"gradproof.check({function_source(f, 'f')}, args, {written}{options.written()}, rng={seed})"
 
-    with watching(options.progress, name or function_name(f), started=started):
+    with (
+        watching(options.progress, name or function_name(f), started=started),
+        options.evaluating(f, started, journal) as evaluation,
+    ):
         result = _claims.prove_claims(
             f,
             args,
@@ -728,9 +837,8 @@ def check_claims(
 
         broken = hold_claims(f, args, claims, ids, wrt=options.wrt, names=names, seed=seed)
         result = broken.added_to(result)
-    result = dataclasses.replace(
-        result, beside=(*result.beside, *held(result.primal, options.domain), *left_out(result.primal))
-    )
+    beside = (*result.beside, *held(result.primal, options.domain), *left_out(result.primal), *evaluation.findings())
+    result = dataclasses.replace(result, beside=beside)
     sources = definitions(*claims.values(), f)
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started, sources=sources)
 
@@ -770,7 +878,8 @@ def check_autodiff(
     from gradproof._function._bounds import extended, held, left_out
 
     seed = draw_seed(options.rng)
-    with watching(options.progress, name, started=started), autodiff.at_rest():
+    conditions = options.evaluating(None, started)
+    with watching(options.progress, name, started=started), conditions, autodiff.at_rest():
         proved = prove_modes(
             autodiff,
             name=name,

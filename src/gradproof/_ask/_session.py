@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import math
 import os
@@ -12,7 +11,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import optree
 
 from gradproof import _backends
 from gradproof._ask import _check
@@ -52,9 +50,10 @@ class Session:
     names : sequence of str, optional
         Of its arguments, in the report; ``x`` for one by itself and ``args[0]``, ``args[1]``, ... by default.
     journal : path, optional
-        A file (JSON, one line for each value) in which values are kept when they are told. A session that is made with
-        the same journal and the same point starts where the last one stopped, in any process. It holds values of f by
-        point: it may be kept when the claim has been corrected, not when f has changed.
+        A file (SQLite) in which values are kept when they are told. A session that is made with the same journal and
+        the same point starts where the last one stopped, in any process. It holds values of f by point: it may be kept
+        when the claim has been corrected, not when f has changed. A journal of JSON lines, as version 0.1 wrote them,
+        is read and turned into one of SQLite.
 
     Attributes
     ----------
@@ -140,7 +139,9 @@ class Session:
         self._called = f"gradproof.Session(args, {', '.join(named)}"
         self._values = _Values(args, name, names)
         if self._journal is not None:
-            for key, value in self._journal.start(self.seed):
+            if seed is None:
+                self._journal.begin(seed=str(self.seed))
+            for key, value in self._journal.told():
                 self._values.add(key, value)
         self._report: Report | None = None
         self._advance()
@@ -196,7 +197,7 @@ class Session:
         """
         values = self._listed(values)
         read = [self._values.read(value, i) for i, value in enumerate(values)]
-        keys = [_digest(point) for point in self._values.pending]
+        keys = [_backends.digest(point) for point in self._values.pending]
         for key, value in zip(keys, read, strict=True):
             self._values.add(key, value)
         try:
@@ -209,7 +210,7 @@ class Session:
                 self._advance()
             raise
         if self._journal is not None:
-            self._journal.write(keys, read)
+            self._journal.tell(keys, read)
 
     def _listed(self, values: Any) -> list[Any]:
         """The values one by one, as many as points are asked for; a number may stand for a list of one."""
@@ -300,7 +301,7 @@ class _Values(Deferred):
 
     def __call__(self, *args: Any) -> Any:
         point = args if self.is_tuple else args[0]
-        key = _digest(point)
+        key = _backends.digest(point)
         visit = self._visits[key] = self._visits.get(key, 0) + 1
         known = self._known.get(key, [])
         if visit <= len(known):
@@ -341,19 +342,3 @@ def _journal(path: str | os.PathLike[str] | None) -> Journal | None:
 def _signature(names: Sequence[str]) -> inspect.Signature:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return inspect.Signature([inspect.Parameter(name, kind) for name in names])
-
-
-def _digest(point: Any) -> str:
-    """The bits of all numbers of a point; whatever else it holds is the same for all points."""
-    found = hashlib.blake2b(digest_size=16)
-    leaves: list[Any] = optree.tree_leaves(point, namespace="gradproof")
-    for leaf in leaves:
-        if _backends.is_array(leaf):
-            array = _backends.of(leaf).as_numpy(leaf)
-        elif isinstance(leaf, (np.generic, float, int, complex)):
-            array = np.asarray(leaf)
-        else:
-            continue
-        found.update(str((array.dtype, array.shape)).encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()

@@ -16,22 +16,46 @@ class OutsideError(Exception):
     """A point lies outside the domain that the user has stated: f is not called there."""
 
 
+class StopError(BaseException):
+    """Ends a check for a reason that is none of f's; no Exception, so that nothing on the way takes it for that.
+
+    `error` is what the caller gets.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class CrashError(Exception):
+    """The process that evaluated f ended, each time it was tried."""
+
+
 class BudgetSpent(Exception):  # noqa: N818  (it ends a search, and is no error)
-    """All evaluations that a claim may take have been taken."""
+    """All evaluations that a claim, or a check, may take have been taken, or all of its time."""
+
+
+def name_of(error: BaseException) -> str:
+    """The name of an exception, or of that in whose place it was raised here."""
+    return str(getattr(error, "shown", "") or type(error).__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, which says nothing about f."""
-    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"))
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(f"{name_of(error)}: {error}"))
 
 
 def is_from_handler(error: BaseException) -> bool:
-    """Whether an exception comes from a signal handler that is installed now: it ends the check, f has not raised it.
+    """Whether an exception ends the search or the check, and f has not raised it.
+
+    That is a spent budget, or what comes from a signal handler that is installed now.
 
     What can be known is the traceback: a handler that raises has a frame of its own there. A handler that f installs
     for itself, such as a timeout, and removes before it returns, is f's own affair. What f makes of a handler's
     exception counts as that: to swallow a signal is worse than to stop.
     """
+    if isinstance(error, BudgetSpent):
+        return True
     codes = {code for number in signal.valid_signals() for code in _codes(signal.getsignal(number))}
     return bool(codes) and any(frame.f_code in codes for one in _chain(error) for frame in _frames(one))
 

@@ -7,6 +7,7 @@ with a bar of truncation and propagated noise. Noise is divided by t**2 here, so
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Callable, Sequence
 
@@ -177,12 +178,12 @@ class Curves:
     def quotients(self, vectors: Sequence[Vector], step: float) -> list[float]:
         """Second differences at one step; nan outside the domain."""
         f0 = self._at_point(self.problem.evaluate).mean()
-        values: list[float] = []
-        with self.problem.primal.gathering():
-            for v in vectors:
-                first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
-                for t in (step, -step):
-                    values.append(self.problem.evaluate(v, t) if first <= t <= last else math.nan)
+
+        def value(v: Vector, t: float) -> float:
+            first, last = reach(self.problem.point, v, self.directions.lower, self.directions.upper)
+            return self.problem.evaluate(v, t) if first <= t <= last else math.nan
+
+        values = self.problem.primal.each([ft.partial(value, v, t) for v in vectors for t in (step, -step)])
         even = np.reshape(values, (-1, 2)).sum(axis=1) - 2 * f0
         return (even / step**2).tolist()
 
@@ -256,9 +257,9 @@ class Curves:
         while parts:
             part = parts.pop(0)
             h = np.concatenate([h, part])
-            with self.problem.primal.gathering():
-                plus = np.concatenate([plus, [inside(step) for step in part.tolist()]])
-                minus = np.concatenate([minus, [inside(-step) for step in part.tolist()]])
+            both = [*part.tolist(), *(-part).tolist()]
+            found = self.problem.primal.each([ft.partial(inside, step) for step in both])
+            plus, minus = np.concatenate([plus, found[: len(part)]]), np.concatenate([minus, found[len(part) :]])
             order = np.argsort(-h)
             h, plus, minus = h[order], plus[order], minus[order]
             tread = _tread(plus, minus, f0)
@@ -292,8 +293,7 @@ class Curves:
         is_own = evaluate == self.problem.evaluate
         if is_own and self._value is not None:
             return np.full(2, self._value)
-        with self.problem.primal.gathering():
-            f0 = np.array([evaluate(np.zeros(self.n), 0.0) for _ in range(2)])
+        f0 = np.array(self.problem.primal.each([ft.partial(evaluate, np.zeros(self.n), 0.0)] * 2))
         self.is_random |= is_own and bool(f0[0] != f0[1])
         if is_own and f0[0] == f0[1]:
             self._value = float(f0[0])
@@ -308,8 +308,7 @@ class Curves:
         """
         count = 11 if is_double(eps) else 7
         h = min(0.6, 0.9 * room) * self.jitter.uniform(0.85, 1.0) * 2.0 ** -np.arange(float(count))
-        with self.problem.primal.gathering():
-            rise = np.array([evaluate(step) for step in h.tolist()]) - f0.mean()
+        rise = np.array(self.problem.primal.each([ft.partial(evaluate, step) for step in h.tolist()])) - f0.mean()
         variation = float(np.max(np.abs(rise)))
         finite = np.isfinite(rise)
         h, rise = h[finite], rise[finite]

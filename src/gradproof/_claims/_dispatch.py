@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradproof import _contracts, _prove
+from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import UsageError
 from gradproof._claims._around import Surroundings
-from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._meant import as_meant
 from gradproof._claims._result import Result, find_refusals
 from gradproof._function._primal import Primal
@@ -61,15 +62,18 @@ def prove_claims(
             primal = Primal(f, args, wrt, name=name, names=names, vectorized=vectorized)
             is_value = _contracts.is_value(claims["grad"], primal, "grad")
             reproducer = reproduce(primal, {"grad": is_value})
-            proof = prove_gradient(
-                primal,
-                claims["grad"],
-                is_value=is_value,
-                keyword="grad",
-                options=fresh,
-                around=surroundings.of(primal),
-                reproducer=reproducer,
-            )
+            try:
+                proof = prove_gradient(
+                    primal,
+                    claims["grad"],
+                    is_value=is_value,
+                    keyword="grad",
+                    options=fresh,
+                    around=surroundings.of(primal),
+                    reproducer=reproducer,
+                )
+            except BudgetSpent:
+                proof = spent(primal, fresh)
             return Result(
                 primal=primal,
                 reproducer=reproducer,

@@ -7,6 +7,7 @@ all of them settles those that agree; each of the others is proved by itself, si
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -264,8 +265,17 @@ class _Entries:
             usable = np.isfinite(self.at_point)
         for i in np.flatnonzero(~usable).tolist():
             told[i] = Told(i, Verdict.INCONCLUSIVE, reason=Reason.DOMAIN, note="f is not finite there")
-        alone = np.flatnonzero(usable)
-        if n > ALL_ALONE:
+        spent = False
+        try:
+            self._judge(told, np.flatnonzero(usable))
+        except BudgetSpent:
+            spent = True
+        left = Reason.BUDGET if spent else None
+        return [one if one is not None else Told(i, Verdict.INCONCLUSIVE, reason=left) for i, one in enumerate(told)]
+
+    def _judge(self, told: list[Told | None], alone: NDArray[np.intp]) -> None:
+        """Judge the entries at which f is finite: many of them along one line first, then by themselves."""
+        if len(told) > ALL_ALONE:
             contrast = self._along_all(told)
             alone = np.array([i for i in alone if told[i] is None], dtype=np.intp)
             # Those that deviate most come first.
@@ -275,7 +285,6 @@ class _Entries:
             self._follow(left, alone[:MOST_ALONE], told, contrast)
         else:
             self._prove(alone, told)
-        return [one if one is not None else Told(i, Verdict.INCONCLUSIVE) for i, one in enumerate(told)]
 
     def _along_all(self, told: list[Told | None]) -> Vector:
         """Measure all entries along one line, and settle those that agree; how much the others deviate, in bars."""
@@ -344,7 +353,10 @@ class _Entries:
         running: dict[int, _Running] = {i: self._start(i) for i in alone.tolist()}
         asked = {i: one.question for i, one in running.items()}
         while asked:
-            answers = self._answers(running, asked)
+            try:
+                answers = self._answers(running, asked)
+            except BudgetSpent:
+                answers = dict.fromkeys(asked)
             asked = {}
             for i, values in answers.items():
                 question = running[i].send(values)
@@ -398,15 +410,19 @@ class _Entries:
                 elif math.isfinite(move):
                     waiting.setdefault((question.of, k), []).append((i, place, step, move))
                     k += 1
-        for (of, _), group in waiting.items():
+
+        def at(of: str, group: Sequence[tuple[int, int, float, float]]) -> Vector:
             entries = np.array([i for i, _, _, _ in group], dtype=np.intp)
             moved = np.zeros(len(self.point))
             moved[entries] = [move for _, _, _, move in group]
-            found = self.values(moved) if of == "f" else self.witnesses[of].outputs(moved, 1.0)
+            return self.values(moved) if of == "f" else self.witnesses[of].outputs(moved, 1.0)
+
+        tasks = [ft.partial(at, of, group) for (of, _), group in waiting.items()]
+        for found, group in zip(self.primal.each(tasks), waiting.values(), strict=True):
             for i, place, _, _ in group:
-                values = answers[i]
-                assert values is not None
-                values[place] = found[i] if np.isfinite(found[i]) else math.nan
+                answer = answers[i]
+                assert answer is not None
+                answer[place] = found[i] if np.isfinite(found[i]) else math.nan
         return answers
 
     def evidence(self, told: Sequence[Told]) -> list[tuple[str, Any]]:

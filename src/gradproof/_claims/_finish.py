@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools as ft
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts
+from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
 from gradproof._claims._around import natural_sizes
 from gradproof._claims._cancelled import floor_of, is_huge, is_told, may_be_cancelled, settle, without_cancelled
@@ -19,7 +22,7 @@ from gradproof._claims._claimed import (
 )
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import FirstLook
-from gradproof._claims._gradient import another_point, asks
+from gradproof._claims._gradient import another_point, asks, unsettled
 from gradproof._claims._limits import Place, beside_kinks, excused, is_about_numbers, worst_place
 from gradproof._claims._linear import LinearProof
 from gradproof._claims._proved import Proved
@@ -32,6 +35,7 @@ from gradproof._report import Finding, Verdict
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+P = ParamSpec("P")
 
 
 def finish(task: Task, claimed: Claimed, look: FirstLook | None, wider: dict[int, float] | None = None) -> Proved:
@@ -45,7 +49,8 @@ def finish(task: Task, claimed: Claimed, look: FirstLook | None, wider: dict[int
     proof = LinearProof(claimed, task.options, task.reproducer, look=look, around=task.around, wider=wider)
     proved = proof.run()
     if proved.verdict is Verdict.WRONG and (primal.layout.is_complex or primal.outputs.layout.is_complex):
-        proved = _as_complex(task, proof, proved)
+        with contextlib.suppress(BudgetSpent):  # the convention is not named then
+            proved = _as_complex(task, proof, proved)
     primal.look_again()
     mutations = _contracts.find_mutations(primal.changed, claimed.changed, claimed.keyword)
     suggestion = another_point(primal, task.options.seed, task.around.bounds) if asks(proved.findings) else None
@@ -86,6 +91,23 @@ def find_aliases(primal: Primal) -> list[Finding]:
     return _contracts.find_aliases(primal.origins)
 
 
+def _as_far_as_evaluations_last(further: Callable[P, Proved]) -> Callable[P, Proved]:
+    """Decorate what looks at a proof, its third argument, in another light: where no evaluation is left, none is said.
+
+    An accusation that might have been excused is not made then.
+    """
+
+    @ft.wraps(further)
+    def as_far(*args: P.args, **kwargs: P.kwargs) -> Proved:
+        try:
+            return further(*args, **kwargs)
+        except BudgetSpent:
+            return unsettled(cast("Proved", args[2]))
+
+    return as_far
+
+
+@_as_far_as_evaluations_last
 def despite_cancelled(
     task: Task,
     claimed: Claimed,
@@ -155,6 +177,7 @@ def despite_cancelled(
     return settle(proved, other, claimed.matrix * weights, without * weights, spans, task.reproducer)
 
 
+@_as_far_as_evaluations_last
 def excuse_at_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Callable[..., Vector | None]) -> Proved:
     """Excuse a claim that is a limit of derivatives nearby, as two mixtures of the outputs show it."""
     primal = task.primal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ from gradproof._report import Finding, Reason, Severity, Verdict
 MEASURED = 16
 # Largest arrays of which each entry is looked at where a claimed one lies outside the slopes of a kink.
 TRIED = 1000
+# What is said of an array that no evaluation was left for.
+SPENT = "not judged: no evaluation was left"
 # Findings that say nothing was tested here, or that f has a kink or a jump.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")
 
@@ -184,11 +187,15 @@ class _Scene:
         is_small = not is_large(self.primal.point)
         if self.is_whole and is_small:
             proved = dataclasses.replace(proved, matrix=self.claim[None])
-        proved = self._despite_cancelled(proved)
-        if is_about_numbers(proved) and is_small:
-            proved = self._beside_kinks(proved, function)
+        try:
+            proved = self._despite_cancelled(proved)
+            if is_about_numbers(proved) and is_small:
+                proved = self._beside_kinks(proved, function)
+        except BudgetSpent:
+            proved = unsettled(proved)
         if proved.verdict is Verdict.WRONG and self.primal.layout.is_complex:
-            proved = self._as_complex(proved)
+            with contextlib.suppress(BudgetSpent):  # the convention is not named then
+                proved = self._as_complex(proved)
         return proved
 
     def _despite_cancelled(self, proved: Proved, before: frozenset[int] = frozenset()) -> Proved:
@@ -352,12 +359,45 @@ def another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> 
         point = primal.point + 0.5 * natural * rng.standard_normal(primal.point.size)
         if bounds is not None:
             point = np.clip(point, *bounds)
-        if primal.is_finite_at(point):
+        try:
+            is_finite = primal.is_finite_at(point)
+        except BudgetSpent:
+            return None
+        if is_finite:
             moved = primal.arguments(primal.make(point))
             if type(primal.given) is not tuple:
                 return moved[0]
             return tuple(moved[i] if i in primal.wrt else argument for i, argument in enumerate(primal.positional))
     return None
+
+
+def spent(primal: Primal, options: _prove.Options) -> Proved:
+    """No evaluation was left before anything could be said."""
+    return conclude(
+        {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, SPENT) for i in range(len(primal.leaves))},
+        [],
+        measured=Verdict.INCONCLUSIVE,
+        reason=Reason.BUDGET,
+        options=options,
+        eps=coarsest_eps(primal.leaves),
+        claim_calls=primal.claim_calls,
+    )
+
+
+def unsettled(proved: Proved) -> Proved:
+    """What was proved, where no evaluation was left to see whether kinks or rounding excuse what is accused."""
+    if proved.verdict is not Verdict.WRONG or not is_about_numbers(proved):
+        return proved
+    leaves = tuple(
+        dataclasses.replace(leaf, verdict=Verdict.INCONCLUSIVE, deviation=None, note=SPENT)
+        if leaf.verdict is Verdict.WRONG
+        else leaf
+        for leaf in proved.leaves
+    )
+    findings = tuple(one for one in proved.findings if one.severity is not Severity.ERROR)
+    return dataclasses.replace(
+        proved, verdict=Verdict.INCONCLUSIVE, reason=Reason.BUDGET, leaves=leaves, findings=findings
+    )
 
 
 def undefined(primal: Primal, options: _prove.Options, *, findings: list[Any], keyword: str) -> Proved:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts, _progress, _prove, _run
+from gradproof import _contracts, _prove, _run
 from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
 from gradproof._base._precision import is_double
@@ -112,7 +112,7 @@ class _Proof:
 
         reduced = Primal(products, primal.given, primal.given_wrt, name=primal.name, names=primal.names, is_vector=True)
         reduced.short_name = primal.short_name
-        reduced.watch = _progress.SILENT  # `products` tells
+        reduced.count_elsewhere()  # `products` tells
         reduced.refusals = primal.refusals
         reduced.share_allowance(primal)
         return reduced

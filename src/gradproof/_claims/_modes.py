@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradproof import _contracts, _progress, _prove
+from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._consequences import advised, explained
-from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._held import with_contracts
 from gradproof._claims._hold import hold_all
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
@@ -325,7 +326,10 @@ class _Modes:
             reference=None if inner else self._surroundings.reference,
         )
         asked = _Asked(function, outer, self._name, self._options, around, self._reproducer, edged)
-        primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
+        try:
+            primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
+        except BudgetSpent:
+            primal, proved = asked.left()
         if outer == "rev":
             self._proved_in_reverse[inner] = function, proved
         return function, primal, proved
@@ -522,6 +526,11 @@ class _Asked:
             reproducer=self.reproducer,
         )
         return primal, proved
+
+    def left(self) -> tuple[Primal, Proved]:
+        """What is said of the mode where no evaluation was left."""
+        primal = self._primal(is_vector=False)
+        return primal, spent(primal, self.options)
 
     def _together(self, cotangents: Sequence[Any], arguments: Sequence[Any]) -> Sequence[Any]:
         """Several vjps at once, in a mode other than "rev"."""

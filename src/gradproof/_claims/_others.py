@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradproof import _prove
+from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import UsageError
 from gradproof._base._sources import definitions
 from gradproof._claims._around import Surroundings
-from gradproof._claims._gradient import prove_gradient
+from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._gradient_function import gradient_function
 from gradproof._claims._matrices import prove_hess, prove_jac
 from gradproof._claims._products import prove_hvp, prove_vjp
@@ -58,7 +59,10 @@ def prove_others(
     extra = 0
     others: list[Primal] = []
     if first is not None:
-        proofs.append(_prove_first(task, claims[first], first, elementwise=elementwise))
+        try:
+            proofs.append(_prove_first(task, claims[first], first, elementwise=elementwise))
+        except BudgetSpent:
+            proofs.append(spent(primal, options))
     if second is not None:
         base = primal
         if is_vector:
@@ -68,7 +72,10 @@ def prove_others(
         gradient = _first_derivative(claims, first, values)
         if proofs and not _shows_the_second(proofs[0]):
             gradient = None
-        proved, extra = _prove_second(dataclasses.replace(task, primal=base), claims[second], second, gradient)
+        try:
+            proved, extra = _prove_second(dataclasses.replace(task, primal=base), claims[second], second, gradient)
+        except BudgetSpent:
+            proved, extra = spent(base, options), 0
         proofs.append(proved)
     if second is not None and len(proofs) > 1:
         accused = definitions(claims[second])
@@ -119,7 +126,10 @@ def _prove_second(task: Task, claim: Any, keyword: str, gradient: Callable[..., 
     prove = prove_hess if keyword == "hess" else prove_hvp
     # The witnesses know f, not its gradient.
     around = task.around.without_witnesses()
-    by_differences = prove(dataclasses.replace(task, primal=derived, around=around), claim, base)
+    try:
+        by_differences = prove(dataclasses.replace(task, primal=derived, around=around), claim, base)
+    except BudgetSpent:
+        return spent(derived, task.options), derived.evaluations
     if by_differences.reason is not Reason.DEGENERATE:
         return by_differences, derived.evaluations
     proved = prove_second(task, claim, keyword)

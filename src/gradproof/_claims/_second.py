@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts, _progress
+from gradproof import _contracts
 from gradproof._base._away import BudgetSpent
 from gradproof._claims._around import natural_sizes
 from gradproof._claims._charge import Extent, SecondCharge
@@ -68,7 +68,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         return undefined(primal, task.options, findings=[], keyword=keyword)
     n = len(primal.point)
     shell = gradient_function(primal, lambda *_: primal.tangent(np.zeros(n)))
-    shell.watch = _progress.SILENT  # it is no evaluation
+    shell.count_elsewhere()  # it is no evaluation
     everything = tuple(range(len(primal.leaves)))
     lower, upper = task.around.sides(primal, everything)
     directions = Directions(primal.leaves, primal.point, np.zeros(n), task.options.seed, lower, upper)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts, _progress
+from gradproof import _contracts
 from gradproof._base._away import OutsideError
 from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around, natural_sizes
@@ -177,7 +177,7 @@ def _along_tangents(
         together=None if together is None else Together(many_along, is_promised=together.is_promised),
     )
     reduced.short_name = primal.short_name
-    reduced.watch = _progress.SILENT  # `along` and the others tell
+    reduced.count_elsewhere()  # `along` and the others tell
     reduced.deferred = primal.deferred
     reduced.share_allowance(primal)
     reduced.refusals = primal.refusals

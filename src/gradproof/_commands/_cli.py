@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import gradproof
-from gradproof._base._errors import GradproofError, MissingExtraError, UsageError, users_traceback
+from gradproof._base._errors import MissingExtraError, UsageError
 from gradproof._base._files import write_text
 from gradproof._base._names import printable
 from gradproof._base._sources import definitions
-from gradproof._commands._find_cases import Found, TargetError, distinct_cases, find_cases, in_words
+from gradproof._commands._find_cases import Found, TargetError, distinct_cases, find_cases
+from gradproof._commands._run_case import Ran, run_case, run_cases
 from gradproof._commands._supervised import EndedError, supervised
 from gradproof._commands._terminal import console_on, write
 from gradproof._progress import current, watching
@@ -37,7 +36,7 @@ from gradproof._render import (
     tally,
     workflow_commands,
 )
-from gradproof._report import Report, Verdict
+from gradproof._report import Verdict
 from gradproof._report._compare import DEFAULT_FACTOR
 from gradproof._report._compare import compare as compare_files
 from gradproof._report._report_file import ReportFile
@@ -119,12 +118,27 @@ def demo(seed: int | None) -> NoReturn:
 @click.option("-q", "--quiet", is_flag=True, help="Show only what is not correct, and the last line.")
 @click.option("--seed", type=click.IntRange(min=0), help="Run every case with rng=SEED.")
 @click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run N cases at a time, in processes that each read the TARGETs; the reports are the same.",
+)
+@click.option(
     "--github",
     is_flag=True,
     help="In GitHub Actions: annotate the lines of what is not correct, and add a table to $GITHUB_STEP_SUMMARY.",
 )
 def check(
-    targets: tuple[str, ...], json_path: str | None, html_path: str | None, quiet: bool, seed: int | None, github: bool
+    targets: tuple[str, ...],
+    json_path: str | None,
+    html_path: str | None,
+    quiet: bool,
+    seed: int | None,
+    jobs: int,
+    github: bool,
 ) -> NoReturn:
     """Run every gradproof.Case found in each TARGET.
 
@@ -142,7 +156,7 @@ def check(
     """  # noqa: D301 (click wants the backspace itself)
     _writable(json_path, "--json")
     try:
-        code = supervised(lambda tell: _check(targets, json_path, html_path, quiet, seed, github, tell))
+        code = supervised(lambda tell: _check(targets, json_path, html_path, quiet, seed, jobs, github, tell))
     except EndedError as error:
         subject = error.last or ", ".join(targets)
         errors = console_on(sys.stderr)
@@ -159,6 +173,7 @@ def _check(
     html_path: str | None,
     quiet: bool,
     seed: int | None,
+    jobs: int,
     github: bool,
     tell: Callable[[str], None],
 ) -> int:
@@ -172,27 +187,43 @@ def _check(
     could_not_run = False
     with contextlib.redirect_stdout(out):
         cases: list[Found] = []
+        good: list[str] = []
         for target in targets:
             tell(target)
             try:
                 cases += find_cases(target)
+                good.append(target)
             except TargetError as error:
                 could_not_run = True
                 failures.append({"case": target, "error": error.kind, "message": str(error)})
                 checked.append(Checked(name=target, report=None, problem=str(error)))
                 _complain(errors, target, error)
-        named = distinct_cases(cases, prefixed=len(targets) > 1)
+        prefixed = len(targets) > 1
+        named = distinct_cases(cases, prefixed=prefixed)
+
+        def look(index: int) -> None:
+            tell(named[index].shown)
+            current().look(name=named[index].shown, number=index + 1, count=len(named))
+
+        def ready(index: int, ran: Ran) -> None:
+            case, report = named[index], ran.report
+            results.append(NamedReport(name=case.shown, report=report))
+            if report is None:
+                failures.append({"case": case.shown, "error": ran.kind, "message": ran.message})
+                _complain(errors, case.shown, ran.problem)
+            found = definitions(case.case.f) if report is None else sources_of(report)
+            checked.append(Checked(name=case.shown, report=report, problem=ran.message, sources=found))
+            if report is not None and json_path != "-" and not (quiet and report.correct):
+                write(console, report_view(report), "")
+
         with watching(None, "", started=time.perf_counter()):
-            for number, case in enumerate(named, 1):
-                tell(case.shown)
-                current().look(name=case.shown, number=number, count=len(named))
-                report = _run(case, seed, errors, failures)
-                results.append(NamedReport(name=case.shown, report=report))
-                found = definitions(case.case.f) if report is None else sources_of(report)
-                problem = failures[-1]["message"] if report is None else ""
-                checked.append(Checked(name=case.shown, report=report, problem=problem, sources=found))
-                if report is not None and json_path != "-" and not (quiet and report.correct):
-                    write(console, report_view(report), "")
+            if jobs > 1 and len(named) > 1:
+                tell(", ".join(targets))
+                run_cases(good, prefixed, len(named), seed, jobs=jobs, to_stderr=json_path == "-", ready=ready)
+            else:
+                for index, case in enumerate(named):
+                    look(index)
+                    ready(index, run_case(case, seed))
     if json_path is not None:
         reports = tuple(result.report for result in results if result.report is not None)
         file = ReportFile(reports=reports, errors=tuple(failures))
@@ -336,26 +367,6 @@ def _exit_code(results: list[NamedReport], could_not_run: bool) -> int:
     if could_not_run or None in verdicts:
         return COULD_NOT_RUN
     return ALL_CORRECT if all(verdict is Verdict.CORRECT for verdict in verdicts) else NOT_PROVED
-
-
-def _run(case: Found, seed: int | None, errors: Console, failures: list[dict[str, str]]) -> Report | None:
-    overrides = {} if seed is None else {"rng": seed}
-    try:
-        report: Report = case.case.check(**overrides)
-    except GradproofError as error:
-        trace = "" if error.__cause__ is None else users_traceback(error.__cause__)
-        problem = TargetError(f"{type(error).__name__}: {error}", kind=type(error).__name__, trace=trace)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the user's code may raise anything
-        # Not one of ours: most likely a fault of gradproof, so that here all frames are of interest.
-        trace = "".join(traceback.format_exception(error))
-        problem = TargetError(f"{type(error).__name__}: {in_words(error)}", kind=type(error).__name__, trace=trace)
-    else:
-        return report if case.case.name else dataclasses.replace(report, name=case.shown)
-    failures.append({"case": case.shown, "error": problem.kind, "message": str(problem)})
-    _complain(errors, case.shown, problem)
-    return None
 
 
 def _complain(errors: Console, subject: str, error: TargetError) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -15,15 +14,17 @@ from gradproof import _backends, _progress
 from gradproof._backends import Matrix, Vector
 from gradproof._base import _tree
 from gradproof._base._advice import arity, foreign
-from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory
+from gradproof._base._away import BudgetSpent, OutsideError, is_from_handler, is_out_of_memory, name_of
 from gradproof._base._errors import ClaimError, FunctionError, NotFiniteError, UsageError
 from gradproof._base._leaf import Leaf
 from gradproof._base._names import argument_names, function_name, positions, type_name
 from gradproof._base._pieces import at_point, is_large
-from gradproof._function import _lists
+from gradproof._function import _conditions, _lists
 from gradproof._function._layout import Layout, Origin
 from gradproof._function._outputs import Outputs
 from gradproof._function._vectorized import one_at_a_time
+
+Result = TypeVar("Result")
 
 # What f raised away from the point is kept so often.
 REFUSALS = 3
@@ -139,7 +140,8 @@ class Primal:
         if not callable(f):
             raise UsageError(f"`f` must be callable, got {type_name(f)}.")
         positional = cast("tuple[Any, ...]", args) if type(args) is tuple else (args,)
-        self.f = f
+        self.conditions = _conditions.current()
+        self.f = self.conditions.of(f)
         self.deferred = f if isinstance(f, Deferred) else None
         self.given: Any = cast("Any", args)
         self.positional = positional
@@ -151,10 +153,12 @@ class Primal:
         self.wrt = positions(wrt, self.names)
         self.roots = tuple(self.names[i] for i in self.wrt)
         if vectorized:
-            self.f = one_at_a_time(f, self.wrt, self.short_name)
-            together = Together(f, is_promised=True)
+            together = Together(self.f, is_promised=True)
+            self.f = one_at_a_time(self.f, self.wrt, self.short_name)
         self.evaluations = 0
         self.calls = 0
+        self.claim_calls = 0
+        self._is_counted_elsewhere = False
         # Evaluations at which the search for a verdict, or for a place, ends.
         self._last: float = math.inf
         self.watch = _progress.current()
@@ -212,11 +216,27 @@ class Primal:
         return differentiated, layout
 
     def count(self, points: int = 1, calls: int = 1) -> None:
-        """Count evaluations of f."""
+        """Count evaluations of f.
+
+        Raises
+        ------
+        BudgetSpent
+            If the check may take no more.
+        """
+        evaluator = self.conditions.evaluator
+        if evaluator is not None and evaluator.holds(lambda: self.count(points, calls)):
+            return
+        if not self._is_counted_elsewhere:
+            self.conditions.spend(points)
         self.watch.evaluated(points)
         self.evaluations += points
         self.calls += calls
         self.is_fresh = False
+
+    def count_elsewhere(self) -> None:
+        """Leave it to another, which evaluates f in turn, to tell of evaluations."""
+        self.watch = _progress.SILENT
+        self._is_counted_elsewhere = True
 
     def allow(self, points: float) -> None:
         """Let what follows take so many more evaluations beside the point."""
@@ -230,6 +250,7 @@ class Primal:
         """Raise BudgetSpent unless so many evaluations are left."""
         if self.evaluations + points > self._last:
             raise BudgetSpent
+        self.conditions.require(min(points, 1))  # (of more, the values of some may be known)
 
     def make(self, buffer: Vector) -> list[Any]:
         """Make all leaves, in the structure's order, from a flat vector (n,), of which they may be views."""
@@ -435,6 +456,8 @@ class Primal:
             If it raises (chained).
         """
         self.look(anew=anew)
+        self.conditions.require()
+        self.claim_calls += 1
         try:
             self.release()
             with self.watch.during("evaluating the claim"):
@@ -457,9 +480,15 @@ class Primal:
             self._buffer = np.empty(self.point.size)
         return self._buffer
 
-    def gathering(self) -> AbstractContextManager[None]:
-        """Within this context f is evaluated at points that do not depend on each other's values."""
-        return contextlib.nullcontext() if self.deferred is None else self.deferred.gathering()
+    def each(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Return what tasks return that evaluate f at points that do not depend on each other's values.
+
+        A task may run again from its beginning, up to its first evaluation of f.
+        """
+        if self.deferred is not None:
+            with self.deferred.gathering():
+                return [task() for task in tasks]
+        return self.conditions.each(tasks, len(self.point))
 
     def release(self) -> None:
         """Give that memory back."""
@@ -579,5 +608,5 @@ def _scalar(returned: Any, name: str) -> float:
 
 def raised(name: str, error: Exception, where: str, said: str = "") -> str:
     """What a function raised, and what to do about it, as far as that is known."""
-    text = f"`{name}` raised {type(error).__name__} {where}: {error}"
+    text = f"`{name}` raised {name_of(error)} {where}: {error}"
     return f"{text} ({said})." if said else text

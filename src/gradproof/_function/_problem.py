@@ -239,9 +239,9 @@ class Problem:
         if self._samples is None:
             return self.primal.next_output_values()
         # Every problem sees the same values in the same order, so that each notices an f that is not deterministic.
-        self._visits += 1
-        if self._visits > len(self._samples.at_point):
+        if self._visits == len(self._samples.at_point):
             self._samples.at_point.append(self.primal.next_output_values())
+        self._visits += 1
         return self._samples.at_point[self._visits - 1]
 
     def _visit(self, v: Vector, step: float) -> tuple[Vector, Moved]:
@@ -277,6 +277,7 @@ class Problem:
         ]
         arrays = primal.layout.stacked(rows, count)
         beside = tuple((span, primal.layout.leaf_rows(arrays, i) - rows[i]) for span, i in self._rounded)
+        primal.conditions.require(count)
         primal.watch.evaluated(0)
         primal.calls += 1
         with np.errstate(all="ignore"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _backends, _progress
+from gradproof import _backends
 from gradproof._base._errors import FunctionError
 from gradproof._base._tree import NamedLeaf
 from gradproof._function._layout import Layout
@@ -57,7 +57,7 @@ class Trusted:
             primal.given_wrt,
             is_vector=is_vector,
         )
-        self._of.watch = _progress.SILENT  # `_count` tells
+        self._of.count_elsewhere()  # `_count` tells
         self._counted = 0
         if is_vector and self._of.outputs.size != primal.outputs.size:
             raise FunctionError(

@@ -200,4 +200,5 @@ MEANINGS = {
     ),
     "GP426": "These sizes were left out, or nothing could go wrong there, for the reason given.",
     "GP427": "These cases could not be judged: digits are lost, or there is no higher precision to compare with.",
+    "GP430": "A worker that evaluated f ended without an answer, each time it was tried. f counts as undefined there.",
 }

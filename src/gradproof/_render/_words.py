@@ -39,7 +39,7 @@ WHAT_IT_MEANS = {
     Reason.UNSTABLE: "two independent measurements of the same slope disagree",
     Reason.DEGENERATE: "nothing can be tested at this point",
     Reason.WITNESSES: "differences of f and the reference disagree",
-    Reason.BUDGET: "the check ran out of evaluations",
+    Reason.BUDGET: "the check ran out of evaluations, or of time",
 }
 WHAT_TO_DO = {
     Reason.NOISE: "Run f in higher precision, tighten its inner tolerances, or state a wider max_bound.",
@@ -50,7 +50,10 @@ WHAT_TO_DO = {
     Reason.UNSTABLE: "Make f deterministic if it is not; check again with another rng, or at another point.",
     Reason.DEGENERATE: "Check at another point, such as a random one of ordinary size.",
     Reason.WITNESSES: "Check that reference= computes the same function; f may not be analytic (abs, real parts, max).",
-    Reason.BUDGET: 'Check fewer arrays at a time with wrt=, or pass level="entries", which has no limit.',
+    Reason.BUDGET: (
+        "Raise budget=, if you passed one. A check without it has a limit as well: check fewer arrays at a time with "
+        'wrt=, or pass level="entries", which has none.'
+    ),
 }
 
 

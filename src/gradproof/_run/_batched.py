@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools as ft
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -91,9 +92,7 @@ def along(problem: Problem, v: Vector, steps: Sequence[float]) -> Iterator[tuple
     """What ``problem.outputs(v, step)`` says of each step."""
     if not pays(problem, len(steps)):
         problem.primal.require(len(steps))
-        with problem.primal.gathering():
-            found = [problem.outputs(v, step) for step in steps]
-        yield from found
+        yield from problem.primal.each([ft.partial(problem.outputs, v, step) for step in steps])
         return
     known = [problem.found(v, step) for step in steps]
     open_ = [k for k, one in enumerate(known) if one is None]
@@ -144,8 +143,11 @@ def _room(problem: Problem, together: Together) -> int:
 
 
 def _one_by_one(problem: Problem, points: Points, part: slice) -> tuple[Matrix, MovedRows]:
-    with problem.primal.gathering():
-        found = [problem.visit(points.one(problem.point, k)) for k in range(part.start, part.stop)]
+
+    def visit(k: int) -> tuple[Vector, Moved]:
+        return problem.visit(points.one(problem.point, k))
+
+    found = problem.primal.each([ft.partial(visit, k) for k in range(part.start, part.stop)])
     beside = zip(*(moved for _, moved in found), strict=True)
     return np.array([values for values, _ in found]), tuple(
         (pieces[0][0], np.array([piece for _, piece in pieces])) for pieces in beside

@@ -75,8 +75,7 @@ def _values(
         values[inside] = [problem.combined(*found) for found in along(problem, v, steps[inside].tolist())]
     else:
         evaluate = witnesses[question.of].evaluate
-        with problem.primal.gathering():
-            values[inside] = [evaluate(v, step) for step in steps[inside].tolist()]
+        values[inside] = problem.primal.each([ft.partial(evaluate, v, step) for step in steps[inside].tolist()])
     return values
 
 
