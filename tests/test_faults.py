@@ -370,12 +370,12 @@ of(
     ),
     (
         "`contracts` is unknown",
-        'UsageError: `contracts` must be "default" or "none", got \'some\'.',
+        'UsageError: `contracts` must be "default", "all", "none" or a list of ids among GP213, ...',
         lambda: check(contracts="some"),
     ),
     (
         '`contracts="none"` for a claim that is a value',
-        'UsageError: `contracts="none"` leaves out the second call of a callable claim, but `grad` ...',
+        "UsageError: `contracts` is about calls of a callable claim, but `grad` is passed as a ...",
         lambda: check(grad=np.cos(X), contracts="none"),
     ),
     (
