@@ -431,12 +431,12 @@ of(
     ),
     (
         "`budget` is 0",
-        "UsageError: `budget` must be how many evaluations the check may take, or how long, such as ...",
+        'UsageError: `budget` must be a number of evaluations, or a time such as "30 s", "5 min" or ...',
         lambda: check(budget=0),
     ),
     (
         "`budget` is a time in unknown units",
-        "UsageError: `budget` must be how many evaluations the check may take, or how long, such as ...",
+        'UsageError: `budget` must be a number of evaluations, or a time such as "30 s", "5 min" or ...',
         lambda: check(budget="soon"),
     ),
     (

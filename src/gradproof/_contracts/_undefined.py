@@ -12,7 +12,7 @@ def undefined_refused(accused: Accused, which: str, differs: Apart | None, error
     kind = (
         f"{accused.subject} fails if {which} None (undefined): {error}"
         if differs is None
-        else f"{accused.subject} does not take {which} None (undefined) as zeros: {numbers(differs, 'for zeros')}"
+        else f"{accused.subject} does not treat None for {which} as zeros: {numbers(differs, 'for zeros')}"
     )
     return accused.broken(
         "GP222",

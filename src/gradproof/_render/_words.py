@@ -81,7 +81,7 @@ BUT = {
     "GP219": "the backward changes what was saved for it",
     "GP220": "a second backward gives different gradients",
     "GP221": "they are not zero where the cotangent is",
-    "GP222": "a cotangent of None is not taken as zeros",
+    "GP222": "a cotangent of None is not treated as zeros",
     "GP224": "the backward returns them in another shape or dtype",
     "GP225": "they depend on which gradients are asked for",
     "GP226": "they do not add up over several calls",
