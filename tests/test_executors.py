@@ -298,7 +298,7 @@ def test_a_function_that_fails_now_and_then(pool):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_ends_the_check_and_leaves_the_executor_usable(threads):
+def test_ctrl_c_ends_the_check_and_leaves_the_executor_usable(threads, ctrl_c_raises):
     """What waits is cancelled."""
     seen = []
 
