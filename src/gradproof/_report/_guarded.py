@@ -72,6 +72,8 @@ class GuardReport:
 
     def _parts(self) -> list[str]:
         first = "not made" if self.first is None else self.first.verdict.value
+        if self.first is not None and self.first.reason is not None:
+            first += f" ({self.first.reason})"
         parts = [f"{_many(self.steps, 'step')}, full check at the first: {first}."]
         for step, report in self.wrong:
             errors = (finding.path for finding in report.findings if finding.severity is Severity.ERROR)
@@ -101,8 +103,9 @@ class GuardReport:
             return [] if not self.probed else ["Too few probes for a bound on the error of a gradient."]
         arrays = f"{_many(len(self.bounds) - len(self.too_small), 'parameter')}"
         which = "any parameter's gradient" if not self.too_small else f"the gradient of {arrays}"
+        steps = "the probed steps" if self.fitting == len(self.probed) else "the steps whose probes agreed"
         parts = [
-            f"In the probed steps no error above {self.bound:.1e} of {which}: had one been there in all of these "
+            f"In {steps} no error above {self.bound:.1e} of {which}: had one been there in all of these "
             "steps, such probes would be seen once in a million runs.".replace("e-0", "e-")
         ]
         if self.too_small:
