@@ -72,6 +72,8 @@ class GuardReport:
 
     def _parts(self) -> list[str]:
         first = "not made" if self.first is None else self.first.verdict.value
+        if self.first is not None and self.first.reason is not None:
+            first += f" ({self.first.reason})"
         parts = [f"{_many(self.steps, 'step')}, full check at the first: {first}."]
         for step, report in self.wrong:
             errors = (finding.path for finding in report.findings if finding.severity is Severity.ERROR)
@@ -99,9 +101,11 @@ class GuardReport:
     def _bound_in_words(self) -> list[str]:
         if self.bound is None:
             return [] if not self.probed else ["Too few probes for a bound on the error of a gradient."]
-        which = "any other parameter's gradient" if self.too_small else "any parameter's gradient"
+        arrays = f"{_many(len(self.bounds) - len(self.too_small), 'parameter')}"
+        which = "any parameter's gradient" if not self.too_small else f"the gradient of {arrays}"
+        steps = "all probed steps" if self.fitting == len(self.probed) else "all steps whose probes agreed"
         parts = [
-            f"An error above {self.bound:.1e} of {which} in all probed steps would be missed at most once in a "
+            f"An error above {self.bound:.1e} of {which} in {steps} would be missed at most once in a "
             "million runs.".replace("e-0", "e-")
         ]
         if self.too_small:
