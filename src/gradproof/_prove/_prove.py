@@ -184,6 +184,9 @@ class _Proof:
         self.explained = options.explained
         # Leaves that f does not feel: what is said of them depends on the others.
         self.still: list[Still] = []
+        # Leaves with a kink whose claims are valid by themselves, and those of them that were judged together.
+        self.kinked: dict[int, KinkedLeaf] = {}
+        self.together: set[int] = set()
 
     def run(self) -> Asking[Outcome]:
         try:
@@ -240,6 +243,7 @@ class _Proof:
             looked = None
         if flat:
             yield from self._certify_flat(flat, only=not (self.ledger.results or self.still))
+        yield from self._kinks_together()
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
         """Set leaves aside whose claim may be mere rounding, where f does not change either; return the others."""
@@ -486,7 +490,7 @@ class _Proof:
         if 1 < len(tier.group) <= ALONE:
             for index in tier.group:
                 yield from self._certify((index,), last=True)
-            if any(is_error(one) for one in self.ledger.statements[before:]):
+            if any(is_error(one) for one in self.ledger.statements[before:]) or (yield from self._kinks_together()):
                 return
             if self.meter.on_stairs:
                 # What each part of f is rounded to may add up to that.
@@ -511,19 +515,13 @@ class _Proof:
             yield from self._judge_kinked(tier, judgement.measured[-1])
             return
         smooth: list[int] = []
-        kinked: dict[int, KinkedLeaf] = {}
         for index in tier.group:
             alone = self.meter.tier((index,))
             measured = yield from slope_alone(self.meter, alone)
             if (yield from seen_twice(self.meter, measured, self.rtol)):
-                leaf = yield from self._judge_kinked(alone, measured)
-                if leaf is not None and not leaf.refused:
-                    kinked[index] = leaf
+                yield from self._judge_kinked(alone, measured)
             else:
                 smooth.append(index)
-        if len(kinked) > 1:
-            shared = self.meter.tier(tuple(kinked))
-            yield from judge_kinks_together(self.meter, self.ledger, shared, kinked, self.rtol)
         self.meter.known = None
         moving = [index for index in smooth if self.meter.norms[index] > self._negligible()]
         still = tuple(index for index in smooth if self.meter.norms[index] <= self._negligible())
@@ -536,15 +534,36 @@ class _Proof:
         if still:
             yield from self._certify_flat(still)
 
-    def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[KinkedLeaf | None]:
+    def _kinks_together(self) -> Asking[bool]:
+        """Judge all leaves with kinks together, once more where others have joined them; whether that charges them.
+
+        (Those apart that bend f the other way: of both together nothing follows.)
+        """
+        charged = False
+        valid = [i for i in sorted(self.kinked) if self.ledger.results[i].verdict is Verdict.NOT_DIFFERENTIABLE]
+        for bends in {self.kinked[i].bends: None for i in valid}:
+            group = tuple(i for i in valid if self.kinked[i].bends == bends)
+            if len(group) < 2 or self.together >= {*group}:
+                continue
+            self.together |= {*group}
+            claimed = self.meter.norms[list(group)].min() > self._negligible()
+            shared = self.meter.tier(group) if claimed else flat_tier(self.meter, group)
+            leaves = {index: self.kinked[index] for index in group}
+            charged |= yield from judge_kinks_together(self.meter, self.ledger, shared, leaves, self.rtol)
+        return charged
+
+    def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[None]:
         """Judge a leaf with a kink; where the kinked entries are known, certify the others as usual."""
         if self.mixed:
             yield from judge_kink_of_mixtures(self.meter, self.ledger, tier, kink, self.rtol)
-            return None
+            return
         leaf = yield from judge_kinked_leaf(self.meter, self.ledger, tier, kink, self.rtol)
-        if leaf.refused or leaf.entries is None or tier.size == len(leaf.entries):
-            return leaf
         (index,) = tier.group
+        if leaf.refused:
+            return
+        self.kinked[index] = leaf
+        if leaf.entries is None or tier.size == len(leaf.entries):
+            return
         rest = dataclasses.replace(tier, size=tier.size - len(leaf.entries), parts=(*tier.parts, Without(leaf.entries)))
         self.meter.known = None
         judgement = yield from judge(self.meter, rest, self.limits)
@@ -560,7 +579,6 @@ class _Proof:
                 noticeable=bound * math.sqrt(rest.size),
                 note=f"kink in {_entries(len(leaf.entries))}, the claim is a valid subgradient; bound of the others",
             )
-        return leaf
 
     def _certify_flat(self, group: tuple[int, ...], *, only: bool = False) -> Asking[None]:
         """Leaves whose claim is 0 or below f's own noise; those that f feels are accused or have a kink.
