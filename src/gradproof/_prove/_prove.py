@@ -18,7 +18,7 @@ from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Direction, Directions, Without
 from gradproof._prove._entries import TABLES, TABLES_OF_A_FRAMEWORK, judge_entries, measure_small
-from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
+from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, movement, settle_still, stands_still
 from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
 from gradproof._prove._kinks import (
@@ -46,6 +46,9 @@ TIER, NARROW_TIER = 1e3, 4.0
 SPARING_ACCUSED = 3
 # Claims smaller than this share of the largest are no more than rounding beside it: these leaves are moved alone.
 NEGLIGIBLE = CANCELLED * EPS64
+# How much less f may move along the lines of a judgement than along whole ladders, which start at coarse steps. Chosen:
+# what is no rounding after all costs those ladders, and stays as it was.
+UNLUCKY = 100.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
@@ -245,6 +248,17 @@ class _Proof:
             yield from self._certify_flat(flat, only=not (self.ledger.results or self.still))
         yield from self._kinks_together()
 
+    def _is_rounding(self, group: tuple[int, ...], measured: Sequence[Measured]) -> bool:
+        """Whether claims are no more than rounding beside how f moves, and all slopes agree that they are nothing.
+
+        (At a stationary point the rounding of x itself leaves as much of a derivative.)
+        """
+        if not measured or not all(one.finite and one.deviation <= one.bar for one in measured):
+            return False
+        eps = max(self.meter.precision, self.meter.claim_eps)
+        rounding = UNLUCKY * CANCELLED * eps * max(movement(one.slope) for one in measured)
+        return float(np.linalg.norm(self.meter.norms[list(group)])) <= rounding
+
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
         """Set leaves aside whose claim may be mere rounding, where f does not change either; return the others."""
         rounded: set[int] = set()
@@ -301,6 +315,9 @@ class _Proof:
             judgement = yield from judge(self.meter, tier, self.limits, looked)
             looked = None
             self.rtol = max(self.rtol, judgement.rtol)
+            if self._hides(tier, judgement) and self._is_rounding(left, judgement.measured):
+                yield from self._certify_flat(left, only=not (self.ledger.results or self.still))
+                return
             if judgement.kind is Kind.AGREES:
                 yield from self._accept(tier, judgement, last=last)
                 return
@@ -345,6 +362,11 @@ class _Proof:
             if left and (is_enough or self._others_judge_the_rest()):
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
+
+    def _hides(self, tier: Tier, judgement: Ruling) -> bool:
+        """Whether directions agree with the claims of a group, and bound the error of none of them."""
+        largest = self.limits.largest_bound(self.meter.precision)
+        return judgement.kind is Kind.AGREES and not any(judgement.bound <= share * largest for share in tier.shares)
 
     def _others_judge_the_rest(self) -> bool:
         """Whether the leaves that are not wrong so far are few enough to be proved elsewhere."""
