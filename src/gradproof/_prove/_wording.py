@@ -58,6 +58,10 @@ _WORDS: dict[Mistake, tuple[str, str]] = {
         "entries in Fortran order",
         "The gradient of {path} was flattened or reshaped in another memory order (`order='F'`).",
     ),
+    Mistake.NOT_SYMMETRIC: (
+        "not symmetric, {of} is",
+        "f depends on the symmetric part of {path}: return half the sum of this gradient and its transpose.",
+    ),
     Mistake.LACKS_DECAY: (
         "lacks the term {number} * x (weight decay)",
         "Add the derivative of the penalty, {number} * {path}, to its gradient.",
