@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools as ft
 import os
 import pathlib
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -237,6 +239,28 @@ def test_another_version_and_other_code_are_refused(tmp_path):
     file.close()
     with pytest.raises(UsageError, match=r"a journal of gradproof 0\.0\.1, which may ask for other points than"):
         check(one, X, grad=lambda x: 2 * x, rng=0, journal=path)
+
+
+def test_several_begin_the_same_journal_at_once(tmp_path):
+    """One of them begins it; the others are told of another seed, whatever the order."""
+    everyone = threading.Barrier(4)
+
+    def begin(path, seed):
+        everyone.wait()
+        journal = Journal(path)
+        try:
+            journal.begin(seed=str(seed))
+        except gradproof.UsageError as error:
+            return str(error)
+        finally:
+            journal.close()
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for k in range(4):
+            said = list(threads.map(ft.partial(begin, str(tmp_path / f"{k}")), range(4)))
+            assert said.count(None) == 1
+            assert all(one is None or "is a journal of rng=" in one for one in said)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gradproof._base._errors import UsageError
 from gradproof._base._tree import is_number
 from gradproof._line import learn, slope
-from gradproof._prove import COARSE, REACH, SECOND, Line, Probe, Record, Yardstick, allowance, scales
+from gradproof._prove import COARSE, REACH, RTOL32, SECOND, Line, Probe, Record, Yardstick, allowance, scales
 from gradproof._report import GradientError, GuardReport, Report, is_wrong
 
 Floats = NDArray[np.float64]
@@ -324,7 +324,9 @@ class Guarding:
 
     def _rtol(self, line: Line) -> float:
         """What the gradient may be off by in a full check of its values, relative to its norm."""
-        return self._allowance(line) / (REACH * max(line.scale, 1e-300))
+        if line.scale == 0:
+            return RTOL32  # a gradient of zero that does not fit is off as a whole
+        return float(f"{self._allowance(line) / (REACH * line.scale):.3g}")
 
     def _explain(self, scene: Scene, probe: Probe, *, checked: bool = False) -> Report | None:
         """Ask a full check what two independent looks have found; None where none of them finds a mistake."""

@@ -158,9 +158,12 @@ def leaf_order(leaf: LeafResult) -> tuple[int, float]:
 
 
 def deviations(leaves: Sequence[LeafResult]) -> list[str]:
-    """How far each array is off, below each other; "about" of a WRONG one where that is an estimate."""
+    """How far each array is off, below each other; "about" where that is an estimate, bounds apart."""
     column = numbers.column([leaf.deviation for leaf in leaves])
-    about = [leaf.verdict is Verdict.WRONG and leaf.estimated and leaf.deviation is not None for leaf in leaves]
+    about = [
+        leaf.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE) and leaf.estimated and leaf.deviation is not None
+        for leaf in leaves
+    ]
     return [f"about {text.lstrip()}" if is_about else text for text, is_about in zip(column, about, strict=True)]
 
 

@@ -72,6 +72,8 @@ class GuardReport:
 
     def _parts(self) -> list[str]:
         first = "not made" if self.first is None else self.first.verdict.value
+        if self.first is not None and self.first.reason is not None:
+            first += f" ({self.first.reason})"
         parts = [f"{_many(self.steps, 'step')}, full check at the first: {first}."]
         for step, report in self.wrong:
             errors = (finding.path for finding in report.findings if finding.severity is Severity.ERROR)

@@ -81,6 +81,16 @@ class Workers:
         for one in self._own:
             one.shutdown(wait=False, cancel_futures=True)
 
+    def kill(self) -> None:
+        """Kill the processes of a pool that is the caller's own, and of those that took its place.
+
+        One of them may hang, and where an idle one was interrupted, a pool waits for the others for ever (CPython, up
+        to 3.11 at least).
+        """
+        for one in (self._given, *self._own):
+            for process in list((getattr(one, "_processes", None) or {}).values()):
+                process.kill()
+
     def outcomes(
         self, points: Sequence[tuple[Any, ...]], strict: bool, done: Callable[[int, Outcome], None]
     ) -> list[Outcome]:

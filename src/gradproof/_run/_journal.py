@@ -30,8 +30,8 @@ APPLICATION = 0x67707266
 PATIENCE = 30.0
 
 _TABLES = """
-CREATE TABLE head (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE evaluation (
+CREATE TABLE IF NOT EXISTS head (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS evaluation (
     point TEXT NOT NULL, number INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (point, number)
 );
 """
@@ -94,16 +94,20 @@ class Journal:
         UsageError
             If it is of another problem, seed or version.
         """
+        wanted = {"format": str(VERSION), **head}
+        self._require(wanted)
+        self._write("INSERT OR IGNORE INTO head VALUES (?, ?)", wanted.items())
+        self._require(wanted)  # another process may have begun it in between
+
+    def _require(self, wanted: Mapping[str, str]) -> None:
+        """Raise UsageError where the journal says otherwise; one that a session began does not say all."""
         known = self._head()
-        for key, value in {"format": str(VERSION), **head}.items():
-            # (One that a session began does not say all.)
-            if key in known and known[key] != value:
-                said = _SAME[key].format(known[key], value, name=head.get("name", "f"))
+        for key, value in wanted.items():
+            if known.get(key, value) != value:
+                said = _SAME[key].format(known[key], value, name=wanted.get("name", "f"))
                 raise UsageError(
                     f"`{self._path}` is a journal of {said}. Pass another path, or delete it to start again."
                 )
-        new = {key: value for key, value in {"format": str(VERSION), **head}.items() if key not in known}
-        self._write("INSERT OR REPLACE INTO head VALUES (?, ?)", new.items())
 
     def of_check(
         self, f: Callable[..., Any], arguments: Any, *, name: str, seed: int, version: str, timeout: float
@@ -198,8 +202,9 @@ class Journal:
     def _opened(self) -> sqlite3.Connection:
         try:
             file = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
-            found = file.execute("PRAGMA application_id").fetchone()[0]
+            # (In this order: another process may make it in between.)
             is_new = not file.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            found = file.execute("PRAGMA application_id").fetchone()[0]
             if found != APPLICATION and not (is_new and found == 0):
                 raise UsageError(f"`{self._path}` is a database of another program, not a journal of gradproof.")
         except sqlite3.Error as error:
@@ -208,7 +213,7 @@ class Journal:
             file.execute("PRAGMA journal_mode = WAL")
             file.execute("PRAGMA synchronous = FULL")
             if is_new:
-                file.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION}; COMMIT;")
+                file.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION}; COMMIT;")
         except sqlite3.Error as error:
             if error.sqlite_errorname not in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR"):
                 raise UsageError(f"`{self._path}` cannot be written to: {error}.") from error
