@@ -81,11 +81,14 @@ def test_what_was_proved_in_time_stands():
 def test_a_deviation_that_was_seen_is_shown_where_no_budget_is_left_to_look_for_excuses():
     whole = check(loss, X, grad=lambda x: 2 * np.cos(x), rng=0)
     report = check(loss, X, grad=lambda x: 2 * np.cos(x), rng=0, budget=whole.cost.evaluations - 1)
-    assert whole.verdict is Verdict.WRONG and report.reason is gradproof.Reason.BUDGET
+    assert whole.verdict is Verdict.WRONG
+    assert report.reason is gradproof.Reason.BUDGET
     (leaf,) = report.leaves
-    assert leaf.deviation > 0.3 and leaf.note.startswith("deviates, but no evaluation was left")
+    assert leaf.deviation > 0.3
+    assert leaf.note.startswith("deviates, but no evaluation was left")
     (leaf,) = check(loss, X, grad=lambda x: 2 * np.cos(x), rng=0, budget=3).leaves
-    assert leaf.deviation is None and leaf.note == "not judged: no evaluation was left"
+    assert leaf.deviation is None
+    assert leaf.note == "not judged: no evaluation was left"
 
 
 def test_a_budget_of_time_ends_in_time():

@@ -106,7 +106,8 @@ def test_the_bound_is_stated_of_steps_whose_probes_agreed():
     assert "In the probed steps no error above" in " ".join(str(watched).split())
     descend(watched, steps=50)
     report = watched.report()
-    assert report.wrong and report.fitting > 3
+    assert report.wrong
+    assert report.fitting > 3
     assert "In the steps whose probes agreed no error above" in " ".join(str(watched).split())
 
 
@@ -178,6 +179,12 @@ def test_bad_functions_and_gradients():
         gradproof.guard(cost, np.ones(3), rng=0)
     with pytest.raises(UsageError, match="entries"):
         gradproof.guard(cost, lambda w: np.ones(3), rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match="did you forget `return`"):
+        gradproof.guard(cost, lambda w: None, rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match="arrays of the parameters, which are 1, but has 2"):
+        gradproof.guard(cost, lambda w: [w, w], rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match=r"`\.astype\(float\)`"):
+        gradproof.guard(cost, slope, rng=0)(np.ones(4, int))
 
 
 def test_the_course_network():
@@ -304,7 +311,8 @@ def test_a_gradient_that_is_not_that_of_the_loss(change, scale):
     report = caught.value.report
     assert "`.grad`" in report.name
     advice = [one.advice for one in report.findings if one.severity is gradproof.Severity.ERROR]
-    assert "Call `guard.step` after `backward`" in advice[0] and not any(advice[1:])
+    assert "Call `guard.step` after `backward`" in advice[0]
+    assert not any(advice[1:])
     assert not any(one.reproducer for one in report.findings)
 
 

@@ -56,7 +56,7 @@ class ArraysStep:
         points = [_backends.of(array).to_vector(array) for array in arrays]
         claims = [_backends.of(gradient).to_vector(gradient) for gradient in gradients]
         if not any(point.size for point in points):
-            raise UsageError("there is no floating array of parameters to guard.")
+            raise UsageError("there is no floating array of parameters to guard; for integers pass `.astype(float)`.")
         ends = np.cumsum([0, *(point.size for point in points)]).tolist()
         self._spans: dict[str, slice] = {}
         for name, point, claim, start in zip(names, points, claims, ends, strict=False):
@@ -126,8 +126,12 @@ def _step(f: Callable[..., Any], args: tuple[Any, ...], gradient: Tree) -> Array
     others = args[1:]
     flat = _tree.flatten(args[:1], argument_names(f, 1))
     claims = {leaf.slot: leaf.value for leaf in _tree.flatten((gradient,), ("gradient",)).leaves}
+    if gradient is None:
+        raise UsageError("`grad` returned None; did you forget `return`?")
     if len(claims) != len(flat.leaves):
-        raise UsageError(f"the gradient has {len(claims)} arrays for {len(flat.leaves)} arrays of parameters.")
+        raise UsageError(
+            f"the gradient must have the arrays of the parameters, which are {len(flat.leaves)}, but has {len(claims)}."
+        )
     leaves = [leaf for leaf in flat.leaves if _backends.of(leaf.value).kind_of(leaf.value) == "f"]
     values: list[Any] = [None] * len(flat.leaves)
     for leaf in flat.leaves:

@@ -100,7 +100,11 @@ class GuardReport:
 
     def _bound_in_words(self) -> list[str]:
         if self.bound is None:
-            return [] if not self.probed else ["Too few probes for a bound on the error of a gradient."]
+            return (
+                []
+                if not self.probed
+                else ["Too few probes, or too coarse ones, for a bound on the error of a gradient."]
+            )
         arrays = f"{_many(len(self.bounds) - len(self.too_small), 'parameter')}"
         which = "any parameter's gradient" if not self.too_small else f"the gradient of {arrays}"
         steps = "the probed steps" if self.fitting == len(self.probed) else "the steps whose probes agreed"

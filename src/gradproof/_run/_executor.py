@@ -88,7 +88,8 @@ class Workers:
         to 3.11 at least).
         """
         for one in (self._given, *self._own):
-            for process in list((getattr(one, "_processes", None) or {}).values()):
+            processes: dict[int, Any] = getattr(one, "_processes", None) or {}
+            for process in list(processes.values()):
                 process.kill()
 
     def outcomes(
