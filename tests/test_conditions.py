@@ -255,7 +255,7 @@ def test_where_nothing_can_be_ended_that_is_said():
 
 
 @ends
-def test_ctrl_c_ends_a_check_with_a_timeout():
+def test_ctrl_c_ends_a_check_with_a_timeout(ctrl_c_raises):
     """It is not taken for the end of an evaluation."""
 
     def f(x):

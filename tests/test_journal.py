@@ -213,7 +213,7 @@ def test_a_journal_of_something_else_is_refused(tmp_path, f, args, options, said
     with pytest.raises(UsageError) as error:
         check(f, args, **claim, **options, journal=path)
     assert said in str(error.value)
-    assert "Pass another path, or delete it to begin anew" in str(error.value)
+    assert "Pass another path, or delete it to start again" in str(error.value)
     assert path.read_bytes() == before
 
 
@@ -232,7 +232,7 @@ def test_another_version_and_other_code_are_refused(tmp_path):
     assert code_digest(np.sin) == ""
     check(one, X, grad=lambda x: 2 * x, rng=0, journal=path)
     assert check(commented, X, grad=lambda x: 2 * x, rng=0, journal=path).correct
-    with pytest.raises(UsageError, match="a function `f` with other code"):
+    with pytest.raises(UsageError, match="`f` with different code"):
         check(other, X, grad=lambda x: 2 * x, rng=0, journal=path)
     with sqlite3.connect(path) as file:
         file.execute("UPDATE head SET value = '0.0.1' WHERE key = 'gradproof'")
@@ -280,14 +280,14 @@ def test_a_database_of_something_else_stays(tmp_path):
         file.execute("CREATE TABLE mine (a)")
     file.close()
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="a database of something else"):
+    with pytest.raises(UsageError, match="a database of another program"):
         check(loss, X, grad=np.cos, rng=0, journal=path)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("path", ["none/journal", "."])
 def test_no_file_can_be_there(tmp_path, path):
-    with pytest.raises(UsageError, match=r"`journal`: there is no folder|no journal of gradproof, and cannot become"):
+    with pytest.raises(UsageError, match=r"`journal`: there is no folder|not a journal of gradproof and cannot become"):
         check(loss, X, grad=np.cos, rng=0, journal=tmp_path / path)
     with pytest.raises(UsageError, match="`journal` must be a path"):
         check(loss, X, grad=np.cos, rng=0, journal=3)

@@ -157,9 +157,9 @@ class Guarding:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"`every` must be a positive integer, got {every!r}.")
         if not is_number(budget) or not 0 < budget < math.inf:
-            raise UsageError(f"`budget` must be a positive share of training time, such as 0.01, got {budget!r}.")
+            raise UsageError(f"`budget` must be a positive share of the running time, such as 0.01, got {budget!r}.")
         if on_wrong is not None and not callable(on_wrong):
-            raise UsageError(f"`on_wrong` must be callable, `on_wrong(report)`, or None, got {on_wrong!r}.")
+            raise UsageError(f"`on_wrong` must be callable, `on_wrong(report)`, got {type(on_wrong).__name__}.")
         self._every, self._on_wrong, self._seed, self._together = every, on_wrong, seed, together
         self._clock = _Clock(budget)
         self._due = self._calls = self._unclear = self._unrepeated = self._unexplained = self._looks = 0

@@ -55,20 +55,20 @@ class Guard:
     def step(self, *batches: Any, scale: float = 1.0) -> None:
         """Look at the gradients of this training step, if it is time; call it before they are used.
 
-        The place is after ``backward`` and before clipping, ``scaler.unscale_`` and ``optimizer.step``.
+        Call it after ``backward``, and before clipping, ``scaler.unscale_`` and ``optimizer.step``.
 
         Parameters
         ----------
         *batches : any
-            The batch, as `loss` takes it. With gradient accumulation all batches since the last ``zero_grad``.
+            The batch, as `loss` takes it; with gradient accumulation, all batches since the last ``zero_grad``.
         scale : float
-            What each loss was multiplied with before ``backward``: ``scaler.get_scale()`` with a GradScaler, 1/4 where
-            the gradients of four batches are averaged.
+            The factor of each loss before ``backward``: ``scaler.get_scale()`` with a GradScaler, 1/4 if the gradients
+            of four batches are averaged.
 
         Raises
         ------
         GradientError
-            If the gradient is wrong, and there is no `on_wrong`. Nothing of the step has been used then.
+            If the gradient is wrong, and there is no `on_wrong`. The optimizer has not used it yet.
         UsageError
             If the parameters have changed since the model was called, or have no gradient.
         """
@@ -81,7 +81,7 @@ class Guard:
                 training.arm()
             return
         if not batches:
-            raise UsageError("`step` needs the batch of this step: call it as `guard.step(batch)`.")
+            raise UsageError("`step` needs the batch: call `guard.step(batch)`.")
         if not is_number(scale) or not 0 < abs(scale) < float("inf"):
             hint = ": pass `scaler.get_scale()`" if hasattr(scale, "get_scale") else ""
             raise UsageError(f"`scale` must be a number other than 0, got {scale!r}{hint}.")

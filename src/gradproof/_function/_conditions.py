@@ -177,7 +177,6 @@ def read_budget(budget: Any) -> tuple[float, float]:
     seconds = 0.0 if found is None else float(found[1]) * _SECONDS[found[2]]
     if seconds <= 0:
         raise UsageError(
-            '`budget` must be how many evaluations the check may take, or how long, such as "30 s", "5 min" or "2 h"; '
-            f"got {budget!r}."
+            f'`budget` must be a number of evaluations, or a time such as "30 s", "5 min" or "2 h", got {budget!r}.'
         )
     return math.inf, seconds

@@ -37,11 +37,11 @@ CREATE TABLE IF NOT EXISTS evaluation (
 """
 # What must be as it was, and what it is called.
 _SAME = {
-    "format": "the format {0}; this version of gradproof writes {1}",
+    "format": "format {0}, and this version of gradproof writes format {1}",
     "gradproof": "gradproof {0}, which may ask for other points than {1}",
     "name": "a check of `{0}`, not of `{1}`",
     "point": "another point, or other arguments",
-    "code": "a function `{name}` with other code",
+    "code": "`{name}` with different code",
     "seed": "rng={0}, not rng={1}",
 }
 
@@ -106,7 +106,7 @@ class Journal:
             if known.get(key, value) != value:
                 said = _SAME[key].format(known[key], value, name=wanted.get("name", "f"))
                 raise UsageError(
-                    f"`{self._path}` is a journal of {said}. Pass another path, or delete it to begin anew."
+                    f"`{self._path}` is a journal of {said}. Pass another path, or delete it to start again."
                 )
 
     def of_check(
@@ -167,7 +167,7 @@ class Journal:
             error = CrashError(kept["text"]) if is_crash else named(kept["error"], kept["text"])
             return Outcome(error=error, changed=changed)
         except (ValueError, KeyError, TypeError) as error:
-            raise StopError(UsageError(f"`{self._path}` is damaged: {type(error).__name__}: {error}.")) from error
+            raise StopError(self._damaged(error)) from error
 
     # ----------------------------------------------------------------------------------------- of a session
 
@@ -177,7 +177,13 @@ class Journal:
         try:
             return [(point, _array(json.loads(text))) for point, text in rows]
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"`{self._path}` is damaged: {type(error).__name__}: {error}.") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UsageError:
+        """What is raised where a row cannot be read."""
+        return UsageError(
+            f"`{self._path}` is damaged. Pass another path, or delete it ({type(error).__name__}: {error})."
+        )
 
     def tell(self, points: Sequence[str], values: Sequence[Any]) -> None:
         """Keep values that were told of points, in their order; None is a failure."""
@@ -200,9 +206,9 @@ class Journal:
             is_new = not file.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             found = file.execute("PRAGMA application_id").fetchone()[0]
             if found != APPLICATION and not (is_new and found == 0):
-                raise UsageError(f"`{self._path}` is a database of something else, no journal of gradproof.")
+                raise UsageError(f"`{self._path}` is a database of another program, not a journal of gradproof.")
         except sqlite3.Error as error:
-            raise UsageError(f"`{self._path}` is no journal of gradproof, and cannot become one: {error}.") from error
+            raise UsageError(f"`{self._path}` is not a journal of gradproof and cannot become one: {error}.") from error
         try:
             file.execute("PRAGMA journal_mode = WAL")
             file.execute("PRAGMA synchronous = FULL")
@@ -220,7 +226,7 @@ class Journal:
         try:
             return dict(self._file.execute("SELECT key, value FROM head").fetchall())
         except sqlite3.Error as error:
-            raise UsageError(f"`{self._path}` is no journal of gradproof: {error}.") from error
+            raise UsageError(f"`{self._path}` is not a journal of gradproof: {error}.") from error
 
     def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write all rows or none; a file that cannot be written to costs the journal, not the check."""
@@ -239,7 +245,7 @@ class Journal:
         if not self.is_lost:
             self.is_lost = True
             warnings.warn(
-                f"`{self._path}` cannot be written to ({error}): the check goes on, and what it evaluates from here on "
+                f"`{self._path}` cannot be written to ({error}): the check goes on, but what it evaluates from now on "
                 "is not kept.",
                 GradproofWarning,
                 stacklevel=2,
@@ -266,7 +272,7 @@ class Journal:
         new.close()
         if new.is_lost:
             os.remove(made)
-            raise UsageError(f"`{self._path}` is an older journal, and there is no room to write it anew.")
+            raise UsageError(f"`{self._path}` is an older journal, and the disk has no room to convert it.")
         os.replace(made, self._path)
 
 
