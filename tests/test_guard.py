@@ -179,6 +179,12 @@ def test_bad_functions_and_gradients():
         gradproof.guard(cost, np.ones(3), rng=0)
     with pytest.raises(UsageError, match="entries"):
         gradproof.guard(cost, lambda w: np.ones(3), rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match="did you forget `return`"):
+        gradproof.guard(cost, lambda w: None, rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match="must have 1 arrays, one for each array of parameters, got 2"):
+        gradproof.guard(cost, lambda w: [w, w], rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match=r"`\.astype\(float\)`"):
+        gradproof.guard(cost, slope, rng=0)(np.ones(4, int))
 
 
 def test_the_course_network():

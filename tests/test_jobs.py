@@ -65,7 +65,10 @@ def test_the_document_is_the_same_in_order(tmp_path):
     assert document(one.stdout) == document(two.stdout)
     assert [entry["case"] for entry in document(two.stdout)["errors"]] == ["none.py", f"{path}:failing"]
     assert lines(one.stderr) == lines(two.stderr)
-    assert lines(command("check", path, "-j", "3").stdout) == lines(command("check", path).stdout)
+    # (Prints of f and lines of reports are not to run into each other.)
+    printed = command("check", path, "-j", "3", PYTHONUNBUFFERED="1").stdout
+    assert {line for line in printed.splitlines() if "evaluated" in line} == {"evaluated"}
+    assert lines(printed) == lines(command("check", path).stdout)
 
 
 @pytest.mark.slow

@@ -56,7 +56,10 @@ class ArraysStep:
         points = [_backends.of(array).to_vector(array) for array in arrays]
         claims = [_backends.of(gradient).to_vector(gradient) for gradient in gradients]
         if not any(point.size for point in points):
-            raise UsageError("the parameters have no floating array with entries, so there is nothing to guard.")
+            raise UsageError(
+                "the parameters have no floating array with entries, so there is nothing to guard; for integers pass "
+                "`.astype(float)`."
+            )
         ends = np.cumsum([0, *(point.size for point in points)]).tolist()
         self._spans: dict[str, slice] = {}
         for name, point, claim, start in zip(names, points, claims, ends, strict=False):
@@ -126,6 +129,8 @@ def _step(f: Callable[..., Any], args: tuple[Any, ...], gradient: Tree) -> Array
     others = args[1:]
     flat = _tree.flatten(args[:1], argument_names(f, 1))
     claims = {leaf.slot: leaf.value for leaf in _tree.flatten((gradient,), ("gradient",)).leaves}
+    if gradient is None:
+        raise UsageError("`grad` returned None; did you forget `return`?")
     if len(claims) != len(flat.leaves):
         raise UsageError(
             f"the gradient must have {len(flat.leaves)} arrays, one for each array of parameters, got {len(claims)}."
