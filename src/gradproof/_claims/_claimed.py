@@ -231,6 +231,20 @@ class Claimed:
         """The second derivatives by two leaves; of a product, what it returns for the first."""
         return self._block(self.leaves[k].start, self.measured[other]) if self.by_index else self.leaves[k].path
 
+    def block_of(self, i: int, k: int) -> str:
+        """The block of the claim that row i of measured leaf k belongs to."""
+        return self._block(i, self.measured[k])
+
+    def block_of_rows(self, rows: Sequence[int]) -> str:
+        """The claim, or the block of it that holds some rows."""
+        outputs = self.primal.outputs.layout
+        origins = {
+            outputs.owners[k] for k, leaf in enumerate(outputs.leaves) for i in rows if leaf.start <= i < leaf.stop
+        }
+        if len(origins) != 1:
+            return self.keyword
+        return self.keyword + self.names[outputs.origins.index(origins.pop())]
+
     def output(self, i: int) -> str:
         """Output i in words, such as ``output[3]``; of a gradient, the entry that it is the derivative by."""
         if self.keyword in ("hess", "hvp"):
