@@ -72,7 +72,7 @@ class _Search:
         self.m = self.claimed.primal.outputs.size
         self.accused = () if outcome is None else outcome.charges
         # Whether the proof was of all outputs together.
-        self.is_mixture = np.count_nonzero(u) > 1
+        self.is_mixture = bool(np.count_nonzero(u) > 1)
         self.lines = SceneLines(scene, u)
         self.marks = Marks(self.claimed)
         self.columns = WrongColumns(self.lines, self.marks)
