@@ -101,10 +101,9 @@ class LinearCharge:
     sides : the one-sided slopes at a kink that the claim lies outside of, the smaller first.
     is_undeclared : whether it lies outside of the sparsity pattern that the claim declares.
     everywhere : whether all outputs, or all entries of the arrays, are wrong.
-    at_least : whether more outputs may be wrong than are known.
+    at_least : whether more outputs may be wrong than are known; of what is joined, whether lines alone show them.
     off : the deviation relative to the claim, where the whole claim is off.
-    count : how many entries are wrong where only the largest are shown, on the first of these, else 0; of what is
-        joined, how many outputs lines have shown to deviate.
+    count : how many entries are wrong where only the largest are shown, on the first of these; else 0.
     parts : what is joined, first the worst, whose numbers these are.
     """
 
@@ -135,11 +134,18 @@ class LinearCharge:
         """What it speaks of."""
         return About(
             leaves=self.leaves,
-            outputs=() if self.everywhere and self.scope is Scope.UNKNOWN else self.rows,
+            outputs=() if self._of_all_outputs else self.rows,
             is_part=self.is_part,
             at_kink=self.sides is not None,
             cause=None if self.source is None or self.scope is Scope.JOINED else self.source.cause,
         )
+
+    @property
+    def _of_all_outputs(self) -> bool:
+        """Whether it is about all outputs, or nobody knows which."""
+        if self.scope is Scope.JOINED:
+            return self.at_least
+        return self.scope is Scope.UNKNOWN and self.everywhere
 
     @property
     def deviation(self) -> float:

@@ -52,14 +52,15 @@ def _as_one(
     if len(found) == 1 or (len(found) <= APART and not everything and not in_rows):
         return found
     worst = max(found, key=lambda one: one.deviation)
-    outputs = {i for one in found for i in one.rows} if all(one.rows for one in found) else set[int]()
+    rows_known = all(one.rows for one in found)
+    through = sorted({i for one in found for i in one.rows}) if rows_known else list(wrong)
     return [
         LinearCharge(
             scope=Scope.JOINED,
             leaves=tuple(sorted({k for one in found for k in one.leaves} if claimed.by_index else touched)),
-            rows=tuple(sorted(outputs)),
-            everywhere=everything or (is_of_rows and len(wrong) == claimed.primal.outputs.size),
-            count=len(wrong),
+            rows=tuple(through),
+            at_least=not rows_known,
+            everywhere=everything or (is_of_rows and len(through) == claimed.primal.outputs.size),
             claimed=worst.claimed,
             reference=worst.reference,
             error_bar=worst.error_bar,

@@ -306,6 +306,7 @@ class _Search:
             self.scene.rows,
             square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
             blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
+            shapes=[leaf.shape for leaf in self.claimed.leaves],
             loosely=loosely,
         )
 

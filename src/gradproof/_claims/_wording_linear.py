@@ -212,11 +212,11 @@ def _whole(charge: LinearCharge, claimed: Claimed) -> _Words:
 def _joined(charge: LinearCharge, claimed: Claimed) -> _Words:
     """Parts that one mistake may have: the worst of them is the example."""
     each = [_WRITERS[one.scope](one, claimed) for one in charge.parts]
-    worst, m = each[0], claimed.primal.outputs.size
+    worst = each[0]
     same = len({one.kind for one in each}) == 1
     place = f"in {len(each)} places, one of them {worst.path}"
     if not any(one.entries for one in charge.parts):
-        place = f"in {charge.count} of {m} outputs"
+        place = _in_outputs(charge.rows, claimed)
     place = "everywhere" if charge.everywhere else place
     path = ", ".join(claimed.leaves[k].path for k in charge.leaves)
     if claimed.by_index:
@@ -229,6 +229,16 @@ def _joined(charge: LinearCharge, claimed: Claimed) -> _Words:
         advice=unexplained(claimed.subject, None),
         factor=worst.factor if same else None,
     )
+
+
+def _in_outputs(rows: Sequence[int], claimed: Claimed) -> str:
+    """Some of the outputs: few by name, and all from one on by that."""
+    m = claimed.primal.outputs.size
+    counted = f"in {len(rows)} of {m} outputs"
+    if len(rows) <= NAMED:
+        return f"{counted}: {', '.join(claimed.output(i) for i in rows)}"
+    from_one_on = rows[-1] == m - 1 and rows[-1] - rows[0] == len(rows) - 1
+    return f"{counted}: from {claimed.output(rows[0])} on" if from_one_on else counted
 
 
 def _part_of_matrix(parts: Sequence[LinearCharge], claimed: Claimed, place: str) -> tuple[str, str]:

@@ -109,7 +109,10 @@ def slope(
         found = without_slope_at_jumps(found, floor, claimed)  # (What few levels do not show all do not.)
     if brief or repeats_differ or eps > 1e-12 or found.jumping.any():
         return found
-    return (yield from on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter))
+    found = yield from on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter)
+    # (It is no staircase either, whose slope wider steps would tell.)
+    is_lost = found.bar > np.maximum(scale, np.abs(found.value))
+    return without_slope_at_jumps(found, floor, claimed, is_lost=is_lost) if is_lost.any() else found
 
 
 def _guarded(line: Values, eps: float) -> Generator[Floats, Floats, _Guard]:

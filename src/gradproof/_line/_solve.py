@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate
-from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
+from gradproof._line._jump import jumps, least_jump
 from gradproof._line._noise import Noise, noise
 from gradproof._line._slope import Slope
 
@@ -143,11 +143,18 @@ def _solve(
     )
 
 
-def without_slope_at_jumps(result: Slope, floor: Floats, claimed: float | None, *, early: bool = False) -> Slope:
+def without_slope_at_jumps(
+    result: Slope,
+    floor: Floats,
+    claimed: float | None,
+    *,
+    early: bool = False,
+    is_lost: NDArray[np.bool_] | bool = False,
+) -> Slope:
     """Where phi jumps at 0 itself, nothing is known of its slope there; see `gradproof._line._jump`."""
-    least = np.maximum(CLEAR * result.unit, CLEAR_REPEATS * floor)
+    least = least_jump(result.unit, floor)
     values = result.h, result.plus, result.minus, result.f0
-    jumping = jumps(*values, result.level, least, claimed, early=early)
+    jumping = jumps(*values, result.level, least, claimed, early=early, is_lost=is_lost)
     if not jumping.any():
         return result
     bar = np.where(jumping, np.inf, result.bar)
