@@ -12,7 +12,7 @@ def earlier_changed(accused: Accused, differs: Apart) -> Finding:
     return accused.broken(
         "GP226",
         f"{accused.subject} returns memory that it uses again: a later call changes the gradient returned earlier, "
-        f"{numbers(differs, 'and was')}",
+        f"{numbers(differs, 'before')}",
         "Return a fresh one, or a copy of the buffer.",
         differs,
     )

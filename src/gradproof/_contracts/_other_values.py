@@ -12,8 +12,8 @@ def last_values(accused: Accused, differs: Apart | None, error: str) -> Finding:
     kind = (
         f"{accused.subject} fails if another forward has run since its own: {error}"
         if differs is None
-        else f"{accused.subject} uses what the last forward left behind, not its own: once f has run at other values, "
-        f"{numbers(differs, 'and before that')}"
+        else f"{accused.subject} uses what the last forward left behind, not what its own saved: once f has run at "
+        f"other values, {numbers(differs, 'before that')}"
     )
     return accused.broken(
         "GP228",

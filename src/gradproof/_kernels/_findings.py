@@ -19,7 +19,7 @@ LAYOUT_WORDS = {
     "expanded": "expanded (stride 0)",
     "repeated": "repeated (stride 0 along the first axis)",
 }
-STRIDES = "pass the strides of each tensor to the kernel, or call `.contiguous()` on it first"
+STRIDES = "Pass the strides of each tensor to the kernel, or call `.contiguous()` on it first."
 
 
 def raises(what: str, said: str) -> Finding:
@@ -29,8 +29,8 @@ def raises(what: str, said: str) -> Finding:
         severity=Severity.ERROR,
         kind=f"{what} raises {said}",
         advice=(
-            "handle this size, for example by returning early; if the kernel is not meant for it, raise ValueError "
-            "or NotImplementedError, or leave the size out of `sizes`"
+            "Handle this size, for example by returning early. If the kernel is not meant for it, raise ValueError "
+            "or NotImplementedError, or leave the size out of `sizes`."
         ),
     )
 
@@ -47,7 +47,7 @@ def differs_from_reference(one: Difference) -> Finding:
         reference=one.wanted,
         error_bar=one.bar,
         quantity="entry",
-        advice="correct the forward first: its gradient may be right for the wrong function",
+        advice="Correct the forward first: its gradient may be right for the wrong function.",
     )
 
 
@@ -62,7 +62,7 @@ def not_finite(said: str, one: Difference | None = None) -> Finding:
         claimed=None if one is None else one.got,
         reference=None if one is None else one.wanted,
         quantity="" if one is None else "entry",
-        advice="look for a division by the size, a mask that hides everything, or memory that is never written",
+        advice="Look for a division by the size, a mask that hides everything, or memory that is never written.",
     )
 
 
@@ -89,7 +89,7 @@ def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
     what = "the value" if one.path.startswith("output") else "the gradient"
     if one.kind == "finite":
         said = f"{what} is nan or infinite in {dtype}, but higher precision gives a number that {dtype} can hold"
-        advice = "compute the intermediate results that overflow in float32"
+        advice = "Compute the intermediate results that overflow in float32."
         return dataclasses.replace(not_finite(said, one), advice=advice)
     return Finding(
         id="GP144",
@@ -101,7 +101,7 @@ def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
         reference=one.wanted,
         error_bar=one.bar,
         quantity="entry",
-        advice=f"look for code of the kernel that is used only for {dtype}; accumulate in float32",
+        advice=f"Look for code of the kernel that is used only for {dtype}, and accumulate in float32.",
     )
 
 
@@ -112,7 +112,7 @@ def not_zero(path: str) -> Finding:
         severity=Severity.ERROR,
         path=path,
         kind="the gradient is not zero, although an input is empty and the outputs do not depend on this array",
-        advice="fill the gradient with zeros if there is no block to compute: `torch.zeros_like`, not `empty_like`",
+        advice="Fill the gradient with zeros if there is no block to compute: `torch.zeros_like`, not `empty_like`.",
     )
 
 

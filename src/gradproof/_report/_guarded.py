@@ -101,12 +101,11 @@ class GuardReport:
     def _bound_in_words(self) -> list[str]:
         if self.bound is None:
             return [] if not self.probed else ["Too few probes for a bound on the error of a gradient."]
-        arrays = f"{_many(len(self.bounds) - len(self.too_small), 'parameter')}"
-        which = "any parameter's gradient" if not self.too_small else f"the gradient of {arrays}"
+        which = "any other parameter's gradient" if self.too_small else "any parameter's gradient"
         steps = "all probed steps" if self.fitting == len(self.probed) else "all steps whose probes agreed"
         parts = [
-            f"An error above {self.bound:.1e} of {which} in {steps} would be missed at most once in a "
-            "million runs.".replace("e-0", "e-")
+            f"An error above {self.bound:.1e} of {which} in {steps} would be missed at most once in a million "
+            "runs.".replace("e-0", "e-")
         ]
         if self.too_small:
             names = ", ".join(self.too_small)
