@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradproof import Reason, Severity, Verdict, check
-from gradproof._claims._limits import convex_weights
+from gradproof._claims._subgradients import convex_weights
 
 SEEDS = range(4)
 UNITS = np.array([[1.0, -0.4], [0.3, 1.1]])

@@ -151,7 +151,7 @@ class Names(Protocol):
 def write_second(charge: SecondCharge, names: Names, reproducer: str) -> Finding:
     """What speaks against second derivatives as a finding."""
     of, other = "the true second derivative", "the second derivative is wrong"
-    path = _whole_path(names)
+    path = whole_path(names)
     entries: tuple[tuple[int, ...], ...] = ()
     quantity, advice = CURVATURE, f"Look at how `{names.keyword}` is computed."
     if charge.entry is not None:
@@ -191,7 +191,8 @@ def write_second(charge: SecondCharge, names: Names, reproducer: str) -> Finding
     )
 
 
-def _whole_path(names: Names) -> str:
+def whole_path(names: Names) -> str:
+    """The path of all of a claim."""
     return names.leaves[0].path if len(names.leaves) == 1 and not names.by_index else names.keyword
 
 
