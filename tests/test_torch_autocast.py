@@ -181,3 +181,36 @@ def test_a_choice_that_rounding_makes_otherwise_is_no_mistake(seed):
             return (rows @ w).max()
 
     assert gradproof.check(f, w, modes=("rev",), rng=0).verdict is not Verdict.WRONG
+
+
+class SingleOnly(torch.autograd.Function):
+    """A square whose backward is written for one dtype."""
+
+    @staticmethod
+    def forward(ctx, x, refused):
+        ctx.save_for_backward(x)
+        ctx.refused = refused
+        return x * x
+
+    @staticmethod
+    def backward(ctx, u):
+        (x,) = ctx.saved_tensors
+        if x.dtype is ctx.refused:
+            raise TypeError(f"no kernel for {x.dtype}")
+        return 2 * x * u, None
+
+
+def test_a_backward_that_refuses_float64():
+    """With autocast and without, f is measured as it is."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(5, 4), torch.randn(4, 3)
+
+    def f(x):
+        return SingleOnly.apply(x, torch.float64).sum()
+
+    def low(x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return f(x @ weight)
+
+    assert gradproof.check(f, x, modes=("rev",), rng=0).verdict is Verdict.CORRECT
+    assert gradproof.check(low, x, modes=("rev",), rng=0).verdict is Verdict.INCONCLUSIVE

@@ -441,6 +441,10 @@ def fitting(low: TorchAutodiff, make: Callable[[], TorchAutodiff]) -> TorchAutod
         return high if agree(low, high) else None
     with all_wide():
         high = make().within(all_wide)
+    for function in (low, high):  # both are to be differentiated: where one is not, this raises
+        values = function.value(*function.at_point())
+        ones = tuple(map(torch.ones_like, values)) if isinstance(values, tuple) else torch.ones_like(values)
+        function.vjp(ones, *function.at_point())
     return high if agree(low, high, torch.finfo(dtype).eps) else None
 
 
