@@ -11,11 +11,9 @@ pytest.importorskip("torch")
 pytest.importorskip("jax")
 
 from zoo import _frame
-from zoo.strides_and_memory import NEEDS_CONTRACTS
 
 ROOT = pathlib.Path(__file__).parents[2]
-ANIMALS = [animal for animal in _frame.animals() if animal.name not in NEEDS_CONTRACTS]
-WAITING = [animal for animal in _frame.animals() if animal.name in NEEDS_CONTRACTS]
+ANIMALS = _frame.animals()
 FAST_SEEDS, SLOW_SEEDS = (0,), (1, 2)
 
 # torch warns of what its own modes do with some of these rules.
@@ -44,12 +42,6 @@ def test_the_wrong_one_is_named_and_the_twin_is_spared(animal, seed):
     assert _frame.mistakes(animal, wrong, right) == []
 
 
-@pytest.mark.parametrize(("animal", "seed"), cases(WAITING))
-def test_the_twins_of_those_that_need_contracts_are_spared(animal, seed):
-    """Their wrong ones belong to the test above once the contracts of `NEEDS_CONTRACTS` are checked."""
-    assert _frame.check(animal, right=True, seed=seed).verdict is animal.twin
-
-
 def test_a_twin_in_place_of_the_wrong_one_fails():
     """What the first test rests on."""
     animal = next(one for one in ANIMALS if one.how == "numpy")
@@ -60,11 +52,8 @@ def test_a_twin_in_place_of_the_wrong_one_fails():
     assert len(_frame.mistakes(animal, wrong, wrong)) == 1
 
 
-def test_what_is_listed_is_there():
-    names = {animal.name for animal in _frame.animals()}
-
-    assert len(names) >= 40
-    assert set(NEEDS_CONTRACTS) <= names
+def test_there_are_enough_of_them():
+    assert len({animal.name for animal in ANIMALS}) >= 40
 
 
 def test_the_page_has_a_row_for_each():

@@ -115,6 +115,11 @@ class Subject:
         return np.array(gradient)
 
     @property
+    def is_scalar(self) -> bool:
+        """Whether it returns one number and no more."""
+        return sum(output.size for output in self.function.outputs) == 1
+
+    @property
     def eps(self) -> float:
         """The coarsest precision of what goes in and comes out."""
         arrays = [*self.function.arguments[: self.function.count], *self.function.outputs]

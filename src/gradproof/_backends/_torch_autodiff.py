@@ -20,7 +20,15 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends
-from gradproof._backends._torch_graph import Rule, applies_extension, is_rule, only_rule, rules_in
+from gradproof._backends._torch_graph import (
+    Rule,
+    applies_extension,
+    is_of_operator,
+    is_rule,
+    only_rule,
+    rule_name,
+    rules_in,
+)
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_primals import Primals
 from gradproof._backends._torch_rows import fill_rows, out_of_memory
@@ -279,6 +287,7 @@ class TorchAutodiff:
             If torch has no rule for it.
         """
         _load_forward_rules()
+        self.refuse_operators(arguments)
         with torch.set_grad_enabled(self.records), _refusals(), forward_ad.dual_level():
             duals = tuple(
                 forward_ad.make_dual(leaf.detach().requires_grad_(self.records), tangent)
@@ -355,6 +364,18 @@ class TorchAutodiff:
         if self.rules is None:
             self.rules, self.only_rule = rules_in(outputs), only_rule(outputs)
             self.has_extension = applies_extension(outputs)
+
+    def refuse_operators(self, arguments: Sequence[Any]) -> None:
+        """Raise NotAvailableError where f applies a custom operator: forward mode says that its outputs are constant.
+
+        torch raises nothing where no graph is recorded (seen in 2.13), and `register_autograd` takes no rule for it.
+        """
+        if self.rules is None:
+            with torch.enable_grad():
+                self.look_for_rules(self.record(arguments)[1])
+        operator = next((rule_name(rule) for rule in self.rules or [] if is_of_operator(rule)), None)
+        if operator is not None:
+            raise NotAvailableError(f"the custom operator `{operator}` has no rule for forward mode")
 
     def _leaves(self, arguments: Sequence[Any]) -> Tensors:
         leaves = tuple(leaf.detach().requires_grad_() for leaf in arguments[: self.count])
@@ -648,6 +669,7 @@ class Derivative:
     ) -> Tensor:
         if self._inner == "rev":
             return inner_product(self.fixed, self._gradients(leaves, second, others, create_graph=create_graph))
+        self._base.refuse_operators([*leaves, *others])
         with contextlib.nullcontext() if _in_dual_level() else forward_ad.dual_level():
             duals = tuple(forward_ad.make_dual(leaf, v) for leaf, v in zip(leaves, second, strict=True))
             return inner_product(self.fixed, [_tangent(output) for output in self._base.outputs(duals, others)])

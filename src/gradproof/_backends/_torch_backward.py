@@ -10,6 +10,7 @@ import functools as ft
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
+import optree
 import torch
 
 from gradproof._backends._torch_graph import Rule
@@ -50,8 +51,11 @@ def guarded(backward: Callable[..., Any], ctx: Any, *cotangents: Any) -> Any:
     """
     fresh = [u.clone(memory_format=torch.contiguous_format) if _is_plain(u) else u for u in cotangents]
     kept = [(tensor, tensor.detach().clone()) for _, tensor in saved_by(ctx) if _is_plain(tensor)]
+    memory = {tensor.untyped_storage().data_ptr() for tensor, _ in kept}
     try:
-        return backward(ctx, *fresh)
+        returned = backward(ctx, *fresh)
+        # (A gradient that was written into what was saved would be put back with it.)
+        return optree.tree_map(ft.partial(_apart_from, memory), returned, none_is_leaf=True)
     finally:
         for tensor, was in kept:
             if not torch.equal(tensor.detach(), was):
@@ -77,6 +81,12 @@ def saved_by(ctx: Any) -> Iterator[tuple[str, Tensor]]:
             for leaf in _tree.flatten((value,), (f"ctx.{name}",), none_is_leaf=True).leaves:
                 if isinstance(leaf.value, Tensor):
                     yield leaf.path, leaf.value
+
+
+def _apart_from(memory: set[int], value: Any) -> Any:
+    """A tensor in memory of its own, if it is in some of this memory."""
+    is_shared = _is_plain(value) and value.untyped_storage().data_ptr() in memory
+    return value.clone() if is_shared else value
 
 
 def _is_plain(value: Any) -> bool:

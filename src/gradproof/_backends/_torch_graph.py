@@ -60,7 +60,7 @@ def rule_of(node: Any) -> Rule | None:
 
 def is_by_the_user(rule: Rule) -> bool:
     """Whether a rule is not torch's (of a checkpoint or a compiled function, say) or gradproof's own."""
-    return not rule.__module__.startswith(("torch.", "gradproof.")) or rule.__name__.startswith(_GENERATED)
+    return not rule.__module__.startswith(("torch.", "gradproof.")) or is_of_operator(rule)
 
 
 def rule_name(rule: Rule) -> str:
@@ -69,9 +69,14 @@ def rule_name(rule: Rule) -> str:
     return rule.__name__.removeprefix(_GENERATED) if operator is None else str(operator._schema.name)
 
 
+def is_of_operator(rule: Rule) -> bool:
+    """Whether torch has made a rule for a custom operator, from what `register_autograd` was given."""
+    return rule.__name__.startswith(_GENERATED)
+
+
 def operator_of(rule: Rule) -> Any | None:
     """The custom operator that torch has made a rule for; None where it is another one."""
-    if not rule.__name__.startswith(_GENERATED):
+    if not is_of_operator(rule):
         return None
     forward: Any = rule.forward
     while forward is not None:

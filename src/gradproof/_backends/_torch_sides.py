@@ -61,8 +61,8 @@ class TorchSides:
         dtypes = [tensor.dtype for tensor in (*self._leaves, *outputs)]
         if all(dtype in (torch.float64, torch.complex128) for dtype in dtypes):
             raise UsageError(
-                "every tensor is float64, as the truth is: nothing could be more precise than the kernel. Check it by "
-                "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is for."
+                "every tensor is float64 already, so no reference can be more precise than the kernel. Check it with "
+                "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is meant for."
             )
         self._inside = self._found(dtypes, watch.seen) if precision is None else self._declared(precision)
         self._ways: list[tuple[str, Way]] = []

@@ -211,6 +211,11 @@ class Subject:
         return max(torch.finfo(one.dtype).eps for one in tensors)
 
     @property
+    def is_scalar(self) -> bool:
+        """Whether it returns one number and no more."""
+        return sum(one.numel() for one in self.templates) == 1
+
+    @property
     def output_eps(self) -> float:
         """The coarsest precision of the outputs, and so of cotangents."""
         return max(torch.finfo(one.dtype).eps for one in self.templates)

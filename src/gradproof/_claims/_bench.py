@@ -55,7 +55,7 @@ class Bench:
         self.found: list[Finding] = []
         self.context: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._bases: dict[str, tuple[list[Any], Pulled]] = {}
-        self._exact: Allowance | None = None
+        self._exact: dict[str, Allowance] = {}
 
     def has(self, *ids: str) -> bool:
         """Whether one of these contracts was found broken."""
@@ -69,7 +69,7 @@ class Bench:
         """From now on fresh memory holds nan: what it holds by chance must not look like another broken contract."""
         self.context = self.subject.poisoned
         self._bases.clear()
-        self._exact = None
+        self._exact.clear()
 
     def pull(self, recording: Recording, cotangents: Sequence[Any], **options: Any) -> Pulled:
         self.calls += 1
@@ -91,49 +91,61 @@ class Bench:
                 self._bases[shared] = cotangents, self.run(cotangents)
         return self._bases[shared]
 
-    def apart(self, one: Sequence[Array | None], other: Sequence[Array | None], factor: float = 1) -> Apart | None:
-        """Where gradients are not equal: only then is it measured by how much they may differ."""
+    def apart(
+        self, one: Sequence[Array | None], other: Sequence[Array | None], factor: float = 1, *, inputs: str = ""
+    ) -> Apart | None:
+        """Where gradients are not equal: only then is it measured by how much they may differ.
+
+        `inputs` is a layout that cannot hold the values of the point: then both are those for values that it can hold.
+        """
         subject = self.subject
         rough = Allowance(eps=subject.eps, terms=subject.entries)
         if _contracts.apart(one, other, rough) is None:
             return None
-        if self._exact is None:
-            self._exact = self._measured()
+        if inputs not in self._exact:
+            self._exact[inputs] = self._measured(inputs)
+        exact = self._exact[inputs]
         exact = dataclasses.replace(
-            self._exact,
-            noise=[factor * noise for noise in self._exact.noise],
-            sizes=[factor * size for size in self._exact.sizes],
+            exact,
+            noise=[factor * noise for noise in exact.noise],
+            sizes=[factor * size for size in exact.sizes],
         )
         return _contracts.apart(one, other, exact)
 
-    def values_apart(self, one: Sequence[Array], other: Sequence[Array]) -> bool:
+    def values_apart(self, one: Sequence[Array], other: Sequence[Array], *, inputs: str = "") -> bool:
+        """Whether what f returns is not equal; `inputs` as for `apart`."""
         rough = Allowance(eps=self.subject.eps, terms=self.subject.entries)
         if _contracts.apart(one, other, rough) is None:
             return False
         noise = [0.0] * len(one)
-        plain = self.record().values
+        plain = self.record(layout=inputs, is_compact=True).values
         for draw in range(DRAWS):
-            rounded = self.record(rounding=1 + draw).values
+            rounded = self.record(layout=inputs, is_compact=True, rounding=1 + draw).values
             noise = [max(size, _contracts.largest_difference(*pair)) for size, *pair in zip(noise, plain, rounded)]  # noqa: B905
         eps = self.subject.coarsest(self.base()[0])
         return _contracts.apart(one, other, dataclasses.replace(rough, eps=eps, noise=noise)) is not None
 
-    def _measured(self) -> Allowance:
+    def _measured(self, inputs: str) -> Allowance:
         """How precise equal calls are, how large the terms of the sums, and in which precision they are summed."""
         subject = self.subject
         cotangents, base = self.base()
-        recording = self.record()
-        self.pull(recording, cotangents)
+
+        def record(rounding: int = 0) -> Recording:
+            return self.record(layout=inputs, is_compact=True, rounding=rounding)
+
+        recording = record()
+        first = self.pull(recording, cotangents)
+        base = first if inputs else base
         # (Over one graph, where random numbers go on. What fails there has a contract of its own.)
         again, _ = self.attempt(lambda: self.pull(recording, cotangents))
-        again = self.run(cotangents) if again is None else again
+        again = self.pull(record(), cotangents) if again is None else again
         noise = [_contracts.largest_difference(a, b) for a, b in zip(base.gradients, again.gradients, strict=True)]
         sizes = [_contracts.largest(one) for one in base.gradients]
         for draw in range(DRAWS):
-            mixed = self.run(subject.mixed(cotangents, draw)).gradients
+            mixed = self.pull(record(), subject.mixed(cotangents, draw)).gradients
             sizes = [max(size, _contracts.largest(one)) for size, one in zip(sizes, mixed, strict=True)]
             # (Sums of inputs that cancel, as in a variance, are as precise as the inputs are.)
-            rounded = self.pull(self.record(rounding=1 + draw), cotangents).gradients
+            rounded = self.pull(record(rounding=1 + draw), cotangents).gradients
             noise = [
                 max(size, _contracts.largest_difference(a, b))
                 for size, a, b in zip(noise, base.gradients, rounded, strict=True)

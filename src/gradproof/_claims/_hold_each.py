@@ -159,7 +159,8 @@ def input_layouts(bench: Bench) -> None:
             other = bench.record(layout=layout)
         except FailedError:
             continue  # f refuses it, which nobody can overlook
-        differs, error, is_broken = None, "", bench.values_apart(plain.values, other.values)
+        held = layout if subject.holds_other_values(layout) else ""
+        differs, error, is_broken = None, "", bench.values_apart(plain.values, other.values, inputs=held)
         if is_broken and subject.draws():
             continue  # (In the order of its memory, as `torch.rand_like` does.)
         if not is_broken:
@@ -167,7 +168,7 @@ def input_layouts(bench: Bench) -> None:
             pulled, error = bench.attempt(lambda: bench.pull(other, cotangents))  # noqa: B023
             if expected is None or (pulled is None and bench.has("GP218", "GP219")):
                 continue
-            differs = None if pulled is None else bench.apart(expected.gradients, pulled.gradients)
+            differs = None if pulled is None else bench.apart(expected.gradients, pulled.gradients, inputs=held)
             is_broken = pulled is None or differs is not None
             is_value = is_value and not is_broken
         if is_broken:

@@ -673,9 +673,12 @@ class _Search:
             return found
         worst = max(found, key=lambda one: abs((one.claimed or 0.0) - (one.reference or 0.0)))
         same = len({one.kind for one in found}) == 1
+        each = [self.about[one] for one in found]
+        rows_known = all(one.outputs for one in each)
+        through = sorted({i for one in each for i in one.outputs}) if rows_known else self._wrong.tolist()
         place = "everywhere" if everything else f"in {len(found)} places, one of them {worst.path}"
         if is_of_rows and not everything:
-            place = "everywhere" if len(self._wrong) == self.m else f"in {len(self._wrong)} of {self.m} outputs"
+            place = "everywhere" if len(through) == self.m else self._in_outputs(through)
         path = ", ".join(self.claimed.leaves[k].path for k in sorted(touched))
         if self.claimed.by_index:
             blocks = {one.path.rpartition("[")[0] for one in found}
@@ -684,10 +687,9 @@ class _Search:
             if len(rows) == 1 and len(self.claimed.leaves) == 1 and found[0].entries and len(found[0].entries[0]) == 2:
                 path = f"{path}[{rows.pop()}]"
                 place = "whole row" if len(columns) == self.claimed.columns else place
-        each = [self.about[one] for one in found]
         about = About(
             leaves=tuple(sorted({k for one in each for k in one.leaves})),
-            outputs=tuple(sorted({i for one in each for i in one.outputs})) if all(one.outputs for one in each) else (),
+            outputs=tuple(through) if rows_known else (),
             at_kink=self.about[worst].at_kink,
         )
         return [
@@ -706,6 +708,14 @@ class _Search:
             )
         ]
 
+    def _in_outputs(self, rows: Sequence[int]) -> str:
+        """Some of the outputs: few by name, and all from one on by that."""
+        counted = f"in {len(rows)} of {self.m} outputs"
+        if len(rows) <= NAMED:
+            return f"{counted}: {', '.join(self.claimed.output(i) for i in rows)}"
+        from_one_on = rows[-1] == self.m - 1 and rows[-1] - rows[0] == len(rows) - 1
+        return f"{counted}: from {self.claimed.output(rows[0])} on" if from_one_on else counted
+
     def _through(self, i: int, place: str) -> str:
         if self.m == 1:
             return place
@@ -722,6 +732,7 @@ class _Search:
             self.scene.rows,
             square=len(self.claimed.leaves) == 1 and (self.claimed.by_index or self.claimed.columns == self.m),
             blocks=[] if len(self.claimed.leaves) == 1 else [(leaf.start, leaf.stop) for leaf in self.claimed.leaves],
+            shapes=[leaf.shape for leaf in self.claimed.leaves],
             loosely=loosely,
         )
 

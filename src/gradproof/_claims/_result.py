@@ -45,10 +45,10 @@ class Result:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """One for each mistake; what holds for several proofs is said once, else the finding says which it is of."""
-        found = {(one.id, one.path, one.kind, one.place): one for one in self.beside}
+        found = {_told(one): one for one in self.beside}
         for proof in self.proofs:
             for one in one_for_each_mistake(proof.findings, [leaf.path for leaf in proof.leaves]):
-                key = (one.id, one.path, one.kind, one.place)
+                key = _told(one)
                 if key not in found:
                     found[key] = dataclasses.replace(one, kind=f"{proof.label}: {one.kind}") if proof.label else one
         return tuple(found.values())
@@ -86,6 +86,12 @@ class Result:
     def suggestion(self) -> Any:
         """Another point, where a proof asks for one."""
         return next((proof.suggestion for proof in self.proofs if proof.suggestion is not None), None)
+
+
+def _told(finding: Finding) -> tuple[str, str, str, str]:
+    """What two proofs say of one mistake: a factor that one measures to 4 digits may be a fraction for the other."""
+    what = finding.kind if finding.factor is None else f"{finding.factor:.3g}"
+    return finding.id, finding.path, what, finding.place
 
 
 def find_refusals(verdict: Verdict, primal: Primal) -> tuple[Finding, ...]:

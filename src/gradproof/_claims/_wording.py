@@ -72,6 +72,10 @@ _MISSTEPS: dict[Misstep, tuple[str, str]] = {
     Misstep.LOWER_ONLY: ("only the lower triangle is filled", "Copy it into the upper one."),
     Misstep.TRANSPOSED: ("transposed", "Rows are outputs, columns are inputs: return the transpose."),
     Misstep.MINUS_TRANSPOSED: ("transposed, with the wrong sign", "Return minus the transpose."),
+    Misstep.NOT_SYMMETRIC: (
+        "not symmetric, the true derivative is",
+        "f depends on the symmetric part of this array: return half the sum of its gradient and the transpose.",
+    ),
     Misstep.RESHAPED: ("reshaped in the wrong order", "It was filled column by column: transpose first."),
     Misstep.ROWS_REVERSED: ("rows in reverse order", "Reverse the order of the outputs."),
     Misstep.ROWS_EARLY: ("rows shifted by one", "Every row stands one place too early."),
@@ -88,6 +92,7 @@ _MISSTEPS: dict[Misstep, tuple[str, str]] = {
 
 
 _OF_A_PART = (
+    Misstep.NOT_SYMMETRIC,
     Misstep.TWICE_DIAGONAL,
     Misstep.HALF_DIAGONAL,
     Misstep.TWICE_REST,

@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from gradproof._backends._torch_kernel import CONTIGUOUS, Called
 from gradproof._base._names import is_within
 from gradproof._kernels._sizes import Sizes
 from gradproof._report import EMPTY, Finding, LeafResult, Reason, Report, Severity, Verdict
+
+# Ids that say the same of different cases: what remembers earlier calls shows in the second one, or in the proof.
+_SAME = {"GP213": "GP220"}
+Faults: TypeAlias = Mapping[tuple[str, str], list[Finding]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ class Outcome:
     ----------
     state : State
     faults : dict of (str, str) to list of Finding
-        Errors by id and the leaf that they are about.
+        Errors by id and the leaf that they are about. Of several leaves that one finding is about, all have that list.
     report : Report or None
         Of the proof, where there was one.
     reason : Reason or None
@@ -62,9 +67,7 @@ class Outcome:
     """
 
     state: State
-    faults: Mapping[tuple[str, str], list[Finding]] = dataclasses.field(
-        default_factory=dict[tuple[str, str], list[Finding]]
-    )
+    faults: Faults = dataclasses.field(default_factory=dict[tuple[str, str], list[Finding]])
     report: Report | None = None
     reason: Reason | None = None
     note: str = ""
@@ -106,12 +109,24 @@ def of_proof(report: Report) -> Outcome:
         faults: dict[tuple[str, str], list[Finding]] = {}
         for one in errors(report):
             root = next((leaf.path for leaf in report.leaves if is_within(one.path, leaf.path)), one.path)
-            faults.setdefault((one.id, root), []).append(one)
+            faults.setdefault((_SAME.get(one.id, one.id), root), []).append(one)
         together = {key: _together(key[1], found) for key, found in faults.items()}
-        return Outcome(state=State.WRONG, faults=together, report=report)
+        return Outcome(state=State.WRONG, faults={**together, **_covered(report, together)}, report=report)
     if report.verdict is Verdict.INCONCLUSIVE:
         return Outcome(state=State.OPEN, report=report, reason=report.reason)
     return Outcome(state=State.RIGHT, report=report)
+
+
+def _covered(report: Report, faults: Faults) -> Faults:
+    """Wrong leaves that have no finding of their own, but are named in that of another one."""
+    about = {leaf for _, leaf in faults}
+    return {
+        (id, leaf.path): found
+        for leaf in report.leaves
+        if leaf.verdict is Verdict.WRONG and leaf.path not in about
+        for (id, _), found in faults.items()
+        if id == "GP101" and any(f"`{leaf.path}" in one.place for one in found)
+    }
 
 
 def _together(root: str, found: list[Finding]) -> list[Finding]:

@@ -27,6 +27,9 @@ def where(failing: Sequence[Sizes], right: Sequence[Sizes]) -> str:
         return "at every size" if len(wrong) > 1 else f"at {shown(wrong[0])}"
     if not any(all(n > 0 for _, n in one) for one in fine):
         return "at every size but 0"
+    if all(n > 0 for one in wrong for _, n in one):
+        # (What is empty is right by itself: it must not decide between rules, 0 being a multiple of every block.)
+        fine = [one for one in fine if all(n > 0 for _, n in one)]
     if len(wrong) == 1:
         return f"at {shown(wrong[0])}, right at {_examples(fine, nearest=wrong[0])}"
     for said, holds in _rules(wrong, fine):

@@ -112,9 +112,12 @@ class Study:
             outcome = self.trial.at(case)
             # What fails in the same cases is one mistake with it, whatever else it is called.
             alike = [key for key in outcome.faults if key in pending and self._failing(key) == self._failing(first)]
-            told = [self._told(finding, case, self._where(key)) for key in alike for finding in outcome.faults[key]]
+            rest = [key for key in pending if key not in alike and self._is_part(key, first)]
+            each = {id(one): (one, key) for key in reversed(alike) for one in outcome.faults[key]}
+            others = "".join(f"; `{leaf}` as well{self._where((id, leaf)).replace(':', '', 1)}" for id, leaf in rest)
+            told = [self._told(one, case, f"{self._where(key)}{others}") for one, key in reversed(each.values())]
             found.append(Failure(findings=told, outcome=outcome))
-            pending = [key for key in pending if key not in alike]
+            pending = [key for key in pending if key not in (*alike, *rest)]
         return found
 
     def remarks(self, of: Callable[[Case, Outcome], str], id: str, severity: Severity) -> list[Finding]:
@@ -145,6 +148,12 @@ class Study:
 
     def _failing(self, key: Key) -> set[Case]:
         return {case for case, outcome in self.trial.outcomes.items() if key in outcome.faults}
+
+    def _is_part(self, key: Key, of: Key) -> bool:
+        """Whether a tensor fails in some of the cases of another, and is told together with it in one of them."""
+        outcomes = [self.trial.at(case) for case in self._failing(key)]
+        shared = any(one.faults.get(of) is one.faults[key] for one in outcomes)
+        return shared and all(of in one.faults for one in outcomes)
 
     def _smallest(self, key: Key) -> Case:
         return min(self._failing(key), key=self.plan.order)

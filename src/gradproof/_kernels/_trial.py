@@ -205,10 +205,11 @@ class Trial:
         double = calls.in_dtype(args, "float64")
 
         def jittered(size: float, seed: int) -> Mapping[str, Any]:
-            return self._kernel.call(double, function=self._kernel.reference, jitter=(size, seed)).outputs
+            moved = self._kernel.call(double, function=self._kernel.reference, jitter=(size, seed)).outputs
+            return calls.renamed(moved, called.outputs)
 
         # (Digits beyond those of float32 are nobody's concern where only the value is compared.)
-        return differences(called.outputs, wanted, jittered, "float32")
+        return differences(called.outputs, calls.renamed(wanted, called.outputs), jittered, "float32")
 
     def _reference_outputs(self, args: Any) -> Mapping[str, Any] | None:
         """What the reference returns in float64; None where there is none, or it raises."""
@@ -246,7 +247,7 @@ class Trial:
         except Exception as error:
             return self._raised(case, args, error, "the call")
         if truth is None:
-            note = f"the kernel takes no float64 or float32, so that {dtype} could not be judged"
+            note = f"the kernel takes neither float64 nor float32, so {dtype} could not be judged"
             return Outcome(state=State.OPEN, reason=Reason.PRECISION, note=note)
         proof = State.RIGHT
         if self._kernel.reference is None:
@@ -303,7 +304,9 @@ class Trial:
             return again
 
         errors = Called(outputs={}, gradients={}) if inner is None else inner
-        found = differences(got.outputs, wanted.outputs, jittered("outputs"), dtype, errors.outputs)
+        names = wanted.outputs
+        outputs = calls.renamed(got.outputs, names)
+        found = differences(outputs, names, jittered("outputs"), dtype, errors.outputs)
         return found or differences(got.gradients, wanted.gradients, jittered("gradients"), dtype, errors.gradients)
 
     def _laid_out(self, case: Case) -> Outcome:

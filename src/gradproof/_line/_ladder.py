@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._estimate import Estimate, estimate, one_sided
-from gradproof._line._jump import CLEAR, CLEAR_REPEATS, jumps
+from gradproof._line._jump import jumps, least_jump
 from gradproof._line._many_stairs import (
     bars_for_both,
     is_flat_further_out,
@@ -210,7 +210,10 @@ def slope(
         found = _without_slope_at_jumps(found, floor, claimed)  # (What few levels do not show all do not.)
     if brief or repeats_differ or eps > 1e-12 or found.jumping.any():
         return found
-    return (yield from _on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter))
+    found = yield from _on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter)
+    # (It is no staircase either, whose slope wider steps would tell.)
+    is_lost = found.bar > np.maximum(scale, np.abs(found.value))
+    return _without_slope_at_jumps(found, floor, claimed, is_lost=is_lost) if is_lost.any() else found
 
 
 def _guarded(line: _Line, eps: float) -> Generator[Floats, Floats, _Guard]:
@@ -573,11 +576,18 @@ def _solve(
     )
 
 
-def _without_slope_at_jumps(result: Slope, floor: Floats, claimed: float | None, *, early: bool = False) -> Slope:
+def _without_slope_at_jumps(
+    result: Slope,
+    floor: Floats,
+    claimed: float | None,
+    *,
+    early: bool = False,
+    is_lost: NDArray[np.bool_] | bool = False,
+) -> Slope:
     """Where phi jumps at 0 itself, nothing is known of its slope there; see `gradproof._line._jump`."""
-    least = np.maximum(CLEAR * result.unit, CLEAR_REPEATS * floor)
+    least = least_jump(result.unit, floor)
     values = result.h, result.plus, result.minus, result.f0
-    jumping = jumps(*values, result.level, least, claimed, early=early)
+    jumping = jumps(*values, result.level, least, claimed, early=early, is_lost=is_lost)
     if not jumping.any():
         return result
     bar = np.where(jumping, np.inf, result.bar)

@@ -134,6 +134,10 @@ def _witnessed(meter: Meter, measured: Measured, tolerance: float) -> Asking[Mea
         return None
     if bar >= measured.bar or abs(measured.claimed - value) > bar + tolerance:
         return measured
+    is_wide = measured.bar > max(measured.scale, abs(measured.value))
+    if meter.witnesses[0] == "complex" and (is_wide or measured.slope.meets_jumps):
+        # It asks f at x alone: it sees no jump of f, nor what differences cannot see.
+        return measured
     return dataclasses.replace(measured, value=value, bar=bar)
 
 
