@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gradproof._base._ratio import unseen
 from gradproof._prove._maps import Sketch
 from gradproof._prove._wording import box_source, box_words, factor_words, few_words
-from gradproof._reference._ratio import unseen
 from gradproof._reference._sides import Compared, Comparison, Sides, compare
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 from gradproof._report import _evidence as evidence
