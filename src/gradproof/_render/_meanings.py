@@ -171,6 +171,10 @@ MEANINGS = {
         "than the kernel."
     ),
     "GP318": "For the same inputs the kernel gave results that differ by more than its rounding errors.",
+    "GP319": (
+        "Under autocast, the value or the gradient is further from a float64 copy without autocast than rounding to 16 "
+        "bits explains."
+    ),
     "GP401": "Two differentiated arrays share memory. gradproof measures them as separate arrays.",
     "GP402": "f does not change when this array alone moves, and the claim is zero, as it should be.",
     "GP404": "The claim has fewer digits than the array it belongs to. Its rounding counts as an error of the claim.",
