@@ -119,7 +119,7 @@ def test_an_option_that_cannot_be_used_is_explained(options, said):
         (lambda n: n % 16 > 0, "where `n` is not a multiple of 16"),
         (lambda n: n % 2 > 0, "where `n` is odd"),
         (lambda n: n >= 33, "where `n` is at least 33"),
-        (lambda n: n <= 15 and n > 0, "where `n` is not a multiple of 16 and `n` is at most 15"),
+        (lambda n: n <= 15 and n > 0, "where `n` is at most 15"),
         (lambda n: n % 16 > 0 and n > 16, "where `n` is not a multiple of 16 and `n` is at least 17"),
         (lambda n: n == 1, "at n=1, right at "),
         (lambda n: n > 0, "at every size but 0"),

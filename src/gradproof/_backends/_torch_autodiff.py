@@ -20,6 +20,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from gradproof import _backends
+from gradproof._backends._torch_casts import Entered
 from gradproof._backends._torch_graph import (
     Rule,
     applies_extension,
@@ -162,6 +163,9 @@ class TorchAutodiff:
         self._hooks = [_hooks(flat.leaves[i].value) for i in chosen]
         self.hooked = [name for name, hooks in zip(self.names, self._hooks, strict=False) if hooks]
         self.primals = Primals()
+        self.output_dtypes: tuple[torch.dtype, ...] = ()
+        # Whether autocast was on while f was called first.
+        self.entered = Entered()
         self.undefined: set[str] = set()
         self.refusal = ""
         self.rules: list[Rule] | None = None
@@ -412,7 +416,9 @@ class TorchAutodiff:
         """Call f once, to see which of its outputs are floating and whether it differentiates within."""
         before, is_well = self.state.buffers(), False
         try:
-            returned = self._call_first()
+            devices = {leaf.device.type for leaf in self.arguments[: self.count]}
+            with self.entered.watching(devices):
+                returned = self._call_first()
             self.updated = self.state.changed(before)
             is_well = True
         except Exception as error:
@@ -428,6 +434,7 @@ class TorchAutodiff:
         outputs = self._floating(returned)
         if len(outputs) > 1:
             outputs = self._leave_out(outputs)
+        self.output_dtypes = tuple(output.dtype for output in outputs)
         if not any(output.requires_grad for output in outputs):
             # (What it returns may be its own argument, or a buffer that it goes on writing to.)
             self.primals.keep(outputs)

@@ -14,6 +14,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradproof._backends._torch_state import undone
+
 Tensor = torch.Tensor
 
 SIXTEEN = (torch.bfloat16, torch.float16)
@@ -93,6 +95,30 @@ class Autocasts(TorchFunctionMode):
         if isinstance(result, Tensor) and result.dtype in SIXTEEN and torch.is_autocast_enabled(result.device.type):
             self.seen = result.dtype
         return result
+
+
+class Entered:
+    """Whether autocast to 16 bits was on, or was entered, within `watching`: no operation is looked at for that."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    @contextlib.contextmanager
+    def watching(self, devices: set[str]) -> Generator[None]:
+        """Within this context every `torch.autocast` that is entered is seen."""
+        self.is_on |= any(map(torch.is_autocast_enabled, devices))
+        original = torch.autocast.__enter__
+
+        def enter(autocast: Any) -> Any:
+            self.is_on |= bool(autocast._enabled) and autocast.fast_dtype in SIXTEEN
+            return original(autocast)
+
+        def put(way: Any) -> None:
+            torch.autocast.__enter__ = way
+
+        with undone(lambda: put(original)):
+            put(enter)
+            yield
 
 
 class Lowered(TorchDispatchMode):

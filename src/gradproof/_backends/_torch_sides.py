@@ -278,18 +278,21 @@ def sixteen_bits(low: TorchAutodiff) -> bool:
     """Whether a function takes or returns numbers of 16 bits or fewer, or computes with such under autocast."""
     if any(torch.finfo(leaf.dtype).bits <= 16 for leaf in low.arguments[: low.count]):
         return True
-    outputs, seen = _under_autocast(low)
-    return seen is not None or any(torch.finfo(output.dtype).bits <= 16 for output in outputs)
+    seen, outputs = _under_autocast(low), low.output_dtypes
+    return seen is not None or any(torch.finfo(dtype).bits <= 16 for dtype in outputs)
 
 
 def autocast_dtype(low: TorchAutodiff) -> torch.dtype | None:
     """The dtype of 16 bits that a function computes in under autocast, where it takes none; else None."""
     if any(torch.finfo(leaf.dtype).bits <= 16 for leaf in low.arguments[: low.count]):
         return None
-    return _under_autocast(low)[1]
+    return _under_autocast(low)
 
 
-def _under_autocast(low: TorchAutodiff) -> tuple[list[Tensor], torch.dtype | None]:
-    with torch.no_grad(), Autocasts() as watch:
-        outputs = low.outputs(low.at_point()[: low.count], low.others())
-    return outputs, watch.seen
+def _under_autocast(low: TorchAutodiff) -> torch.dtype | None:
+    """The dtype that it computes in under autocast: f is called once more only where it was seen to enter one."""
+    if not low.entered.is_on:
+        return None
+    with Autocasts() as watch:
+        low.value(*low.at_point())
+    return watch.seen
