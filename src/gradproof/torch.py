@@ -332,7 +332,8 @@ def check_kernel(
 
     At each size the gradient is proved by `gradproof.check` on contiguous inputs. Then the same values are passed in
     other layouts of memory, and the outputs and gradients are compared with those for contiguous inputs. 16-bit dtypes
-    are compared with the kernel itself in float64 or float32. A failure is shrunk to the smallest size that shows it,
+    are compared with the kernel itself in float64 or float32. Two sizes are looked at once more after all others, as a
+    kernel may keep something of the last size. A failure is shrunk to the smallest size that shows it,
     and the report says at which sizes it occurs and at which it does not.
 
     Parameters
@@ -440,8 +441,8 @@ def check_kernel(
     axes = axes_of(make_inputs)
     kernel = TorchKernel(function, make_inputs, axes, seed, reference)
 
-    def replay(case: Case) -> str:
-        return f"gradproof.torch.check_kernel({source}, {written(case, len(axes))}{more}, rng={seed})"
+    def replay(case: Case, later: Case | None = None) -> str:
+        return f"gradproof.torch.check_kernel({source}, {written(len(axes), case, later)}{more}, rng={seed})"
 
     with kernel.keeper, kernel.keeper, watching(progress, name, started=started):
         study = Study(Trial(kernel, {**handed, "rng": seed}, seed), plan, replay)

@@ -120,7 +120,9 @@ def _quickly(bench: Bench, ids: Collection[str]) -> list[Finding]:
 def _is_well(bench: Bench, ids: Collection[str]) -> bool:
     subject = bench.subject
     shared = subject.repeating() if "GP216" in ids else ""
-    layouts = [name for name in (*USUAL, shared) if name and subject.takes(name)] if "GP216" in ids else []
+    # (A single number has no other layout, though torch can expand it.)
+    is_asked = "GP216" in ids and not subject.is_scalar
+    layouts = [name for name in (*USUAL, shared) if name and subject.takes(name)] if is_asked else []
     with subject.poisoned() if "GP229" in ids else contextlib.nullcontext():
         recording = subject.record()
         saved: Any = recording.saved() if "GP219" in ids else {}

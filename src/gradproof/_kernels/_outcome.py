@@ -12,7 +12,6 @@ from gradproof._base._names import is_within
 from gradproof._kernels._sizes import Sizes
 from gradproof._report import EMPTY, Finding, LeafResult, Reason, Report, Severity, Verdict
 
-
 # Ids that say the same of different cases: what remembers earlier calls shows in the second one, or in the proof.
 _SAME = {"GP213": "GP220"}
 Faults: TypeAlias = Mapping[tuple[str, str], list[Finding]]
