@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools as it
 import os
+import signal
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -49,6 +50,14 @@ def outside_of_github() -> Generator[None]:
         del os.environ[name]
     yield
     os.environ.update(found)
+
+
+@pytest.fixture
+def ctrl_c_raises() -> Generator[None]:
+    """Ctrl-C is a KeyboardInterrupt, also where tests run in the background, whose shell lets it be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Drawn:

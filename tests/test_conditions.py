@@ -78,6 +78,19 @@ def test_what_was_proved_in_time_stands():
     assert (Verdict.CORRECT, Verdict.INCONCLUSIVE) in found
 
 
+def test_a_deviation_that_was_seen_is_shown_where_no_budget_is_left_to_look_for_excuses():
+    whole = check(loss, X, grad=lambda x: 2 * np.cos(x), rng=0)
+    report = check(loss, X, grad=lambda x: 2 * np.cos(x), rng=0, budget=whole.cost.evaluations - 1)
+    assert whole.verdict is Verdict.WRONG
+    assert report.reason is gradproof.Reason.BUDGET
+    (leaf,) = report.leaves
+    assert leaf.deviation > 0.3
+    assert leaf.note.startswith("deviates, but no evaluation was left")
+    (leaf,) = check(loss, X, grad=lambda x: 2 * np.cos(x), rng=0, budget=3).leaves
+    assert leaf.deviation is None
+    assert leaf.note == "not judged: no evaluation was left"
+
+
 def test_a_budget_of_time_ends_in_time():
     """Also within an evaluation that would take far longer."""
 
@@ -114,7 +127,9 @@ def test_the_time_that_the_claim_takes_counts():
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("budget", [0, -1, 1.5, float("nan"), True, "30", "0 s", "soon", "-3 s", "5 days", [3]])
+@pytest.mark.parametrize(
+    "budget", [0, -1, 1.5, 10**400, float("nan"), True, "30", "0 s", "soon", "-3 s", "5 days", [3]]
+)
 def test_budgets_that_are_none(budget):
     with pytest.raises(UsageError, match="`budget` must be"):
         check(loss, X, grad=np.cos, budget=budget)
@@ -240,7 +255,7 @@ def test_where_nothing_can_be_ended_that_is_said():
 
 
 @ends
-def test_ctrl_c_ends_a_check_with_a_timeout():
+def test_ctrl_c_ends_a_check_with_a_timeout(ctrl_c_raises):
     """It is not taken for the end of an evaluation."""
 
     def f(x):

@@ -196,6 +196,8 @@ def test_a_loss_that_forgets_its_cotangent_is_told_by_default():
     assert ids(report) == ["GP221"]
     assert ids(gradproof.check(Forgetting, drawn(3, 4), contracts="none", rng=0)) == []
     assert ids(gradproof.check(ComputedInForward, drawn(3, 4), rng=0)) == []
+    # Within a loss its cotangent is 1, for which it is right.
+    assert ids(gradproof.check(lambda x: Forgetting.apply(x) + 1, drawn(3, 4), rng=0)) == []
     # Whether a factor of exactly 1 is left out is nobody's concern.
     skipping = type(
         "Skipping",
@@ -456,3 +458,38 @@ def test_memory_of_numpy_cannot_be_poisoned():
             return torch.from_numpy(made)
 
     assert errors(gradproof.check(Numbers, drawn(3, 4), modes=("rev",), contracts="all", rng=0)) == []
+
+
+class Combined(torch.autograd.Function):
+    """Takes a tuple of tensors that are no inputs of the graph, before those that are."""
+
+    sums = True
+
+    @staticmethod
+    def forward(ctx, x, factors, weight, bias):
+        ctx.factors = factors
+        ctx.save_for_backward(x, weight)
+        return factors[0] * x * weight + factors[1].sum() * bias
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, weight = ctx.saved_tensors
+        one, other = ctx.factors
+        dbias = cotangent * other.sum()
+        return cotangent * one * weight, None, (cotangent * one * x).sum(0), dbias.sum() if Combined.sums else dbias
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_gradients_are_held_against_their_own_arguments(is_right, monkeypatch):
+    """A list or tuple among the arguments is one of them; wrong on purpose: the gradient of a number as an array."""
+    monkeypatch.setattr(Combined, "sums", is_right)
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.rand(2, 3, generator=generator).double(), torch.rand(4, generator=generator).double()
+    x, weight = torch.rand(2, 3, generator=generator).double(), torch.rand(3, generator=generator).double()
+    bias = torch.tensor(0.5).double()
+    report = gradproof.check(
+        lambda x, weight, bias: Combined.apply(x, factors, weight, bias).sin(), (x, weight, bias), modes=("rev",), rng=0
+    )
+    found = [one for one in report.findings if one.id.startswith("GP2")]
+    assert report.correct if is_right else [one.id for one in found] == ["GP224"]
+    assert is_right or "`bias` of shape ()" in found[0].kind

@@ -285,7 +285,7 @@ def of(group, *rows):
 of(
     "What is passed to `check`",
     (
-        "f is no function",
+        "f is not a function",
         "UsageError: `f` must be callable, got float: pass the function itself, not what it returns.",
         lambda: check(3.0),
     ),
@@ -320,7 +320,7 @@ of(
         lambda: check(args=np.arange(3)),
     ),
     (
-        "an array of truth values is differentiated",
+        "an array of booleans is differentiated",
         "UsageError: `x` is of dtype bool, which has no derivative; pass `x.astype(float)`. To leave ...",
         lambda: check(args=np.ones(3, dtype=bool)),
     ),
@@ -335,7 +335,7 @@ of(
         lambda: check(args="x"),
     ),
     (
-        "nothing is differentiated: an empty array",
+        "the only differentiated array is empty",
         "UsageError: nothing to differentiate in `x`: every differentiated array is empty.",
         lambda: check(args=np.zeros(0)),
     ),
@@ -345,7 +345,7 @@ of(
         lambda: check(args=np.array([1.0, np.nan])),
     ),
     (
-        "all of the point is infinite",
+        "every entry of the point is infinite",
         "NotFiniteError: the point must be finite where f depends on it, but `x[0]` is inf.",
         lambda: check(args=np.array([np.inf])),
     ),
@@ -364,18 +364,18 @@ of(
         lambda: check(level="all"),
     ),
     (
-        "`modes` beside a claim",
+        "`modes` is passed together with a claim",
         "UsageError: `order` and `modes` are for a framework's own autodiff: pass no claim, or leave ...",
         lambda: check(modes=("rev",)),
     ),
     (
         "`contracts` is unknown",
-        'UsageError: `contracts` must be "default" or "none", got \'some\'.',
+        'UsageError: `contracts` must be "default", "all", "none" or a list of ids from GP213, ...',
         lambda: check(contracts="some"),
     ),
     (
-        '`contracts="none"` for a claim that is a value',
-        'UsageError: `contracts="none"` leaves out the second call of a callable claim, but `grad` ...',
+        "`contracts` for a claim that is a value",
+        "UsageError: `contracts` are tested by calling the claim, but `grad` is passed as a value: ...",
         lambda: check(grad=np.cos(X), contracts="none"),
     ),
     (
@@ -384,12 +384,12 @@ of(
         lambda: check(elementwise=True),
     ),
     (
-        "`vectorized` for an f of one point",
+        "`vectorized` for an f that takes one point",
         "FunctionError: `loss` must return a leading axis with one entry for each point, as ...",
         lambda: check(vectorized=True),
     ),
     (
-        "`reference` is no function",
+        "`reference` is not a function",
         "UsageError: `reference` must be callable, got float.",
         lambda: check(reference=1.0),
     ),
@@ -403,40 +403,40 @@ of(
         "UsageError: `rng` must be a seed (an int, not negative), a numpy.random.Generator or None, ...",
         lambda: check(rng=0.5),
     ),
-    ("`name` is no string", "UsageError: `name` must be a str or None, got int.", lambda: check(name=3)),
+    ("`name` is not a string", "UsageError: `name` must be a str or None, got int.", lambda: check(name=3)),
     (
-        "`progress` is no function",
+        "`progress` is not a function",
         "UsageError: `progress` must be True, False, None or callable, got 'bar'.",
         lambda: check(progress="bar"),
     ),
     (
-        "a step size, as other checkers take",
+        "a step size is passed, as for other checkers",
         "UsageError: `eps` is no option of `check`: gradproof chooses its own steps, from what f ...",
         lambda: check(eps=1e-6),
     ),
     (
-        "a tolerance, as other checkers take",
+        "a tolerance is passed, as for other checkers",
         "UsageError: `atol` is no option of `check`: every measured slope has an error bar of its ...",
         lambda: check(atol=1e-6),
     ),
     (
-        "the bounds of `domain` cross",
+        "the lower bound of `domain` is above the upper one",
         "UsageError: the point must lie in the domain, but `x[0]` is 0.1, bounds [1.0, 0.0].",
         lambda: check(domain=(1.0, 0.0)),
     ),
     (
-        "the point lies outside of `domain`",
+        "the point lies outside `domain`",
         "UsageError: the point must lie in the domain, but `x[0]` is 0.1, bounds [5.0, 6.0].",
         lambda: check(domain=(5.0, 6.0)),
     ),
     (
         "`budget` is 0",
-        "UsageError: `budget` must be how many evaluations the check may take, or how long, such as ...",
+        'UsageError: `budget` must be a number of evaluations, or a time such as "30 s", "5 min" or ...',
         lambda: check(budget=0),
     ),
     (
-        "`budget` is a time that nobody can read",
-        "UsageError: `budget` must be how many evaluations the check may take, or how long, such as ...",
+        "`budget` is a time in unknown units",
+        'UsageError: `budget` must be a number of evaluations, or a time such as "30 s", "5 min" or ...',
         lambda: check(budget="soon"),
     ),
     (
@@ -449,7 +449,7 @@ of(
         "UsageError: `executor` must be a concurrent.futures.Executor, such as ...",
         lambda: check(executor=4),
     ),
-    ("`journal` is no path", "UsageError: `journal` must be a path or None, got int.", lambda: check(journal=3)),
+    ("`journal` is not a path", "UsageError: `journal` must be a path or None, got int.", lambda: check(journal=3)),
     (
         "a list of numbers for an array",
         "CORRECT (GP412)",
@@ -486,7 +486,7 @@ of(
     ),
     ("f returns text", "FunctionError: `f` must return one real number, got str.", lambda: check(lambda x: "0.5")),
     (
-        "f returns a truth value",
+        "f returns a boolean",
         "FunctionError: `f` must return one real number, got bool.",
         lambda: check(lambda x: True),
     ),
@@ -509,7 +509,7 @@ of(
     ("f jumps there", "INCONCLUSIVE, no convergence (GP310)", lambda: check(jump)),
 )
 of(
-    "What f does beside the point",
+    "What f does away from the point",
     ("f raises everywhere", "INCONCLUSIVE, domain (GP305)", lambda: check(raising(ValueError("no"), "beside"))),
     ("f raises on one side", "CORRECT", lambda: check(raising(ValueError("no"), "above"))),
     ("f raises now and then", "CORRECT", lambda: check(now_and_then(9))),
@@ -560,7 +560,7 @@ of(
     ("a key is missing", "WRONG (GP202)", lambda: check(q, p, grad={"w": dq["w"]})),
     ("a key too many", "WRONG (GP202)", lambda: check(q, p, grad=dq | {"c": 0.0})),
     ("an entry is nan", "WRONG (GP203)", lambda: check(grad=lambda x: np.where(x == x[3], np.nan, np.cos(x)))),
-    ("the claim is of integers", "CORRECT", lambda: check(lambda x: np.sum(x), grad=np.ones(30, dtype=int))),
+    ("the claim is an array of integers", "CORRECT", lambda: check(lambda x: np.sum(x), grad=np.ones(30, dtype=int))),
     ("the claim is in float16", "WRONG (GP101, GP404)", lambda: check(grad=lambda x: np.cos(x).astype(np.float16))),
     ("the claim is random", "INCONCLUSIVE, stochastic (GP306)", lambda: check(grad=random_claim())),
     ("the claim adds to what it returned before", "WRONG (GP213)", lambda: check(grad=stale())),
@@ -586,7 +586,7 @@ of(
     ),
 )
 of(
-    "What becomes of workers (`executor=`)",
+    "What happens to workers (`executor=`)",
     ("one is killed", "CORRECT", lambda: by_processes(ft.partial(workers.killed_once, path=tempfile.mktemp()))),
     ("f ends its process at some points", "CORRECT (GP430)", lambda: by_cluster(lambda x: x[3] > X[3] + 1e-3)),
     (
@@ -601,12 +601,12 @@ of(
     ),
     (
         "the executor is broken, and cannot be replaced",
-        "FunctionError: `executor` is broken: a worker was killed, or crashed, and Broken cannot be ...",
+        "FunctionError: `executor` is broken: a worker was killed or crashed, and gradproof cannot make ...",
         lambda: check(executor=Broken()),
     ),
     (
         "the executor is shut down",
-        "UsageError: `executor` takes no evaluations: cannot schedule new futures after shutdown.",
+        "UsageError: `executor` accepts no work: cannot schedule new futures after shutdown.",
         shut_down,
     ),
     (
@@ -628,7 +628,7 @@ of(
     ("f hangs in a process, with `timeout`", "CORRECT", lambda: by_processes(workers.hangs_there, timeout=0.05)),
     (
         "f hangs in a thread, with `timeout`",
-        "FunctionError: `f` hangs in a worker: no evaluation has ended for 0.1 s, and a worker that ...",
+        "FunctionError: `f` hangs in a worker: no evaluation has ended for 0.1 s, and `timeout=0.05` ...",
         hanging_thread,
     ),
     ("f raises at every 100th call", "CORRECT", lambda: by_processes(workers.every_hundredth, level="entries")),
@@ -643,50 +643,50 @@ of(
     ("f exits", "SystemExit: 3", lambda: by_processes(workers.exits)),
 )
 of(
-    "What becomes of a journal",
+    "What happens to a journal",
     (
-        "its folder is not there",
+        "its folder does not exist",
         "UsageError: `journal`: there is no folder `none`.",
         lambda: check(journal="none/journal"),
     ),
     (
         "it is a folder",
-        "UsageError: `...journal` is no journal of gradproof, and cannot become one: unable to open ...",
+        "UsageError: `...journal` is not a journal of gradproof and cannot become one: unable to ...",
         lambda: with_journal(lambda path: (path.mkdir(), check(journal=path))[1]),
     ),
     (
-        "it is another file",
-        "UsageError: `...journal` is no journal of gradproof, and cannot become one: file is not a ...",
+        "it is a file of another kind",
+        "UsageError: `...journal` is not a journal of gradproof and cannot become one: file is not a ...",
         lambda: journal_of(lambda path: path.write_bytes(b"notes")),
     ),
     (
         "it is a database of another program",
-        "UsageError: `...journal` is a database of something else, no journal of gradproof.",
+        "UsageError: `...journal` is a database of another program, not a journal of gradproof.",
         lambda: journal_of(sql("PRAGMA application_id = 7")),
     ),
     (
-        "it is of another seed",
+        "it has another seed",
         "UsageError: `...journal` is a journal of rng=0, not rng=5. Pass another path, or delete it ...",
         lambda: journal_of(lambda path: None, rng=5),
     ),
     (
-        "it is of another point",
+        "it has another point",
         "UsageError: `...journal` is a journal of another point, or other arguments. Pass another ...",
         lambda: journal_of(lambda path: None, args=X + 1),
     ),
     (
-        "it is of another function",
+        "it is about another function",
         "UsageError: `...journal` is a journal of a check of `loss`, not of `f`. Pass another path, ...",
         lambda: journal_of(lambda path: None, f=lambda x: np.sum(np.sin(x))),
     ),
     (
-        "it is of another version",
+        "it is from another version",
         "UsageError: `...journal` is a journal of gradproof 0.0.1, which may ask for other points ...",
         lambda: journal_of(sql("UPDATE head SET value = '0.0.1' WHERE key = 'gradproof'")),
     ),
     (
         "a row is damaged",
-        "UsageError: `...journal` is damaged: JSONDecodeError: Expecting property name enclosed in ...",
+        "UsageError: `...journal` is damaged. Pass another path, or delete it (JSONDecodeError: ...",
         lambda: journal_of(sql("UPDATE evaluation SET outcome = '{'")),
     ),
     ("rows are missing", "CORRECT", lambda: journal_of(sql("DELETE FROM evaluation WHERE rowid > 5"))),
@@ -706,13 +706,13 @@ of(
     ),
     ("text", "UsageError: value 0 must be a number or an array of numbers, got str.", lambda: told(["1.0"])),
     (
-        "that f failed at the point",
+        "f failed at the point",
         "FunctionError: `f` raised ArithmeticError at the point itself: the run failed (None was told)",
         lambda: told([None]),
     ),
-    ("that f is nan at the point", "INCONCLUSIVE, domain (GP304)", lambda: told([np.nan])),
+    ("f is nan at the point", "INCONCLUSIVE, domain (GP304)", lambda: told([np.nan])),
     (
-        "nothing, and the report is asked for",
+        "nothing, but the report is asked for",
         "UsageError: the check is not done: 1 values are missing; `ask` for them.",
         lambda: gradproof.Session(X, grad=np.cos, rng=0).report,
     ),
@@ -735,12 +735,12 @@ of(
 CELLS = [f"| {one.what} | {one.outcome.replace('|', chr(92) + '|')} |" for one in FAULTS]
 INTRO = """# Faults
 
-Every kind of bad input, and of fault while a check runs, that gradproof is tested with, and what comes of it.
-The table is made from the tests: each row is one, and fails if the outcome is another.
+This page lists the bad inputs, and the faults during a check, that gradproof is tested with, and the outcome of each.
+Its tables are written by the tests: each row is a test, which fails if the outcome changes.
 
 An outcome is the beginning of an error's text, or the [verdict](verdicts.md) with its reason and its
 [findings](findings.md).
-None of them changes or loses anything of yours, unless the row is about f doing that.
+None of these faults changes or loses anything of yours, unless the row says that f does.
 """
 
 

@@ -964,6 +964,29 @@ def a_kernel_that_is_random(is_odd):
     return beside(kernel)
 
 
+@example("GP319", "x")
+def a_gradient_that_autocast_changes(is_odd):
+    """By 20 %, or not at all."""
+    torch = pytest.importorskip("torch")
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, u):
+            (x,) = ctx.saved_tensors
+            return (2.4 if is_odd and x.dtype is torch.bfloat16 else 2) * x * u
+
+    def f(x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return Square.apply(x @ x).sum()
+
+    return gradproof.check(f, torch.linspace(0, 1, 16).reshape(4, 4), modes=("rev",), contracts="none", rng=0)
+
+
 @example("GP315", "x[1]")
 def an_entry_that_cannot_be_resolved(is_odd):
     """Where f is 1 up to rounding, or moves."""

@@ -76,7 +76,7 @@ def test_a_right_gradient_is_passed_on_and_bounded():
     assert report.probed == tuple(range(10, 101, 10))
     assert report.fitting == 10
     assert report.bound < 1e-2  # near the minimum there is little left to compare
-    assert "no error above" in str(watched)
+    assert "in all probed steps would be missed at most once in a million runs" in " ".join(str(watched).split())
 
 
 @pytest.mark.parametrize("factor", [1.5, -1.0, 0.0, 1.001])
@@ -97,6 +97,24 @@ def test_on_wrong_is_called_in_place_of_an_error():
 
     assert [report.verdict for report in reports] == [Verdict.WRONG] * 2
     assert "WRONG at step 1: w" in str(watched)
+
+
+def test_the_bound_is_stated_of_steps_whose_probes_agreed():
+    """Where others found a mistake, it does not speak of these."""
+    watched = gradproof.guard(cost, wrong_from(55), every=10, budget=100.0, on_wrong=lambda report: None, rng=0)
+    descend(watched, steps=50)
+    assert "in all probed steps would be missed" in " ".join(str(watched).split())
+    descend(watched, steps=50)
+    report = watched.report()
+    assert report.wrong
+    assert report.fitting > 3
+    assert "in all steps whose probes agreed would be missed" in " ".join(str(watched).split())
+
+
+def test_a_first_check_that_cannot_tell_says_why():
+    watched = gradproof.guard(lambda w: np.nan * np.sum(w), slope, rng=0)
+    watched(np.ones(2))
+    assert "full check at the first: INCONCLUSIVE (domain)" in str(watched)
 
 
 def test_after_off_it_is_the_gradient_alone():
@@ -161,6 +179,12 @@ def test_bad_functions_and_gradients():
         gradproof.guard(cost, np.ones(3), rng=0)
     with pytest.raises(UsageError, match="entries"):
         gradproof.guard(cost, lambda w: np.ones(3), rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match="did you forget `return`"):
+        gradproof.guard(cost, lambda w: None, rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match="must have 1 arrays, one for each array of parameters, got 2"):
+        gradproof.guard(cost, lambda w: [w, w], rng=0)(np.ones(4))
+    with pytest.raises(UsageError, match=r"`\.astype\(float\)`"):
+        gradproof.guard(cost, slope, rng=0)(np.ones(4, int))
 
 
 def test_the_course_network():
@@ -284,7 +308,49 @@ def test_a_gradient_that_is_not_that_of_the_loss(change, scale):
     """Clipped, added up for want of zero_grad, or scaled, which nobody has said."""
     with pytest.raises(GradientError) as caught:
         small_run(change=change, scale=scale)
-    assert "`.grad`" in caught.value.report.name
+    report = caught.value.report
+    assert "`.grad`" in report.name
+    advice = [one.advice for one in report.findings if one.severity is gradproof.Severity.ERROR]
+    assert "Call `guard.step` after `backward`" in advice[0]
+    assert not any(advice[1:])
+    assert not any(one.reproducer for one in report.findings)
+
+
+def trained_once(net, batch):
+    torch = pytest.importorskip("torch")
+    torch.nn.functional.mse_loss(net(batch[0]), batch[1]).backward()
+    return gradproof.torch.guard(net, torch.nn.MSELoss(), rng=0)
+
+
+def test_no_gradient_and_a_gradient_of_zero():
+    """The first is a call in the wrong place, the second a wrong gradient."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net, batch = torch.nn.Linear(3, 1), (torch.rand(4, 3), torch.rand(4, 1))
+    watched = trained_once(net, batch)
+    net.zero_grad()
+    with pytest.raises(UsageError, match="before `zero_grad`"):
+        watched.step(batch)
+    watched = trained_once(net, batch)
+    net.zero_grad(set_to_none=False)
+    with pytest.raises(GradientError, match="claimed zero"):
+        watched.step(batch)
+
+
+def test_what_is_passed_in_another_way_is_said_with_what_to_do():
+    torch = pytest.importorskip("torch")
+    net, batch = torch.nn.Linear(3, 1), (torch.rand(4, 3), torch.rand(4, 1))
+    watched = trained_once(net, batch)
+    with pytest.raises(UsageError, match=r"pass `scaler\.get_scale\(\)`"):
+        watched.step(batch, scale=torch.amp.GradScaler("cpu"))
+    watched = gradproof.torch.guard(net, lambda net, batch: (net(batch[0]) - batch[1]).square().mean(), rng=0)
+    with pytest.raises(gradproof.FunctionError, match=r"`step` got 2 batches: pass one batch"):
+        watched.step(*batch)
+    watched = gradproof.torch.guard(net, torch.nn.MSELoss(reduction="none"), rng=0)
+    with pytest.raises(UsageError, match=r"one real number.*`\.mean\(\)`"):
+        watched.step(batch)
+    with pytest.raises(UsageError, match="shape when it is first called"):
+        gradproof.torch.guard(torch.nn.LazyLinear(2), torch.nn.MSELoss())
 
 
 def test_parameters_that_have_been_moved():

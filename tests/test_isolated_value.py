@@ -115,3 +115,28 @@ def test_a_value_of_its_own_is_found_beside_noise(size):
 
         assert report.verdict is Verdict.INCONCLUSIVE
         assert "GP310" in [one.id for one in report.findings]
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_step_that_begins_at_the_point(size, seed):
+    """On one side f goes on from its value, on the other it does not; at x alone, as by a complex step, none shows."""
+    x = np.linspace(0.1, 2, 30)
+    report = gradproof.check(lambda q: np.sum(np.sin(q)) + size * (q[0] > x[0]), x, grad=np.cos, rng=seed)
+
+    assert report.verdict is Verdict.INCONCLUSIVE
+    if size == 1:
+        assert [one.id for one in report.findings] == ["GP310"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_complex_step_where_digits_are_lost(seed):
+    """Differences are rounded, and f does not jump: there the complex step tells more, as before."""
+    x = np.linspace(0.1, 2, 30)
+
+    def f(q):
+        return np.sum((1e9 + np.sin(q)) ** 2 - 1e18)
+
+    report = gradproof.check(f, x, grad=lambda q: 2 * (1e9 + np.sin(q)) * np.cos(q), rng=seed)
+    assert report.correct
+    assert report.leaves[0].bound < 1e-9

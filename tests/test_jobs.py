@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -60,7 +65,10 @@ def test_the_document_is_the_same_in_order(tmp_path):
     assert document(one.stdout) == document(two.stdout)
     assert [entry["case"] for entry in document(two.stdout)["errors"]] == ["none.py", f"{path}:failing"]
     assert lines(one.stderr) == lines(two.stderr)
-    assert lines(command("check", path, "-j", "3").stdout) == lines(command("check", path).stdout)
+    # (Prints of f and lines of reports are not to run into each other.)
+    printed = command("check", path, "-j", "3", PYTHONUNBUFFERED="1").stdout
+    assert {line for line in printed.splitlines() if "evaluated" in line} == {"evaluated"}
+    assert lines(printed) == lines(command("check", path).stdout)
 
 
 @pytest.mark.slow
@@ -84,3 +92,34 @@ def test_a_case_that_ends_its_process_costs_no_other(tmp_path):
 @pytest.mark.parametrize("jobs", ["0", "-1", "two"])
 def test_numbers_of_processes_that_are_none(jobs):
     assert command("check", "cases.py", "-j", jobs).returncode == 2
+
+
+HANGS = """
+def hangs(x):
+    time.sleep(0.0 if (x == X).all() else 300.0)
+    return loss(x)
+
+stuck = gradproof.Case(hangs, X, grad=np.cos, rng=0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_a_case_that_hangs(tmp_path):
+    """A terminal sends it to all processes: the one that waits, one that hangs, and one that is idle."""
+    path = tmp_path / "cases.py"
+    path.write_text(CASES.replace("cases = [", "cases = [] and [") + HANGS, encoding="utf-8")
+    arguments = [sys.executable, "-m", "gradproof", "check", path, "-j", "2"]
+    started = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        assert started.stdout is not None
+        while b"WRONG" not in started.stdout.readline():  # all processes have been started by then
+            assert started.poll() is None
+        time.sleep(0.5)
+        os.killpg(started.pid, signal.SIGINT)
+        _, said = started.communicate(timeout=30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+    assert started.returncode == 130
+    assert b"KeyboardInterrupt" not in said

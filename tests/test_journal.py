@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools as ft
 import os
 import pathlib
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -211,7 +213,7 @@ def test_a_journal_of_something_else_is_refused(tmp_path, f, args, options, said
     with pytest.raises(UsageError) as error:
         check(f, args, **claim, **options, journal=path)
     assert said in str(error.value)
-    assert "Pass another path, or delete it to begin anew" in str(error.value)
+    assert "Pass another path, or delete it to start again" in str(error.value)
     assert path.read_bytes() == before
 
 
@@ -230,13 +232,35 @@ def test_another_version_and_other_code_are_refused(tmp_path):
     assert code_digest(np.sin) == ""
     check(one, X, grad=lambda x: 2 * x, rng=0, journal=path)
     assert check(commented, X, grad=lambda x: 2 * x, rng=0, journal=path).correct
-    with pytest.raises(UsageError, match="a function `f` with other code"):
+    with pytest.raises(UsageError, match="`f` with different code"):
         check(other, X, grad=lambda x: 2 * x, rng=0, journal=path)
     with sqlite3.connect(path) as file:
         file.execute("UPDATE head SET value = '0.0.1' WHERE key = 'gradproof'")
     file.close()
     with pytest.raises(UsageError, match=r"a journal of gradproof 0\.0\.1, which may ask for other points than"):
         check(one, X, grad=lambda x: 2 * x, rng=0, journal=path)
+
+
+def test_several_begin_the_same_journal_at_once(tmp_path):
+    """One of them begins it; the others are told of another seed, whatever the order."""
+    everyone = threading.Barrier(4)
+
+    def begin(path, seed):
+        everyone.wait()
+        journal = Journal(path)
+        try:
+            journal.begin(seed=str(seed))
+        except gradproof.UsageError as error:
+            return str(error)
+        finally:
+            journal.close()
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for k in range(4):
+            said = list(threads.map(ft.partial(begin, str(tmp_path / f"{k}")), range(4)))
+            assert said.count(None) == 1
+            assert all(one is None or "is a journal of rng=" in one for one in said)
 
 
 @pytest.mark.parametrize(
@@ -256,14 +280,14 @@ def test_a_database_of_something_else_stays(tmp_path):
         file.execute("CREATE TABLE mine (a)")
     file.close()
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="a database of something else"):
+    with pytest.raises(UsageError, match="a database of another program"):
         check(loss, X, grad=np.cos, rng=0, journal=path)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("path", ["none/journal", "."])
 def test_no_file_can_be_there(tmp_path, path):
-    with pytest.raises(UsageError, match=r"`journal`: there is no folder|no journal of gradproof, and cannot become"):
+    with pytest.raises(UsageError, match=r"`journal`: there is no folder|not a journal of gradproof and cannot become"):
         check(loss, X, grad=np.cos, rng=0, journal=tmp_path / path)
     with pytest.raises(UsageError, match="`journal` must be a path"):
         check(loss, X, grad=np.cos, rng=0, journal=3)

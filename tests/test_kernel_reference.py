@@ -10,7 +10,7 @@ import pytest
 
 import gradproof
 from gradproof import Reason, Report, UsageError, Verdict
-from gradproof._reference._ratio import allowed_ratio, freedom, scatter, unseen
+from gradproof._base._ratio import allowed_ratio, freedom, scatter, unseen
 from gradproof._reference._regions import Tally, locate, look
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"

@@ -95,10 +95,10 @@ def test_every_pair_of_sizes_of_two_axes_occurs(count):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sizes": [-1]}, "none negative"),
+        ({"sizes": [-1]}, "integers of at least 0"),
         ({"sizes": []}, "list of integers"),
-        ({"sizes": {"m": [1]}}, "lacks `size`"),
-        ({"sizes": {"size": [1], "m": [1]}}, "takes no `m`"),
+        ({"sizes": {"m": [1]}}, "must also name `size`"),
+        ({"sizes": {"size": [1], "m": [1]}}, "names `m`, but `make_inputs` takes `size`"),
         ({"dtypes": [torch.int32]}, "floating dtypes"),
         ({"dtypes": []}, "at least one"),
         ({"layouts": ["upside_down"]}, "'transposed'"),

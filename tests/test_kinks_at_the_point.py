@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradproof import Reason, Verdict, check
-from gradproof._claims._limits import convex_weights
+from gradproof import Reason, Severity, Verdict, check
+from gradproof._claims._subgradients import convex_weights
 
 SEEDS = range(4)
 UNITS = np.array([[1.0, -0.4], [0.3, 1.1]])
@@ -258,3 +258,53 @@ def test_another_point_is_suggested_as_the_advice_says(seed):
     assert excused
     assert "suggested_args" in excused[0].advice
     assert report.suggested_args is not None
+
+
+def least(p: Any) -> float:
+    """The smallest of several numbers that are tied: a subgradient has shares of it that add up to 1."""
+    return min(p.values())
+
+
+def least_and_bend(p: Any) -> float:
+    """A kink that bends f as the other does, and is so large that it hides it."""
+    return 2 * abs(p["c"]) - min(p["a"], p["b"])
+
+
+TIED = {"a": 0.4, "b": 0.4}
+CLAIMED_SHARES = {
+    "zero": (least, TIED, (0.0, 0.0), False),
+    "a part": (least, TIED, (0.3, 0.0), False),
+    "nearly all": (least, TIED, (0.45, 0.45), False),
+    "both": (least, TIED, (1.0, 1.0), False),
+    "one of three, half": (least, {**TIED, "c": 0.4}, (0.0, 0.5, 0.0), False),
+    "beside another": (least_and_bend, {**TIED, "c": 0.0}, (0.0, 0.0, 0.0), False),
+    "first": (least, TIED, (1.0, 0.0), True),
+    "halves": (least, TIED, (0.5, 0.5), True),
+    "one of three": (least, {**TIED, "c": 0.4}, (0.0, 1.0, 0.0), True),
+    "halves beside another": (least_and_bend, {**TIED, "c": 0.0}, (-0.5, -0.5, 0.0), True),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", CLAIMED_SHARES)
+def test_claims_that_are_possible_alone_and_not_together(name, seed):
+    """Where arrays are tied, their claims are judged together, whatever the seed and whether they are 0."""
+    f, point, shares, right = CLAIMED_SHARES[name]
+    report = check(f, point, grad=dict(zip(point, shares, strict=True)), rng=seed)
+
+    assert report.verdict is (Verdict.NOT_DIFFERENTIABLE if right else Verdict.WRONG)
+    if not right:
+        (error,) = [one for one in report.findings if one.severity is Severity.ERROR]
+        assert error.id == "GP103"
+        assert error.kind.startswith("no subgradient at this kink: with these arrays moved together, f has the slope")
+        if f is least_and_bend:
+            assert "['c']" not in error.path + error.place
+        assert "the gradient is wrong" in str(report)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_claim_of_nothing_at_many_ties(seed):
+    """No random direction moves four tied entries alike."""
+    report = check(np.min, np.full(4, 0.4), grad=np.zeros(4), rng=seed)
+    assert report.verdict is Verdict.WRONG
+    assert check(np.min, np.full(4, 0.4), grad=np.full(4, 0.25), rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE

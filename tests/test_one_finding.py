@@ -450,3 +450,79 @@ def test_a_lone_wrong_entry_at_a_large_x_is_no_weight_decay():
     y = np.linspace(0.5, 1.5, 20)
     decayed = gradproof.check(np.sum, y, grad=np.ones(20) + 0.01 * y, rng=0)  # wrong on purpose
     assert "weight decay" in str(decayed)
+
+
+SQUARE = np.random.default_rng(3).normal(size=(4, 4))
+WEIGHTS = np.random.default_rng(4).normal(size=(4, 4))
+SYMMETRIC = "not symmetric, the true gradient is"
+
+
+def of_symmetric_part(A):
+    S = (A + np.swapaxes(A, -1, -2)) / 2
+    return float(np.sum(WEIGHTS * np.sin(S)))
+
+
+def not_symmetrised(A):
+    return WEIGHTS * np.cos((A + np.swapaxes(A, -1, -2)) / 2)  # wrong on purpose
+
+
+def symmetrised(A):
+    G = not_symmetrised(A)
+    return (G + np.swapaxes(G, -1, -2)) / 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", [(4, 4), (3, 4, 4)])
+def test_a_gradient_that_is_not_symmetric(shape, seed):
+    """One finding says it, of one matrix and of a stack; a claim with one more mistake is not explained by it."""
+    point = np.resize(SQUARE, shape) + np.arange(np.prod(shape)).reshape(shape) / 50
+    (finding,) = errors(gradproof.check(of_symmetric_part, point, grad=not_symmetrised, rng=seed))
+    assert (finding.kind, finding.place) == (SYMMETRIC, "everywhere")
+    assert gradproof.check(of_symmetric_part, point, grad=symmetrised, rng=seed).correct
+
+    def one_wrong(A):
+        G = symmetrised(A)
+        G[..., 0, 1] *= 2  # wrong on purpose
+        return G
+
+    for one in errors(gradproof.check(of_symmetric_part, point, grad=one_wrong, rng=seed)):
+        assert one.kind != SYMMETRIC
+        assert one.path != "A" or one.entries
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("keyword", ["vjp", "jac"])
+def test_a_derivative_of_many_outputs_that_is_not_symmetric(keyword, seed):
+    """The same of a function of the symmetric part with many outputs."""
+
+    def f(A):
+        return np.sin((A + A.T) / 2) @ WEIGHTS
+
+    def vjp(u, A):
+        return (u @ WEIGHTS.T) * np.cos((A + A.T) / 2)  # wrong on purpose
+
+    def right(u, A):
+        return (vjp(u, A) + vjp(u, A).T) / 2
+
+    def claim(rule):
+        if keyword == "vjp":
+            return rule
+        return lambda A: np.array([rule(u.reshape(4, 4), A) for u in np.eye(16)]).reshape(4, 4, 4, 4)
+
+    (finding,) = errors(gradproof.check(f, SQUARE, **{keyword: claim(vjp)}, rng=seed))
+    assert finding.kind == SYMMETRIC.replace("gradient", "derivative")
+    assert gradproof.check(f, SQUARE, **{keyword: claim(right)}, rng=seed).correct
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_loss_for_each_row_with_the_cotangent_of_the_first(count, seed):
+    """What is said of some of the outputs names them."""
+    point = SQUARE[:count]
+    report = gradproof.check(
+        lambda x: np.sum(x**2, axis=1), point, vjp=lambda u, x: 2 * x * u[0], rng=seed
+    )  # wrong on purpose
+    places = [(one.kind, one.place) for one in errors(report)]
+    named = ", ".join(f"output[{k}]" for k in range(1, count))
+    assert ("claimed zero, the true derivative is not", f"in {count - 1} of {count} outputs: {named}") in places
+    assert not [place for _, place in places if place == "everywhere"]

@@ -9,8 +9,8 @@ import pytest
 import gradproof
 from gradproof import Verdict
 from gradproof._line import slope
-from gradproof._line._ladder import Beyond, _beyond
 from gradproof._line._slope import Tread
+from gradproof._line._staircase import Beyond, _beyond
 from gradproof._line._stairs import Bend, Step, StepKind, close_in
 from gradproof._prove._bends import on_tread
 

@@ -267,3 +267,53 @@ def test_an_array_that_f_feels_only_far_from_the_point_is_no_flat_one(claimed):
     assert [leaf.verdict for leaf in report.leaves] == [Verdict.CORRECT] * 2
     assert report.leaves[1].note.startswith("stationary")
     assert [one.id for one in report.findings] == ["GP302"]
+
+
+def hills(x):
+    """Cardinal sines: the second entry is at a maximum but for the rounding of x."""
+    return np.sinc(4 * x - 1)
+
+
+def slopes(x):
+    y = np.pi * (4 * x - 1)
+    with np.errstate(all="ignore"):
+        far = (y * np.cos(y) - np.sin(y)) / y**2
+    return 4 * np.pi * np.where(np.abs(y) < 1e-3, -y / 3 + y**3 / 30, far)
+
+
+NEAR = np.array([0.3, 0.25000000000000017, 0.7])
+CLAIMS = {
+    "vjp": lambda error: {"vjp": lambda u, x: u * (slopes(x) + error)},
+    "jvp": lambda error: {"jvp": lambda v, x: v * (slopes(x) + error)},
+    "jac": lambda error: {"jac": lambda x: np.diag(slopes(x) + error)},
+}
+
+
+@pytest.mark.parametrize("keyword", CLAIMS)
+def test_an_output_that_is_stationary_but_for_rounding(keyword):
+    """What rounding of x leaves of a derivative (1e-14) is held against how f moves; a slope of 1e-6 is wrong."""
+    for seed in range(4):
+        assert gradproof.check(hills, NEAR, **CLAIMS[keyword](0.0), rng=seed).correct
+        for error in ((0, 1e-6, 0), (0, 1e-3, 0), (1e-2, 0, 0)):
+            wrong = CLAIMS[keyword](np.array(error))  # wrong on purpose
+            assert gradproof.check(hills, NEAR, **wrong, rng=seed).verdict is Verdict.WRONG
+
+
+def test_all_outputs_stationary_but_for_rounding():
+    """Their bounds are relative to how f moves, not to what rounding leaves of the claims."""
+    point = np.array([np.pi, 2 * np.pi, 3 * np.pi])
+    for seed in range(4):
+        report = gradproof.check(np.cos, point, vjp=lambda u, x: -u * np.sin(x), rng=seed)
+        assert report.correct
+        assert report.leaves[0].bound < 1e-2
+        wrong = gradproof.check(np.cos, point + 1e-3 * np.eye(3)[2], vjp=lambda u, x: -u * np.sin(point), rng=seed)
+        assert wrong.verdict is Verdict.WRONG
+
+
+def test_a_number_that_is_stationary_but_for_rounding():
+    for seed in range(4):
+        report = gradproof.check(hills, NEAR[1], grad=lambda x: float(slopes(x)), rng=seed)
+        assert report.correct
+        assert report.leaves[0].note == NOTE
+        # Far from any stationary point, where no more than that is claimed.
+        assert gradproof.check(hills, 0.26, grad=lambda x: 1e-14, rng=seed).verdict is Verdict.WRONG  # on purpose

@@ -172,10 +172,10 @@ def compare_with_reference(
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
-    """Compare a kernel of low precision with a reference: its values, and the gradients that JAX gets from it.
+    """Compare a low-precision kernel with a reference: its values, and the gradients that JAX gets from it.
 
-    Truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is the
-    reference in the kernel's precision. The kernel is WRONG where its error is larger than the baseline's error
+    The truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is
+    the reference in the kernel's precision. The kernel is WRONG if its error is larger than the baseline's error
     explains, in an array as a whole or in a row, a block or an entry of it.
 
     Parameters
@@ -191,8 +191,8 @@ def compare_with_reference(
     wrt : int or tuple of int, optional
         The arguments whose gradients are compared; all with floating arrays by default.
     precision : {"float32", "tf32", "bfloat16", "float16"}, optional
-        What the kernel computes in, where that is less than the dtype of its inputs. The baseline of "tf32" has the
-        operands of products outside of loops rounded to 10 bits, that of 16 bits is the reference at inputs of that
+        What the kernel computes in, if that is lower than the dtype of its inputs. For "tf32" the baseline rounds the
+        operands of matrix products outside of loops to 10 bits; for 16 bits it is the reference with inputs of that
         dtype.
     draws, max_bound, confidence, rng, progress, name
         As for `gradproof.torch.compare_with_reference`.
@@ -200,8 +200,8 @@ def compare_with_reference(
     Returns
     -------
     Report
-        ``report.leaves`` are the outputs and then the gradients. Values come first among the findings: the right
-        gradient of another function is WRONG.
+        ``report.leaves`` are the outputs and then the gradients, and findings about values come first: a kernel that
+        computes a different function is WRONG, even if its gradient is right.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def compare_with_reference(
 
     Notes
     -----
-    The law of the ratio of two errors is that of `gradproof.compare_with_reference`.
+    The rule is that of `gradproof.compare_with_reference`.
 
     Examples
     --------
@@ -329,9 +329,9 @@ def guard(
 ) -> Guard:
     """Watch the gradients of a training loop, such as one with optax, for a small share of its time.
 
-    As `gradproof.torch.guard`: a full check of the first step, then from time to time two evaluations of the loss on a
-    random line through the parameters, compared with what the gradient claims along it. The loss is evaluated in
-    float64 where it runs so and computes the same, which compiles it once more.
+    It works like `gradproof.torch.guard`: a full check of the first step, then from time to time two evaluations of the
+    loss on a random line through the parameters, compared with what the gradient claims along it. The loss is evaluated
+    in float64 if it runs in it and computes the same there, which compiles it once more.
 
     Parameters
     ----------

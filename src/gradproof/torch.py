@@ -213,10 +213,10 @@ def compare_with_reference(
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
-    """Compare a kernel of low precision with a reference: its values, and the gradients that autograd gets from it.
+    """Compare a low-precision kernel with a reference: its values, and the gradients that autograd gets from it.
 
-    Truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is the
-    reference in the kernel's precision. The kernel is WRONG where its error is larger than the baseline's error
+    The truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is
+    the reference in the kernel's precision. The kernel is WRONG if its error is larger than the baseline's error
     explains, in a tensor as a whole or in a row, a block or an entry of it.
 
     Parameters
@@ -225,32 +225,32 @@ def compare_with_reference(
         ``kernel(*inputs)``, a tensor or a tree of tensors. It is only ever called in the dtype of `inputs`.
     reference : callable or nn.Module
         ``reference(*inputs)``, the same in plain PyTorch operations, which autograd differentiates. It is called in
-        float64 and in the kernel's precision. Casts to lower dtypes inside, such as ``x.float()``, are not carried out
-        where truth is computed.
+        float64 and in the kernel's precision. In float64, casts to lower dtypes inside, such as ``x.float()``, are
+        skipped.
     inputs : tuple or any tree
         As `args` of `gradproof.check`, in the kernel's own dtypes.
     wrt : int or tuple of int, optional
         The arguments whose gradients are compared. None takes all tensors that require grad, or all floating ones.
     precision : {"float32", "tf32", "bfloat16", "float16"}, optional
-        What the kernel computes in, where that is less than the dtype of its inputs. None takes 16 bits where
-        autocast is seen inside, and TF32 where PyTorch uses it. The baseline of "tf32"
-        has the operands of matrix products rounded to 10 bits, that of 16 bits is the reference under autocast.
+        What the kernel computes in, if that is lower than the dtype of its inputs. None takes 16 bits if autocast is
+        on inside, and TF32 if PyTorch uses it. For "tf32" the baseline rounds the operands of matrix products to 10
+        bits; for 16 bits it is the reference under autocast.
     draws : int
-        How many inputs (each moved by a few roundings) and cotangents are compared; at least 4. With more draws,
-        smaller errors of single entries are found.
+        How many inputs (each moved by a few rounding units) and cotangents are compared; at least 4. More draws find
+        smaller errors of single entries.
     max_bound : float, optional
         The largest bound that may be called CORRECT. None is 32 machine epsilons of the kernel, within 0.05 and 0.5.
     confidence : float
-        1 - `confidence` bounds the chance that a right kernel is called WRONG, and that a gradient marked CORRECT has
-        an error above its bound for normal cotangents.
+        1 - `confidence` is the largest chance that a right kernel is called WRONG, and that normal random cotangents
+        hide an error above the bound.
     rng, progress, name
         As for `gradproof.check`.
 
     Returns
     -------
     Report
-        ``report.leaves`` are the outputs and then the gradients. Values come first among the findings: the right
-        gradient of another function is WRONG.
+        ``report.leaves`` are the outputs and then the gradients, and findings about values come first: a kernel that
+        computes a different function is WRONG, even if its gradient is right.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def compare_with_reference(
 
     Notes
     -----
-    The law of the ratio of two errors is that of `gradproof.compare_with_reference`. Random states, buffers and
+    The rule is that of `gradproof.compare_with_reference`. Random states, buffers and
     parameters are left as they were found, as by `gradproof.check`.
 
     Examples
@@ -331,10 +331,10 @@ def check_kernel(
     """Check a kernel at the sizes, dtypes and memory layouts where kernels go wrong.
 
     At each size the gradient is proved by `gradproof.check` on contiguous inputs. Then the same values are passed in
-    other layouts of memory, and the outputs and gradients are compared with those for contiguous inputs. 16-bit dtypes
-    are compared with the kernel itself in float64 or float32. Two sizes are looked at once more after all others, as a
-    kernel may keep something of the last size. A failure is shrunk to the smallest size that shows it,
-    and the report says at which sizes it occurs and at which it does not.
+    other layouts of memory, and the outputs and gradients are compared with those for contiguous inputs. In 16 bits the
+    kernel is compared with `reference`, or with itself in float64 or float32. For each failure the report names the
+    smallest size that shows it, the sizes at which it occurs, and sizes at which it does not. Two sizes
+    are tried once more after all others, because a kernel may keep something of the last size.
 
     Parameters
     ----------
@@ -342,25 +342,26 @@ def check_kernel(
         The kernel, ``function(*inputs)``: a function, an `autograd.Function` or its `apply`, a module, a custom
         operator.
     make_inputs : callable
-        ``make_inputs(size) -> inputs`` makes the inputs of one call: a tuple of arguments, or the only argument. Each
-        parameter without a default is a size: ``make_inputs(rows, columns)`` has two. If it names ``dtype``, ``device``
-        or ``generator``, it is given them. Otherwise its tensors are converted. The global random generators are seeded
-        before each call and put back afterwards, so ``torch.randn`` may be used.
+        ``make_inputs(size) -> inputs`` makes the inputs of one call: a tuple of arguments, or a single argument. Each
+        parameter without a default is a size: ``make_inputs(rows, columns)`` has two. If it has parameters named
+        ``dtype``, ``device`` or ``generator``, they are passed to it. Otherwise its tensors are converted. The global
+        random generators are seeded before each call and put back afterwards, so ``torch.randn`` may be used.
     sizes : sequence of int, or dict of str to sequence of int, optional
         The sizes to try, for several axes by name. By default sizes around powers of two: 0 to 5, and 2^k - 1, 2^k and
-        2^k + 1 from 8 to 1024; of several axes 0, 1, 2, 7, 16, 33, 63, 64 and 65. For two axes every combination is
-        tried. For more, cases are chosen such that each pair of sizes of any two axes occurs.
+        2^k + 1 from 8 to 1024; for several axes 0, 1, 2, 7, 16, 33, 63, 64 and 65. For two axes every combination is
+        tried; for more, the cases are chosen so that every pair of sizes of any two axes occurs.
     dtypes : sequence of torch.dtype, optional
         The dtypes to try, for all floating inputs. By default the inputs are used as `make_inputs` makes them.
     layouts : sequence of str, optional
         Layouts of the inputs besides contiguous: "transposed", "sliced", "narrowed", "offset", "channels_last",
-        "expanded" and "repeated". By default all that a tensor of this shape can have; an empty list tries none.
+        "expanded" and "repeated". By default all that tensors of these shapes can have; an empty list tries none.
     devices : sequence of torch.device or str, or "available", optional
         The devices to try. "available" is the CPU and the accelerator, if there is one. By default the inputs stay
         where `make_inputs` makes them.
     reference : callable, optional
-        The same function, written plainly and trusted. It is called in float64. The value of the kernel is compared
-        with it at every size: a gradient can be right for the wrong function. In 16 bits its gradient is the truth.
+        The same function in plain operations, which you trust. It is called in float64, and the kernel's value is
+        compared with it at every size: a gradient can be right for the wrong function. In 16 bits its gradient is the
+        truth as well.
     modes, contracts, rtol, max_bound, confidence, progress
         As for `gradproof.check`, but only reverse mode by default.
     rng : int or numpy.random.Generator, optional
@@ -382,18 +383,18 @@ def check_kernel(
     Notes
     -----
     An exception is an error, also at size 0. ValueError and NotImplementedError are refusals: such sizes are left out,
-    with a note, and so are sizes where `reference` raises, too. A dtype that the kernel refuses at every size is listed
-    as not available. Nan at size 0 is a note, at other sizes an error unless `reference` returns nan as well.
+    with a note, and so are sizes where `reference` raises as well. A dtype that the kernel refuses at every size is
+    listed as not available. Nan is a note at size 0, and at other sizes an error unless `reference` returns nan too.
 
-    Results in two layouts, or in 16 bits and in higher precision, count as equal within 16 rounding errors. The size of
-    a rounding error is measured: the inputs and cotangents are changed by random errors of that size. What differs by
-    more, but by less than a quarter of a typical entry in 16 bits (1e-5 of it otherwise), is INCONCLUSIVE. An error of
-    the gradient that is worth less than 64 rounding errors of the outputs, if an input moves by its own size, is not
-    counted: where terms cancel, as in a norm over one entry, the gradient of a right kernel is rounding.
+    Results in two layouts, or in 16 bits and in higher precision, count as equal within 16 rounding errors. How large a
+    rounding error is, is measured: the inputs and cotangents are changed by random errors of one rounding. A larger
+    difference of less than a quarter of a typical entry in 16 bits (1e-5 of it otherwise) is INCONCLUSIVE. An error of
+    the gradient does not count if it changes the outputs by less than 64 rounding errors when an input moves by its own
+    size: where terms cancel, as in a norm over one entry, the gradient of a right kernel is nothing but rounding.
 
     A crash of the interpreter, such as an access outside of memory, cannot be caught.
 
-    Like the `sample_inputs` of PyTorch's own OpInfo tests, `make_inputs` is called for every case anew.
+    Like `sample_inputs` in PyTorch's own OpInfo tests, `make_inputs` is called anew for every case.
 
     Examples
     --------
@@ -463,10 +464,10 @@ def guard(
 ) -> Guard:
     """Watch the gradients of a training run, for a small share of its time.
 
-    The first step is checked as a whole, by `check_module`. Every so many steps after that follows a *probe*: two
-    evaluations of the loss on a random line through the parameters, compared with what ``.grad`` claims along it. A
-    probe that does not fit is measured again with other steps. If that does not fit either, the batch is checked as a
-    whole, and only a report that is WRONG is an alarm.
+    The first step gets a full check, by `check_module`. From time to time after that follows a *probe*: two
+    evaluations of the loss on a random line through the parameters, compared with what ``.grad`` claims along it. If
+    they differ, the line is measured again with a finer step. If they still differ, a full check follows, and only a
+    report that is WRONG is an alarm.
 
     Parameters
     ----------
@@ -477,10 +478,10 @@ def guard(
     every : int
         Steps from one probe to the next, at least.
     budget : float
-        The share of training time that probes may take: where they would take more, they come less often. The first
-        check is not part of it.
+        The share of training time that probes may take: if they would take more, they come less often. The first check
+        does not count.
     on_wrong : callable, optional
-        ``on_wrong(report)`` is called where a gradient is wrong. By default `GradientError` is raised.
+        ``on_wrong(report)`` is called if a gradient is wrong. By default `GradientError` is raised.
     rng : int or numpy.random.Generator, optional
         As for `gradproof.check`.
 
@@ -492,21 +493,21 @@ def guard(
     Raises
     ------
     UsageError
-        If an argument cannot be used, or no parameter is trained.
+        If an argument cannot be used, or all parameters are frozen.
 
     Notes
     -----
     Training is left as it is, bit for bit: parameters, ``.grad``, buffers, modes, random states and the optimizer. A
-    probe evaluates the loss with moved copies of the parameters, from the random states that the model was called with,
-    so that dropout is the same as in the step. Where the loss draws random numbers before it calls the model, these
-    cannot be drawn again: then the gradient is computed anew, and what is in ``.grad`` is not looked at.
+    probe evaluates the loss with moved copies of the parameters, from the random states with which the model was
+    called, so that dropout is the same as in the step. If the loss draws random numbers before it calls the model, they
+    cannot be drawn again: then the gradient is computed anew, and ``.grad`` is not looked at.
 
-    The loss is evaluated in float64 where it runs so and computes the same, also under autocast. Otherwise probes are
-    coarser, as their bars say. Kinks, noise and gradients that are not finite raise no alarm: a probe that cannot tell
-    is counted as such.
+    The loss is evaluated in float64 if the model runs in it and computes the same there, also under autocast. Otherwise
+    the error bars of probes are wider. Kinks, noise and gradients that are not finite raise no alarm: the report counts
+    them as probes without a result.
 
     With several processes (`DistributedDataParallel`) every process makes the same probes, of the loss averaged over
-    all of them, and an alarm in one is raised in all. A model that is sharded over processes cannot be guarded.
+    all processes, and an alarm in one is raised in all. A model that is sharded over processes cannot be guarded.
 
     Examples
     --------
@@ -542,27 +543,28 @@ def guard_trainer(
     on_wrong: Callable[[Report], Any] | None = None,
     rng: Seed = None,
 ) -> TrainerGuard:
-    """Watch the gradients of a run of a Trainer of `transformers` or of `lightning`; call it before the run.
+    """Watch the gradients in a run of a `transformers` or `lightning` Trainer; call it before the run.
 
-    As `guard`, with the trainer's own loss (``compute_loss``, or the ``training_step`` of the LightningModule),
-    gradient accumulation, autocast and loss scaling. What a LightningModule logs in a probe is dropped.
+    It works like `guard`, with the trainer's own loss (``compute_loss``, or the ``training_step`` of the
+    LightningModule), gradient accumulation, autocast and loss scaling. What a LightningModule logs in a probe is
+    dropped.
 
     Parameters
     ----------
     trainer : transformers.Trainer or lightning.pytorch.Trainer
-        That of lightning gets one more callback, and the ``training_step`` of that of transformers is wrapped.
+        A lightning Trainer gets one more callback; the ``training_step`` of a transformers Trainer is wrapped.
     every, budget, on_wrong, rng
         As for `guard`.
 
     Returns
     -------
     TrainerGuard
-        Print it after the run, or end it early by its ``off()``.
+        Print it after the run, or end the watch early with its ``off()``.
 
     Raises
     ------
     UsageError
-        If it is another kind of trainer.
+        If it is any other trainer, or an option cannot be used.
     """
 
     def make(model: torch.nn.Module, loss: Callable[..., Any]) -> Guard:

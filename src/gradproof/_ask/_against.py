@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gradproof._base._ratio import unseen
 from gradproof._prove._maps import Sketch
 from gradproof._prove._wording import box_source, box_words, factor_words, few_words
-from gradproof._reference._ratio import unseen
 from gradproof._reference._sides import Compared, Comparison, Sides, compare
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 from gradproof._report import _evidence as evidence
@@ -30,10 +30,10 @@ PRECISE = 2.0**-20
 # Pictures and places that are shown.
 MAPS, APART = 8, 6
 
-MEANT = "If the kernel is meant to compute in less than float32, say so by `precision=`."
+MEANT = "If the kernel is meant to compute in lower precision than float32, say so with `precision=`."
 FORWARD_FIRST = (
-    "Repair the forward pass first: gradients are judged against the reference's, and the right gradient of another "
-    "function is no use."
+    "Correct the forward pass first: gradients are compared with those of the reference, and the right gradient of a "
+    "different function is no use."
 )
 
 
@@ -160,7 +160,7 @@ class _Judging:
                     "GP318",
                     Severity.DOUBT,
                     path=self._seen.random[0],
-                    kind="a second call of the kernel gave other values, by more than rounding",
+                    kind="a second call of the kernel gave different results, by more than rounding",
                     advice="Seed the kernel's random numbers inside it, or make its atomics deterministic.",
                 )
             )
@@ -171,7 +171,7 @@ class _Judging:
                     "GP317",
                     Severity.DOUBT,
                     path=narrow[0],
-                    kind="the reference returns less than float64 for arguments in float64, so it is no truth here",
+                    kind="the reference computes in lower precision even for float64 arguments, so it proves nothing",
                     advice="Leave casts out of the reference, or write them as `.to(x.dtype)`.",
                 )
             )
@@ -185,9 +185,9 @@ class _Judging:
         for one in self._seen.tensors:
             tally = one.tally
             if tally.undefined.any():
-                kind = "the reference is nan or infinite here in float64, and the kernel is not the same"
+                kind = "the reference is nan or infinite here in float64, but the kernel is not the same"
             elif tally.overflown.any():
-                kind = f"kernel and reference overflow in {self._sides.precision}, where the truth is finite"
+                kind = f"kernel and reference overflow in {self._sides.precision}, but the true value is finite"
             else:
                 continue
             first = np.argwhere(tally.undefined | tally.overflown)[0]
@@ -207,7 +207,7 @@ class _Judging:
             path=one.path,
             entries=tuple(tuple(int(i) for i in each) for each in lost[:APART]) if one.spec.shape else (),
             place=f"{count} of {one.tally.lost.size} entries" if one.spec.shape else "",
-            kind=f"nan or infinity, where the reference is finite in float64 and in {self._sides.precision}",
+            kind=f"nan or infinity, but the reference is finite in float64 and in {self._sides.precision}",
             advice="Look for an overflow, a division by zero or memory that was never written.",
         )
 
@@ -230,7 +230,7 @@ class _Judging:
             within, place = "", "everywhere"
         advice = _advice(one, kind, is_rounding)
         if factor is None and not is_rounding and "off by" in kind and self._off(one) <= SMALL:
-            advice = f"{advice} Sums in low precision err so little, too: add up in float32."
+            advice = f"{advice} A sum in low precision can have such a small error as well: add up in float32."
         id = "GP132" if is_rounding else "GP130" if one.is_output else "GP131"
         entry = one.worst
         claimed, reference = one.worst_values
@@ -260,9 +260,9 @@ class _Judging:
         )
         explained = max(float(tally.theirs[marks].sum()), float(tally.floor[marks].sum()))
         if kernel2 == 0:
-            return f"claimed zero, where the reference's {what} is not", 0.0, False
+            return f"claimed zero, but the reference's {what} is not", 0.0, False
         if truth2 == 0:
-            return f"claimed values where the reference's {what} is zero", None, False
+            return f"not zero, but the reference's {what} is", None, False
         factor = product / truth2
         left = kernel2 - 2 * factor * product + factor**2 * truth2
         if left <= one.allowed**2 * (factor**2 + 1) * explained + 1e-12 * kernel2 and ours > 4 * max(left, 0.0):
@@ -271,7 +271,7 @@ class _Judging:
         if one.alike < ALIKE and int(marks.sum()) * 4 >= TELLING:
             return (
                 f"accumulated or rounded in low precision: its error is {_times(one.looked.ratio)} that of the "
-                f"reference in {self._sides.precision}, and another one in every draw",
+                f"reference in {self._sides.precision}, and changes from draw to draw",
                 None,
                 True,
             )
@@ -341,14 +341,14 @@ def _simple(factor: float, error: float) -> float:
 
 def _advice(one: Compared, kind: str, is_rounding: bool) -> str:
     if is_rounding:
-        said = "Add up in float32 (accumulators, row sums, means and variances), and round the result alone."
+        said = "Add up in float32 (accumulators, row sums, means and variances), and round only the result."
         return f"{said} {MEANT}" if one.spec.dtype == "float32" else said
     if kind.startswith("claimed zero"):
         said = "These entries are never written: look at the last block, the bounds of a loop, or a mask."
-    elif kind.startswith("claimed values"):
-        said = "Look for a mask that is missing."
+    elif kind.startswith("not zero"):
+        said = "Look for a missing mask."
     elif kind.startswith("claimed"):
         said = "Look for a factor that is missing or applied twice: a scale, a mean, a number of heads or rows."
     else:
-        said = "Compare this part of the kernel with the reference: the block, the row or the mask that it is made by."
+        said = "Compare the code that computes this part (a block, a row or a mask) with the reference."
     return f"{said} {FORWARD_FIRST}" if one.is_output else said

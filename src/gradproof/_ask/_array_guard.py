@@ -56,12 +56,15 @@ class ArraysStep:
         points = [_backends.of(array).to_vector(array) for array in arrays]
         claims = [_backends.of(gradient).to_vector(gradient) for gradient in gradients]
         if not any(point.size for point in points):
-            raise UsageError("there is no floating array of parameters to guard.")
+            raise UsageError(
+                "the parameters have no floating array with entries, so there is nothing to guard; for integers pass "
+                "`.astype(float)`."
+            )
         ends = np.cumsum([0, *(point.size for point in points)]).tolist()
         self._spans: dict[str, slice] = {}
         for name, point, claim, start in zip(names, points, claims, ends, strict=False):
             if claim.size != point.size:
-                raise UsageError(f"the gradient of `{name}` has {claim.size} entries, not {point.size}.")
+                raise UsageError(f"the gradient of `{name}` must have {point.size} entries, got {claim.size}.")
             self._spans[name] = slice(start, start + point.size)
         self._makers = [_backends.of(array).maker(array, start) for array, start in zip(arrays, ends, strict=False)]
         self._point, self._claim = np.concatenate(points), np.concatenate(claims)
@@ -121,13 +124,17 @@ def _step(f: Callable[..., Any], args: tuple[Any, ...], gradient: Tree) -> Array
     Raises
     ------
     UsageError
-        If the gradient has not the structure of the parameters.
+        If the gradient does not have the structure of the parameters.
     """
     others = args[1:]
     flat = _tree.flatten(args[:1], argument_names(f, 1))
     claims = {leaf.slot: leaf.value for leaf in _tree.flatten((gradient,), ("gradient",)).leaves}
+    if gradient is None:
+        raise UsageError("`grad` returned None; did you forget `return`?")
     if len(claims) != len(flat.leaves):
-        raise UsageError(f"the gradient has {len(claims)} arrays for {len(flat.leaves)} arrays of parameters.")
+        raise UsageError(
+            f"the gradient must have {len(flat.leaves)} arrays, one for each array of parameters, got {len(claims)}."
+        )
     leaves = [leaf for leaf in flat.leaves if _backends.of(leaf.value).kind_of(leaf.value) == "f"]
     values: list[Any] = [None] * len(flat.leaves)
     for leaf in flat.leaves:
@@ -205,7 +212,7 @@ class Guard:
         return gradient
 
     def off(self) -> None:
-        """End the watch: from now on this is the gradient function alone."""
+        """End the watch: from now on this is just the gradient function."""
         self._is_on = False
 
     def report(self) -> GuardReport:
@@ -236,10 +243,10 @@ def guard(
 ) -> Guard:
     """Watch a gradient function while a loop uses it, for a small share of the loop's time.
 
-    The first call is checked as a whole, by `check`. Every so many calls after that follows a *probe*: two evaluations
-    of f on a random line through the parameters, compared with what the gradient claims along it. A probe that does not
-    fit is measured again with other steps. If that does not fit either, a full check follows, and only a report that is
-    WRONG is an alarm.
+    The first call gets a full check, by `check`. From time to time after that follows a *probe*: two evaluations of f
+    on a random line through the parameters, compared with what the gradient claims along it. If they differ, the line
+    is measured again with a finer step. If they still differ, a full check follows, and only a report that is WRONG is
+    an alarm.
 
     Parameters
     ----------
@@ -250,17 +257,17 @@ def guard(
     every : int
         Calls from one probe to the next, at least.
     budget : float
-        The share of the loop's time that probes may take: where they would take more, they come less often. The first
-        check is not part of it.
+        The share of the loop's time that probes may take: if they would take more, they come less often. The first
+        check does not count.
     on_wrong : callable, optional
-        ``on_wrong(report)`` is called where a gradient is wrong. By default `GradientError` is raised.
+        ``on_wrong(report)`` is called if a gradient is wrong. By default `GradientError` is raised.
     rng : int or numpy.random.Generator, optional
         As for `check`.
 
     Returns
     -------
     Guard
-        Call it in place of `grad`. After its ``off()`` it is `grad` alone.
+        Call it in place of `grad`. After its ``off()`` it is just `grad`.
 
     Raises
     ------

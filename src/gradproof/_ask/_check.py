@@ -199,35 +199,35 @@ def check(
     contracts : {"default", "all", "none"} or sequence of str
         What else must hold besides the numbers, by the ids on the page "Contracts" of the documentation. By default a
         callable claim is called twice, right after f at the point, and both answers are compared; and every
-        `torch.autograd.Function` and custom operator is run in three backward passes that see whether it depends on
-        the layout of its cotangent, on fresh memory or on the last forward, and what it changes. "all" holds every
-        contract, and so does a list of ids, such as ``["GP217"]``, for those. "none" holds none, as for an adjoint that
-        takes minutes. A claim that is a value is never called, and there the option is an error.
+        `torch.autograd.Function` and custom operator is run in three backward passes that show whether it depends on
+        the layout of its cotangent, on fresh memory or on the last forward, and what it changes. "all" tests every
+        contract, a list of ids such as ``["GP217"]`` only these, and "none" no contract, as for an adjoint that takes
+        minutes. A claim that is a value is never called: with one, the option is an error.
     rng : int or numpy.random.Generator, optional
         Seed of the directions. None draws one from the system; ``rng=report.seed`` replays the check. The global
         random state is neither read nor changed.
     budget : int or str, optional
-        What the check may take: so many evaluations of f (a callable gradient that is differentiated again counts as
-        well), or so long, ``"30 s"``, ``"5 min"`` or ``"2 h"``. What it did not get to is INCONCLUSIVE, with the reason
-        ``"budget"``; what it had proved by then stands. An evaluation that runs when the time is over is ended, as far
-        as `timeout` can do that.
+        What the check may take: a number of evaluations of f (and of a callable gradient that is differentiated
+        again), or a time, ``"30 s"``, ``"5 min"`` or ``"2 h"``. What it has proved by then stands; the rest is
+        INCONCLUSIVE, with the reason ``"budget"``. An evaluation that runs when the time is up is ended if `timeout`
+        could end it.
     timeout : float, optional
-        Seconds that one evaluation of f may take. One that takes longer is ended: away from the point f counts as
-        undefined there, at the point that is a FunctionError. In this process it is ended by a signal, in the main
-        thread of a system that has them (not Windows): code outside Python ends once it returns to Python. Where
-        nothing can be ended, a GradproofWarning says so.
+        Seconds that one evaluation of f may take. One that takes longer is ended. Away from the point, f then counts as
+        undefined there; at the point, it is a FunctionError. Without `executor` a signal ends the evaluation, which
+        works in the main thread and not on Windows; compiled code ends only once it returns to Python. If no
+        evaluation can be ended, a GradproofWarning says so.
     executor : concurrent.futures.Executor, optional
         With a claim: who evaluates f, such as a `ProcessPoolExecutor`, loky's `get_reusable_executor()` or dask's
-        ``client.get_executor()``. Evaluations that do not depend on each other go out together; the report is the same
-        as without. f must work in the workers, with copies of its arguments; the claim is called here. What a killed
-        worker was evaluating is evaluated again by another; where f ends every process that evaluates it at some point,
-        it counts as undefined there.
+        ``client.get_executor()``. Evaluations that do not depend on each other run at the same time, and the report is
+        the same as without. f must work in the workers, with copies of its arguments; the claim is called in this
+        process. If a worker is killed, another one does its work. If every worker that evaluates f at some point ends,
+        f counts as undefined there.
     journal : path, optional
-        With a claim: a file (SQLite) in which each evaluation of f is kept once it is finished. The same check with the
-        same journal goes on where another one was killed, at whatever moment, evaluates nothing twice, and ends with
-        the same report; ``rng=None`` continues with its seed. The claim is called again: it must not need that f was
-        called right before. A journal of another point, seed, code of f or version of gradproof is a UsageError. A
-        full disk costs the journal, with a GradproofWarning, and not the check.
+        With a claim: a file (SQLite) that keeps each finished evaluation of f. If a check was killed, at whatever
+        moment, the same check with the same journal goes on from there, evaluates nothing twice, and ends with the same
+        report; with ``rng=None`` it uses the journal's seed. The claim is called again, and must not rely on a call of
+        f right before. A journal of another point, seed, code of f or version of gradproof is a UsageError. If the disk
+        is full, a GradproofWarning says so, and the check goes on without the journal.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -598,8 +598,7 @@ class Options:
         if self.contracts != "default" and all(is_value.values()):
             words = " and ".join(f"`{keyword}`" for keyword in is_value)
             raise UsageError(
-                f"`contracts` is about calls of a callable claim, but {words} is passed as a value: leave `contracts` "
-                "out."
+                f"`contracts` are tested by calling the claim, but {words} is passed as a value: leave `contracts` out."
             )
 
     def require_jac(self, claims: Mapping[str, Any]) -> None:
@@ -615,8 +614,8 @@ class Options:
         for option in ("executor", "journal"):
             if getattr(self, option) is not None:
                 raise UsageError(
-                    f"`{option}` is for a claim: what a framework's own autodiff says of f is computed in this process "
-                    "and not kept. Leave it out, or pass the gradient as `grad=`."
+                    f"`{option}` needs a claim: a framework's own derivatives are computed in this process and not "
+                    f"kept. Leave `{option}` out, or pass the gradient as `grad=`."
                 )
         if self.vectorized:
             raise UsageError(

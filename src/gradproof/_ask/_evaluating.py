@@ -37,9 +37,9 @@ class Evaluation:
             Finding(
                 id="GP430",
                 severity=Severity.NOTE,
-                kind=f"`{self.name}` ended the process that evaluated it at {points} beside this one, each time it was "
-                "tried: it was killed, or crashed",
-                advice="It counts as undefined there. Look for a crash of compiled code, or for memory that ran out.",
+                kind=f"at {points} beside this one, every process that evaluated `{self.name}` was killed or crashed",
+                advice=f"`{self.name}` counts as undefined there. Look for a crash of compiled code, or for memory "
+                "that ran out.",
             )
         ]
 
@@ -61,9 +61,9 @@ def evaluating(
     evaluations, seconds = _conditions.read_budget(budget)
     if timeout is not None and executor is None and not can_end():
         warnings.warn(
-            "`timeout` cannot end an evaluation here: that takes signals, which are for the main thread of systems "
-            "that have them. One that hangs is not stopped. Pass `executor=` with processes, or call `check` from the "
-            "main thread.",
+            "`timeout` cannot end an evaluation here: that takes a signal, which works only in the main thread, and "
+            "not on Windows. An evaluation that hangs is not stopped. Pass `executor=` with processes, or call `check` "
+            "from the main thread.",
             GradproofWarning,
             stacklevel=2,
         )

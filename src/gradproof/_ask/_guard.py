@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gradproof._base._errors import UsageError
 from gradproof._base._tree import is_number
 from gradproof._line import learn, slope
-from gradproof._prove import COARSE, REACH, SECOND, Line, Probe, Record, Yardstick, allowance, scales
+from gradproof._prove import COARSE, REACH, RTOL32, SECOND, Line, Probe, Record, Yardstick, allowance, scales
 from gradproof._report import GradientError, GuardReport, Report, is_wrong
 
 Floats = NDArray[np.float64]
@@ -157,9 +157,9 @@ class Guarding:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"`every` must be a positive integer, got {every!r}.")
         if not is_number(budget) or not 0 < budget < math.inf:
-            raise UsageError(f"`budget` must be a positive share of training time, such as 0.01, got {budget!r}.")
+            raise UsageError(f"`budget` must be a positive share of the running time, such as 0.01, got {budget!r}.")
         if on_wrong is not None and not callable(on_wrong):
-            raise UsageError(f"`on_wrong` must be callable, `on_wrong(report)`, or None, got {on_wrong!r}.")
+            raise UsageError(f"`on_wrong` must be callable, `on_wrong(report)`, got {type(on_wrong).__name__}.")
         self._every, self._on_wrong, self._seed, self._together = every, on_wrong, seed, together
         self._clock = _Clock(budget)
         self._due = self._calls = self._unclear = self._unrepeated = self._unexplained = self._looks = 0
@@ -324,7 +324,9 @@ class Guarding:
 
     def _rtol(self, line: Line) -> float:
         """What the gradient may be off by in a full check of its values, relative to its norm."""
-        return self._allowance(line) / (REACH * max(line.scale, 1e-300))
+        if line.scale == 0:
+            return RTOL32  # a gradient of zero that does not fit is off as a whole
+        return float(f"{self._allowance(line) / (REACH * line.scale):.3g}")
 
     def _explain(self, scene: Scene, probe: Probe, *, checked: bool = False) -> Report | None:
         """Ask a full check what two independent looks have found; None where none of them finds a mistake."""

@@ -38,13 +38,13 @@ def compare_with_reference(
     progress: Setting = None,
     name: str | None = None,
 ) -> Report:
-    """Compare a NumPy kernel of low precision with a reference, value by value and gradient by gradient.
+    """Compare a low-precision NumPy kernel with a reference: its values, and its gradients.
 
-    For kernels of PyTorch and JAX use `gradproof.torch.compare_with_reference` and
-    `gradproof.jax.compare_with_reference`, which differentiate by themselves.
+    For PyTorch and JAX use `gradproof.torch.compare_with_reference` and `gradproof.jax.compare_with_reference`, which
+    need no backward passes from you.
 
-    Truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is the
-    reference in the kernel's dtype. The kernel is WRONG where its error is larger than the baseline's error explains.
+    The truth is the reference in float64, on the kernel's own rounded inputs and the same cotangent; the baseline is
+    the reference in the kernel's dtype. The kernel is WRONG if its error is larger than the baseline's error explains.
 
     Parameters
     ----------
@@ -59,23 +59,23 @@ def compare_with_reference(
     wrt : int or tuple of int, optional
         The arguments that `vjp` returns gradients for; all floating arrays by default.
     precision : {"float32", "tf32", "float16"}, optional
-        What the kernel computes in, where that is less than the dtype of its inputs.
+        What the kernel computes in, if that is lower than the dtype of its inputs.
     draws : int
-        How many inputs (each moved by a few roundings) and cotangents are compared; at least 4. With more draws,
-        smaller errors of single entries are found.
+        How many inputs (each moved by a few rounding units) and cotangents are compared; at least 4. More draws find
+        smaller errors of single entries.
     max_bound : float, optional
         The largest bound that may be called CORRECT. None is 32 machine epsilons of the kernel, within 0.05 and 0.5.
     confidence : float
-        1 - `confidence` bounds the chance that a right kernel is called WRONG, and that a gradient marked CORRECT has
-        an error above its bound for normal cotangents.
+        1 - `confidence` is the largest chance that a right kernel is called WRONG, and that normal random cotangents
+        hide an error above the bound.
     rng, progress, name
         As for `gradproof.check`.
 
     Returns
     -------
     Report
-        ``report.leaves`` are the outputs and then the gradients. Values come first among the findings: the right
-        gradient of another function is WRONG.
+        ``report.leaves`` are the outputs and then the gradients, and findings about values come first: a kernel that
+        computes a different function is WRONG, even if its gradient is right.
 
     Raises
     ------
@@ -87,16 +87,16 @@ def compare_with_reference(
     Notes
     -----
     Errors are squared and summed over regions (the whole, rows, slices along each axis, blocks of 4, 8, 16, ... of
-    these, single entries) and over the draws. A region is wrong where the ratio of the kernel's sum to the baseline's,
-    or to that of one rounding of a typical entry if that is larger, exceeds ``c**2 f``. The first factor is what a
-    right kernel may lose: ``c**2 = 9 + n / 2 (u32 / u)**2``, 9 roundings in place of one, and sums of n terms in any
-    order in float32, whose unit roundoff is u32; u is that of the kernel. The second is how far such a ratio scatters:
+    these, single entries) and over the draws. A region is wrong if the ratio of the kernel's sum to the baseline's, or
+    to that of one rounding of a typical entry if that is larger, exceeds ``c**2 f``. The first factor is what a right
+    kernel may lose: ``c**2 = 9 + n / 2 (u32 / u)**2``, 9 roundings in place of one, and sums of n terms in any order in
+    float32, whose unit roundoff is u32; u is that of the kernel. The second is how far such a ratio scatters by chance:
     Chernoff's bound for two sums of squares of normal numbers, with the degrees of freedom that the sums show over the
-    draws, and with the chance of a false alarm shared out over all regions. Nothing is called WRONG that is not
-    wrong again in 8 other draws.
+    draws, and with the chance of a false alarm divided among all regions. A region is called WRONG only if it is wrong
+    again in 8 other draws.
 
-    Like flash-attention's rule, "no more than twice the error of the same in PyTorch", but for every region, and with
-    a stated chance of a false alarm.
+    FlashAttention's tests have a similar rule: at most twice the error of the same computation in PyTorch. Here it
+    holds for every region, with a stated chance of a false alarm.
 
     Examples
     --------
@@ -123,8 +123,8 @@ def compare_with_reference(
     started = time.perf_counter()
     if _backends.has_autodiff(inputs):
         raise UsageError(
-            "`inputs` hold arrays of a framework that differentiates by itself: use "
-            "`gradproof.torch.compare_with_reference` or `gradproof.jax.compare_with_reference`."
+            "`inputs` must be NumPy arrays: for PyTorch and JAX use `gradproof.torch.compare_with_reference` and "
+            "`gradproof.jax.compare_with_reference`."
         )
     if (vjp is None) != (reference_vjp is None):
         missing = "reference_vjp" if reference_vjp is None else "vjp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,14 @@ from gradproof._backends._torch_upcast import doubled
 from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
 from gradproof._base._tree import is_number
 from gradproof._prove import RTOL32
-from gradproof._report import GuardReport, Report, is_wrong
+from gradproof._report import GuardReport, Report, Severity, is_wrong
+
+# What to do where `.grad` is not the gradient of the loss.
+DELIVERED = (
+    "Autograd's own gradient of this loss shows no mistake, but `.grad` is another one. Call `guard.step` after "
+    "`backward` and before clipping or hooks that change `.grad`, with all batches since the last `zero_grad`. Where "
+    "the loss was multiplied before `backward`, pass that factor as `scale=`."
+)
 
 
 class Guard:
@@ -47,22 +55,22 @@ class Guard:
     def step(self, *batches: Any, scale: float = 1.0) -> None:
         """Look at the gradients of this training step, if it is time; call it before they are used.
 
-        The place is after ``backward`` and before clipping, ``scaler.unscale_`` and ``optimizer.step``.
+        Call it after ``backward``, and before clipping, ``scaler.unscale_`` and ``optimizer.step``.
 
         Parameters
         ----------
         *batches : any
-            The batch, as `loss` takes it. With gradient accumulation all batches since the last ``zero_grad``.
+            The batch, as `loss` takes it; with gradient accumulation, all batches since the last ``zero_grad``.
         scale : float
-            What each loss was multiplied with before ``backward``: ``scaler.get_scale()`` with a GradScaler, 1/4 where
-            the gradients of four batches are averaged.
+            The factor of each loss before ``backward``: ``scaler.get_scale()`` with a GradScaler, 1/4 if the gradients
+            of four batches are averaged.
 
         Raises
         ------
         GradientError
-            If the gradient is wrong, and there is no `on_wrong`. Nothing of the step has been used then.
+            If the gradient is wrong, and there is no `on_wrong`. The optimizer has not used it yet.
         UsageError
-            If the parameters have changed since the model was called.
+            If the parameters have changed since the model was called, or have no gradient.
         """
         training = self._training
         if training is None:
@@ -73,11 +81,13 @@ class Guard:
                 training.arm()
             return
         if not batches:
-            raise UsageError("`step` needs the batch of this step: call it as `guard.step(batch)`.")
+            raise UsageError("`step` needs the batch: call `guard.step(batch)`.")
         if not is_number(scale) or not 0 < abs(scale) < float("inf"):
-            raise UsageError(f"`scale` must be a number other than 0, got {scale!r}.")
+            hint = ": pass `scaler.get_scale()`" if hasattr(scale, "get_scale") else ""
+            raise UsageError(f"`scale` must be a number other than 0, got {scale!r}{hint}.")
         training.disarm()
         training.require_order()
+        training.require_gradients()
         try:
             with training.kept() as keeper:
                 step = TrainingStep(training, batches, float(scale), keeper)
@@ -157,4 +167,10 @@ def _delivered(training: Training, step: TrainingStep, seed: int, rtol: float, d
     if found is None:
         return None
     loss, point, claims = found
-    return check(loss, (point,), grad=claims, rtol=rtol, rng=seed, name=f"{type(training.inner).__name__}, `.grad`")
+    report = check(loss, (point,), grad=claims, rtol=rtol, rng=seed, name=f"{type(training.inner).__name__}, `.grad`")
+    # (Nobody else has this loss and this gradient to make the check again.)
+    findings = [dataclasses.replace(one, reproducer="") for one in report.findings]
+    errors = (k for k, one in enumerate(findings) if one.severity is Severity.ERROR)
+    for place, k in enumerate(errors):
+        findings[k] = dataclasses.replace(findings[k], advice=DELIVERED if place == 0 else "")
+    return dataclasses.replace(report, findings=tuple(findings))

@@ -63,7 +63,7 @@ class TrainerGuard:
             If training has not begun.
         """
         if self.guard is None:
-            raise UsageError("there is nothing to report: training has not begun.")
+            raise UsageError("there is nothing to report yet: training has not begun.")
         return self.guard.report()
 
     def __str__(self) -> str:
@@ -84,8 +84,8 @@ def attach(trainer: Any, make: MakeGuard) -> TrainerGuard:
     if "transformers" in packages and hasattr(trainer, "training_step"):
         return _attach_to_transformers(trainer, make)
     raise UsageError(
-        f"`trainer` must be a Trainer of transformers or of lightning, got {type(trainer).__name__}; in a loop of your "
-        "own use `gradproof.torch.guard(model, loss)`."
+        f"`trainer` must be a Trainer of transformers or of lightning, got {type(trainer).__name__}. In a loop of your "
+        "own, use `gradproof.torch.guard(model, loss)`."
     )
 
 
@@ -141,7 +141,7 @@ def _attach_to_lightning(trainer: Any, make: MakeGuard) -> TrainerGuard:
 
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             if not pl_module.automatic_optimization:
-                raise UsageError("a LightningModule with manual optimization has its own loop: use `guard` in it.")
+                raise UsageError("this LightningModule has manual optimization: call `gradproof.torch.guard` in it.")
             watch.begin(pl_module, loss, (batch, batch_idx))
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:

@@ -108,6 +108,9 @@ class Jax:
         """Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision."""
         return 0.0 if self.high is None else claim_precision(self.low, self.high, self.bounds)
 
+    # (JAX has no autocast.)
+    offs: tuple[Any, ...] = ()
+
     def roots(self) -> list[str]:
         """The names of all arguments, as Python source."""
         assert self._packed is not None

@@ -76,8 +76,8 @@ class JaxSides:
         dtypes = [one.dtype for one in (*self._leaves, *low.outputs)]
         if all(jnp.finfo(dtype).bits == 64 for dtype in dtypes):
             raise UsageError(
-                "every array is float64, as the truth is: nothing could be more precise than the kernel. Check it by "
-                "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is for."
+                "every array is float64 already, so no reference can be more precise than the kernel. Check it with "
+                "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is meant for."
             )
         self._inside = "" if precision is None else self._declared(precision)
         self._ways: list[tuple[str, Way]] = []

@@ -39,7 +39,7 @@ class JaxStep:
         claims, other = flatten((gradient,), ["gradient"])
         require_values([*leaves, *claims])
         if other != self._structure:
-            raise UsageError(f"the gradient has not the structure of the parameters: {other}, not {self._structure}.")
+            raise UsageError(f"the gradient must have the structure of the parameters, {self._structure}, got {other}.")
         self._values = [leaf.value for leaf in leaves]
         self._places = [i for i, leaf in enumerate(leaves) if _is_floating(leaf.value)]
         self.names = [leaves[i].path for i in self._places]

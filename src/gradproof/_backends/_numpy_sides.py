@@ -54,8 +54,8 @@ class NumpySides:
         dtypes = [one.dtype for one in (*self._leaves, *self._outputs)]
         if all(np.finfo(dtype).bits == 64 for dtype in dtypes):
             raise UsageError(
-                "every array is float64, as the truth is: nothing could be more precise than the kernel. Check it by "
-                "`gradproof.check`, or pass inputs in the dtype that it is for."
+                "every array is float64 already, so no reference can be more precise than the kernel. Check it with "
+                "`gradproof.check`, or pass inputs in the dtype that it is meant for."
             )
         count = len(self._outputs)
         paths = ["output"] if count == 1 else [f"output[{i}]" for i in range(count)]

@@ -324,6 +324,18 @@ class TorchAutodiff:
                 found = torch.func.vmap(lambda *us: pull(outputs, leaves, us))(*together)
             return [tuple(gradient[k] for gradient in found) for k in range(len(rows))]
 
+    def within(self, mode: Callable[[], contextlib.AbstractContextManager[Any]]) -> TorchAutodiff:
+        """The same function, each call of it within some mode."""
+        inside, called = copy.copy(self), self.called
+
+        @ft.wraps(called)
+        def call(*arguments: Any) -> Any:
+            with mode():
+                return called(*arguments)
+
+        inside.called, inside.primals = call, Primals()
+        return inside
+
     def _compiled(self) -> TorchAutodiff:
         """The same function, compiled by `torch.compile` at its first call."""
         compiled = copy.copy(self)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
 import optree
@@ -49,6 +51,35 @@ class Wide(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+class Promotes(TorchFunctionMode):
+    """Takes operands of lower precision to float64 where another operand is float64.
+
+    Autograd sees these casts, so the backward needs no mode. What a function holds besides its arguments, such as data
+    and weights, stays as it is: autocast would have made all one dtype, and without it torch would refuse.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [one for one in optree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]  # pyright: ignore[reportArgumentType]
+        is_mixed = any(one.dtype == torch.float64 for one in given) and any(is_low(one.dtype) for one in given)
+        name = str(getattr(func, "__name__", ""))
+        is_in_place = (name.endswith("_") and not name.endswith("__")) or "out" in kwargs or name == "__setitem__"
+        if is_mixed and not is_in_place and name not in ("__get__", "__set__", "to", "type_as"):
+            args, kwargs = optree.tree_map(_widened, (args, kwargs), none_is_leaf=True)  # pyright: ignore[reportArgumentType]
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def all_wide() -> Generator[None]:
+    """Compute in float64 what has an operand in float64, whatever is asked for."""
+    with Wide(), Promotes():
+        yield
+
+
+def _widened(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and is_low(value.dtype) else value
+
+
 class Autocasts(TorchFunctionMode):
     """Sees in which 16-bit dtype a function computes under autocast, if in any.
 
@@ -64,6 +95,70 @@ class Autocasts(TorchFunctionMode):
         return result
 
 
+class Lowered(TorchDispatchMode):
+    """Sees which operations have results of 16 bits, other than casts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        first = result[0] if isinstance(result, (tuple, list)) and result else result
+        if isinstance(first, Tensor) and first.dtype in SIXTEEN and not _keeps_numbers(func):
+            self.names.add(func.overloadpacket.__name__)
+        return result
+
+
+class RoundedAtRandom(TorchDispatchMode):
+    """Computes in float64, with operands and results of some operations rounded to 16 bits.
+
+    Each number is moved by up to half a rounding at random before, so that two runs are two draws of the errors.
+
+    Parameters
+    ----------
+    names : set of str
+        Those that `Lowered` has seen.
+    dtype : torch.dtype
+    seed : int
+    """
+
+    def __init__(self, names: set[str], dtype: torch.dtype, seed: int) -> None:
+        super().__init__()
+        self._names, self._dtype, self._seed = names, dtype, seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if is_low(kwargs.get("dtype")):
+            kwargs["dtype"] = torch.float64
+        if func.overloadpacket.__name__ not in self._names or _keeps_numbers(func):
+            return func(*args, **kwargs)
+        args = optree.tree_map(self._rounded, args, none_is_leaf=True)  # pyright: ignore[reportArgumentType]
+        result = func(*args, **kwargs)
+        if isinstance(result, tuple):
+            return (self._rounded(result[0]), *result[1:])
+        return self._rounded(result)
+
+    def _rounded(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dtype != torch.float64:
+            return value
+        if value.device not in self._generators:
+            self._generators[value.device] = torch.Generator(value.device).manual_seed(self._seed)
+        generator = self._generators[value.device]
+        drawn = torch.rand(value.shape, generator=generator, dtype=value.dtype, device=value.device) - 0.5
+        moved = (value * (1 + torch.finfo(self._dtype).eps * drawn)).to(self._dtype).double()
+        # (What has 16 bits already is not rounded again: `max` and `relu` return one of their operands.)
+        own = value.to(self._dtype).double()
+        return torch.where(value.isfinite() & (own != value), moved, own)
+
+
+def _keeps_numbers(func: Any) -> bool:
+    """Whether an operation moves or casts numbers, or writes in place, and so has no rounding of its own."""
+    is_view = any(argument.alias_info is not None for argument in func._schema.arguments)
+    return is_view or func.overloadpacket.__name__ in ("_to_copy", "clone", "copy", "detach")
+
+
 class SingleInside(TorchDispatchMode):
     """Computes every operation on 16-bit tensors in float32, and rounds its result: what a right kernel may do.
 
@@ -73,10 +168,9 @@ class SingleInside(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        is_view = any(argument.alias_info is not None for argument in func._schema.arguments)
         given = [one for one in optree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]  # pyright: ignore[reportArgumentType]
         low = next((one.dtype for one in given if one.dtype in SIXTEEN), None)
-        if is_view or low is None or func.overloadpacket.__name__ in ("_to_copy", "clone", "copy", "detach"):
+        if low is None or _keeps_numbers(func):
             return func(*args, **kwargs)
         is_mixed = any(one.dtype in (torch.float32, torch.float64) and one.dim() for one in given)
         args, kwargs = optree.tree_map(_single, (args, kwargs), none_is_leaf=True)  # pyright: ignore[reportArgumentType]

@@ -21,7 +21,7 @@ from gradproof._backends._torch_inputs import marked
 from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_sides import Call
 from gradproof._backends._torch_state import Keeper, State, path_of
-from gradproof._backends._torch_upcast import COPIES, Torch, agree, doubled, is_low
+from gradproof._backends._torch_upcast import COPIES, Torch, doubled, fitting, is_low
 from gradproof._base import _tree
 from gradproof._base._advice import takes
 from gradproof._base._errors import FunctionError, UsageError
@@ -155,7 +155,7 @@ class TorchModule(Torch):
 
     def empty_leaves(self) -> list[LeafResult]:
         """What is differentiated, where none of it has an entry; else nothing."""
-        low = self._low
+        low = self._own
         tensors = low.arguments[: low.count]
         if any(tensor.numel() for tensor in tensors):
             return []
@@ -184,8 +184,8 @@ class TorchModule(Torch):
             held = find_held(self._loss)
             others = {name: part for name, part in held.modules.items() if part is not self._model}
             state = State({"model": model, **others}, held, keep_grads=False)
-            high = _function(model, Parameters(model), self._loss, doubled(batch), self._wrt, state)
-            return high if agree(low, high) else None
+            wide = doubled(batch)
+            return fitting(low, lambda: _function(model, Parameters(model), self._loss, wide, self._wrt, state))
         except Exception:
             return None  # whatever it is: differences of the model as it is will do
 
@@ -204,7 +204,7 @@ class TorchModule(Torch):
 
     def _call_of(self, reference: Any) -> Call:
         """The reference as one of the arguments of `function`, in any precision."""
-        low, evaluated = self._low, self._evaluated(reference)
+        low, evaluated = self._own, self._evaluated(reference)
 
         def call(leaves: Sequence[Tensor], others: Sequence[Any], is_wide: bool) -> Any:
             return evaluated(*low.argument([*leaves, *(doubled(tuple(others)) if is_wide else others)]))

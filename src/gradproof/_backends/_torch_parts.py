@@ -179,8 +179,8 @@ class LossPart:
 
 # What is said where the gradient of a spectral norm in train mode is wrong, as it is by design.
 POWER_ITERATION = (
-    "Spectral norm in train mode makes a step of its power iteration in every forward pass, and its gradient takes "
-    "the vectors of that step for constants: check the model after `.eval()`."
+    "Spectral norm in train mode makes one step of power iteration in every forward pass, and its gradient treats "
+    "the vectors of that step as constants: check the model after `.eval()`."
 )
 
 

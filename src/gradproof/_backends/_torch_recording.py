@@ -142,7 +142,9 @@ class Recording:
         if self._rule is None:
             yield
             return
-        inputs = self._function.ordered(self._arguments)
+        # (A rule returns one thing for each argument, also where that is a list of tensors.)
+        args = self._function.argument(self._arguments)
+        inputs = args if type(args) is tuple else (args,)
 
         def around(backward: Any, ctx: Any, *us: Any) -> Any:
             returned = backward(ctx, *us)

@@ -61,8 +61,8 @@ class TorchSides:
         dtypes = [tensor.dtype for tensor in (*self._leaves, *outputs)]
         if all(dtype in (torch.float64, torch.complex128) for dtype in dtypes):
             raise UsageError(
-                "every tensor is float64, as the truth is: nothing could be more precise than the kernel. Check it by "
-                "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is for."
+                "every tensor is float64 already, so no reference can be more precise than the kernel. Check it with "
+                "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is meant for."
             )
         self._inside = self._found(dtypes, watch.seen) if precision is None else self._declared(precision)
         self._ways: list[tuple[str, Way]] = []
@@ -278,6 +278,18 @@ def sixteen_bits(low: TorchAutodiff) -> bool:
     """Whether a function takes or returns numbers of 16 bits or fewer, or computes with such under autocast."""
     if any(torch.finfo(leaf.dtype).bits <= 16 for leaf in low.arguments[: low.count]):
         return True
+    outputs, seen = _under_autocast(low)
+    return seen is not None or any(torch.finfo(output.dtype).bits <= 16 for output in outputs)
+
+
+def autocast_dtype(low: TorchAutodiff) -> torch.dtype | None:
+    """The dtype of 16 bits that a function computes in under autocast, where it takes none; else None."""
+    if any(torch.finfo(leaf.dtype).bits <= 16 for leaf in low.arguments[: low.count]):
+        return None
+    return _under_autocast(low)[1]
+
+
+def _under_autocast(low: TorchAutodiff) -> tuple[list[Tensor], torch.dtype | None]:
     with torch.no_grad(), Autocasts() as watch:
         outputs = low.outputs(low.at_point()[: low.count], low.others())
-    return watch.seen is not None or any(torch.finfo(output.dtype).bits <= 16 for output in outputs)
+    return outputs, watch.seen

@@ -74,11 +74,15 @@ class Training:
         self._outer, self._loss, self.inner, self.is_told = model, loss, unwrapped(model), is_told
         self.is_shared = isinstance(model, torch.nn.parallel.DistributedDataParallel)
         if self.is_shared and any(isinstance(one, torch.nn.SyncBatchNorm) for one in self.inner.modules()):
-            raise UsageError("`model` has SyncBatchNorm, whose processes would wait for each other within a check.")
+            raise UsageError("a model with SyncBatchNorm cannot be guarded: its processes would wait for each other.")
+        if any(map(torch.nn.parameter.is_lazy, self.inner.parameters())):
+            raise UsageError(
+                "`model` has parameters that get their shape when it is first called: call it with a batch before."
+            )
         self.paths: dict[str, str] = {}
         self.look()
         if not self.paths:
-            raise UsageError("there is no parameter of the model to guard: it has none, or all are frozen.")
+            raise UsageError("`model` has no parameter to guard: it has none at all, or all are frozen.")
         self._held = Held()
         self._held.look(self.inner, "model")
         self._held.look(loss, "loss")
@@ -151,8 +155,15 @@ class Training:
         """Raise UsageError where the parameters have changed since the model was called."""
         if self.calls and self.calls[-1].versions != self._versions():
             raise UsageError(
-                "the parameters have changed since the model was called, so that `.grad` is the gradient at another "
-                "point: call `step` after `backward` and before `optimizer.step()`."
+                "the parameters have changed since the model was called, so `.grad` is the gradient at another "
+                "point: call `guard.step` after `backward` and before `optimizer.step()`."
+            )
+
+    def require_gradients(self) -> None:
+        """Raise UsageError where no parameter has a gradient."""
+        if all(one.grad is None for one in self.inner.parameters()):
+            raise UsageError(
+                "no parameter of the model has a `.grad`: call `step` after `backward` and before `zero_grad`."
             )
 
     @contextlib.contextmanager
@@ -278,13 +289,20 @@ class TrainingStep:
             value = self._attempt()
         except Exception as error:
             batch = self._batches[0]
+            many = len(self._batches)
+            hint = f". (`step` got {many} batches: pass one batch as one argument.)" if many > 1 else ""
+            said = f"`loss(model, batch)` raised {type(error).__name__}: {error}{hint}"
+            if isinstance(error, UsageError):
+                raise
             if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-                raise FunctionError(f"`loss(model, batch)` raised {type(error).__name__}: {error}") from error
+                raise FunctionError(said) from error
             training.is_criterion, training.needs_graph = True, False
             try:
                 value = self._attempt()
+            except UsageError:
+                raise
             except Exception:
-                raise FunctionError(f"`loss(model, batch)` raised {type(error).__name__}: {error}") from error
+                raise FunctionError(said) from error
         training.calls_per_batch = self._called // len(self._batches)
         return value
 
@@ -457,7 +475,7 @@ class TrainingStep:
         if training.is_wide is None:
             training.draws |= any(since is not None and since.has_moved for since in (self._start, self._since))
         if not isinstance(value, Tensor) or value.numel() != 1:
-            raise UsageError("`loss` must return one real number, a tensor with one entry: reduce it, with `.mean()`.")
+            raise UsageError("`loss` must return one real number: reduce it, for example with `.mean()`.")
         return value
 
     @contextlib.contextmanager

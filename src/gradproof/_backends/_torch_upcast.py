@@ -12,7 +12,7 @@ import contextlib
 import copy
 import functools as ft
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,21 @@ import optree
 import torch
 
 from gradproof import _backends
+from gradproof._backends._torch_autocast import Off, compared, reference_note
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_batched import find_rules_apart
+from gradproof._backends._torch_casts import all_wide
 from gradproof._backends._torch_findings import findings
 from gradproof._backends._torch_graph import is_by_the_user, is_rule_itself
 from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
-from gradproof._backends._torch_sides import Call, TorchSides, sixteen_bits
+from gradproof._backends._torch_sides import Call, TorchSides, autocast_dtype, sixteen_bits
 from gradproof._backends._torch_state import Keeper, State
 from gradproof._backends._torch_subject import Subject, subjects_in
 from gradproof._base import _tree
+from gradproof._base._away import is_from_handler
 from gradproof._base._errors import NotAvailableError
 from gradproof._base._names import function_name
 from gradproof._report import Finding, Verdict
@@ -66,6 +69,12 @@ class Torch:
         cotangents: Sequence[Tensor] | None = None,
         is_gappy: bool = False,
     ) -> None:
+        self._own, self._autocast = low, autocast_dtype(low)
+        self._copied: TorchAutodiff | None = None
+        if self._autocast is not None and high is not None and cotangents is None and not low.hooked:
+            # What has a float64 copy without autocast is proved there, and then compared (see `_torch_autocast`).
+            low, high = high, None
+            self._copied = low
         self._low, self._high = low, high
         self._cotangents, self._is_gappy = cotangents, is_gappy
         self.function = low if high is None else Upcast(low, high)
@@ -78,11 +87,23 @@ class Torch:
     @property
     def note(self) -> str:
         """What the reference is, where it is not f itself."""
-        return self._reference
+        return self._reference if self._autocast is None else self._note_of_copy()
+
+    def _note_of_copy(self) -> str:
+        return reference_note(self.offs, self._autocast) if self.offs and self._autocast is not None else ""
+
+    @ft.cached_property
+    def offs(self) -> list[Off]:
+        """How far values and gradients under autocast are from those of the copy that is proved; else nothing."""
+        if self._autocast is None or self._copied is None:
+            return []
+        return compared(self._own, self._copied, self._autocast)
 
     @ft.cached_property
     def claim_eps(self) -> float:
         """Relative precision that the claim can be expected to have; 0 where f runs in the claim's own precision."""
+        if self._autocast is not None and self._copied is None:
+            return torch.finfo(self._autocast).eps
         return 0.0 if self._high is None else claim_precision(self._low, self._high, self.bounds)
 
     def roots(self) -> list[str]:
@@ -112,14 +133,14 @@ class Torch:
 
     def against(self, reference: Any) -> TorchSides | None:
         """F and a reference that takes its arguments, where f computes in 16 bits; else None."""
-        low = self._low
+        low = self._own
         if not sixteen_bits(low):
             return None
         return TorchSides(low, self._call_of(reference), function_name(reference), None)
 
     def _call_of(self, reference: Any) -> Call:
         """The reference as one of the arguments of `function`; a module is copied where float64 is asked for."""
-        low, wide = self._low, doubled(reference)
+        low, wide = self._own, doubled(reference)
 
         def call(leaves: Sequence[Tensor], others: Sequence[Any], is_wide: bool) -> Any:
             args = low.argument([*leaves, *(doubled(tuple(others)) if is_wide else others)])
@@ -140,16 +161,16 @@ class Torch:
 
     def argument(self, values: Sequence[Any]) -> Any:
         """Put values for all arguments back into the form of `args`, in its own precision."""
-        own = self._low.arguments
+        own = self._own.arguments
         narrowed = [
             given.to(mine.dtype) if isinstance(mine, Tensor) and mine.is_floating_point() else given
             for given, mine in zip(values, own, strict=True)
         ]
-        return self._low.argument(narrowed)
+        return self._own.argument(narrowed)
 
     def findings(self, leaves: Mapping[str, Verdict]) -> list[Finding]:
         """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
-        found = findings(self._low, leaves)
+        found = findings(self._own, leaves)
         return found + find_rules_apart(self._low) if self._low.is_batched else found
 
     def subjects(self, seed: int, *, is_asked: bool) -> list[Subject]:
@@ -168,9 +189,11 @@ class Torch:
             return None
         return LossPart(Scene(self._low.state.roots, self._low, COPIES), function_name(self._low.called))
 
-    def at_rest(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def at_rest(self) -> Generator[None]:
         """Leave everything besides the arguments as it was found, whatever happens."""
-        return self._low.at_rest()
+        with self._own.at_rest(), self._low.at_rest():
+            yield
 
 
 def keeper(f: Any, args: Any) -> Keeper:
@@ -233,8 +256,7 @@ def _copied(low: TorchAutodiff, f: Any, args: Any, wrt: int | tuple[int, ...] | 
             is_same = copied is f and not find_held(None, *positional).modules
             held = find_held(copied, *positional)
             state = low.state if is_same else State(held.modules, held, keep_grads=False)
-            high = TorchAutodiff(copied, wide, wrt, state=state)
-            return high if agree(low, high) else None
+            return fitting(low, lambda: TorchAutodiff(copied, wide, wrt, state=state))
     except Exception:
         # Whatever it is: f does not run in float64, and is differenced as it is.
         return None
@@ -368,7 +390,13 @@ def claim_precision(
     if bounds is not None:
         rounded = [_clipped(*one) for one in zip(rounded, *bounds, strict=True)]
     worst = eps
-    for exact, shifted in zip(gradient([leaf.clone() for leaf in leaves]), gradient(rounded), strict=True):
+    try:
+        pairs = list(zip(gradient([leaf.clone() for leaf in leaves]), gradient(rounded), strict=True))
+    except Exception as error:
+        if is_from_handler(error):
+            raise
+        return worst  # the backward does not run in float64, as that of many kernels does not
+    for exact, shifted in pairs:
         size = float(exact.abs().square().sum().sqrt())
         change = float((shifted - exact).abs().square().sum().sqrt())
         if 0 < size < math.inf and change < 0.03 * size:
@@ -405,22 +433,38 @@ def is_low(function: TorchAutodiff) -> bool:
     return any(tensor.dtype not in (torch.float64, torch.complex128) for tensor in function.arguments[: function.count])
 
 
-def agree(low: TorchAutodiff, high: TorchAutodiff) -> bool:
+def fitting(low: TorchAutodiff, make: Callable[[], TorchAutodiff]) -> TorchAutodiff | None:
+    """A copy that computes the same function, under autocast as if there were none; None where it is another one."""
+    dtype = autocast_dtype(low)
+    if dtype is None:
+        high = make()
+        return high if agree(low, high) else None
+    with all_wide():
+        high = make().within(all_wide)
+    for function in (low, high):  # both are to be differentiated: where one is not, this raises
+        values = function.value(*function.at_point())
+        ones = tuple(map(torch.ones_like, values)) if isinstance(values, tuple) else torch.ones_like(values)
+        function.vjp(ones, *function.at_point())
+    return high if agree(low, high, torch.finfo(dtype).eps) else None
+
+
+def agree(low: TorchAutodiff, high: TorchAutodiff, eps: float = 0.0) -> bool:
     """Whether the copy computes the same function: float64 outputs of the same shapes, equal to rounding.
 
     Where f draws random numbers, which some functions of torch do otherwise in float64, one value may agree by luck.
+    `eps` is that of what f computes in, where it is more than that of its outputs.
     """
-    return _agree_here(low, high) and (
-        not low.state.random_has_moved or all(_agree_drawing(low, high, seed) for seed in OTHER_SEEDS)
+    return _agree_here(low, high, eps) and (
+        not low.state.random_has_moved or all(_agree_drawing(low, high, eps, seed) for seed in OTHER_SEEDS)
     )
 
 
-def _agree_drawing(low: TorchAutodiff, high: TorchAutodiff, seed: int) -> bool:
+def _agree_drawing(low: TorchAutodiff, high: TorchAutodiff, eps: float, seed: int) -> bool:
     with low.state.drawing(seed), high.state.drawing(seed) if high.state is not low.state else contextlib.nullcontext():
-        return _agree_here(low, high)
+        return _agree_here(low, high, eps)
 
 
-def _agree_here(low: TorchAutodiff, high: TorchAutodiff) -> bool:
+def _agree_here(low: TorchAutodiff, high: TorchAutodiff, least: float) -> bool:
     one, other = low.value(*low.at_point()), high.value(*high.at_point())
     pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
     for mine, copied in pairs:
@@ -428,7 +472,7 @@ def _agree_here(low: TorchAutodiff, high: TorchAutodiff) -> bool:
             return False
         if mine.numel() == 0 or mine.dtype == copied.dtype:
             continue
-        eps = torch.finfo(mine.dtype).eps
+        eps = max(least, torch.finfo(mine.dtype).eps)
         largest = float(copied.abs().max())
         if not float((mine.to(copied.dtype) - copied).abs().max()) <= min(ROUNDINGS * eps, 0.25) * largest:
             return False

@@ -17,9 +17,7 @@ from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
 from gradproof._claims._around import natural_sizes
 from gradproof._claims._cancelled import floor_of, is_huge, is_told, may_be_cancelled, settle, without_cancelled
-from gradproof._claims._claimed import (
-    Claimed,
-)
+from gradproof._claims._claimed import Claimed
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import FirstLook
 from gradproof._claims._gradient import another_point, asks, unsettled

@@ -35,6 +35,8 @@ MEASURED = 16
 TRIED = 1000
 # What is said of an array that no evaluation was left for.
 SPENT = "not judged: no evaluation was left"
+# The same of one that has been seen to deviate, twice, where nobody has looked for an excuse.
+UNSETTLED = "deviates, but no evaluation was left to look for kinks or rounding"
 # Findings that say nothing was tested here, or that f has a kink or a jump.
 ASK_FOR_ANOTHER_POINT = ("GP110", "GP301", "GP302", "GP310", "GP311")
 
@@ -389,7 +391,7 @@ def unsettled(proved: Proved) -> Proved:
     if proved.verdict is not Verdict.WRONG or not is_about_numbers(proved):
         return proved
     leaves = tuple(
-        dataclasses.replace(leaf, verdict=Verdict.INCONCLUSIVE, deviation=None, note=SPENT)
+        dataclasses.replace(leaf, verdict=Verdict.INCONCLUSIVE, note=UNSETTLED)
         if leaf.verdict is Verdict.WRONG
         else leaf
         for leaf in proved.leaves

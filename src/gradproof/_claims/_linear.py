@@ -42,10 +42,12 @@ from gradproof._claims._cotangents import ALONE, FIRST, MOST, Cotangents
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._first_look import FirstLook, RowNorms, sizes_and_sides
 from gradproof._claims._lines import Line
-from gradproof._claims._locate import ROWS, Located, Scene, Whole, explain_whole, locate, locate_entries, renumbered
+from gradproof._claims._locate import ROWS, explain_whole, locate, locate_entries
 from gradproof._claims._proved import About, Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._claims._scalar_proofs import SUSPECT, UNCHANGED, Aim, ScalarProof, ScalarProofs, stands_still
+from gradproof._claims._scene import Located, Scene, Whole, renumbered
+from gradproof._claims._wording_linear import write_linear
 from gradproof._contracts import vanished
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions, Outcome
@@ -230,9 +232,8 @@ class LinearProof:
             if isinstance(found, Doubt) or entries.wrong is None:
                 return found
             scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
-            located = locate_entries(scene, entries.wrong)
-            self.about |= located.about
-            return dataclasses.replace(found, findings=(*located.findings, *found.findings))
+            located = self._written(locate_entries(scene, entries.wrong))
+            return dataclasses.replace(found, findings=(*located, *found.findings))
         if self.claimed.matrix is None and not is_double(eps) and self.m > ALONE:
             self.claimed.densify()
         # Of few outputs and few inputs every entry is measured by itself.
@@ -527,8 +528,7 @@ class LinearProof:
                     renumbered(outcome, leaves, self.claimed.leaves),
                 )
         if search is not None:
-            located = search.findings
-            self.about |= search.about
+            located = self._written(search)
             self.says_zero |= search.says_zero
         self.whole = None
         self._add(located, is_at_point=bool(zones) and search is None)
@@ -539,6 +539,12 @@ class LinearProof:
             dataclasses.replace(leaf, note=words) if leaf.verdict is Verdict.WRONG else leaf for leaf in outcome.leaves
         )
         return dataclasses.replace(proof, outcome=dataclasses.replace(outcome, leaves=noted))
+
+    def _written(self, located: Located) -> list[Finding]:
+        """Charges as findings, what each speaks of noted."""
+        found = [write_linear(charge, self.claimed, self.reproducer) for charge in located.charges]
+        self.about |= {one: charge.about for one, charge in zip(found, located.charges, strict=True)}
+        return found
 
     def _named(self, u: Vector) -> str:
         """The output that a cotangent picks, where f has several."""

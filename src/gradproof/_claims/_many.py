@@ -26,11 +26,12 @@ from gradproof._base._away import BudgetSpent
 from gradproof._base._pieces import is_large
 from gradproof._base._precision import is_double
 from gradproof._claims._around import Around, natural_sizes
-from gradproof._claims._claimed import DENSE, Claimed, ask_vjp
+from gradproof._claims._claimed import DENSE, Claimed
 from gradproof._claims._cotangents import STEADY, held
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import FirstLook
 from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._reading import ask_vjp
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
 from gradproof._claims._wording import write_breach

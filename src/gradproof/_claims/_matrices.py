@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts
 from gradproof._claims._around import natural_sizes
-from gradproof._claims._claimed import (
-    Claimed,
-    read_jacobian,
-)
+from gradproof._claims._claimed import Claimed
 from gradproof._claims._finish import despite_cancelled, excuse_at_kinks, find_aliases, finish
 from gradproof._claims._first_look import FirstLook
 from gradproof._claims._gradient import undefined
 from gradproof._claims._proved import Proved
+from gradproof._claims._reading import read_jacobian
 from gradproof._claims._repeats import Repeats, of_second_call
 from gradproof._claims._task import Task
 from gradproof._claims._wording import write_breach

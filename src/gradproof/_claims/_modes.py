@@ -20,6 +20,7 @@ from gradproof import _contracts, _progress, _prove
 from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
+from gradproof._claims._autocast import Off, as_run
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._held import with_contracts
@@ -105,6 +106,11 @@ class Autodiff(Protocol):
     @property
     def claim_eps(self) -> float:
         """Relative precision that the claim can be expected to have."""
+        ...
+
+    @property
+    def offs(self) -> Sequence[Off]:
+        """How far f as it is run is from a copy that is proved in its place; none where f itself is."""
         ...
 
     def trusted(self, reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -303,6 +309,8 @@ class _Modes:
         if proved.suggestion is not None:
             values = [*proved.suggestion[: autodiff.function.count], *proved.suggestion[function.count :]]
             proved = dataclasses.replace(proved, suggestion=autodiff.argument(values))
+        if mode in REVERSE:
+            proved = as_run(proved, autodiff.offs, self._options.max_bound)
         self._proofs.append(dataclasses.replace(proved, label="" if mode == "rev" else mode))
         self._primals.append(primal)
         self._firsts += [] if inner else [primal]

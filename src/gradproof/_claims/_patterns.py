@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gradproof._prove._diagnose import symmetric
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -32,6 +35,7 @@ class Misstep(enum.Enum):
     UPPER_ONLY = enum.auto()
     LOWER_ONLY = enum.auto()
     TRANSPOSED = enum.auto()
+    NOT_SYMMETRIC = enum.auto()
     MINUS_TRANSPOSED = enum.auto()
     RESHAPED = enum.auto()
     ROWS_REVERSED = enum.auto()
@@ -70,6 +74,7 @@ def explain(
     *,
     square: bool,
     blocks: Sequence[tuple[int, int]] = (),
+    shapes: Sequence[tuple[int, ...]] = (),
     loosely: bool = False,
 ) -> Pattern | None:
     """Find the one mistake that explains the slopes of all outputs along all lines.
@@ -84,6 +89,8 @@ def explain(
         Whether rows and columns may have been mixed up.
     blocks : sequence of (start, stop)
         Columns that belong together, if there is more than one such set.
+    shapes : sequence of tuple of int
+        Of the arrays that the columns are entries of.
     loosely : bool
         Whether rows may fit in several places: fewer lines rule a mistake out than name it.
     """
@@ -115,6 +122,14 @@ def explain(
     for misstep, candidate in rearranged(matrix, square):
         if fits(candidate):
             return Pattern(misstep=misstep, corrected=candidate)
+    start = 0
+    for k, shape in enumerate(shapes):
+        columns = slice(start, start := start + math.prod(shape))
+        if len(shape) >= 2 and shape[-1] == shape[-2] > 1:
+            candidate = matrix.copy()
+            candidate[:, columns] = symmetric(matrix[:, columns].reshape(-1, *shape)).reshape(len(matrix), -1)
+            if fits(candidate):
+                return Pattern(misstep=Misstep.NOT_SYMMETRIC, block=k, corrected=candidate)
     return _reordered(matrix, lines, limits, loosely=loosely)
 
 

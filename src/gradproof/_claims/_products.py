@@ -12,17 +12,13 @@ from numpy.typing import NDArray
 from gradproof import _backends, _contracts
 from gradproof._base._precision import is_double
 from gradproof._claims._around import natural_sizes
-from gradproof._claims._claimed import (
-    DENSE,
-    Claimed,
-    ask_hvp,
-    ask_vjp,
-)
+from gradproof._claims._claimed import DENSE, Claimed
 from gradproof._claims._cotangents import ALONE, Cotangents, rounding
 from gradproof._claims._finish import despite_cancelled, excuse_at_kinks, find_aliases, finish
 from gradproof._claims._first_look import FirstLook
 from gradproof._claims._gradient import undefined
 from gradproof._claims._proved import Proved
+from gradproof._claims._reading import ask_hvp, ask_vjp
 from gradproof._claims._task import Task
 from gradproof._claims._wording import write_breach
 from gradproof._claims._zero_floors import output_floor, second_floor

@@ -176,6 +176,7 @@ class ScalarProofs:
         seen: list[float] = []
         norms: list[float] = []
         largest = 0.0
+        stationary = True
         for proof in self.made:
             if proof.group != group or i not in proof.measured:
                 continue
@@ -184,11 +185,12 @@ class ScalarProofs:
             if leaf.bound is not None:
                 zero_error = proof.outcome.zero_errors.get(proof.measured.index(i))
                 seen.append(leaf.bound * proof.norms[i] if zero_error is None else zero_error)
+                stationary &= zero_error is not None
                 largest = max(largest, leaf.bound)
         if not seen:
             return None
-        if max(norms) == 0:
-            # f is stationary along every cotangent: relative to how it moves.
+        if stationary or max(norms) == 0:
+            # f is stationary along every cotangent, whatever rounding is claimed: relative to how it moves.
             seen, norms = [largest] * len(seen), [1.0]
         if self._m <= ALONE:
             return max(seen) / max(norms)

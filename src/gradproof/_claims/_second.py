@@ -22,7 +22,7 @@ from gradproof import _contracts
 from gradproof._base._away import BudgetSpent
 from gradproof._claims._around import natural_sizes
 from gradproof._claims._charge import Extent, SecondCharge
-from gradproof._claims._claimed import Claimed, ask_hvp, read_jacobian
+from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._curved_entries import ENTRIES, LOCATE, EntryCurves
 from gradproof._claims._curves import VALUES, Curvature, Curves
@@ -34,6 +34,7 @@ from gradproof._claims._hessian import accuse, explain_lines
 from gradproof._claims._matrices import ask_matrix
 from gradproof._claims._patterns import simple_factor
 from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
+from gradproof._claims._reading import ask_hvp, read_jacobian
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._task import Task
 from gradproof._claims._wording import CURVATURE, write_breach, write_second

@@ -15,18 +15,13 @@ from gradproof import _contracts
 from gradproof._base._away import OutsideError
 from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around, natural_sizes
-from gradproof._claims._claimed import (
-    COLUMNS,
-    Claimed,
-    ask_jvp,
-    push,
-    random_tangents,
-)
+from gradproof._claims._claimed import COLUMNS, Claimed, random_tangents
 from gradproof._claims._cotangents import rounding
 from gradproof._claims._finish import despite_cancelled, find_aliases, finish
 from gradproof._claims._first_look import FirstLook, sizes_and_sides
 from gradproof._claims._gradient import undefined
 from gradproof._claims._proved import Proved
+from gradproof._claims._reading import ask_jvp, push
 from gradproof._claims._task import Task
 from gradproof._claims._wording import write_breach
 from gradproof._claims._zero_floors import output_floor

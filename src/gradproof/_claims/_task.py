@@ -9,10 +9,8 @@ from typing import Any
 from gradproof import _contracts, _prove
 from gradproof._base._errors import UsageError
 from gradproof._claims._around import Around
-from gradproof._claims._claimed import (
-    is_operator,
-)
 from gradproof._claims._first_look import FirstLook
+from gradproof._claims._reading import is_operator
 from gradproof._claims._repeats import Repeats
 from gradproof._function._primal import Primal
 

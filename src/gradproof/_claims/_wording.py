@@ -72,6 +72,10 @@ _MISSTEPS: dict[Misstep, tuple[str, str]] = {
     Misstep.LOWER_ONLY: ("only the lower triangle is filled", "Copy it into the upper one."),
     Misstep.TRANSPOSED: ("transposed", "Rows are outputs, columns are inputs: return the transpose."),
     Misstep.MINUS_TRANSPOSED: ("transposed, with the wrong sign", "Return minus the transpose."),
+    Misstep.NOT_SYMMETRIC: (
+        "not symmetric, the true derivative is",
+        "f depends on the symmetric part of this array: return half the sum of its gradient and the transpose.",
+    ),
     Misstep.RESHAPED: ("reshaped in the wrong order", "It was filled column by column: transpose first."),
     Misstep.ROWS_REVERSED: ("rows in reverse order", "Reverse the order of the outputs."),
     Misstep.ROWS_EARLY: ("rows shifted by one", "Every row stands one place too early."),
@@ -88,6 +92,7 @@ _MISSTEPS: dict[Misstep, tuple[str, str]] = {
 
 
 _OF_A_PART = (
+    Misstep.NOT_SYMMETRIC,
     Misstep.TWICE_DIAGONAL,
     Misstep.HALF_DIAGONAL,
     Misstep.TWICE_REST,
@@ -146,7 +151,7 @@ class Names(Protocol):
 def write_second(charge: SecondCharge, names: Names, reproducer: str) -> Finding:
     """What speaks against second derivatives as a finding."""
     of, other = "the true second derivative", "the second derivative is wrong"
-    path = _whole_path(names)
+    path = whole_path(names)
     entries: tuple[tuple[int, ...], ...] = ()
     quantity, advice = CURVATURE, f"Look at how `{names.keyword}` is computed."
     if charge.entry is not None:
@@ -186,7 +191,8 @@ def write_second(charge: SecondCharge, names: Names, reproducer: str) -> Finding
     )
 
 
-def _whole_path(names: Names) -> str:
+def whole_path(names: Names) -> str:
+    """The path of all of a claim."""
     return names.leaves[0].path if len(names.leaves) == 1 and not names.by_index else names.keyword
 
 

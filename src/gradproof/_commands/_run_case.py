@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools as ft
+import io
 import multiprocessing
 import os
 import pickle
+import signal
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -96,12 +99,25 @@ def run_cases(
         workers = Workers(pool, ft.partial(_run_there, tuple(targets), prefixed, seed), Conditions())
         try:
             workers.outcomes([(index,) for index in range(count)], False, keep)
+        except BaseException:
+            workers.kill()
+            raise
         finally:
             workers.close()
 
 
 def _begin(to_stderr: bool) -> None:
-    """In a worker: what the user's code prints must not get between the lines of a document on stdout."""
+    """In a worker: what the user's code prints must not get between the lines of a document on stdout.
+
+    Nor within lines: it is written line by line, also where Python is told not to buffer (PYTHONUNBUFFERED).
+
+    Ctrl-C in a terminal is sent to all processes. This one leaves it to the one that waits for it, and is killed then.
+    (By a handler that does nothing: programs that the user's code starts are not to ignore it.)
+    """
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
     if to_stderr:
         os.dup2(2, 1)
 

@@ -12,7 +12,7 @@ def earlier_changed(accused: Accused, differs: Apart) -> Finding:
     return accused.broken(
         "GP226",
         f"{accused.subject} returns memory that it uses again: a later call changes the gradient returned earlier, "
-        f"{numbers(differs, 'and was')}",
+        f"{numbers(differs, 'before')}",
         "Return a fresh one, or a copy of the buffer.",
         differs,
     )
@@ -21,14 +21,14 @@ def earlier_changed(accused: Accused, differs: Apart) -> Finding:
 def not_added(accused: Accused, times: int, differs: Apart | None, error: str) -> Finding:
     """After some backwards `.grad` is not their sum."""
     kind = (
-        f"{accused.subject} fails where `.grad` holds a gradient already: {error}"
+        f"{accused.subject} fails if `.grad` already holds a gradient: {error}"
         if differs is None
-        else f"after {times} backwards `.grad` is not the sum of their gradients: {numbers(differs, 'the sum')}"
+        else f"after {times} backward passes `.grad` is not the sum of their gradients: {numbers(differs, 'the sum')}"
     )
     return accused.broken(
         "GP226",
         kind,
-        "Return gradients and let torch add them: do not write `.grad` in a backward, and return no view of memory "
-        "that is kept, because torch adds to it in place.",
+        "Return gradients and let torch add them: do not write `.grad` in a backward, and do not return a view of "
+        "memory that you keep, because torch adds to it in place.",
         differs,
     )

@@ -47,8 +47,8 @@ class Accused:
 def numbers(differs: Apart, usually: str) -> str:
     """The entry that differs most, with both values, and how many differ."""
     if not differs.size:
-        return "its shape is another one"
-    many = f", {differs.count:,} of {differs.size:,} entries differ" if differs.size > 1 else ""
+        return "its shape is different"
+    many = f" ({differs.count:,} of {differs.size:,} entries differ)" if differs.size > 1 else ""
     if differs.one is None or differs.other is None:
         return f"{differs.count:,} of {differs.size:,} entries differ"
     entry = f"entry {list(differs.entry)}" if differs.entry else "it"

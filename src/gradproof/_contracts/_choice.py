@@ -71,7 +71,7 @@ CONTRACTS = {
             kinds=("torch",),
             default=("torch",),
         ),
-        Contract(id="GP225", says="gradients do not depend on which of them are needed", kinds=FRAMEWORKS),
+        Contract(id="GP225", says="gradients do not depend on which other gradients are needed", kinds=FRAMEWORKS),
         Contract(
             id="GP226",
             says="gradients add up, and an earlier one is not changed by a later call",
@@ -96,14 +96,14 @@ def require_known(contracts: object) -> None:
         return
     known = ", ".join(CONTRACTS)
     if isinstance(contracts, str) or not isinstance(contracts, (list, tuple)):
-        listed = f"; to hold one contract pass `contracts=[{contracts!r}]`" if contracts in CONTRACTS else ""
+        listed = f"; to test one contract pass `contracts=[{contracts!r}]`" if contracts in CONTRACTS else ""
         raise UsageError(
-            f'`contracts` must be "default", "all", "none" or a list of ids among {known}, got {contracts!r}{listed}.'
+            f'`contracts` must be "default", "all", "none" or a list of ids from {known}, got {contracts!r}{listed}.'
         )
     unknown = [one for one in contracts if one not in CONTRACTS]  # pyright: ignore[reportUnknownVariableType]
     if unknown or not contracts:
-        about = f"there is no contract {unknown[0]!r} to choose" if unknown else "the list is empty"
-        raise UsageError(f'`contracts`: {about}. Pass "default", "all", "none", or ids among {known}.')
+        about = f"there is no contract {unknown[0]!r}" if unknown else "the list is empty"
+        raise UsageError(f'`contracts`: {about}. Pass "default", "all", "none", or ids from {known}.')
 
 
 def chosen(contracts: str | Collection[str], kinds: Collection[str]) -> frozenset[str]:
@@ -124,8 +124,8 @@ def chosen(contracts: str | Collection[str], kinds: Collection[str]) -> frozense
     wrong = [id for id in contracts if id not in about]
     if wrong:
         them = " and ".join(_WORDS.get(kind, f"`{kind}`") for kind in kinds)
-        known = f": {', '.join(sorted(about))} are" if about else ", nor is any other"
-        raise UsageError(f"contract {wrong[0]} ({CONTRACTS[wrong[0]].says}) is not about {them}{known}.")
+        known = f"those that do are {', '.join(sorted(about))}" if about else "no contract does"
+        raise UsageError(f"contract {wrong[0]} ({CONTRACTS[wrong[0]].says}) does not apply to {them}; {known}.")
     return frozenset(contracts)
 
 

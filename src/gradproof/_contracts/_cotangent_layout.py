@@ -29,10 +29,10 @@ def cotangent_layout(
     """The gradient differs in some layouts, or the backward fails in them."""
     where = listed([WORDS[one] for one in layouts])
     if differs is None:
-        kind = f"{accused.subject} fails where the cotangent is {where}: {error}"
+        kind = f"{accused.subject} fails if the cotangent is {where}: {error}"
     else:
         kind = (
-            f"{accused.subject} is right for a contiguous cotangent, but not where the same values are {where}: "
+            f"{accused.subject} is right for a contiguous cotangent, but not if the same values are {where}: "
             f"{numbers(differs, 'for a contiguous one')}"
         )
     return accused.broken("GP216", kind, fix, differs)

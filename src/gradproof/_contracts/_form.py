@@ -36,7 +36,7 @@ def other_forms(
                 accused.broken(
                     "GP224",
                     f"{accused.subject} returns a gradient of shape {other} for `{name}` of shape {shape}, which torch "
-                    "sums without a word",
+                    "sums silently",
                     f"Sum it over the axes along which `{name}` was broadcast: `gradient.sum_to_size({name}.shape)`.",
                 )
             )
@@ -46,7 +46,7 @@ def other_forms(
                 accused.broken(
                     "GP224",
                     f"{accused.subject} returns a gradient of dtype {other_dtype} for `{name}` of dtype {dtype}: its "
-                    "digits are lost, and torch casts it back without a word",
+                    "digits are lost, and torch casts it back silently",
                     f"Compute the gradient in the dtype of `{name}`.",
                 )
             )

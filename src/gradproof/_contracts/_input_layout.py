@@ -16,13 +16,13 @@ def input_layout(
     """The gradient, or the value, differs where the inputs are in some layouts."""
     where = listed([WORDS[one] for one in layouts])
     if is_value:
-        kind = f"f returns another value where its inputs are {where}, though their values are the same"
+        kind = f"f returns a different value if its inputs are {where}, though the numbers in them are the same"
         return accused.broken("GP217", kind, fix)
     if differs is None:
-        kind = f"{accused.subject} fails where the inputs are {where}: {error}"
+        kind = f"{accused.subject} fails if the inputs are {where}: {error}"
     else:
         kind = (
-            f"{accused.subject} is right for contiguous inputs, but not where the same values are {where}: "
+            f"{accused.subject} is right for contiguous inputs, but not if the same values are {where}: "
             f"{numbers(differs, 'for contiguous ones')}"
         )
     return accused.broken("GP217", kind, fix, differs)

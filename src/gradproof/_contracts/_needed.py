@@ -10,15 +10,15 @@ from gradproof._report import Finding
 def depends_on_needs(accused: Accused, name: str, differs: Apart | None, error: str) -> Finding:
     """The gradient of one tensor alone is another one, or fails."""
     kind = (
-        f"{accused.subject} fails where the gradient of `{name}` alone is needed: {error}"
+        f"{accused.subject} fails if only the gradient of `{name}` is needed: {error}"
         if differs is None
-        else f"{accused.subject} gives another gradient for `{name}` where that alone is needed: "
-        f"{numbers(differs, 'where all are,')}"
+        else f"{accused.subject} gives a different gradient for `{name}` if only that is needed: "
+        f"{numbers(differs, 'together with all others')}"
     )
     return accused.broken(
         "GP225",
         kind,
         "Look at every use of `ctx.needs_input_grad`: its indices are those of the arguments of `forward`, and what is "
-        "left out for one must not be needed for another.",
+        "skipped for one gradient must not be needed for another.",
         differs,
     )

@@ -10,15 +10,15 @@ from gradproof._report import Finding
 def last_values(accused: Accused, differs: Apart | None, error: str) -> Finding:
     """The backward goes by what the last forward has left."""
     kind = (
-        f"{accused.subject} fails where another forward has run since its own: {error}"
+        f"{accused.subject} fails if another forward has run since its own: {error}"
         if differs is None
-        else f"{accused.subject} goes by the last forward, not by its own: once f has run at other values, "
-        f"{numbers(differs, 'and before that')}"
+        else f"{accused.subject} uses what the last forward left behind, not what its own saved: once f has run at "
+        f"other values, {numbers(differs, 'before that')}"
     )
     return accused.broken(
         "GP228",
         kind,
         "Keep what the backward needs in `ctx` (`ctx.save_for_backward`), never in a global, a class or the module: "
-        "whatever is applied twice in one graph has two of it.",
+        "these hold only the last of several calls.",
         differs,
     )

@@ -12,7 +12,7 @@ def not_the_same_twice(accused: Accused, differs: Apart | None, error: str) -> F
     if differs is None:
         kind = f"{accused.subject} fails when it runs a second time over the same graph: {error}"
     else:
-        kind = f"{accused.subject} gives another gradient the second time: {numbers(differs, 'the first time')}"
+        kind = f"{accused.subject} gives a different gradient the second time: {numbers(differs, 'the first time')}"
     return accused.broken(
         "GP220",
         kind,

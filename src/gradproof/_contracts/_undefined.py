@@ -10,13 +10,13 @@ from gradproof._report import Finding
 def undefined_refused(accused: Accused, which: str, differs: Apart | None, error: str) -> Finding:
     """The backward fails where a cotangent is undefined, or takes it as something else than zeros."""
     kind = (
-        f"{accused.subject} fails where {which} undefined: {error}"
+        f"{accused.subject} fails if {which} None (undefined): {error}"
         if differs is None
-        else f"{accused.subject} does not take {which} undefined as zeros: {numbers(differs, 'for zeros')}"
+        else f"{accused.subject} does not treat None for {which} as zeros: {numbers(differs, 'for zeros')}"
     )
     return accused.broken(
         "GP222",
         kind,
-        "Take None in the backward as zeros, or leave `ctx.set_materialize_grads(True)` as it is.",
+        "Treat None as zeros in the backward, or remove `ctx.set_materialize_grads(False)`.",
         differs,
     )

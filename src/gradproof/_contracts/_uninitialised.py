@@ -17,7 +17,7 @@ _FIX = "Use `torch.zeros` in place of `torch.empty`, or write every entry: look 
 def reads_uninitialised(accused: Accused, differs: Apart | None, error: str, *, is_value: bool) -> Finding:
     """With fresh memory full of nan the result is nan, and finite otherwise."""
     if differs is None:
-        kind = f"{accused.subject} fails where fresh memory holds nan: {error}"
+        kind = f"{accused.subject} fails if fresh memory holds nan: {error}"
     elif is_value:
         kind = f"the forward of {accused.subject.removeprefix('the backward of ')} reads memory that was never written"
         return accused.broken("GP229", kind, _FIX)

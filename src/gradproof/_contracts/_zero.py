@@ -12,7 +12,7 @@ def not_zero(accused: Accused, differs: Apart) -> Finding:
     value = "" if differs.other is None else f": entry {list(differs.entry)} is {differs.other:.6g}"
     return accused.broken(
         "GP221",
-        f"{accused.subject} does not give zero where the cotangent is zero{value}",
+        f"{accused.subject} does not give zero for a cotangent of zeros{value}",
         "Multiply everything that the backward returns by its cotangent.",
         differs,
     )

@@ -9,6 +9,7 @@ import contextlib
 import functools as ft
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
@@ -170,13 +171,12 @@ def read_budget(budget: Any) -> tuple[float, float]:
     """
     if budget is None:
         return math.inf, math.inf
-    if is_number(budget) and float(budget).is_integer() and budget >= 1:
+    if is_number(budget) and 1 <= budget <= sys.maxsize and float(budget).is_integer():
         return float(budget), math.inf
     found = _TIME.fullmatch(budget) if isinstance(budget, str) else None
     seconds = 0.0 if found is None else float(found[1]) * _SECONDS[found[2]]
     if seconds <= 0:
         raise UsageError(
-            '`budget` must be how many evaluations the check may take, or how long, such as "30 s", "5 min" or "2 h"; '
-            f"got {budget!r}."
+            f'`budget` must be a number of evaluations, or a time such as "30 s", "5 min" or "2 h", got {budget!r}.'
         )
     return math.inf, seconds

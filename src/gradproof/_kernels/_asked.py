@@ -71,5 +71,5 @@ def _several(values: Any, name: str) -> tuple[Any, ...]:
         return (values,)
     found = tuple(values)
     if not found:
-        raise UsageError(f"`{name}` must name at least one.")
+        raise UsageError(f"`{name}` must not be empty: name at least one, or leave it out.")
     return found

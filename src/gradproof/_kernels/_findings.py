@@ -20,8 +20,8 @@ LAYOUT_WORDS = {
     "expanded": "expanded (stride 0)",
     "repeated": "repeated (stride 0 along the first axis)",
 }
-CACHE = "key what is cached by all that it depends on: shapes, dtype and device"
-STRIDES = "pass the strides of each tensor to the kernel, or call `.contiguous()` on it first"
+CACHE = "Key what is cached by all that it depends on: shapes, dtype and device."
+STRIDES = "Pass the strides of each tensor to the kernel, or call `.contiguous()` on it first."
 
 
 def raises(what: str, said: str) -> Finding:
@@ -31,8 +31,8 @@ def raises(what: str, said: str) -> Finding:
         severity=Severity.ERROR,
         kind=f"{what} raises {said}",
         advice=(
-            "handle this size, for example by returning early; where the kernel is not meant for it, raise ValueError "
-            "or NotImplementedError, or leave the size out of `sizes`"
+            "Handle this size, for example by returning early. If the kernel is not meant for it, raise ValueError "
+            "or NotImplementedError, or leave the size out of `sizes`."
         ),
     )
 
@@ -49,7 +49,7 @@ def differs_from_reference(one: Difference) -> Finding:
         reference=one.wanted,
         error_bar=one.bar,
         quantity="entry",
-        advice="correct the forward first: its gradient may be right for the wrong function",
+        advice="Correct the forward first: its gradient may be right for the wrong function.",
     )
 
 
@@ -64,7 +64,7 @@ def not_finite(said: str, one: Difference | None = None) -> Finding:
         claimed=None if one is None else one.got,
         reference=None if one is None else one.wanted,
         quantity="" if one is None else "entry",
-        advice="look for a division by the size, a mask that leaves nothing, or memory that is never written",
+        advice="Look for a division by the size, a mask that hides everything, or memory that is never written.",
     )
 
 
@@ -77,7 +77,7 @@ def differs_in_layout(one: Difference, layout: str, alone: str) -> Finding:
         severity=Severity.ERROR,
         path=one.path,
         place=place(one.entries, one.shape),
-        kind=f"{what} is another one where {which} {LAYOUT_WORDS[layout]}, of the same values{_other(one)}",
+        kind=f"{what} changes if {which} {LAYOUT_WORDS[layout]}, with the same numbers in them{_other(one)}",
         claimed=one.got,
         reference=one.wanted,
         error_bar=one.bar,
@@ -90,20 +90,20 @@ def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
     """Other numbers in 16 bits than in higher precision."""
     what = "the value" if one.path.startswith("output") else "the gradient"
     if one.kind == "finite":
-        said = f"{what} is nan or infinite in {dtype}, where higher precision has a number that {dtype} can hold"
-        advice = "compute the intermediate results that overflow in float32"
+        said = f"{what} is nan or infinite in {dtype}, but higher precision gives a number that {dtype} can hold"
+        advice = "Compute the intermediate results that overflow in float32."
         return dataclasses.replace(not_finite(said, one), advice=advice)
     return Finding(
         id="GP144",
         severity=Severity.ERROR,
         path=one.path,
         place=place(one.entries, one.shape),
-        kind=f"{what} in {dtype} is far from that in higher precision on the same inputs{_other(one)}",
+        kind=f"{what} in {dtype} is far from the one in higher precision on the same inputs{_other(one)}",
         claimed=one.got,
         reference=one.wanted,
         error_bar=one.bar,
         quantity="entry",
-        advice=f"look for a branch or a block of the kernel for {dtype} alone; accumulate in float32",
+        advice=f"Look for code of the kernel that is used only for {dtype}, and accumulate in float32.",
     )
 
 
@@ -141,15 +141,15 @@ def not_zero(path: str) -> Finding:
         id="GP145",
         severity=Severity.ERROR,
         path=path,
-        kind="the gradient is not zero, although the outputs do not depend on it where an input is empty",
-        advice="fill the gradient with zeros where there is no block to compute: `torch.zeros_like`, not `empty_like`",
+        kind="the gradient is not zero, although an input is empty and the outputs do not depend on this array",
+        advice="Fill the gradient with zeros if there is no block to compute: `torch.zeros_like`, not `empty_like`.",
     )
 
 
 def doubtful(one: Difference, where: str) -> str:
     """A difference that is more than rounding, and no more than a loss of digits."""
     what = "the value" if one.path.startswith("output") else f"the gradient of `{one.path}`"
-    return f"{what} loses digits in {where}: more than rounding explains, and too little to call it wrong"
+    return f"{what} loses digits in {where}: more than rounding explains, but too few to call it wrong"
 
 
 def _other(one: Difference) -> str:

@@ -56,11 +56,13 @@ def listed(sizes: Any, make_inputs: Callable[..., Any]) -> dict[str, tuple[int, 
     given = cast("Mapping[Any, Any]", sizes)
     missing = [axis for axis in axes if axis not in given]
     if missing:
-        raise UsageError(f"`sizes` lacks {', '.join(f'`{axis}`' for axis in missing)}, which `make_inputs` takes.")
+        lacking = ", ".join(f"`{axis}`" for axis in missing)
+        raise UsageError(f"`sizes` must also name {lacking}, which `make_inputs` takes.")
     known = (*axes, *_with_defaults(make_inputs))
     unknown = [axis for axis in given if axis not in known]
     if unknown:
-        raise UsageError(f"`make_inputs` takes no `{unknown[0]}`: it takes {', '.join(f'`{one}`' for one in known)}.")
+        takes = ", ".join(f"`{axis}`" for axis in known)
+        raise UsageError(f"`sizes` names `{unknown[0]}`, but `make_inputs` takes {takes}.")
     return {axis: _whole(given[axis], axis) for axis in known if axis in given}
 
 
@@ -77,7 +79,7 @@ def _whole(values: Any, axis: str) -> tuple[int, ...]:
     found: list[Any] = list(values) if hasattr(values, "__iter__") else [values]
     fits = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in found)
     if not found or not fits or isinstance(values, (str, bytes)):
-        raise UsageError(f"the sizes of `{axis}` must be a list of integers, none negative, got {values!r}.")
+        raise UsageError(f"the sizes of `{axis}` must be a list of integers of at least 0, got {values!r}.")
     return tuple(sorted({int(n) for n in found}))
 
 

@@ -168,7 +168,7 @@ class Study:
         return {case for case, outcome in self.trial.outcomes.items() if key in outcome.faults}
 
     def _is_part(self, key: Key, of: Key) -> bool:
-        """Whether a tensor fails in some cases of another one, and is told of together with it in one of them."""
+        """Whether a tensor fails in some of the cases of another, and is told together with it in one of them."""
         outcomes = [self.trial.at(case) for case in self._failing(key)]
         shared = any(one.faults.get(of) is one.faults[key] for one in outcomes)
         return shared and all(of in one.faults for one in outcomes)

@@ -272,7 +272,7 @@ class Trial:
         except Exception as error:
             return self._raised(case, args, error, "the call")
         if truth is None:
-            note = f"the kernel takes no float64 or float32, so that {dtype} could not be judged"
+            note = f"the kernel takes neither float64 nor float32, so {dtype} could not be judged"
             return Outcome(state=State.OPEN, reason=Reason.PRECISION, note=note)
         proof = State.RIGHT
         if self._kernel.reference is None:

@@ -31,6 +31,11 @@ BESIDE = 0.1
 SAMPLES, OUTSIDE = 5, 16.0
 
 
+def least_jump(unit: Floats, deviation: Floats | float) -> Floats:
+    """By how much phi must change (m,), given half an ulp of it and the standard deviation of repeats."""
+    return np.maximum(CLEAR * unit, CLEAR_REPEATS * deviation)
+
+
 def jumps(
     h: Floats,
     plus: Floats,
@@ -41,6 +46,7 @@ def jumps(
     claimed: float | None = None,
     *,
     early: bool = False,
+    is_lost: Mask | bool = False,
 ) -> Mask:
     """Whether each output of phi jumps at 0, and its slope was not taken from steps within the jump (m,).
 
@@ -53,14 +59,15 @@ def jumps(
     least : (m,), what phi may change by at random; nothing below it is a jump.
     claimed : a slope (of a scalar phi).
     early : whether few levels are to suffice, where more can be asked for.
+    is_lost : (m,), where no steps tell a slope, not those of a staircase either.
 
     Notes
     -----
     What the even part predicts for t = 0, from three neighbouring levels with t and t**2 removed, is how far phi(0)
     lies from its neighbours.
     At the edge of a tread of a staircase the odd part stays as it is, too, and the slope of the staircase shows at
-    coarse steps. So the odd part counts where phi does nothing but jump, or where the claim is steep enough to be the
-    slope of what happens within it.
+    coarse steps. So the odd part counts where phi does nothing but jump, where the claim is steep enough to be the
+    slope of what happens within it, or where no steps tell a slope.
     """
     if len(h) < LEAST:
         return np.zeros(len(f0), dtype=bool)
@@ -77,7 +84,7 @@ def jumps(
     if not ((apart >= level) | (off >= level)).any():
         return np.zeros(len(f0), dtype=bool)
     size = np.abs(_at(odd, apart))
-    alone = np.abs(odd).max(axis=0) <= ALONE * size
+    alone = is_lost | (np.abs(odd).max(axis=0) <= ALONE * size)
     steep = claimed is not None and abs(claimed) * float(h[-1]) >= float(size[0])
     return np.asarray(((apart >= level) & (alone | steep)) | (off >= level))
 

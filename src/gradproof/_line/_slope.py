@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._estimate import LEAST_THETA, pair
+from gradproof._line._jump import jumps, least_jump
 
 Floats = NDArray[np.float64]
 
@@ -118,6 +119,15 @@ class Slope:
     @property
     def even(self) -> Floats:
         return (self.plus + self.minus) / 2 - self.f0
+
+    @property
+    def meets_jumps(self) -> bool:
+        """Whether some phi was seen to jump, at 0 itself or further out, by more than rounding does."""
+        if self.step is not None or self.stairs.any() or self.jumping.any():
+            return True
+        everywhere = np.zeros(len(self.f0), dtype=np.intp)
+        least = least_jump(self.unit, self.noise if self.repeats_differ else 0.0)
+        return bool(jumps(self.h, self.plus, self.minus, self.f0, everywhere, least, is_lost=True).any())
 
     def third(self, row: int = 0) -> float:
         """Size of the t**3 error of D(h) at a level, per unit step (scalar phi)."""

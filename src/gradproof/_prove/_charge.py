@@ -20,6 +20,7 @@ class Mistake(enum.Enum):
     FLIPPED = enum.auto()
     ROLLED = enum.auto()
     FORTRAN_ORDER = enum.auto()
+    NOT_SYMMETRIC = enum.auto()
     LACKS_DECAY = enum.auto()
     LACKS_L1 = enum.auto()
     LACKS_CONSTANT = enum.auto()

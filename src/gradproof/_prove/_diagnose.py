@@ -304,6 +304,8 @@ def _candidates(directions: Directions, leaf: int, wrong: Collection[int]) -> It
         else:
             yield _Candidate(Mistake.RESHAPED, lambda: claim.T.reshape(shape))
             yield _Candidate(Mistake.RESHAPED, lambda: claim.reshape(shape[::-1]).T)
+    if len(shape) >= 2 and shape[-1] == shape[-2] > 1 and not np.array_equal(claim, symmetric(claim)):
+        yield _Candidate(Mistake.NOT_SYMMETRIC, lambda: symmetric(claim))
     for axis, length in enumerate(shape):
         if length < 2:
             continue
@@ -332,6 +334,11 @@ def _candidates(directions: Directions, leaf: int, wrong: Collection[int]) -> It
             yield _Candidate(Mistake.LACKS_PATH, lambda index=index: claim_of(index), added=True, other=other.path)
         elif other.shape == shape[::-1] and len(shape) == 2 and index in wrong:
             yield _Candidate(Mistake.SWAPPED_TRANSPOSED, lambda index=index: claim_of(index).T, other=other.path)
+
+
+def symmetric(claim: Floats) -> Floats:
+    """The symmetric part of a matrix, or of each one in the last two axes."""
+    return (claim + np.swapaxes(claim, -1, -2)) / 2
 
 
 def simplest(factor: float, tolerance: float, shape: Sequence[int] = ()) -> float | None:

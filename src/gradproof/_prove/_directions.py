@@ -102,7 +102,17 @@ class Without:
         return part
 
 
-Part = Digits | Spans | Coin | Slab | Without
+@dataclasses.dataclass(frozen=True)
+class Alike:
+    """What moves at all moves by the same, and one way: tied entries stay tied. Residuals do not add up."""
+
+    def apply(self, v: Floats) -> Floats:
+        moving = v != 0
+        size = float(np.sqrt(np.mean(np.square(v[moving])))) if moving.any() else 0.0
+        return np.where(moving, size, 0.0)
+
+
+Part = Digits | Spans | Coin | Slab | Without | Alike
 
 
 def hash_bits(count: int, salt: int, start: int = 0) -> NDArray[np.uint64]:

@@ -40,7 +40,7 @@ UNTESTED_NOTE = "untested: f's noise hides whatever it does"
 STATIONARY_NOTE = "stationary: f changes to second order only, and the claim is zero"
 # Directions through a stationary leaf; leaves that are moved, or judged, one by one where all together tell nothing: a
 # cap, as each takes some 20 evaluations.
-DIRECTIONS, ALONE = 3, 12
+DIRECTIONS, ALONE = 5, 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,11 +152,17 @@ def _movements(slope: Slope) -> Floats:
     return moved
 
 
+def movement(slope: Slope) -> float:
+    """How far phi moves, at most, for each unit of a step."""
+    moved = _movements(slope)
+    return float(np.max(moved / slope.h[-len(moved) :], initial=0.0))
+
+
 def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits, measured: Measured) -> Asking[None]:
     """Settle leaves where f moves, but not to first order: their bound is relative to what f moves by per step."""
     seen: list[float] = []
     moves: list[float] = []
-    bound, deviation = np.inf, 0.0
+    bound, deviation, is_zero = np.inf, 0.0, False
     known, meter.known = meter.known, None
     largest_bound = limits.largest_bound(meter.precision)
     for _ in range(DIRECTIONS if tier.size > 1 else 1):
@@ -166,16 +172,16 @@ def _certify_stationary(meter: Meter, ledger: Ledger, tier: Tier, limits: Limits
             if not measured.finite or measured.deviation > measured.bar + STATIONARY_RTOL * max(moves):
                 break
         seen.append(measured.deviation + measured.bar)
-        moved = _movements(measured.slope)
-        moves.append(float(np.max(moved / measured.slope.h[-len(moved) :], initial=0.0)))
+        moves.append(movement(measured.slope))
         if not measured.bar <= STATIONARY * moves[-1]:
             break
         deviation = max(deviation, measured.deviation)
         bound = error_bound(max(seen), len(seen), tier.size, limits.confidence, folded=tier.folded) / min(moves)
-        if bound <= largest_bound:
+        # (A direction in which f hardly moves says little of how large a rounding is.)
+        is_zero = tier.scale <= CANCELLED * max(meter.eps, meter.claim_eps) * max(moves)
+        if bound <= largest_bound and is_zero:
             break
     meter.known = known
-    is_zero = tier.scale <= CANCELLED * max(meter.eps, meter.claim_eps) * min(moves)
     if not (bound <= largest_bound and is_zero):
         ledger.undecided(tier.group, Reason.NOISE, note="untested: its claim is too small to be told from 0")
         return

@@ -134,6 +134,9 @@ def _witnessed(meter: Meter, measured: Measured, tolerance: float) -> Asking[Mea
         return None
     if bar >= measured.bar or abs(measured.claimed - value) > bar + tolerance:
         return measured
+    if meter.witnesses[0] == "complex" and measured.slope.meets_jumps:
+        # It asks f at x alone: it sees no jump of f.
+        return measured
     return dataclasses.replace(measured, value=value, bar=bar)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools as it
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from gradproof._base._precision import EPS64
 from gradproof._prove._bends import inside_kink, kinked
 from gradproof._prove._charge import Notice, Place, Sight, WrongEntry
-from gradproof._prove._directions import Direction, Spans
+from gradproof._prove._directions import Alike, Direction, Part, Spans
 from gradproof._prove._finest import bends_nearby
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import entry_index
@@ -24,6 +25,8 @@ from gradproof._report import Reason, Verdict
 QUICK_STEP, QUICK_TOLERANCE = 1e-6, 1e-4
 # Kinked entries that are told apart, entries tried where they are too many, and directions through all of them.
 KINKED, COORDINATES, DIRECTIONS = 32, 64, 16
+# Leaves up to which each two of them are looked at together.
+PAIRED = 4
 # Entries that must bend f the same way before all others that have not been tried are taken to do so.
 ALIKE = 8
 
@@ -102,8 +105,7 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
                 return KinkedLeaf(kink, entries, True, frozenset(bends))
     suspicious: list[Direction] = []
     only = () if entries is None else (Spans(tuple((entry, entry + 1) for entry in entries)),)
-    for _ in range(DIRECTIONS):
-        direction = tier.direction(meter.next_stream()).restricted(*only)
+    for direction in _mixed_directions(meter, tier, only):
         quick = yield from _quick_look(meter, direction, f0)
         if quick.bend:
             bends.add(quick.bend)
@@ -121,33 +123,76 @@ def judge_kinked_leaf(meter: Meter, ledger: Ledger, tier: Tier, kink: Measured, 
 
 def judge_kinks_together(
     meter: Meter, ledger: Ledger, tier: Tier, kinked: Mapping[int, KinkedLeaf], rtol: float
-) -> Asking[None]:
-    """Judge the claims of several leaves (those of `tier`) that have kinks, each of them valid by itself.
+) -> Asking[bool]:
+    """Judge the claims of several leaves (those of `tier`) that have kinks; whether they are charged.
 
-    All together may still lie outside, as where both arguments of a minimum get the whole. As within a leaf, that
-    counts only where f bends the same way along all that was looked at.
+    Each of them is valid by itself. All together may still lie outside, as where both arguments of a minimum get the
+    whole. As within a leaf, that counts only where f bends the same way along all that was looked at.
     """
     bends = set[float]().union(*(leaf.bends for leaf in kinked.values()))
-    entries = [_only_entry(ledger, index) if leaf.entries is None else leaf.entries for index, leaf in kinked.items()]
-    if len(bends) > 1 or any(some is None for some in entries):
-        return
-    only = Spans(tuple((entry, entry + 1) for some in entries for entry in some or ()))
+    entries = {i: _only_entry(ledger, i) if leaf.entries is None else leaf.entries for i, leaf in kinked.items()}
+    if len(bends) > 1 or any(some is None for some in entries.values()):
+        return False
+    spans = {i: tuple((entry, entry + 1) for entry in some or ()) for i, some in entries.items()}
     f0 = float(next(iter(kinked.values())).kink.slope.f0[0])
     suspicious: list[Direction] = []
-    for _ in range(DIRECTIONS):
-        direction = tier.direction(meter.next_stream()).restricted(only)
+    together = _mixed_directions(meter, tier, (_spans_of(spans, kinked),))
+    for direction in (*_pairs(meter, tier, spans), *together):
         quick = yield from _quick_look(meter, direction, f0)
         if quick.bend:
             bends.add(quick.bend)
         if quick.outside:
             suspicious.append(direction)
     if len(bends) > 1:
-        return
+        return False
     for direction in suspicious[:3]:
         look = yield from _outside(meter, direction, tier.scale, rtol)
         if look.outside is not None:
-            _refuse_together(ledger, tier.group, look.outside)
-            return
+            guilty, failing = yield from _needed(meter, direction, look.outside, spans, rtol)
+            _refuse_together(ledger, guilty, failing)
+            return True
+    return False
+
+
+def _pairs(meter: Meter, tier: Tier, spans: Mapping[int, tuple[tuple[int, int], ...]]) -> Iterator[Direction]:
+    """Directions through two of a few leaves: a kink of another may hide what these say."""
+    if meter.directions.bounded or not 2 < len(spans) <= PAIRED:
+        return
+    for pair in it.combinations(spans, 2):
+        yield tier.direction(meter.next_stream()).restricted(_spans_of(spans, pair), Alike())
+
+
+def _spans_of(spans: Mapping[int, tuple[tuple[int, int], ...]], leaves: Iterable[int]) -> Spans:
+    return Spans(tuple(span for index in leaves for span in spans[index]))
+
+
+def _needed(
+    meter: Meter,
+    direction: Direction,
+    failing: Measured,
+    spans: Mapping[int, tuple[tuple[int, int], ...]],
+    rtol: float,
+) -> Asking[tuple[tuple[int, ...], Measured]]:
+    """The leaves without any of which the claims would be valid along a direction, and what excludes theirs."""
+    guilty = tuple(spans)
+    moving = meter.directions.vector(direction)
+    guilty = tuple(i for i in guilty if any(moving[low] for low, _ in spans[i]))
+    for index in guilty:
+        rest = tuple(one for one in guilty if one != index)
+        if len(rest) < 2:
+            break
+        look = yield from _outside(meter, direction.restricted(_spans_of(spans, rest)), failing.scale, rtol)
+        if look.outside is not None:
+            guilty, failing = rest, look.outside
+    return guilty, failing
+
+
+def _mixed_directions(meter: Meter, tier: Tier, parts: tuple[Part, ...]) -> Iterator[Direction]:
+    """Directions through several entries: one along which ties stay ties, which no draw finds of many, and random."""
+    if not meter.directions.bounded:
+        yield tier.direction(meter.next_stream()).restricted(*parts, Alike())
+    for _ in range(DIRECTIONS):
+        yield tier.direction(meter.next_stream()).restricted(*parts)
 
 
 def _only_entry(ledger: Ledger, index: int) -> tuple[int, ...] | None:
@@ -273,7 +318,9 @@ def _refuse(
         offset = int(np.ravel_multi_index(entry, leaf.shape)) if entry else 0
         step = float(meter.directions.vector(measured.direction)[leaf.start + offset])
     low, high = sorted(side / step for side in _sides(measured))
-    at_kink = kinked(measured, measured.tolerance(rtol))
+    # (Along ties that stay ties f may be smooth: it is no less at a kink.)
+    bent = kinked(measured, measured.tolerance(rtol))
+    at_kink = bent or entry is None
     if entry is not None:
         wrong = WrongEntry(index=leaf.start + offset, reference=measured.value / step, bar=measured.bar / abs(step))
         ledger.regions[index] = Region(Place(entries=(wrong,)), place)
@@ -283,7 +330,7 @@ def _refuse(
         index=entry,
         claimed=measured.claimed / step,
         reference=measured.value / step,
-        error_bar=(high - low) / 2 if at_kink else measured.bar / abs(step),
+        error_bar=(high - low) / 2 if bent else measured.bar / abs(step),
         entry=entry is not None,
         sides=(low / ledger.unit + 0.0, high / ledger.unit + 0.0) if at_kink else None,  # (no -0)
     )
@@ -303,7 +350,7 @@ def _refuse_together(ledger: Ledger, group: tuple[int, ...], measured: Measured)
         leaves=group,
         claimed=measured.claimed,
         reference=measured.value,
-        error_bar=(high - low) / 2,
+        error_bar=max((high - low) / 2, measured.bar),
         sides=(low / ledger.unit + 0.0, high / ledger.unit + 0.0),  # (no -0)
     )
 

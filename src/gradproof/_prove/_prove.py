@@ -18,7 +18,7 @@ from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Direction, Directions, Without
 from gradproof._prove._entries import TABLES, TABLES_OF_A_FRAMEWORK, judge_entries, measure_small
-from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, settle_still, stands_still
+from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, movement, settle_still, stands_still
 from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
 from gradproof._prove._kinks import (
@@ -46,6 +46,9 @@ TIER, NARROW_TIER = 1e3, 4.0
 SPARING_ACCUSED = 3
 # Claims smaller than this share of the largest are no more than rounding beside it: these leaves are moved alone.
 NEGLIGIBLE = CANCELLED * EPS64
+# How much less f may move along the lines of a judgement than along whole ladders, which start at coarse steps. Chosen:
+# what is no rounding after all costs those ladders, and stays as it was.
+UNLUCKY = 100.0
 # Further directions that are tried where a direction fails and no leaf stands out.
 FURTHER = 3
 # Reasons that do not hold for single entries, which move further than a direction does in relation to rounding.
@@ -184,6 +187,9 @@ class _Proof:
         self.explained = options.explained
         # Leaves that f does not feel: what is said of them depends on the others.
         self.still: list[Still] = []
+        # Leaves with a kink whose claims are valid by themselves, and those of them that were judged together.
+        self.kinked: dict[int, KinkedLeaf] = {}
+        self.together: set[int] = set()
 
     def run(self) -> Asking[Outcome]:
         try:
@@ -240,6 +246,18 @@ class _Proof:
             looked = None
         if flat:
             yield from self._certify_flat(flat, only=not (self.ledger.results or self.still))
+        yield from self._kinks_together()
+
+    def _is_rounding(self, group: tuple[int, ...], measured: Sequence[Measured]) -> bool:
+        """Whether claims are no more than rounding beside how f moves, and all slopes agree that they are nothing.
+
+        (At a stationary point the rounding of x itself leaves as much of a derivative.)
+        """
+        if not measured or not all(one.finite and one.deviation <= one.bar for one in measured):
+            return False
+        eps = max(self.meter.precision, self.meter.claim_eps)
+        rounding = UNLUCKY * CANCELLED * eps * max(movement(one.slope) for one in measured)
+        return float(np.linalg.norm(self.meter.norms[list(group)])) <= rounding
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
         """Set leaves aside whose claim may be mere rounding, where f does not change either; return the others."""
@@ -297,6 +315,9 @@ class _Proof:
             judgement = yield from judge(self.meter, tier, self.limits, looked)
             looked = None
             self.rtol = max(self.rtol, judgement.rtol)
+            if self._hides(tier, judgement) and self._is_rounding(left, judgement.measured):
+                yield from self._certify_flat(left, only=not (self.ledger.results or self.still))
+                return
             if judgement.kind is Kind.AGREES:
                 yield from self._accept(tier, judgement, last=last)
                 return
@@ -341,6 +362,11 @@ class _Proof:
             if left and (is_enough or self._others_judge_the_rest()):
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
+
+    def _hides(self, tier: Tier, judgement: Ruling) -> bool:
+        """Whether directions agree with the claims of a group, and bound the error of none of them."""
+        largest = self.limits.largest_bound(self.meter.precision)
+        return judgement.kind is Kind.AGREES and not any(judgement.bound <= share * largest for share in tier.shares)
 
     def _others_judge_the_rest(self) -> bool:
         """Whether the leaves that are not wrong so far are few enough to be proved elsewhere."""
@@ -486,7 +512,7 @@ class _Proof:
         if 1 < len(tier.group) <= ALONE:
             for index in tier.group:
                 yield from self._certify((index,), last=True)
-            if any(is_error(one) for one in self.ledger.statements[before:]):
+            if any(is_error(one) for one in self.ledger.statements[before:]) or (yield from self._kinks_together()):
                 return
             if self.meter.on_stairs:
                 # What each part of f is rounded to may add up to that.
@@ -511,19 +537,13 @@ class _Proof:
             yield from self._judge_kinked(tier, judgement.measured[-1])
             return
         smooth: list[int] = []
-        kinked: dict[int, KinkedLeaf] = {}
         for index in tier.group:
             alone = self.meter.tier((index,))
             measured = yield from slope_alone(self.meter, alone)
             if (yield from seen_twice(self.meter, measured, self.rtol)):
-                leaf = yield from self._judge_kinked(alone, measured)
-                if leaf is not None and not leaf.refused:
-                    kinked[index] = leaf
+                yield from self._judge_kinked(alone, measured)
             else:
                 smooth.append(index)
-        if len(kinked) > 1:
-            shared = self.meter.tier(tuple(kinked))
-            yield from judge_kinks_together(self.meter, self.ledger, shared, kinked, self.rtol)
         self.meter.known = None
         moving = [index for index in smooth if self.meter.norms[index] > self._negligible()]
         still = tuple(index for index in smooth if self.meter.norms[index] <= self._negligible())
@@ -536,15 +556,36 @@ class _Proof:
         if still:
             yield from self._certify_flat(still)
 
-    def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[KinkedLeaf | None]:
+    def _kinks_together(self) -> Asking[bool]:
+        """Judge all leaves with kinks together, once more where others have joined them; whether that charges them.
+
+        (Those apart that bend f the other way: of both together nothing follows.)
+        """
+        charged = False
+        valid = [i for i in sorted(self.kinked) if self.ledger.results[i].verdict is Verdict.NOT_DIFFERENTIABLE]
+        for bends in {self.kinked[i].bends: None for i in valid}:
+            group = tuple(i for i in valid if self.kinked[i].bends == bends)
+            if len(group) < 2 or self.together >= {*group}:
+                continue
+            self.together |= {*group}
+            claimed = self.meter.norms[list(group)].min() > self._negligible()
+            shared = self.meter.tier(group) if claimed else flat_tier(self.meter, group)
+            leaves = {index: self.kinked[index] for index in group}
+            charged |= yield from judge_kinks_together(self.meter, self.ledger, shared, leaves, self.rtol)
+        return charged
+
+    def _judge_kinked(self, tier: Tier, kink: Measured) -> Asking[None]:
         """Judge a leaf with a kink; where the kinked entries are known, certify the others as usual."""
         if self.mixed:
             yield from judge_kink_of_mixtures(self.meter, self.ledger, tier, kink, self.rtol)
-            return None
+            return
         leaf = yield from judge_kinked_leaf(self.meter, self.ledger, tier, kink, self.rtol)
-        if leaf.refused or leaf.entries is None or tier.size == len(leaf.entries):
-            return leaf
         (index,) = tier.group
+        if leaf.refused:
+            return
+        self.kinked[index] = leaf
+        if leaf.entries is None or tier.size == len(leaf.entries):
+            return
         rest = dataclasses.replace(tier, size=tier.size - len(leaf.entries), parts=(*tier.parts, Without(leaf.entries)))
         self.meter.known = None
         judgement = yield from judge(self.meter, rest, self.limits)
@@ -560,7 +601,6 @@ class _Proof:
                 noticeable=bound * math.sqrt(rest.size),
                 note=f"kink in {_entries(len(leaf.entries))}, the claim is a valid subgradient; bound of the others",
             )
-        return leaf
 
     def _certify_flat(self, group: tuple[int, ...], *, only: bool = False) -> Asking[None]:
         """Leaves whose claim is 0 or below f's own noise; those that f feels are accused or have a kink.

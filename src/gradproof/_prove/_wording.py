@@ -15,6 +15,8 @@ SAME_FACTOR = (
     "All of them are off by the same factor: look at what they share, such as the loss's own derivative, a mean or a "
     "sum."
 )
+# One-sided slopes that differ by no more than this share are told as one number.
+SAME_SIDES = 1e-4
 # The largest share of a claim that f's own tolerance may be suspected of, and a constant that keeps f off a pole.
 SMALL, NEARLY = 0.05, 1e-3
 EPSILON = (
@@ -55,6 +57,10 @@ _WORDS: dict[Mistake, tuple[str, str]] = {
     Mistake.FORTRAN_ORDER: (
         "entries in Fortran order",
         "The gradient of {path} was flattened or reshaped in another memory order (`order='F'`).",
+    ),
+    Mistake.NOT_SYMMETRIC: (
+        "not symmetric, {of} is",
+        "f depends on the symmetric part of {path}: return half the sum of this gradient and its transpose.",
     ),
     Mistake.LACKS_DECAY: (
         "lacks the term {number} * x (weight decay)",
@@ -178,15 +184,22 @@ def _filled(cause: Cause, which: int, **names: str) -> str:
     return table[cause.mistake][which].format(number="" if number is None else f"{number:.12g}", **known, **names)
 
 
-def outside_words(low: float, high: float) -> str:
-    """What is wrong with a claim (GP103) that lies outside these one-sided slopes."""
-    return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
+def outside_words(low: float, high: float, what: str = "") -> str:
+    """What is wrong with a claim (GP103) that lies outside these one-sided slopes.
+
+    `what` is what has to move together for that, where each part of the claim is possible by itself.
+    """
+    same = abs(high - low) <= SAME_SIDES * max(abs(low), abs(high))
+    if not what and not same:
+        return f"outside the one-sided slopes {low:.6g} and {high:.6g} at a kink"
+    slopes = f"slope {(low + high) / 2:.6g}" if same else f"one-sided slopes {low:.6g} and {high:.6g}"
+    return f"no subgradient at this kink: with {what or 'its entries'} moved together, f has the {slopes}"
 
 
 def charge_words(charge: Charge, of: str, otherwise: str) -> str:
     """What is wrong, in a few words; `of` is what is claimed, `otherwise` what is said where nothing more is known."""
     if charge.sides is not None:
-        return outside_words(*charge.sides)
+        return outside_words(*charge.sides, "these arrays" if len(charge.leaves) > 1 else "")
     if charge.cause is not None:
         return cause_words(charge.cause, of)
     if charge.example is not None:

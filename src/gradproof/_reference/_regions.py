@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._reference._ratio import freedom, scatter
+from gradproof._base._ratio import freedom, scatter
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._backends._sides import Spec
-from gradproof._reference._ratio import allowed_ratio
+from gradproof._base._ratio import allowed_ratio
 from gradproof._reference._regions import Looked, Tally, Where, locate, look
 
 Array = NDArray[Any]

@@ -23,27 +23,25 @@ MEANINGS = {
         "alone, as far as is known."
     ),
     "GP130": (
-        "The kernel computes another function than the reference: its values are further from the reference in "
+        "The kernel computes a different function than the reference: its values are further from the reference in "
         "float64 than rounding explains. A right gradient of the wrong function is no use."
     ),
     "GP131": (
-        "The gradient that the kernel's backward pass gives is further from the reference's in float64 than rounding "
-        "explains, in the place that is named."
+        "The gradient from the kernel's backward pass is further from the reference's in float64 than rounding "
+        "explains, in the place that the finding names."
     ),
     "GP132": (
-        "The kernel's error looks like rounding, as it is another one in every draw, and is larger than that of the "
-        "reference. Sums that are accumulated in 16 bits are the usual reason."
+        "The kernel's error looks like rounding, because it changes from draw to draw, but it is larger than rounding "
+        "in the kernel's precision explains. The usual reason is a sum that is accumulated in 16 bits."
     ),
     "GP133": "The kernel returned nan or infinity where the reference has a finite value in every precision.",
-    "GP140": "The kernel raises an exception here, and at other sizes or layouts it does not.",
+    "GP140": "The kernel raises an exception at some sizes or layouts.",
     "GP141": (
-        "The kernel returns something else than the reference. Its gradient may be right, but for the wrong function."
+        "The kernel returns other values than the reference. Its gradient may be right, but for the wrong function."
     ),
     "GP142": "The kernel returns nan or infinity for finite inputs.",
-    "GP143": (
-        "The same values give other results when the tensors lie differently in memory. The kernel assumes a layout."
-    ),
-    "GP144": "On the same inputs the kernel gives other results in 16 bits than in higher precision, beyond rounding.",
+    "GP143": ("The same values in another memory layout give different results. The kernel assumes one layout."),
+    "GP144": "On the same inputs, results in 16 bits and in higher precision differ by more than rounding.",
     "GP145": "With an empty input the outputs do not depend on this array, but its gradient is not zero.",
     "GP201": (
         "A gradient must have the shape of its array. NumPy would broadcast another shape in an update and "
@@ -97,7 +95,7 @@ MEANINGS = {
         "The backward pass wrote into its inputs or into what was saved for it. A second backward pass, and every "
         "other operation that saved the same tensor, reads the changed values."
     ),
-    "GP220": "The same backward pass gave different gradients when it was run twice.",
+    "GP220": "The same backward pass, run twice, gave different gradients.",
     "GP221": (
         "A backward pass multiplies everything by its cotangent (`grad_output`). Here a cotangent of zeros "
         "gives something else."
@@ -107,7 +105,7 @@ MEANINGS = {
         "zeros, and here it does not."
     ),
     "GP223": "The derivative computed for many cotangents at once (`vmap`) differs from the one computed one by one.",
-    "GP224": "The gradient has another layout, dtype, device or shape than the input that it belongs to.",
+    "GP224": "The gradient does not have the layout, dtype, device or shape of the input that it belongs to.",
     "GP225": (
         "A gradient must not depend on which other gradients are asked for. Frozen layers and `torch.autograd.grad` "
         "ask for some of them only."
@@ -117,12 +115,12 @@ MEANINGS = {
         "changes when the claim is called again."
     ),
     "GP227": (
-        "The gradient is right for the inputs that were passed and wrong for inputs of another shape, run afterwards. "
+        "The gradient is right for the inputs that were passed, and wrong for inputs of another shape, run afterwards. "
         "Something is kept from the first shape, or a block at the end is lost."
     ),
     "GP228": (
-        "The backward pass uses what the last forward pass left behind, not what its own forward pass saved. Whatever "
-        "is applied twice in one model gets wrong gradients."
+        "The backward pass uses what the last forward pass left behind, not what its own forward pass saved. A "
+        "function that is applied twice in one model gets wrong gradients."
     ),
     "GP229": (
         "The result contains memory that was never written. It may be right by chance, because fresh memory is often "
@@ -165,14 +163,18 @@ MEANINGS = {
     ),
     "GP315": "These entries could not be judged: f moves there by no more than its rounding, or has no slope.",
     "GP316": (
-        "The reference has no finite value here in float64, or overflows in the kernel's precision as the kernel does, "
-        "so these entries could not be compared."
+        "The reference has no finite value here in float64, or overflows in the kernel's precision as the kernel does. "
+        "These entries could not be compared."
     ),
     "GP317": (
-        "The reference returns or computes in less than float64 even for arguments in float64. It is no more precise "
+        "The reference returns or computes lower precision even for arguments in float64, so it is no more precise "
         "than the kernel."
     ),
-    "GP318": "The kernel gave two different results for the same inputs, by more than its rounding errors.",
+    "GP318": "For the same inputs the kernel gave results that differ by more than its rounding errors.",
+    "GP319": (
+        "Under autocast, the value or the gradient is further from a float64 copy without autocast than rounding to 16 "
+        "bits explains."
+    ),
     "GP401": "Two differentiated arrays share memory. gradproof measures them as separate arrays.",
     "GP402": "f does not change when this array alone moves, and the claim is zero, as it should be.",
     "GP404": "The claim has fewer digits than the array it belongs to. Its rounding counts as an error of the claim.",
@@ -198,7 +200,8 @@ MEANINGS = {
         "The gradients are right, but `backward` writes into the array that it receives. Another user of that array "
         "would get a wrong gradient."
     ),
-    "GP426": "These sizes were left out, or nothing could go wrong there, for the reason given.",
-    "GP427": "These cases could not be judged: digits are lost, or there is no higher precision to compare with.",
-    "GP430": "A worker that evaluated f ended without an answer, each time it was tried. f counts as undefined there.",
+    "GP426": "These sizes were left out, or there was nothing to prove, for the reason given.",
+    "GP427": "These cases could not be judged: results differ by a little more than rounding, or there is no higher "
+    "precision to compare with.",
+    "GP430": "Every worker that evaluated f at some point ended without an answer. f counts as undefined there.",
 }

@@ -60,10 +60,10 @@ WHAT_TO_DO = {
 # What is broken where all numbers are right, by the id of the finding that says more.
 BUT = {
     "GP140": "f raises at some sizes or layouts",
-    "GP141": "f is not the reference",
+    "GP141": "f returns other values than the reference",
     "GP142": "f is nan or infinite at some sizes",
-    "GP143": "they are others in another layout of memory",
-    "GP144": "they are others in 16 bits",
+    "GP143": "they change with the layout of the inputs in memory",
+    "GP144": "they are wrong in 16 bits",
     "GP145": "the gradient of an empty call is not zero",
     "GP201": "their shape is not that of the argument",
     "GP202": "the claim does not have the structure of the argument",
@@ -79,14 +79,14 @@ BUT = {
     "GP217": "they depend on the layout of the inputs in memory",
     "GP218": "the backward changes its cotangent",
     "GP219": "the backward changes what was saved for it",
-    "GP220": "a second backward gives other gradients",
+    "GP220": "a second backward gives different gradients",
     "GP221": "they are not zero where the cotangent is",
-    "GP222": "an undefined cotangent is not taken as zeros",
-    "GP224": "the backward returns them in another form",
-    "GP225": "they depend on which of them are needed",
-    "GP226": "gradients do not add up over several calls",
+    "GP222": "a cotangent of None is not treated as zeros",
+    "GP224": "the backward returns them in another shape or dtype",
+    "GP225": "they depend on which gradients are asked for",
+    "GP226": "they do not add up over several calls",
     "GP227": "they are wrong for other shapes",
-    "GP228": "the backward goes by the last forward",
+    "GP228": "the backward uses what the last forward left behind",
     "GP229": "memory is read before it is written",
     "GP230": "f returns another value while it is differentiated",
     "GP231": "a rule for batches is wrong",
@@ -158,9 +158,12 @@ def leaf_order(leaf: LeafResult) -> tuple[int, float]:
 
 
 def deviations(leaves: Sequence[LeafResult]) -> list[str]:
-    """How far each array is off, below each other; "about" of a WRONG one where that is an estimate."""
+    """How far each array is off, below each other; "about" where that is an estimate, bounds apart."""
     column = numbers.column([leaf.deviation for leaf in leaves])
-    about = [leaf.verdict is Verdict.WRONG and leaf.estimated and leaf.deviation is not None for leaf in leaves]
+    about = [
+        leaf.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE) and leaf.estimated and leaf.deviation is not None
+        for leaf in leaves
+    ]
     return [f"about {text.lstrip()}" if is_about else text for text, is_about in zip(column, about, strict=True)]
 
 
@@ -238,6 +241,7 @@ def certificate(report: Report) -> Iterator[str]:
         return
     if report.level == "reference":
         yield from _beside_a_reference(report, bound)
+        yield from _one_entry(correct)
         return
     whole = len(correct) == len(report.leaves)
     where = "" if whole and len(correct) == 1 else "in each array " if whole else "in each array marked CORRECT "
@@ -252,8 +256,13 @@ def certificate(report: Report) -> Iterator[str]:
         yield f"{error[0].upper()}{error[1:]}."
         chance = numbers.one_in(1 - report.confidence)
         yield f"{holds[0].upper()}{holds[1:]}, the chance of missing a larger error is {chance}."
+    yield from _one_entry(correct)
+
+
+def _one_entry(correct: Sequence[LeafResult]) -> Iterator[str]:
+    """The smallest error of a single entry that would have been detected."""
     noticeable = max((leaf.noticeable for leaf in correct if leaf.noticeable is not None), default=None)
-    if noticeable is not None and several:
+    if noticeable is not None and any(math.prod(leaf.shape) > 1 for leaf in correct):
         size = numbers.significant(noticeable)
         times = f"{size} of" if noticeable < 1 else f"{size} times"
         yield f"One wrong entry would be detected if it is off by more than {times} a typical entry."
@@ -266,7 +275,7 @@ def _beside_a_reference(report: Report, bound: float) -> Iterator[str]:
         f"CORRECT, the error is below {numbers.significant(bound)} of the array's norm."
     )
     chance = numbers.one_in(1 - report.confidence)
-    yield f"The chance that normal cotangents hide a larger error is {chance}, and so is that of a false alarm."
+    yield f"The chance that random cotangents hide a larger error is {chance}, and so is the chance of a false alarm."
 
 
 def modes(report: Report) -> str:

@@ -23,23 +23,23 @@ class GuardReport:
     steps : int
         Calls of the guard.
     first : Report or None
-        The full check at the first call; None where there was none, or where it could not tell.
+        The full check at the first call; None if it could not be made, as when the loss was not finite.
     probed : tuple of int
         The steps that were probed after that, counted from 1.
     fitting : int
         Probes in which the gradient agreed with the loss.
     unclear, unrepeated, unexplained : int
-        Probes without a result: the loss or the gradient was not finite; the gradient did not fit, but fitted on finer
-        steps (a kink, noise); it did not fit, and a full check found no mistake (low precision).
+        Probes without a result: the loss or the gradient was not finite; the gradient did not fit, but it did with a
+        finer step (a kink, noise); it did not fit, and a full check found no mistake (low precision).
     wrong : tuple of (int, Report)
         The alarms, each with its step.
     bounds : mapping of str to float
-        For each array an upper bound on the relative error of its gradient at the probed steps: had it been larger in
-        all of them, such probes would be seen once in a million runs.
+        For each array an upper bound on the relative error of its gradient: a larger error in all probed steps would
+        be missed at most once in a million runs.
     evaluations : int
-        Evaluations of the loss after the first check, those of full checks that followed from a probe left out.
+        Evaluations of the loss by probes. Full checks are not counted.
     share : float
-        Time spent after the first check, relative to the time of training.
+        Time that the guard took after the first check, relative to the time of training.
     rng : int
         The seed of all directions.
     """
@@ -72,6 +72,8 @@ class GuardReport:
 
     def _parts(self) -> list[str]:
         first = "not made" if self.first is None else self.first.verdict.value
+        if self.first is not None and self.first.reason is not None:
+            first += f" ({self.first.reason})"
         parts = [f"{_many(self.steps, 'step')}, full check at the first: {first}."]
         for step, report in self.wrong:
             errors = (finding.path for finding in report.findings if finding.severity is Severity.ERROR)
@@ -81,7 +83,7 @@ class GuardReport:
             parts.append(
                 f"{_many(len(self.probed), 'probe')}, the last at step {self.probed[-1]}: {self.fitting} agreed with "
                 f"the loss{self._others()}. They took {self.evaluations} evaluations of the loss and "
-                f"{_percent(self.share)} % of the time of training."
+                f"{_percent(self.share)} % of the training time."
             )
         parts += self._bound_in_words()
         parts.append(f"To repeat: rng={self.rng}.")
@@ -89,7 +91,7 @@ class GuardReport:
 
     def _others(self) -> str:
         others = [
-            (self.unrepeated, "did not fit, but fitted at finer steps"),
+            (self.unrepeated, "did not fit, but did with a finer step"),
             (self.unclear, "could not tell (not finite)"),
             (self.unexplained, "did not fit, and a full check found no mistake"),
             (len([step for step, _ in self.wrong if step in self.probed]), "found a mistake"),
@@ -98,15 +100,18 @@ class GuardReport:
 
     def _bound_in_words(self) -> list[str]:
         if self.bound is None:
-            return [] if not self.probed else ["Too few probes for a bound on the error of a gradient."]
+            few = "Too few probes, or too coarse ones, for a bound on the error of a gradient."
+            return [few] if self.probed else []
         arrays = f"{_many(len(self.bounds) - len(self.too_small), 'parameter')}"
         which = "any parameter's gradient" if not self.too_small else f"the gradient of {arrays}"
+        steps = "all probed steps" if self.fitting == len(self.probed) else "all steps whose probes agreed"
         parts = [
-            f"In the probed steps no error above {self.bound:.1e} of {which}: had one been there in all of these "
-            "steps, such probes would be seen once in a million runs.".replace("e-0", "e-")
+            f"An error above {self.bound:.1e} of {which} in {steps} would be missed at most once in a million "
+            "runs.".replace("e-0", "e-")
         ]
         if self.too_small:
-            parts.append(f"Too small beside the others, or probed too rarely: {', '.join(self.too_small)}.")
+            names = ", ".join(self.too_small)
+            parts.insert(0, f"Gradients too small beside the others, or probed too rarely, for a bound: {names}.")
         return parts
 
 

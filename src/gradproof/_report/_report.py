@@ -234,9 +234,10 @@ class Report:
         Name of the function (or of the case) that was checked.
     claim : str
         The claim's keyword, such as ``"grad"``, or ``"grad+hess"``; without a claim ``"autograd"`` (PyTorch) or
-        ``"jax"``.
+        ``"jax"``; ``"kernel"`` if a kernel was compared with a reference.
     level : str
-        ``"certificate"`` (random directions through all leaves) or ``"entries"`` (every entry measured alone).
+        ``"certificate"`` (random directions through all leaves), ``"entries"`` (every entry measured alone) or
+        ``"reference"`` (values and gradients compared with a reference).
     seed : int
         Replays the check: ``rng=report.seed``.
     rtol : float

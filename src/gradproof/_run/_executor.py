@@ -33,7 +33,7 @@ def require_executor(executor: Any) -> None:
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise UsageError(
             "`executor` must be a concurrent.futures.Executor, such as ProcessPoolExecutor(), "
-            f"loky.get_reusable_executor() or that of dask, `client.get_executor()`; got {type(executor).__name__}."
+            f"loky.get_reusable_executor() or dask's client.get_executor(), got {type(executor).__name__}."
         )
 
 
@@ -80,6 +80,17 @@ class Workers:
         """Shut down what took the place of a broken executor."""
         for one in self._own:
             one.shutdown(wait=False, cancel_futures=True)
+
+    def kill(self) -> None:
+        """Kill the processes of a pool that is the caller's own, and of those that took its place.
+
+        One of them may hang, and where an idle one was interrupted, a pool waits for the others for ever (CPython, up
+        to 3.11 at least).
+        """
+        for one in (self._given, *self._own):
+            processes: dict[int, Any] = getattr(one, "_processes", None) or {}
+            for process in list(processes.values()):
+                process.kill()
 
     def outcomes(
         self, points: Sequence[tuple[Any, ...]], strict: bool, done: Callable[[int, Outcome], None]
@@ -135,7 +146,7 @@ class Workers:
                     pending[self._executor.submit(work, self._f, points[k], seconds, strict)] = k
                 except Exception as error:
                     if _is_shut_down(error):
-                        raise UsageError(f"`executor` takes no evaluations: {error}.") from error
+                        raise UsageError(f"`executor` accepts no work: {error}.") from error
                     if isinstance(error, _UNSENDABLE):
                         raise UsageError(_cannot_send(self._name, error)) from error
                     # (One that breaks right now may raise anything else.)
@@ -168,9 +179,9 @@ class Workers:
             if self._conditions.seconds_left <= 0:
                 raise BudgetSpent
             raise FunctionError(
-                f"`{self._name}` hangs in a worker: no evaluation has ended for {wait:.3g} s, and a worker that "
-                f"evaluates in a thread, or outside Python, cannot end one after `timeout={timeout:g}`. "
-                "Use an executor of processes, each of which evaluates in its main thread, and end this one."
+                f"`{self._name}` hangs in a worker: no evaluation has ended for {wait:.3g} s, and "
+                f"`timeout={timeout:g}` cannot end one that runs in a thread, or outside Python. Use an executor of "
+                "processes, each of which evaluates in its main thread, and shut this one down."
             )
         return done
 
@@ -190,8 +201,8 @@ class Workers:
         others = _like(self._given)
         if others is None:
             raise FunctionError(
-                f"`executor` is broken: a worker was killed, or crashed, and {type(self._given).__name__} cannot "
-                "be replaced. Make a new one, and pass `journal=` to keep what has been evaluated."
+                f"`executor` is broken: a worker was killed or crashed, and gradproof cannot make another "
+                f"{type(self._given).__name__}. Pass a new one, and `journal=` to keep what has been evaluated."
             )
         if not _is_reusable(self._given):
             self._own.append(others)

@@ -30,18 +30,18 @@ APPLICATION = 0x67707266
 PATIENCE = 30.0
 
 _TABLES = """
-CREATE TABLE head (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE evaluation (
+CREATE TABLE IF NOT EXISTS head (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS evaluation (
     point TEXT NOT NULL, number INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (point, number)
 );
 """
 # What must be as it was, and what it is called.
 _SAME = {
-    "format": "the format {0}; this version of gradproof writes {1}",
+    "format": "format {0}, and this version of gradproof writes format {1}",
     "gradproof": "gradproof {0}, which may ask for other points than {1}",
     "name": "a check of `{0}`, not of `{1}`",
     "point": "another point, or other arguments",
-    "code": "a function `{name}` with other code",
+    "code": "`{name}` with different code",
     "seed": "rng={0}, not rng={1}",
 }
 
@@ -94,16 +94,20 @@ class Journal:
         UsageError
             If it is of another problem, seed or version.
         """
+        wanted = {"format": str(VERSION), **head}
+        self._require(wanted)
+        self._write("INSERT OR IGNORE INTO head VALUES (?, ?)", wanted.items())
+        self._require(wanted)  # another process may have begun it in between
+
+    def _require(self, wanted: Mapping[str, str]) -> None:
+        """Raise UsageError where the journal says otherwise; one that a session began does not say all."""
         known = self._head()
-        for key, value in {"format": str(VERSION), **head}.items():
-            # (One that a session began does not say all.)
-            if key in known and known[key] != value:
-                said = _SAME[key].format(known[key], value, name=head.get("name", "f"))
+        for key, value in wanted.items():
+            if known.get(key, value) != value:
+                said = _SAME[key].format(known[key], value, name=wanted.get("name", "f"))
                 raise UsageError(
-                    f"`{self._path}` is a journal of {said}. Pass another path, or delete it to begin anew."
+                    f"`{self._path}` is a journal of {said}. Pass another path, or delete it to start again."
                 )
-        new = {key: value for key, value in {"format": str(VERSION), **head}.items() if key not in known}
-        self._write("INSERT OR REPLACE INTO head VALUES (?, ?)", new.items())
 
     def of_check(
         self, f: Callable[..., Any], arguments: Any, *, name: str, seed: int, version: str, timeout: float
@@ -163,7 +167,7 @@ class Journal:
             error = CrashError(kept["text"]) if is_crash else named(kept["error"], kept["text"])
             return Outcome(error=error, changed=changed)
         except (ValueError, KeyError, TypeError) as error:
-            raise StopError(UsageError(f"`{self._path}` is damaged: {type(error).__name__}: {error}.")) from error
+            raise StopError(self._damaged(error)) from error
 
     # ----------------------------------------------------------------------------------------- of a session
 
@@ -173,7 +177,13 @@ class Journal:
         try:
             return [(point, _array(json.loads(text))) for point, text in rows]
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"`{self._path}` is damaged: {type(error).__name__}: {error}.") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UsageError:
+        """What is raised where a row cannot be read."""
+        return UsageError(
+            f"`{self._path}` is damaged. Pass another path, or delete it ({type(error).__name__}: {error})."
+        )
 
     def tell(self, points: Sequence[str], values: Sequence[Any]) -> None:
         """Keep values that were told of points, in their order; None is a failure."""
@@ -192,17 +202,18 @@ class Journal:
     def _opened(self) -> sqlite3.Connection:
         try:
             file = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
-            found = file.execute("PRAGMA application_id").fetchone()[0]
+            # (In this order: another process may make it in between.)
             is_new = not file.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            found = file.execute("PRAGMA application_id").fetchone()[0]
             if found != APPLICATION and not (is_new and found == 0):
-                raise UsageError(f"`{self._path}` is a database of something else, no journal of gradproof.")
+                raise UsageError(f"`{self._path}` is a database of another program, not a journal of gradproof.")
         except sqlite3.Error as error:
-            raise UsageError(f"`{self._path}` is no journal of gradproof, and cannot become one: {error}.") from error
+            raise UsageError(f"`{self._path}` is not a journal of gradproof and cannot become one: {error}.") from error
         try:
             file.execute("PRAGMA journal_mode = WAL")
             file.execute("PRAGMA synchronous = FULL")
             if is_new:
-                file.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION}; COMMIT;")
+                file.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION}; COMMIT;")
         except sqlite3.Error as error:
             if error.sqlite_errorname not in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR"):
                 raise UsageError(f"`{self._path}` cannot be written to: {error}.") from error
@@ -215,7 +226,7 @@ class Journal:
         try:
             return dict(self._file.execute("SELECT key, value FROM head").fetchall())
         except sqlite3.Error as error:
-            raise UsageError(f"`{self._path}` is no journal of gradproof: {error}.") from error
+            raise UsageError(f"`{self._path}` is not a journal of gradproof: {error}.") from error
 
     def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write all rows or none; a file that cannot be written to costs the journal, not the check."""
@@ -234,7 +245,7 @@ class Journal:
         if not self.is_lost:
             self.is_lost = True
             warnings.warn(
-                f"`{self._path}` cannot be written to ({error}): the check goes on, and what it evaluates from here on "
+                f"`{self._path}` cannot be written to ({error}): the check goes on, but what it evaluates from now on "
                 "is not kept.",
                 GradproofWarning,
                 stacklevel=2,
@@ -261,7 +272,7 @@ class Journal:
         new.close()
         if new.is_lost:
             os.remove(made)
-            raise UsageError(f"`{self._path}` is an older journal, and there is no room to write it anew.")
+            raise UsageError(f"`{self._path}` is an older journal, and the disk has no room to convert it.")
         os.replace(made, self._path)
 
 

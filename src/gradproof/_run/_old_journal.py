@@ -37,7 +37,7 @@ def read_old(path: str) -> tuple[int, list[tuple[str, NDArray[Any] | None]]] | N
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"`{path}` is no journal of gradproof: {type(error).__name__}: {error}") from error
+        raise UsageError(f"`{path}` is not a journal of gradproof: {type(error).__name__}: {error}") from error
 
 
 def _decoded(line: dict[str, Any]) -> NDArray[Any] | None:

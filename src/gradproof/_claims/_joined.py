@@ -1,0 +1,76 @@
+"""One mistake, one charge: parts of a linear map that one mistake may have."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from gradproof._claims._charge import LinearCharge, Scope
+from gradproof._claims._claimed import Claimed
+from gradproof._prove._charge import Charge
+
+# Parts that may be wrong each by itself.
+FEW = 2
+# Wrong entries that are told one by one: a mistake in more of them is one of the whole array.
+APART = 5
+
+
+def together(
+    found: list[LinearCharge], claimed: Claimed, accused: Sequence[Charge], wrong: Sequence[int]
+) -> list[LinearCharge]:
+    """Few charges as they are; many, about single entries or rows, as one for each array and cause that some have.
+
+    `accused` is what the proof of a mixture says, `wrong` are the outputs that lines have shown to deviate.
+    """
+    if len(found) <= FEW:
+        return found
+    groups: dict[tuple[int, Hashable], list[LinearCharge]] = {}
+    for one in found:
+        cause = None if one.factor is None else (one.scope, bool(one.entries), one.cause, one.factor)
+        groups.setdefault((_array(one, claimed), cause), []).append(one)
+    if len(groups) <= FEW:
+        return [one for group in groups.values() for one in _as_one(group, claimed, accused, wrong)]
+    return _as_one(found, claimed, accused, wrong)
+
+
+def _array(one: LinearCharge, claimed: Claimed) -> int:
+    """The leaf that a charge is about; -1 where it is about a part of a matrix."""
+    return -1 if claimed.by_index else one.leaves[0]
+
+
+def _as_one(
+    found: list[LinearCharge], claimed: Claimed, accused: Sequence[Charge], wrong: Sequence[int]
+) -> list[LinearCharge]:
+    """Charges that one mistake may have, as one if they are many, or about all of a leaf."""
+    named = {_array(one, claimed) for one in found}
+    # (A charge may be about several leaves alike: one about the first is about all of them.)
+    touched = named.union(*(one.leaves for one in accused if one.leaves[0] in named)) - {-1}
+    touched = touched or {k for one in accused for k in one.leaves}
+    is_of_rows = not any(one.entries for one in found)
+    count = len({(one.leaves[0], one.entries) for one in found})
+    everything = not claimed.by_index and count == sum(claimed.leaves[k].size for k in touched)
+    in_rows = is_of_rows and len({_part(one, claimed) for one in found}) == 1
+    if len(found) == 1 or (len(found) <= APART and not everything and not in_rows):
+        return found
+    worst = max(found, key=lambda one: one.deviation)
+    rows_known = all(one.rows for one in found)
+    through = sorted({i for one in found for i in one.rows}) if rows_known else list(wrong)
+    return [
+        LinearCharge(
+            scope=Scope.JOINED,
+            leaves=tuple(sorted({k for one in found for k in one.leaves} if claimed.by_index else touched)),
+            rows=tuple(through),
+            at_least=not rows_known,
+            everywhere=everything or (is_of_rows and len(through) == claimed.primal.outputs.size),
+            claimed=worst.claimed,
+            reference=worst.reference,
+            error_bar=worst.error_bar,
+            sides=worst.sides,
+            parts=(worst, *(one for one in found if one is not worst)),
+        )
+    ]
+
+
+def _part(one: LinearCharge, claimed: Claimed) -> Hashable:
+    """The part of the inputs, and of a matrix the row, that a charge is about."""
+    place = None if one.source is None or claimed.reduced else one.source.place
+    return one.leaves[0], one.column, None if place is None else place.box, one.row if claimed.by_index else None
