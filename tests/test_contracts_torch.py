@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradproof
-from gradproof import Severity, Verdict
+from gradproof import Severity, UsageError, Verdict
 from helpers import finding, ids
 
 torch = pytest.importorskip("torch")
@@ -128,12 +128,132 @@ def custom_operator(name, backward):
 
 def test_custom_operators_are_held():
     right = custom_operator("right", Sine.backward)
-    assert gradproof.check(right, drawn(3, 4), modes=("rev",), rng=0).correct
+    report = gradproof.check(right, drawn(3, 4), rng=0)
+    assert report.correct
+    # torch takes what it returns as a constant in forward mode, without a word: no mistake of the operator's.
+    assert {one.mode: one.verdict for one in report.modes}["fwd"] is None
+    assert "`gradproof_contracts::right` has no rule for forward mode" in report.modes[1].note
+    assert gradproof.check(lambda x: right(x).sum(), drawn(3, 4), order=2, rng=0).correct
+    with pytest.raises(UsageError, match="has no rule for forward mode"):
+        gradproof.check(right, drawn(3, 4), modes=("fwd",), rng=0)
     wrong = custom_operator("strided", Strided.backward)
     assert errors(gradproof.check(wrong, drawn(3, 4), modes=("rev",), rng=0)) == ["GP216"]
     report = gradproof.check(lambda x: wrong(x).sum(), drawn(3, 4), modes=("rev",), rng=0)
     assert errors(report) == ["GP216"]
     assert report.findings[0].path == "gradproof_contracts::strided"
+
+
+class IntoSaved(torch.autograd.Function):
+    """a * b, whose gradients are written into a and b, and returned from there."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a * b
+
+    @staticmethod
+    def backward(ctx, u):
+        a, b = (one.detach() for one in ctx.saved_tensors)
+        da, db = u * b, u * a
+        return a.copy_(da), b.copy_(db)  # wrong on purpose
+
+
+def test_gradients_that_are_returned_in_saved_memory_are_one_mistake():
+    """What was saved is put back while the formula is proved: the gradients must not be put back with it."""
+    assert errors(gradproof.check(IntoSaved, (drawn(3, 4), drawn(3, 4)), rng=0)) == ["GP219"]
+
+    class Wrong(IntoSaved):
+        @staticmethod
+        def backward(ctx, u):
+            da, db = IntoSaved.backward(ctx, u)
+            return 2 * da, db
+
+    assert errors(gradproof.check(Wrong, (drawn(3, 4), drawn(3, 4)), rng=0)) == ["GP219", "GP101"]
+
+
+class ComputedInForward(torch.autograd.Function):
+    """A loss whose gradient is computed in the forward."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x.cos())
+        return x.sin().sum()
+
+    @staticmethod
+    def backward(ctx, u):
+        return u * ctx.saved_tensors[0]
+
+
+class Forgetting(ComputedInForward):
+    @staticmethod
+    def backward(ctx, u):
+        return ctx.saved_tensors[0] + 0.0  # wrong on purpose: right for a cotangent of 1 alone
+
+
+def test_a_loss_that_forgets_its_cotangent_is_told_by_default():
+    """In a proof of a single number the cotangent is 1."""
+    report = gradproof.check(Forgetting, drawn(3, 4), rng=0)
+    assert ids(report) == ["GP221"]
+    assert ids(gradproof.check(Forgetting, drawn(3, 4), contracts="none", rng=0)) == []
+    assert ids(gradproof.check(ComputedInForward, drawn(3, 4), rng=0)) == []
+    # Within a loss its cotangent is 1, for which it is right.
+    assert ids(gradproof.check(lambda x: Forgetting.apply(x) + 1, drawn(3, 4), rng=0)) == []
+    # Whether a factor of exactly 1 is left out is nobody's concern.
+    skipping = type(
+        "Skipping",
+        (ComputedInForward,),
+        {"backward": staticmethod(lambda ctx, u: ctx.saved_tensors[0] * (u if u != 1 else 1.0))},
+    )
+    assert ids(gradproof.check(skipping, drawn(3, 4), rng=0)) == []
+
+
+def test_a_norm_of_expanded_inputs_is_rounding():
+    """Where all entries of a group are equal, its variance is rounding, and so is what is divided by it."""
+
+    class GroupNorm(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            groups = x.reshape(len(x), 2, -1)
+            rstd = (groups.var(-1, unbiased=False) + 1e-5).rsqrt()[..., None]
+            normed = (groups - groups.mean(-1, keepdim=True)) * rstd
+            ctx.save_for_backward(normed, rstd, w)
+            return normed.reshape(x.shape) * w[:, None]
+
+        @staticmethod
+        def backward(ctx, u):
+            normed, rstd, w = ctx.saved_tensors
+            v = (u * w[:, None]).reshape(normed.shape)
+            dx = rstd * (v - v.mean(-1, keepdim=True) - normed * (v * normed).mean(-1, keepdim=True))
+            return dx.reshape(u.shape), (u * normed.reshape(u.shape)).sum((0, 2))
+
+    args = drawn(2, 4, 9), drawn(4)
+    for seed in range(3):
+        assert ids(gradproof.check(GroupNorm, args, contracts=["GP217"], rng=seed)) == []
+
+    class Flattened(GroupNorm):
+        @staticmethod
+        def backward(ctx, u):
+            dx, dw = GroupNorm.backward(ctx, u)
+            return dx, dw if ctx.saved_tensors[2].is_contiguous() else 1.001 * dw  # wrong on purpose
+
+    assert errors(gradproof.check(Flattened, args, contracts=["GP217"], rng=0)) == ["GP217"]
+
+
+def test_one_mistake_in_two_modes_is_one_finding():
+    """One mode measures a factor of 0.3333, the other one of 1/3."""
+
+    class Linear(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w, b):
+            ctx.save_for_backward(x, w)
+            return x @ w.mT + b
+
+        @staticmethod
+        def backward(ctx, u):
+            x, w = ctx.saved_tensors
+            return u @ w, u.mT @ x, u.mean(0)  # wrong on purpose: the gradient of b is a sum
+
+    assert errors(gradproof.check(Linear, (drawn(3, 4), drawn(5, 4), drawn(5)), rng=0)) == ["GP101"]
 
 
 def everything():

@@ -119,7 +119,7 @@ def test_an_option_that_cannot_be_used_is_explained(options, said):
         (lambda n: n % 16 > 0, "where `n` is not a multiple of 16"),
         (lambda n: n % 2 > 0, "where `n` is odd"),
         (lambda n: n >= 33, "where `n` is at least 33"),
-        (lambda n: n <= 15 and n > 0, "where `n` is at most 15"),
+        (lambda n: n <= 15 and n > 0, "where `n` is at most 15 "),
         (lambda n: n % 16 > 0 and n > 16, "where `n` is not a multiple of 16 and `n` is at least 17"),
         (lambda n: n == 1, "at n=1, right at "),
         (lambda n: n > 0, "at every size but 0"),
@@ -272,6 +272,119 @@ def test_two_mistakes_are_two_findings():
         ("x", "where `n` is odd (1, 3, 5), right at 2, 4, 6"),
         ("y", "where `n` is at least 4 (4, 5, 6), right at 1, 2, 3"),
     ]
+
+
+class Scan(torch.autograd.Function):
+    """h = a h + x, step by step; the gradient is not carried back."""
+
+    @staticmethod
+    def forward(ctx, x, a):
+        steps = [torch.zeros_like(a)]
+        for row in x:
+            steps.append(steps[-1] * a + row)
+        ctx.save_for_backward(a, torch.stack(steps))
+        return torch.stack(steps)[1:]
+
+    @classmethod
+    def backward(cls, ctx, u):
+        a, steps = ctx.saved_tensors
+        carried, dx, da = torch.zeros_like(a), torch.zeros_like(u), torch.zeros_like(a)
+        for t in reversed(range(len(u))):
+            carried = carried + u[t]
+            dx[t] = carried
+            da = da + carried * steps[t]
+            carried = cls.back(carried, a)
+        return dx, da
+
+    @staticmethod
+    def back(carried, a):
+        return carried * a
+
+
+class ScanWithoutCarry(Scan):
+    @staticmethod
+    def back(carried, a):
+        return 0 * carried  # wrong on purpose: x is wrong from two steps on, a from three
+
+
+def steps_and_decay(n):
+    return torch.randn(n, 3), torch.rand(3) + 0.5
+
+
+def test_what_is_wrong_of_two_arrays_by_one_mistake_is_one_finding():
+    """Though one of them is wrong at fewer sizes, and at some sizes by a finding of its own."""
+    options = {"sizes": [1, 2, 3, 4, 5, 9]}
+    report = check_kernel(ScanWithoutCarry, steps_and_decay, **options)
+
+    assert ids(report) == ["GP101"]
+    assert report.findings[0].place.endswith("at n=2")
+    assert "where `n` is at least 2 (2, 3, 4, 5, ...), right at 1; `a` as well where `n` is at least 3 (" in (
+        report.findings[0].kind
+    )
+    assert check_kernel(Scan, steps_and_decay, **options).correct
+
+
+def scaled_by_position(x, kept):
+    """x times its index, from a table that is made anew where it is too short."""
+    n = len(x)
+    if n not in kept:
+        kept[n] = torch.arange(1.0, n + 1)
+    return x * kept[n].to(x.dtype)
+
+
+def scaled_by_last_table(x, kept):
+    if len(kept.get("table", ())) < len(x):
+        kept["table"] = torch.arange(1.0, len(x) + 1)
+    return x * kept["table"][-len(x) :].to(x.dtype)  # wrong on purpose: the end of a longer one
+
+
+def test_a_table_kept_from_a_longer_call_is_found():
+    """Every size is right when it is first called, from the smallest on."""
+    kept: dict = {}
+    wrong = lambda x: scaled_by_last_table(x, kept)  # noqa: E731
+    report = check_kernel(wrong, sizes=[1, 2, 5, 9], modes="available", contracts="none")
+
+    assert ids(report) == ["GP227"]
+    assert report.findings[0].place.endswith("at size=1")
+    assert "sizes=[1, 9]" in report.findings[0].reproducer
+    kept.clear()
+    assert ids(check_kernel(wrong, sizes=[1, 9], contracts="none")) == ["GP227"]
+    right: dict = {}
+    assert ids(check_kernel(lambda x: scaled_by_position(x, right), sizes=[1, 2, 5, 9])) == []
+
+
+def test_what_fails_after_other_sizes_is_found():
+    seen = []
+
+    def once_each(x):
+        seen.append(len(x))
+        if 9 in seen and len(x) < 9:
+            raise RuntimeError("the workspace is of another size")  # wrong on purpose
+        return x**2
+
+    report = check_kernel(once_each, sizes=[1, 2, 9], contracts="none")
+    assert ids(report) == ["GP227"]
+    assert "fails after calls at other sizes: RuntimeError: the workspace" in report.findings[0].kind
+
+
+def largest_two(x):
+    values, places = x.topk(2)
+    return values, places
+
+
+def test_a_reference_may_return_a_named_tuple_where_the_kernel_returns_a_tuple():
+    options = {"sizes": [2, 3, 9], "dtypes": [torch.float32, torch.bfloat16]}
+    assert ids(check_kernel(largest_two, reference=lambda x: x.topk(2), **options)) == []
+    report = check_kernel(largest_two, reference=lambda x: (2 * x).topk(2), **options)
+    assert {"GP141", "GP144"} <= set(ids(report))
+
+
+def test_an_empty_size_does_not_decide_between_rules():
+    """0 is a multiple of every block."""
+    both = [(("rows", n), ("columns", m)) for n in (0, 1, 2, 5, 8) for m in (0, 1, 2, 5)]
+    wrong = [one for one in both if one[0][1] > 0 and one[1][1] > 1]
+    text = where(wrong, [one for one in both if one not in wrong])
+    assert text.startswith("where `columns` is at least 2 (")
 
 
 def test_progress_counts_all_cases():

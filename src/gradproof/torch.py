@@ -333,7 +333,8 @@ def check_kernel(
     At each size the gradient is proved by `gradproof.check` on contiguous inputs. Then the same values are passed in
     other layouts of memory, and the outputs and gradients are compared with those for contiguous inputs. In 16 bits the
     kernel is compared with `reference`, or with itself in float64 or float32. For each failure the report names the
-    smallest size that shows it, the sizes at which it occurs, and sizes at which it does not.
+    smallest size that shows it, the sizes at which it occurs, and sizes at which it does not. Two sizes
+    are tried once more after all others, because a kernel may keep something of the last size.
 
     Parameters
     ----------
@@ -441,8 +442,8 @@ def check_kernel(
     axes = axes_of(make_inputs)
     kernel = TorchKernel(function, make_inputs, axes, seed, reference)
 
-    def replay(case: Case) -> str:
-        return f"gradproof.torch.check_kernel({source}, {written(case, len(axes))}{more}, rng={seed})"
+    def replay(case: Case, later: Case | None = None) -> str:
+        return f"gradproof.torch.check_kernel({source}, {written(len(axes), case, later)}{more}, rng={seed})"
 
     with kernel.keeper, kernel.keeper, watching(progress, name, started=started):
         study = Study(Trial(kernel, {**handed, "rng": seed}, seed), plan, replay)

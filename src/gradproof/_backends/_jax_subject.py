@@ -116,8 +116,8 @@ class Subject:
 
     @property
     def is_scalar(self) -> bool:
-        """Whether it returns one number and no more."""
-        return sum(output.size for output in self.function.outputs) == 1
+        """Whether it returns one number of shape () and no more."""
+        return [output.ndim for output in self.function.outputs] == [0]
 
     @property
     def eps(self) -> float:

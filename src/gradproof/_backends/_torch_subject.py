@@ -212,8 +212,8 @@ class Subject:
 
     @property
     def is_scalar(self) -> bool:
-        """Whether it returns one number and no more."""
-        return sum(one.numel() for one in self.templates) == 1
+        """Whether it returns one number of shape () and no more."""
+        return [one.dim() for one in self.templates] == [0]
 
     @property
     def output_eps(self) -> float:

@@ -105,8 +105,9 @@ def hold_all(autodiff: Holds, ids: Collection[str], judge: Judge, seed: int, *, 
 
 def _quickly(bench: Bench, ids: Collection[str]) -> list[Finding]:
     """Look for what is broken in three backwards; hold contract by contract only where something is."""
-    if bench.subject.is_scalar:
-        # (A single number has one cotangent in a proof, which is 1: whoever forgets it is right there.)
+    if bench.subject.is_scalar and bench.subject.is_whole:
+        # (A single number has one cotangent in a proof, which is 1: whoever forgets it is right there. A rule within f
+        # is held to the cotangents that f gives it.)
         ids = {*ids, "GP221"}
     try:
         is_well = _is_well(bench, ids)
@@ -120,7 +121,9 @@ def _quickly(bench: Bench, ids: Collection[str]) -> list[Finding]:
 def _is_well(bench: Bench, ids: Collection[str]) -> bool:
     subject = bench.subject
     shared = subject.repeating() if "GP216" in ids else ""
-    layouts = [name for name in (*USUAL, shared) if name and subject.takes(name)] if "GP216" in ids else []
+    # (A single number has no other layout, though torch can expand it.)
+    is_asked = "GP216" in ids and not subject.is_scalar
+    layouts = [name for name in (*USUAL, shared) if name and subject.takes(name)] if is_asked else []
     with subject.poisoned() if "GP229" in ids else contextlib.nullcontext():
         recording = subject.record()
         saved: Any = recording.saved() if "GP219" in ids else {}

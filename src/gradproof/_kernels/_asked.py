@@ -29,10 +29,17 @@ def asked(make_inputs: Callable[..., Any], sizes: Any, dtypes: Any, layouts: Any
     )
 
 
-def written(case: Case, axes: int) -> str:
-    """The options that ask for one case alone, as Python source; `axes` is how many sizes `make_inputs` takes."""
-    values = [f"{axis!r}: {n}" for axis, n in case.sizes]
-    parts = [f"sizes=[{case.sizes[0][1]}]" if len(values) == axes == 1 else f"sizes={{{', '.join(values)}}}"]
+def written(axes: int, case: Case, later: Case | None = None) -> str:
+    """The options that ask for one case alone, as Python source; `axes` is how many sizes `make_inputs` takes.
+
+    Or for one at other sizes after it.
+    """
+    each = [dict.fromkeys((n, m)) for (_, n), (_, m) in zip(case.sizes, (later or case).sizes, strict=True)]
+    lists = [f"[{', '.join(map(str, one))}]" for one in each]
+    # (One size by itself is a list of one.)
+    named = [text if later else text[1:-1] for text in lists]
+    values = [f"{axis!r}: {text}" for (axis, _), text in zip(case.sizes, named, strict=True)]
+    parts = [f"sizes={lists[0]}" if len(values) == axes == 1 else f"sizes={{{', '.join(values)}}}"]
     parts += [f"dtypes=[torch.{case.dtype}]"] if case.dtype is not None else []
     parts += [f"layouts=[{'' if case.layout == CONTIGUOUS else repr(case.layout)}]"]
     parts += [f"devices=[{case.device!r}]"] if case.device is not None else []

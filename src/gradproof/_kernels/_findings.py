@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from gradproof._backends._torch_nearness import Difference
+from gradproof._base._names import printable
 from gradproof._report import Finding, Severity
 
 Entries = Sequence[tuple[int, ...]]
@@ -19,6 +20,7 @@ LAYOUT_WORDS = {
     "expanded": "expanded (stride 0)",
     "repeated": "repeated (stride 0 along the first axis)",
 }
+CACHE = "Key what is cached by all that it depends on: shapes, dtype and device."
 STRIDES = "Pass the strides of each tensor to the kernel, or call `.contiguous()` on it first."
 
 
@@ -102,6 +104,34 @@ def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
         error_bar=one.bar,
         quantity="entry",
         advice=f"Look for code of the kernel that is used only for {dtype}, and accumulate in float32.",
+    )
+
+
+def differs_afterwards(one: Difference) -> Finding:
+    """Other numbers than before, for the same inputs."""
+    what = "the value" if one.path.startswith("output") else "the gradient"
+    return Finding(
+        id="GP227",
+        severity=Severity.ERROR,
+        path=one.path,
+        place=place(one.entries, one.shape),
+        kind=f"{what} is another one after calls at other sizes than before{_other(one)}",
+        claimed=one.got,
+        reference=one.wanted,
+        error_bar=one.bar,
+        quantity="entry",
+        advice=CACHE,
+    )
+
+
+def fails_afterwards(error: Exception) -> Finding:
+    """An exception for the same inputs that went well before."""
+    said = printable(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+    return Finding(
+        id="GP227",
+        severity=Severity.ERROR,
+        kind=f"the call fails after calls at other sizes: {said}",
+        advice=CACHE,
     )
 
 

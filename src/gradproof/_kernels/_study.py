@@ -11,7 +11,7 @@ from gradproof._kernels._outcome import Case, Outcome, State
 from gradproof._kernels._patterns import shown, where
 from gradproof._kernels._shrink import shrunk
 from gradproof._kernels._sizes import Sizes, by_size, cases
-from gradproof._kernels._trial import Trial
+from gradproof._kernels._trial import Earlier, Trial
 from gradproof._progress import current
 from gradproof._report import Finding, Severity
 
@@ -82,20 +82,38 @@ class Study:
     trial : Trial
     plan : Plan
     replay : callable
-        ``replay(case) -> str``: the call that runs one case alone.
+        ``replay(*cases) -> str``: the call that runs one case alone, or one after another.
+
+    Attributes
+    ----------
+    remembered : list of Finding
+        What the kernel remembers of other sizes.
     """
 
-    def __init__(self, trial: Trial, plan: Plan, replay: Callable[[Case], str]) -> None:
+    def __init__(self, trial: Trial, plan: Plan, replay: Callable[..., str]) -> None:
         self.trial = trial
         self.plan = plan
+        self.remembered: list[Finding] = []
         self._replay = replay
 
     def run(self) -> None:
-        """Look at every case."""
+        """Look at every case, and at two of them once more after all others."""
         planned = self.plan.cases()
+        plain = [case for case in planned if case.layout == CONTIGUOUS and all(n > 0 for _, n in case.sizes)]
+        again = {plain[0], plain[len(plain) // 2]} if plain else set[Case]()
+        earlier: dict[Case, Earlier] = {}
         for number, case in enumerate(planned, 1):
             current().look(number=number, count=len(planned), place=self.shown(case))
-            self.trial.at(case)
+            if self.trial.at(case).state is State.RIGHT and case in again:
+                earlier[case] = self.trial.remembered(case)
+        if len({case.sizes for case in planned}) == 1:
+            return
+        for case, before in earlier.items():
+            found = self.trial.changed_since(case, before)
+            if found is not None and not self.remembered:
+                told = dataclasses.replace(found, reproducer=self._replay(case, plain[-1]))
+                place = ", ".join(part for part in (found.place, f"at {self.shown(case)}") if part)
+                self.remembered.append(dataclasses.replace(told, place=place))
 
     def failures(self) -> list[Failure]:
         """All mistakes, the one of the smallest case first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from gradproof._ask._check import check
 from gradproof._backends import _torch_kernel as calls
@@ -16,7 +16,7 @@ from gradproof._base._errors import FunctionError, UsageError
 from gradproof._base._names import printable
 from gradproof._kernels import _findings as findings
 from gradproof._kernels._outcome import Case, Outcome, State, compared, errors, of_proof, wrong
-from gradproof._report import EMPTY, Reason, Report, Verdict
+from gradproof._report import EMPTY, Finding, Reason, Report, Verdict
 
 # What torch says where it has no kernel for a dtype.
 _NO_DTYPE = re.compile(r"not implemented for|not support|unsupported|expected scalar type|must have the same dtype")
@@ -28,6 +28,8 @@ _ROUNDINGS = 64.0
 _VANISHING = 1e-6
 # Findings that say that numbers are wrong, and nothing else.
 _OF_NUMBERS = {"GP101", "GP120", "GP122"}
+# Inputs, and what a call gave for them.
+Earlier: TypeAlias = tuple[Any, Called]
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
 
 
@@ -53,6 +55,29 @@ class Trial:
         if case not in self._known:
             self._known[case] = self._contiguous(case) if case.layout == CONTIGUOUS else self._laid_out(case)
         return self._known[case]
+
+    def remembered(self, case: Case) -> Earlier:
+        """What the kernel gives now, to be looked at again later."""
+        args = self._kernel.inputs(dict(case.sizes), case.dtype, case.device)
+        return args, self._kernel.call(args, cotangents=self._seed, rounding=calls.dtype_of(args))
+
+    def changed_since(self, case: Case, earlier: Earlier) -> Finding | None:
+        """Whether it gives something else now: it keeps something of the sizes that it was called at in between."""
+        args, before = earlier
+        dtype = calls.dtype_of(args)
+        try:
+            now = self._kernel.call(args, cotangents=self._seed, rounding=dtype)
+        except Exception as error:
+            found = self._raised(case, args, error, "the call").faults
+            return findings.fails_afterwards(error) if found else None
+        if any(value.numel() and not bool(value.isfinite().all()) for value in before.outputs.values()):
+            return None
+        # (How far rounding takes results can be seen of those of now alone.)
+        different = [one for one in self._compared(before, now, args, dtype, rounding=dtype) if one.is_gross]
+        if not different:
+            return None
+        first = different[0]
+        return findings.differs_afterwards(dataclasses.replace(first, got=first.wanted, wanted=first.got))
 
     @property
     def outcomes(self) -> Mapping[Case, Outcome]:

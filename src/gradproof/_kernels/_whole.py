@@ -43,7 +43,7 @@ def whole(study: Study, *, name: str, seed: int, started: float, calls: int, sou
         first = next(outcome for outcome in outcomes.values() if outcome.state is State.APART)
         raise FunctionError(f"`{name}` could not be checked at any size: {first.note}") from first.error
     failures = study.failures()
-    errors = [finding for failure in failures for finding in failure.findings]
+    errors = [*(finding for failure in failures for finding in failure.findings), *study.remembered]
     verdict, reason = _verdict(list(outcomes.values()), is_wrong=bool(errors))
     leaves = _leaves(study)
     if verdict is Verdict.CORRECT and all(leaf.note == EMPTY for leaf in leaves):
