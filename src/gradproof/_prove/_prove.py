@@ -18,7 +18,16 @@ from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Direction, Directions, Without
 from gradproof._prove._entries import TABLES, TABLES_OF_A_FRAMEWORK, judge_entries, measure_small
-from gradproof._prove._flat import ALONE, Still, certify_flat, flat_tier, movement, settle_still, stands_still
+from gradproof._prove._flat import (
+    ALONE,
+    STATIONARY,
+    Still,
+    certify_flat,
+    flat_tier,
+    movement,
+    settle_still,
+    stands_still,
+)
 from gradproof._prove._judge import first_look, judge, seen_so_far
 from gradproof._prove._jumps import is_dense, jumps_nearby, note_jumps
 from gradproof._prove._kinks import (
@@ -255,8 +264,10 @@ class _Proof:
         """
         if not measured or not all(one.finite and one.deviation <= one.bar for one in measured):
             return False
-        eps = max(self.meter.precision, self.meter.claim_eps)
-        rounding = UNLUCKY * CANCELLED * eps * max(movement(one.slope) for one in measured)
+        share = UNLUCKY * CANCELLED * max(self.meter.precision, self.meter.claim_eps)
+        if share > STATIONARY:
+            return False  # (in 16 bits every claim is so small)
+        rounding = share * max(movement(one.slope) for one in measured)
         return float(np.linalg.norm(self.meter.norms[list(group)])) <= rounding
 
     def _without_rounded(self, tiers: list[tuple[int, ...]]) -> Asking[list[tuple[int, ...]]]:
