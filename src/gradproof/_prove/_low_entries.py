@@ -33,9 +33,6 @@ WHOLE = 100
 PILOT, HOPEFUL = 8, 2.0
 # Entries with the largest claims that are measured with them.
 STEEPEST = 2
-# How much wider than the whole may be left one entry must look on its first pair to be given a ladder before any other
-# is measured. Chosen: a claim that is proved in the end takes those few values twice.
-FAR_TOO_WIDE = 10.0
 # Rounds of finer levels for entries that bend more than was expected.
 ROUNDS = 3
 # Part of what is needed that each bar may take, so that deviations have room.
@@ -66,28 +63,24 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
     if _expected(noise, LEAST_CUBIC * rms, fine) > share:
         return False
     all_entries: NDArray[np.intp] = np.arange(leaf.start, leaf.stop, dtype=np.intp)
-    search = _Search(meter=meter, leaf=index, noise=noise, f0=float(look.slope.f0[0]), rms=rms, share=share)
     pilot = all_entries
-    # What one entry may leave open, if all others leave nothing.
-    most_of_one = share * math.sqrt(leaf.size)
     if leaf.size > 2 * PILOT:
         # (Those with the largest claims, which bend most as a rule, beside some from all over.)
         steepest = leaf.start + np.argsort(meter.claimed_steps(index))[-STEEPEST:]
-        if (yield from _is_hopeless(search, steepest, fine, most_of_one, limits)):
-            return False
         spread = np.linspace(leaf.start, leaf.stop - 1, PILOT).astype(int)
         pilot = np.unique(np.concatenate([spread, steepest]))
+    search = _Search(meter=meter, leaf=index, noise=noise, f0=float(look.slope.f0[0]), rms=rms, share=share)
     found = yield from search.measure(pilot, fine)
     # (The steepest are not like the others, and count below.)
     typical = float(np.median(np.abs(found.value) + found.bar)) * math.sqrt(len(pilot))
     if min(typical, _norm(found)) > HOPEFUL * share * math.sqrt(len(pilot)):
         return False
     widest = int(np.argmax(found.bar))
-    if len(pilot) < leaf.size and found.bar[widest] > most_of_one:
+    if len(pilot) < leaf.size and found.bar[widest] > share * math.sqrt(leaf.size):
         # One entry that by itself leaves the whole too wide: a ladder of its own says whether that is all to be had.
         pair = dataclasses.replace(found.residual(widest), bar=math.inf)
         entry = yield from judge_entry(meter, index, int(pilot[widest]), pair, rms, limits)
-        if not entry.wrong and entry.residual.bar > most_of_one:
+        if not entry.wrong and entry.residual.bar > share * math.sqrt(leaf.size):
             return False
     if len(pilot) < leaf.size:
         rest = np.setdiff1d(all_entries, pilot)
@@ -104,18 +97,6 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
         return False
     settle_entries(meter, ledger, index, entries, limits)
     return True
-
-
-def _is_hopeless(search: _Search, steepest: NDArray[np.intp], fine: float, most: float, limits: Limits) -> Asking[bool]:
-    """Whether the steepest entries alone, of which one is far too wide on a pair, leave the whole too wide."""
-    found = yield from search.ask(steepest, np.full(len(steepest), fine))
-    size = np.abs(found.value) + found.bar
-    widest = int(np.argmax(size))
-    if not size[widest] > FAR_TOO_WIDE * most:
-        return False
-    pair = dataclasses.replace(found.residual(widest), bar=math.inf)
-    entry = yield from judge_entry(search.meter, search.leaf, int(steepest[widest]), pair, search.rms, limits)
-    return not entry.wrong and entry.residual.bar > most
 
 
 def _expected(noise: float, third: Number, fine: Number) -> Number:
@@ -141,7 +122,7 @@ class _Search:
     def measure(self, entries: NDArray[np.intp], fine: float) -> Asking[EntryPairs]:
         """Two levels for each entry, and finer ones where these promise a narrower bar that is needed."""
         reaches = np.full(len(entries), fine)
-        found = yield from self.ask(entries, reaches)
+        found = yield from self._ask(entries, reaches)
         third = found.third
         for _ in range(ROUNDS):
             steps = np.array([balanced_step(self.noise, one) for one in third.tolist()])
@@ -151,13 +132,13 @@ class _Search:
             if not again.size:
                 break
             reaches[again] = steps[again]
-            finer = yield from self.ask(entries[again], reaches[again])
+            finer = yield from self._ask(entries[again], reaches[again])
             third = np.zeros(len(entries))
             third[again] = finer.third
             found = found.improved(again, finer)
         return found
 
-    def ask(self, entries: NDArray[np.intp], reaches: Floats) -> Asking[EntryPairs]:
+    def _ask(self, entries: NDArray[np.intp], reaches: Floats) -> Asking[EntryPairs]:
         return (yield from self.meter.entry_pairs(self.leaf, entries.tolist(), reaches, self.noise, self.f0, self.rms))
 
 
