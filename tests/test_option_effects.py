@@ -434,7 +434,7 @@ REFUSED = {
     **{(option, name): "for a framework's own autodiff" for option in ("order", "modes") for name in CLAIMED},
     **{("elementwise", name): "is for the derivative as `jac`" for name in KINDS if name not in ENTRYWISE},
     **{("vectorized", name): "batched by the framework" for name in FRAMEWORKS},
-    **{(option, name): "is for a claim" for option in ("executor", "journal") for name in FRAMEWORKS},
+    **{(option, name): "needs a claim" for option in ("executor", "journal") for name in FRAMEWORKS},
     **{("contracts", name): "passed as a value" for name in CLAIMED if "by value" in name},
     **{("reference", name): "does nothing for second-order modes" for name in FRAMEWORKS if "second" in name},
 }
