@@ -344,7 +344,7 @@ pair(
     matrix,
     "GP101",
     "at rows=2, columns=3",
-    "right at (2, 1), (1, 3), (2, 2)",
+    "where `rows` is at least 2, `columns` is at least 2 and `rows` and `columns` differ",
     sizes={"rows": (2, 3, 16, 17), "columns": (2, 3, 16, 17)},
 )
 

@@ -252,11 +252,6 @@ def dtype_of(args: Any) -> str:
     return str(first.dtype).removeprefix("torch.")
 
 
-def device_of(args: Any) -> str:
-    """The device of the first tensor."""
-    return next(str(leaf.device) for leaf in _leaves(args) if isinstance(leaf, Tensor))
-
-
 def has_empty(args: Any) -> bool:
     """Whether a floating tensor of the inputs has no entries."""
     return any(is_floating(leaf) and leaf.numel() == 0 for leaf in _leaves(args))

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from gradproof._base._errors import UsageError
 
 # Kinds of claims: a callable by its keyword, or a framework's own reverse mode.
-PRODUCTS = ("vjp",)
 POINTS = ("grad", "jac", "vjp", "jvp", "hess", "hvp")
 GRADIENTS = ("grad", "jac", "vjp")
 FRAMEWORKS = ("torch", "jax")

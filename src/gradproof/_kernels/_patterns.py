@@ -57,7 +57,7 @@ def _examples(cases: Sequence[Sizes], nearest: Sizes | None = None) -> str:
 
 
 def _rules(wrong: Sequence[Sizes], fine: Sequence[Sizes]) -> Iterator[_Rule]:
-    """Rules that might hold, the simplest first: of one axis, of two, and of one axis beside another."""
+    """Rules that might hold, the simplest first: of one axis, of two, and of up to three such together."""
     axes = [axis for axis, _ in wrong[0]]
     alone = [rule for axis in axes for rule in _of_one(axis, [dict(one)[axis] for one in wrong])]
     yield from alone
@@ -71,6 +71,9 @@ def _rules(wrong: Sequence[Sizes], fine: Sequence[Sizes]) -> Iterator[_Rule]:
     apart = [rule for rule in (*alone, *between) if not any(rule[1](dict(one)) for one in fine)]
     for (said, holds), (more, holds_too) in it.combinations(apart, 2):
         yield f"{said} or {more}", lambda sizes, one=holds, two=holds_too: one(sizes) or two(sizes)
+    for three in it.combinations(holding, 3):
+        words = ", ".join(said for said, _ in three[:-1])
+        yield f"{words} and {three[-1][0]}", lambda sizes, three=three: all(holds(sizes) for _, holds in three)
 
 
 def _of_one(axis: str, sizes: Sequence[int]) -> Iterator[_Rule]:
