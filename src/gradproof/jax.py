@@ -14,7 +14,7 @@ from typing import Any, cast
 from gradproof._ask._array_guard import ArraysStep, checked
 from gradproof._ask._call import explained
 from gradproof._ask._check import Options, Seed, check_against, check_autodiff, draw_seed
-from gradproof._ask._guard import Guarding, Scene
+from gradproof._ask._guard import Guarding, Reporting, Scene
 from gradproof._ask._kernel import called_by, require
 from gradproof._backends._jax_autodiff import Jax, Packed
 from gradproof._backends._jax_parts import Rule, rules
@@ -25,7 +25,7 @@ from gradproof._base._names import function_name
 from gradproof._base._sources import definitions
 from gradproof._function._bounds import by_name
 from gradproof._progress import Setting, watching
-from gradproof._report import GuardReport, Report
+from gradproof._report import Report
 
 __all__ = ["Guard", "check_rules", "compare_with_reference", "guard"]
 
@@ -249,7 +249,7 @@ def compare_with_reference(
     )
 
 
-class Guard:
+class Guard(Reporting):
     """What `guard` returns: it watches the gradients of a training loop.
 
     Printing it says what was probed, and how large an error can have been.
@@ -309,13 +309,6 @@ class Guard:
     def off(self) -> None:
         """End the watch: from now on `step` returns at once."""
         self._is_on = False
-
-    def report(self) -> GuardReport:
-        """Say what was probed so far, and what was found."""
-        return self._guarding.report()
-
-    def __str__(self) -> str:
-        return str(self.report())
 
 
 @explained("gradproof.jax.guard(loss)")

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from gradproof import _backends
 from gradproof._ask._call import explained
 from gradproof._ask._check import Seed, check, draw_seed
-from gradproof._ask._guard import Guarding, Scene
+from gradproof._ask._guard import Guarding, Reporting, Scene
 from gradproof._base import _tree
 from gradproof._base._errors import NotFiniteError, UsageError
 from gradproof._base._leaf import FOREIGN
 from gradproof._base._names import argument_names
 from gradproof._base._precision import EPS64
 from gradproof._prove import natural_size
-from gradproof._report import GuardReport, Report
+from gradproof._report import Report
 
 Floats = NDArray[np.float64]
 Tree = Any
@@ -154,7 +154,7 @@ def _step(f: Callable[..., Any], args: tuple[Any, ...], gradient: Tree) -> Array
     )
 
 
-class Guard:
+class Guard(Reporting):
     """What `gradproof.guard` returns: the gradient function, watched.
 
     Call it as the gradient: ``guard(parameters, *others)`` returns what the gradient function returns. Printing it says
@@ -214,13 +214,6 @@ class Guard:
     def off(self) -> None:
         """End the watch: from now on this is just the gradient function."""
         self._is_on = False
-
-    def report(self) -> GuardReport:
-        """Say what was probed so far, and what was found."""
-        return self._guarding.report()
-
-    def __str__(self) -> str:
-        return str(self.report())
 
 
 def checked(f: Callable[..., Any], args: tuple[Any, ...], seed: int, **claim: Any) -> Report | None:

@@ -341,6 +341,19 @@ class Guarding:
         return None
 
 
+class Reporting:
+    """What the guards of all libraries have: a report, which they print."""
+
+    _guarding: Guarding
+
+    def report(self) -> GuardReport:
+        """Say what was probed so far, and what was found."""
+        return self._guarding.report()
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+
 def _answered(asking: Generator[Floats, Floats, Any], values: Callable[[Floats], Floats]) -> Any:
     """What a question that asks for values at some steps returns in the end."""
     try:

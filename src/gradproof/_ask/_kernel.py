@@ -132,14 +132,16 @@ def compare_with_reference(
     require(kernel, reference, draws)
     options = Options(max_bound=max_bound, confidence=confidence, rng=rng, progress=progress)
     sides = _numpy_sides.NumpySides((kernel, vjp), (reference, reference_vjp), inputs, wrt, precision)
-    products = "" if vjp is None else ", vjp=vjp, reference_vjp=reference_vjp"
-    called = called_by("gradproof.compare_with_reference", kernel, reference, options, wrt, precision, draws)
+    inputs_and_products = "inputs" if vjp is None else "inputs, vjp=vjp, reference_vjp=reference_vjp"
+    called = called_by(
+        "gradproof.compare_with_reference", kernel, reference, options, wrt, precision, draws, inputs_and_products
+    )
     return check_against(
         sides,
         name=name or function_name(kernel),
         claim="kernel",
         options=options,
-        called=called.replace(", inputs", f", inputs{products}", 1),
+        called=called,
         started=started,
         sources=definitions(kernel, vjp),
         draws=draws,
@@ -156,11 +158,18 @@ def require(kernel: Any, reference: Any, draws: Any) -> None:
 
 
 def called_by(
-    entry: str, kernel: Any, reference: Any, options: Options, wrt: Any, precision: str | None, draws: int
+    entry: str,
+    kernel: Any,
+    reference: Any,
+    options: Options,
+    wrt: Any,
+    precision: str | None,
+    draws: int,
+    inputs: str = "inputs",
 ) -> str:
     """The call of an entry point as Python source, up to its seed."""
     written = "" if wrt is None else f", wrt={wrt!r}"
     written += "" if precision is None else f", precision={precision!r}"
     written += "" if draws == 16 else f", draws={draws}"
     names = function_source(kernel, "kernel"), function_source(reference, "reference")
-    return f"{entry}({names[0]}, {names[1]}, inputs{written}{options.written()}"
+    return f"{entry}({names[0]}, {names[1]}, {inputs}{written}{options.written()}"

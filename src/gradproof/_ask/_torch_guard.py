@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from gradproof._ask._check import Seed, check, draw_seed
-from gradproof._ask._guard import Guarding, Scene
+from gradproof._ask._guard import Guarding, Reporting, Scene
 from gradproof._backends._torch_training import Training, TrainingStep, gathered, largest
 from gradproof._backends._torch_upcast import doubled
 from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
 from gradproof._base._tree import is_number
 from gradproof._prove import RTOL32
-from gradproof._report import GuardReport, Report, Severity, is_wrong
+from gradproof._report import Report, Severity, is_wrong
 
 # What to do where `.grad` is not the gradient of the loss.
 DELIVERED = (
@@ -26,7 +26,7 @@ DELIVERED = (
 )
 
 
-class Guard:
+class Guard(Reporting):
     """What `guard` returns: it watches the gradients of a training run.
 
     Printing it says what was probed, and how large an error can have been.
@@ -107,13 +107,6 @@ class Guard:
         if self._training is not None:
             self._training.disarm()
             self._training = None
-
-    def report(self) -> GuardReport:
-        """Say what was probed so far, and what was found."""
-        return self._guarding.report()
-
-    def __str__(self) -> str:
-        return str(self.report())
 
     def _scene(self, training: Training, step: TrainingStep, batch: Any) -> Scene:
         def full(seed: int) -> Report | None:

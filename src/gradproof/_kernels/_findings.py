@@ -39,17 +39,11 @@ def raises(what: str, said: str) -> Finding:
 
 def differs_from_reference(one: Difference) -> Finding:
     """The forward computes something else."""
-    return Finding(
-        id="GP141",
-        severity=Severity.ERROR,
-        path=one.path,
-        place=place(one.entries, one.shape),
-        kind=f"the value differs from that of `reference`{_other(one)}",
-        claimed=one.got,
-        reference=one.wanted,
-        error_bar=one.bar,
-        quantity="entry",
-        advice="Correct the forward first: its gradient may be right for the wrong function.",
+    return _about(
+        "GP141",
+        one,
+        "the value differs from that of `reference`",
+        "Correct the forward first: its gradient may be right for the wrong function.",
     )
 
 
@@ -70,57 +64,39 @@ def not_finite(said: str, one: Difference | None = None) -> Finding:
 
 def differs_in_layout(one: Difference, layout: str, alone: str) -> Finding:
     """Other numbers for the same values in another layout."""
-    what = "the value" if one.path.startswith("output") else "the gradient"
+    what = _what(one)
     which = f"`{alone}` is" if alone else "the inputs are"
-    return Finding(
-        id="GP143",
-        severity=Severity.ERROR,
-        path=one.path,
-        place=place(one.entries, one.shape),
-        kind=f"{what} changes if {which} {LAYOUT_WORDS[layout]}, with the same numbers in them{_other(one)}",
-        claimed=one.got,
-        reference=one.wanted,
-        error_bar=one.bar,
-        quantity="entry",
-        advice=STRIDES,
+    return _about(
+        "GP143",
+        one,
+        f"{what} changes if {which} {LAYOUT_WORDS[layout]}, with the same numbers in them",
+        STRIDES,
     )
 
 
 def differs_in_16_bits(one: Difference, dtype: str) -> Finding:
     """Other numbers in 16 bits than in higher precision."""
-    what = "the value" if one.path.startswith("output") else "the gradient"
+    what = _what(one)
     if one.kind == "finite":
         said = f"{what} is nan or infinite in {dtype}, but higher precision gives a number that {dtype} can hold"
         advice = "Compute the intermediate results that overflow in float32."
         return dataclasses.replace(not_finite(said, one), advice=advice)
-    return Finding(
-        id="GP144",
-        severity=Severity.ERROR,
-        path=one.path,
-        place=place(one.entries, one.shape),
-        kind=f"{what} in {dtype} is far from the one in higher precision on the same inputs{_other(one)}",
-        claimed=one.got,
-        reference=one.wanted,
-        error_bar=one.bar,
-        quantity="entry",
-        advice=f"Look for code of the kernel that is used only for {dtype}, and accumulate in float32.",
+    return _about(
+        "GP144",
+        one,
+        f"{what} in {dtype} is far from the one in higher precision on the same inputs",
+        f"Look for code of the kernel that is used only for {dtype}, and accumulate in float32.",
     )
 
 
 def differs_afterwards(one: Difference) -> Finding:
     """Other numbers than before, for the same inputs."""
-    what = "the value" if one.path.startswith("output") else "the gradient"
-    return Finding(
-        id="GP227",
-        severity=Severity.ERROR,
-        path=one.path,
-        place=place(one.entries, one.shape),
-        kind=f"{what} is another one after calls at other sizes than before{_other(one)}",
-        claimed=one.got,
-        reference=one.wanted,
-        error_bar=one.bar,
-        quantity="entry",
-        advice=CACHE,
+    what = _what(one)
+    return _about(
+        "GP227",
+        one,
+        f"{what} is another one after calls at other sizes than before",
+        CACHE,
     )
 
 
@@ -152,8 +128,25 @@ def doubtful(one: Difference, where: str) -> str:
     return f"{what} loses digits in {where}: more than rounding explains, but too few to call it wrong"
 
 
-def _other(one: Difference) -> str:
-    return f": shape {one.said}" if one.kind == "shape" else ": it is missing" if one.kind == "missing" else ""
+def _about(id: str, one: Difference, kind: str, advice: str) -> Finding:
+    """An error that numbers show."""
+    other = f": shape {one.said}" if one.kind == "shape" else ": it is missing" if one.kind == "missing" else ""
+    return Finding(
+        id=id,
+        severity=Severity.ERROR,
+        path=one.path,
+        place=place(one.entries, one.shape),
+        kind=kind + other,
+        claimed=one.got,
+        reference=one.wanted,
+        error_bar=one.bar,
+        quantity="entry",
+        advice=advice,
+    )
+
+
+def _what(one: Difference) -> str:
+    return "the value" if one.path.startswith("output") else "the gradient"
 
 
 def place(entries: Entries, shape: Sequence[int]) -> str:
