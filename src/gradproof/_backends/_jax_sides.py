@@ -16,8 +16,7 @@ import numpy as np
 from gradproof._backends import _jax_tree as tree
 from gradproof._backends._jax_upcast import cast
 from gradproof._backends._numpy import Array
-from gradproof._backends._sides import PRECISIONS, TF32, Spec, unknown_precision
-from gradproof._base._away import is_from_handler
+from gradproof._backends._sides import PRECISIONS, TF32, Spec, Way, Ways, unknown_precision
 from gradproof._base._errors import FunctionError, UsageError
 from gradproof._base._names import function_name
 
@@ -26,7 +25,6 @@ _CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 # Bits of the mantissa of float32 that TF32 drops.
 _DROPPED = 13
-Way = Callable[[Sequence[Array], Sequence[Array]], list[Array]]
 
 
 class Packed(Protocol):
@@ -80,12 +78,12 @@ class JaxSides:
                 "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is meant for."
             )
         self._inside = "" if precision is None else self._declared(precision)
-        self._ways: list[tuple[str, Way]] = []
         names = ["output"] if len(low.outputs) == 1 else [f"output[{i}]" for i in range(len(low.outputs))]
         self.outputs = tuple(map(self._spec, names, low.outputs))
         self.inputs = tuple(map(self._spec, kernel.names, self._leaves))
         self.precision = self._inside or str(max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps)))
         self.narrow = tuple(names) if self._casts_down() else ()
+        self._ways = Ways(self._all_ways())
 
     def _declared(self, precision: str) -> str:
         if precision not in PRECISIONS:
@@ -139,17 +137,8 @@ class JaxSides:
 
     def baseline(self, values: Sequence[Array], cotangents: Sequence[Array]) -> list[Array]:
         """The reference as the kernel's precision computes it: the first of several ways that runs."""
-        ways = self._ways or self._all_ways()
-        for number, (words, way) in enumerate(ways):
-            try:
-                found = way(values, cotangents)
-            except Exception as error:
-                if is_from_handler(error) or number == len(ways) - 1:
-                    raise
-                continue
-            self._ways, self.precision = [(words, way)], words
-            return found
-        raise AssertionError("the last way returns or raises")
+        found, self.precision = self._ways.baseline(values, cotangents)
+        return found
 
     def _all_ways(self) -> list[tuple[str, Way]]:
         """How the baseline may be computed, with what is said of it, best first."""

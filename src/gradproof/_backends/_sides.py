@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
+from gradproof._backends._numpy import Array
+from gradproof._base._away import is_from_handler
 from gradproof._base._errors import UsageError
+
+# A way to compute the baseline, from values and cotangents; None where it shows to be none.
+Way = Callable[[Sequence[Array], Sequence[Array]], "list[Array] | None"]
 
 # What a kernel may be said to compute in; what its inputs are held in otherwise.
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
@@ -36,6 +42,28 @@ class Spec:
     tiny: float
     largest: float
     is_complex: bool = False
+
+
+class Ways:
+    """How the baseline may be computed, best first, each with what is said of it: the first that runs is kept."""
+
+    def __init__(self, ways: Sequence[tuple[str, Way]]) -> None:
+        self._ways = list(ways)
+
+    def baseline(self, values: Sequence[Array], cotangents: Sequence[Array]) -> tuple[list[Array], str]:
+        """The baseline, and what it is."""
+        while True:
+            words, way = self._ways[0]
+            try:
+                found = way(values, cotangents)
+            except Exception as error:
+                if is_from_handler(error) or len(self._ways) == 1:
+                    raise
+                found = None
+            if found is not None:
+                self._ways = self._ways[:1]
+                return found, words
+            del self._ways[0]
 
 
 def unknown_precision(given: object) -> UsageError:

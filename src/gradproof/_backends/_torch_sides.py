@@ -14,18 +14,15 @@ import numpy as np
 import torch
 
 from gradproof._backends._numpy import Array
-from gradproof._backends._sides import PRECISIONS, TF32, Spec, unknown_precision
+from gradproof._backends._sides import PRECISIONS, TF32, Spec, Way, Ways, unknown_precision
 from gradproof._backends._torch import dtype_of
 from gradproof._backends._torch_autodiff import TorchAutodiff, pull
 from gradproof._backends._torch_casts import SIXTEEN, Autocasts, ShortProducts, SingleInside, Wide
-from gradproof._base._away import is_from_handler
 from gradproof._base._errors import FunctionError, UsageError
 
 Tensor = torch.Tensor
 # ``reference(leaves, others, is_wide)`` returns what the reference does.
 Call = Callable[[Sequence[Tensor], Sequence[Any], bool], Any]
-# A way to compute the baseline, from values and cotangents; None where it shows to be none.
-Way = Callable[[Sequence[Array], Sequence[Array]], "list[Array] | None"]
 
 _NAMED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -56,8 +53,8 @@ class TorchSides:
         self._low, self._reference, self._name = low, reference, name
         self._leaves = low.arguments[: low.count]
         self.narrow: tuple[str, ...] = ()
-        with torch.no_grad(), Autocasts() as watch:
-            outputs = [one.detach() for one in low.outputs(low.at_point()[: low.count], low.others())]
+        with Autocasts() as watch:
+            outputs = low.evaluate()
         dtypes = [tensor.dtype for tensor in (*self._leaves, *outputs)]
         if all(dtype in (torch.float64, torch.complex128) for dtype in dtypes):
             raise UsageError(
@@ -65,12 +62,12 @@ class TorchSides:
                 "`gradproof.check(kernel, inputs)`, or pass inputs in the dtype that it is meant for."
             )
         self._inside = self._found(dtypes, watch.seen) if precision is None else self._declared(precision)
-        self._ways: list[tuple[str, Way]] = []
         self._dtypes = [output.dtype for output in outputs]
         names = ["output"] if len(outputs) == 1 else [f"output[{i}]" for i in range(len(outputs))]
         self.outputs = tuple(map(self._spec, names, outputs))
         self.inputs = tuple(map(self._spec, low.names, self._leaves))
         self.precision = self._inside or dtype_of(max(self._leaves, key=lambda leaf: torch.finfo(leaf.dtype).eps))
+        self._ways = Ways(self._all_ways())
 
     def _found(self, dtypes: Sequence[torch.dtype], seen: torch.dtype | None) -> str:
         """What is computed in, where it is less than the dtypes say; else nothing."""
@@ -132,18 +129,8 @@ class TorchSides:
 
     def baseline(self, values: Sequence[Array], cotangents: Sequence[Array]) -> list[Array]:
         """The reference as the kernel's precision computes it: the first of several ways that runs."""
-        ways = self._ways or self._all_ways()
-        for number, (words, way) in enumerate(ways):
-            try:
-                found = way(values, cotangents)
-            except Exception as error:
-                if is_from_handler(error) or number == len(ways) - 1:
-                    raise
-                continue
-            if found is not None:
-                self._ways, self.precision = [(words, way)], words
-                return found
-        raise AssertionError("the last way always returns")
+        found, self.precision = self._ways.baseline(values, cotangents)
+        return found
 
     def _all_ways(self) -> list[tuple[str, Way]]:
         """How the baseline may be computed, with what is said of it, best first."""
