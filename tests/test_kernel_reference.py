@@ -299,6 +299,41 @@ def test_check_with_a_reference_judges_16_bits():
     assert gradproof.check(wrong, inputs, reference=kernel.reference, rng=0).verdict is Verdict.WRONG
 
 
+@pytest.mark.parametrize("option", [{"budget": 300}, {"timeout": 60}, {"contracts": "all"}, {"rtol": 0.1}])
+def test_an_option_that_asks_for_differences_is_not_dropped(option):
+    torch = pytest.importorskip("torch")
+    x = torch.linspace(-1, 1, 8).bfloat16()
+
+    def kernel(x):
+        return (x.float() ** 3).sum().to(x.dtype)
+
+    def reference(x):
+        return (x**3).sum()
+
+    assert gradproof.check(kernel, x, reference=reference, rng=0).level == "reference"
+    assert gradproof.check(kernel, x, reference=reference, rng=0, **option).level == "certificate"
+
+
+def test_a_kernel_that_differentiates_within():
+    """It asks for a graph where it is called first, too; wrong on purpose: twice the function."""
+    torch = pytest.importorskip("torch")
+    import gradproof.torch
+
+    def made(factor):
+        def kernel(x):
+            (gradient,) = torch.autograd.grad((x.float() ** 4).sum() / 4, x, create_graph=True)
+            return factor * gradient.sum(-1).to(x.dtype)
+
+        return kernel
+
+    def reference(x):
+        return (x**3).sum(-1)
+
+    x = torch.randn(8, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert gradproof.torch.compare_with_reference(made(1), reference, x, rng=0).correct
+    assert gradproof.torch.compare_with_reference(made(2), reference, x, rng=0).verdict is Verdict.WRONG
+
+
 def test_models_under_autocast_are_judged():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

@@ -185,7 +185,10 @@ def check(
         differences of f have too wide a bar, those of the reference may narrow it, if the two agree; WRONG always rests
         on f itself. It says nothing of a `hess` or `hvp` beside a first-order claim, nor of second-order modes: these
         rest on the first order. Without a claim all floating arrays come in float64, and what it returns may be
-        tensors, arrays or numbers.
+        tensors, arrays or numbers. Without a claim, and if f takes, returns or computes 16-bit numbers, f is compared
+        with it as by `gradproof.torch.compare_with_reference` instead; not so with options that ask for differences:
+        `rtol`, `domain`, `level`, `order`, `modes`, `budget`, `timeout`, and `contracts` other than "default" or
+        "none".
     vectorized : bool
         With a claim: whether f takes many points in one call. Then every array and number of the differentiated
         arguments comes with a leading axis of k points, and whatever f returns must have the same leading axis: shape
@@ -904,7 +907,9 @@ def against_reference(autodiff: Any, options: Options) -> Any:
     None where there is no reference, or an option asks for something that only differences can tell.
     """
     is_plain = options.order == 1 and options.modes in (None, "rev", ("rev",)) and options.level == "certificate"
-    if options.reference is None or not is_plain or options.rtol is not None or options.domain is not None:
+    is_plain &= options.contracts in ("default", "none")
+    asked = (options.rtol, options.domain, options.budget, options.timeout)
+    if options.reference is None or not is_plain or any(one is not None for one in asked):
         return None
     return autodiff.against(options.reference)
 
