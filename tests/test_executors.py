@@ -188,10 +188,11 @@ def test_arrays_that_cannot_be_written_to_are_copied():
     """As some executors hand them over."""
 
     class Frozen(concurrent.futures.ThreadPoolExecutor):
-        def submit(self, work, f, arguments, *others):
-            for one in arguments:
-                one.flags.writeable = False
-            return super().submit(work, f, arguments, *others)
+        def submit(self, work, f, points, *others):
+            for arguments in points:
+                for one in arguments:
+                    one.flags.writeable = False
+            return super().submit(work, f, points, *others)
 
     def f(x):
         x *= 1.0
@@ -263,7 +264,7 @@ def test_a_worker_that_cannot_end_an_evaluation(threads, monkeypatch):
         return loss(x)
 
     began = time.perf_counter()
-    with pytest.raises(FunctionError, match=r"`f` hangs in a worker: no evaluation has ended for 0\.2 s"):
+    with pytest.raises(FunctionError, match=r"`f` hangs in a worker: no evaluation has ended for 0\.\d s"):
         checked(f, executor=threads, timeout=0.1)
     with threading.Lock():
         report = checked(f, executor=threads, budget="0.2 s")
@@ -314,6 +315,33 @@ def test_ctrl_c_ends_the_check_and_leaves_the_executor_usable(threads, ctrl_c_ra
     count = len(seen)
     assert count < 20
     assert checked(loss, executor=threads).correct
+
+
+class Counting(concurrent.futures.ThreadPoolExecutor):
+    """Two workers, and the number of evaluations of each task."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.sizes = []
+
+    def submit(self, work, f, points, *others):
+        self.sizes.append(len(points))
+        return super().submit(work, f, points, *others)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "together"), [(0.001, {}, True), (0.15, {}, False), (0.001, {"journal": True}, False)]
+)
+def test_evaluations_that_take_little_time_go_out_together(seconds, options, together, tmp_path):
+    """As long as that loses none that a journal should have."""
+    if options:
+        options = {"journal": tmp_path / "journal"}
+    f = ft.partial(workers.busy, seconds=seconds)
+    with Counting() as executor:
+        report = checked(f, executor=executor, **options)
+    assert text(report) == text(checked(loss, executor=None))
+    assert (max(executor.sizes) > 1) == together
+    assert sum(executor.sizes) == report.cost.evaluations
 
 
 # --------------------------------------------------------------------------------------------------- other executors

@@ -195,12 +195,12 @@ class Cluster(concurrent.futures.ThreadPoolExecutor):
         super().__init__(2)
         self._dies = dies
 
-    def submit(self, work, f, arguments, *others):
-        if self._dies(arguments[0]):
+    def submit(self, work, f, points, *others):
+        if any(self._dies(arguments[0]) for arguments in points):
             future = concurrent.futures.Future()
             future.set_exception(KilledWorker())
             return future
-        return super().submit(work, f, arguments, *others)
+        return super().submit(work, f, points, *others)
 
 
 class Broken(concurrent.futures.Executor):
@@ -628,7 +628,7 @@ of(
     ("f hangs in a process, with `timeout`", "CORRECT", lambda: by_processes(workers.hangs_there, timeout=0.05)),
     (
         "f hangs in a thread, with `timeout`",
-        "FunctionError: `f` hangs in a worker: no evaluation has ended for 0.1 s, and `timeout=0.05` ...",
+        "FunctionError: `f` hangs in a worker: no evaluation has ended for 0.15 s, and `timeout=0.05` ...",
         hanging_thread,
     ),
     ("f raises at every 100th call", "CORRECT", lambda: by_processes(workers.every_hundredth, level="entries")),

@@ -1271,9 +1271,9 @@ class Cluster(concurrent.futures.ThreadPoolExecutor):
         super().__init__(1)
         self._dies = dies
 
-    def submit(self, work, f, arguments, *others):
-        if not self._dies or arguments[0][0] <= X[0]:
-            return super().submit(work, f, arguments, *others)
+    def submit(self, work, f, points, *others):
+        if not self._dies or all(arguments[0][0] <= X[0] for arguments in points):
+            return super().submit(work, f, points, *others)
         future = concurrent.futures.Future()
         future.set_exception(KilledWorker())
         return future

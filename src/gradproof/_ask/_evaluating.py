@@ -84,7 +84,7 @@ def evaluating(
     evaluation.name = function_name(f)
     workers: Workers | None = None
     try:
-        workers = None if executor is None else Workers(executor, f, conditions)
+        workers = None if executor is None else Workers(executor, f, conditions, one_by_one=journal is not None)
         pool = Here(f, conditions) if workers is None else workers
         evaluation.made = conditions.evaluator = Evaluations(pool, journal, together=workers is not None)
         with _conditions.on(conditions):

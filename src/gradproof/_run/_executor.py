@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import enum
+import itertools
 import math
 import pickle
 import sys
@@ -16,7 +17,7 @@ from gradproof._base._away import BudgetSpent, CrashError
 from gradproof._base._errors import FunctionError, UsageError
 from gradproof._base._names import function_name
 from gradproof._function._conditions import Conditions
-from gradproof._run._worker import Outcome, work
+from gradproof._run._worker import Outcome, work_through
 
 # Seconds beyond `timeout` after which a worker that has not ended an evaluation by itself is taken to be unable to.
 GRACE = 5.0
@@ -24,6 +25,13 @@ GRACE = 5.0
 STARTING = 0.05
 # How often a point may end the worker that evaluates nothing else before it is blamed for that.
 BLAMED = 2
+# Seconds that one task may take where it has several evaluations: few beside these are lost on sending a task (some
+# 5 ms by dask on one machine, benchmarks/executors.py), and a reader still sees progress.
+TASK = 0.25
+# Seconds that a task takes at least, by a clock that may not see it.
+SHORTEST = 1e-6
+# Tasks for each worker, at least, where a task has several evaluations: the last ones keep all of them busy.
+TASKS_EACH = 2
 # How other schedulers call the error of a task that has ended several workers.
 KILLED = ("KilledWorker",)
 
@@ -59,6 +67,8 @@ class Workers:
     f : callable
     conditions : Conditions
         How long an evaluation may take.
+    one_by_one : bool
+        Send each evaluation by itself, however short: none that is finished is lost with others of its task.
 
     Raises
     ------
@@ -66,12 +76,16 @@ class Workers:
         If it is no executor, or f cannot be sent to other processes.
     """
 
-    def __init__(self, executor: Any, f: Callable[..., Any], conditions: Conditions) -> None:
+    def __init__(
+        self, executor: Any, f: Callable[..., Any], conditions: Conditions, *, one_by_one: bool = False
+    ) -> None:
         require_executor(executor)
         self._given = self._executor = executor
         self._f, self._conditions = f, conditions
-        self._name = function_name(f)
+        self._name, self._one_by_one = function_name(f), one_by_one
         self._own: list[concurrent.futures.Executor] = []
+        # Seconds of one evaluation, by those of the last task; none is known before.
+        self._each = math.inf
         if isinstance(executor, _process_pool()):
             _require_picklable(f, self._name)
             _start_all(executor)
@@ -137,13 +151,14 @@ class Workers:
         done: Callable[[int, Outcome], None],
     ) -> _End:
         """Evaluate f at some points; whether workers were killed before all were done."""
-        pending: dict[Any, int] = {}
+        pending: dict[Any, Sequence[int]] = {}
         seconds = min(self._conditions.timeout, self._conditions.seconds_left)
         try:
             end = _End.DONE
-            for k in chosen:
+            for some in self._tasks(chosen):
                 try:
-                    pending[self._executor.submit(work, self._f, points[k], seconds, strict)] = k
+                    task = self._executor.submit(work_through, self._f, [points[k] for k in some], seconds, strict)
+                    pending[task] = some
                 except Exception as error:
                     if _is_shut_down(error):
                         raise UsageError(f"`executor` accepts no work: {error}.") from error
@@ -154,22 +169,35 @@ class Workers:
                     break
             while pending:
                 for future in self._next(pending):
-                    k = pending.pop(future)
-                    outcome = self._outcome(future)
-                    if isinstance(outcome, _End):
-                        end = outcome
+                    some = pending.pop(future)
+                    outcomes = self._result(future)
+                    if isinstance(outcomes, _End):
+                        end = outcomes
                         continue
-                    found[k] = outcome
-                    done(k, outcome)
+                    for k, outcome in zip(some, outcomes, strict=True):
+                        found[k] = outcome
+                        done(k, outcome)
             return end
         finally:
             for future in pending:
                 future.cancel()
 
-    def _next(self, pending: dict[Any, int]) -> set[Any]:
+    def _tasks(self, chosen: Sequence[int]) -> list[Sequence[int]]:
+        """Share evaluations out to tasks: several of those that take little time go together."""
+        count, workers = len(chosen), None if self._one_by_one else _count(self._executor)
+        size = 1 if workers is None else min(count // (TASKS_EACH * workers), int(TASK / self._each))
+        if workers is None or size <= 1:
+            return [[k] for k in chosen]
+        # (As many for each worker, and as long, as can be.)
+        tasks = workers * math.ceil(count / (workers * size))
+        ends = [count * k // tasks for k in range(tasks + 1)]
+        return [chosen[start:end] for start, end in itertools.pairwise(ends)]
+
+    def _next(self, pending: dict[Any, Sequence[int]]) -> set[Any]:
         """Those that are done next, in the order in which they were sent."""
         timeout, deadline = self._conditions.timeout, self._conditions.seconds_left
-        wait = min(timeout + max(GRACE, timeout), max(deadline, 0.0))
+        longest = timeout * max(len(some) for some in pending.values())
+        wait = min(longest + max(GRACE, timeout), max(deadline, 0.0))
         done, _ = concurrent.futures.wait(
             pending,
             timeout=None if math.isinf(wait) else wait,
@@ -185,10 +213,12 @@ class Workers:
             )
         return done
 
-    def _outcome(self, future: Any) -> Outcome | _End:
-        """What became of an evaluation, or of the worker, where it was killed before."""
+    def _result(self, future: Any) -> list[Outcome] | _End:
+        """What became of the evaluations of a task, or of the worker, where it was killed before."""
         try:
-            return future.result()
+            outcomes, elapsed = future.result()
+            self._each = max(elapsed, SHORTEST) / len(outcomes)
+            return outcomes
         except (concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError):
             return _End.BROKEN
         except Exception as error:
@@ -225,6 +255,15 @@ def _is_reusable(executor: Any) -> bool:
     return type(executor).__module__.partition(".")[0] == "loky" and hasattr(
         sys.modules["loky"], "get_reusable_executor"
     )
+
+
+def _count(executor: Any) -> int | None:
+    """How many evaluations an executor makes at a time; None where nobody knows."""
+    client: Any = getattr(executor, "_client", None)  # that of dask's
+    if callable(getattr(client, "nthreads", None)):
+        return sum(client.nthreads().values()) or None
+    workers = getattr(executor, "_max_workers", None)
+    return workers if isinstance(workers, int) and workers > 0 else None
 
 
 def _like(executor: Any) -> Any:

@@ -7,9 +7,10 @@ import contextlib
 import dataclasses
 import os
 import pickle
+import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,22 @@ class Outcome:
         if self.error is not None:
             raise self.error
         return self.value
+
+
+def work_through(
+    f: Callable[..., Any], points: Sequence[tuple[Any, ...]], seconds: float, strict: bool
+) -> tuple[list[Outcome], float]:
+    """Evaluate f at some points, one after the other, as `work` does.
+
+    Returns
+    -------
+    outcomes : list of Outcome
+        In the order of the points.
+    elapsed : float
+        Seconds that all of them took.
+    """
+    began = time.perf_counter()
+    return [work(f, arguments, seconds, strict) for arguments in points], time.perf_counter() - began
 
 
 def work(f: Callable[..., Any], arguments: tuple[Any, ...], seconds: float, strict: bool) -> Outcome:
