@@ -259,3 +259,47 @@ def test_small_terms_that_are_no_rounding(term):
     """Of another degree, of the wrong symmetry, or far larger than any rounding."""
     report = check(np.sin, X, vjp=lambda u, x: u * np.cos(x) + term(u), rng=0)  # wrong on purpose
     assert "GP205" in ids(report)
+
+
+def cancelled(x):
+    """Zero, but for the rounding of terms that cancel."""
+    return float(np.log(np.prod(np.exp(x))) - np.sum(x))
+
+
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+def test_a_hessian_of_nothing_but_jitter(keyword, subtests):
+    """What has cancelled in f and in the claim tells nothing; what is small and smooth does."""
+
+    def checked(f, gradient, hessian, seed):
+        claim = {"hess": hessian, "hvp": lambda v, x: hessian(x) @ v}[keyword]
+        x = np.random.default_rng(seed).normal(size=6)
+        return check(f, x, grad=gradient, rng=seed, **{keyword: claim})
+
+    for seed in range(10):
+        noise = 1e-17 * np.random.default_rng(100 + seed).normal(size=(7, 6))
+        with subtests.test(seed=seed):
+            # (Captured values are those of this seed.)
+            report = checked(cancelled, lambda x, noise=noise: noise[6], lambda x, noise=noise: noise[:6], seed)
+            assert report.verdict is Verdict.INCONCLUSIVE, str(report)
+            small = checked(
+                lambda x: 1e-16 * float(np.sum(np.sin(x))),
+                lambda x: 1e-16 * np.cos(x),
+                lambda x: 1e-16 * (np.diag(-np.sin(x)) + 0.1 * np.triu(np.ones((6, 6)), 1)),  # wrong on purpose
+                seed,
+            )
+            assert "GP207" in ids(small)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_product_with_outputs_of_nothing_but_jitter(seed):
+    """One that is linear up to rounding, and one that is not linear beside what f does."""
+    noise = 1e-17 * np.random.default_rng(seed).normal(size=(6, 6))
+    x = np.random.default_rng(50 + seed).normal(size=6)
+
+    def f(x):
+        return np.append(np.log(np.cumprod(np.exp(x)))[1:] - np.cumsum(x)[1:], 0.0)
+
+    right = check(f, x, vjp=lambda u, x: noise.T @ u + 1e-17 * np.abs(u), rng=seed)
+    wrong = check(lambda x: 1e-16 * np.sin(x), x, vjp=lambda u, x: 1e-16 * np.cos(x) * np.abs(u), rng=seed)
+    assert wrong.verdict is Verdict.WRONG
+    assert right.verdict is Verdict.INCONCLUSIVE, str(right)
