@@ -236,6 +236,68 @@ def test_a_dead_zone_of_all_entries_and_of_one_output():
     assert {finding.id for finding in report.findings} == {"GP311"}
 
 
+def cut_off_at(radius, dtype):
+    """The same, within a radius that no step of a ladder is as small as."""
+    return lambda x: ((x[:2] if np.linalg.norm(x[:2]) > radius else 0 * x[:2]).sum() + np.sin(x[2])).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("radius", "dtype"), [(1e-6, np.float64), (1e-8, np.float64), (1e-10, np.float64), (1e-4, np.float32)]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_zone_that_all_steps_pass_over(radius, dtype, seed):
+    """One finer value shows it: neither what holds beyond is certified, nor what holds within is accused."""
+    f, point = cut_off_at(radius, dtype), np.array([0, 0, 1], dtype=dtype)
+
+    def checked(*claim, **keywords):
+        (gradient,) = claim
+        return gradproof.check(f, point, grad=np.array(gradient, dtype=dtype), rng=seed, **keywords)
+
+    beyond, within = checked([1, 1, np.cos(1)]), checked([0, 0, np.cos(1)])
+    neither = checked([2, 2, np.cos(1)])  # wrong on purpose
+    assert beyond.verdict is not Verdict.CORRECT
+    assert within.verdict is Verdict.INCONCLUSIVE
+    # (In float32 no ladder is as fine as the zone: finer steps bear no slope out.)
+    assert neither.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE)[: 1 if dtype is np.float64 else 2]
+    assert "GP311" not in {one.id for one in neither.findings}
+    (found,) = within.findings
+    assert found.id == "GP311"
+    assert "as claimed, and" in found.kind
+    single = gradproof.check(lambda x: x if abs(x) > radius else 0 * x, dtype(0), grad=dtype(1), rng=seed)
+    assert (single.verdict, [one.id for one in single.findings]) == (Verdict.INCONCLUSIVE, ["GP311"])
+
+
+def rounded_in_part(x):
+    """A part of f is a lattice finer than all steps, which none of them shows."""
+    return np.sin(x[0]) + np.round(x[1] * 1e11) / 1e11
+
+
+def special_at_zero(x):
+    """Its value at the point is another formula's, off by twenty roundings."""
+    return np.sum(np.where(x == 0, 1 + 5e-15, np.cos(x) + x))
+
+
+def in_two_pieces(x):
+    """Two formulas meet at the point, twenty roundings apart."""
+    return np.sum(np.where(x > 0, np.exp(x), np.exp(x) * (1 + 5e-15)))
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "claim"),
+    [
+        (rounded_in_part, [0.3, 0.7], lambda x: np.array([np.cos(x[0]), 1.0])),
+        (special_at_zero, [0.0, 0.0, 0.0], np.ones_like),
+        (in_two_pieces, [0.0, 0.0, 0.0], np.exp),
+    ],
+    ids=["lattice", "special", "pieces"],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_looks_like_a_zone_is_none(f, x, claim, seed):
+    """It looks so everywhere, or at one of several small steps only."""
+    report = gradproof.check(f, np.array(x), grad=claim, rng=seed)
+    assert report.verdict is Verdict.CORRECT, str(report)
+
+
 CLAIMED = np.array([[1, 1, np.cos(1.0)], [0, 0, 1]])
 
 

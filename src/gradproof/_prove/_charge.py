@@ -173,6 +173,7 @@ class Notice:
     jump : how far f jumps, and at which natural step; or the step that all values of f are multiples of.
     share : what the jump excuses, relative to the slope.
     is_still : whether the slope within the zone is zero.
+    holds_within : whether the claim is the slope within the zone, and not that beyond.
     note : what is said of a leaf that f does not feel.
     """
 
@@ -189,6 +190,7 @@ class Notice:
     jump: tuple[float, float] = (0.0, 0.0)
     share: float = 0.0
     is_still: bool = False
+    holds_within: bool = False
     note: str = ""
 
 

@@ -44,7 +44,7 @@ def borne_out(meter: Meter, measured: Measured) -> Asking[bool]:
 
 def _at_finest(meter: Meter, measured: Measured) -> Asking[bool]:
     """Whether the slope of coarse steps is that of the finest step at which the deviation stands out from noise."""
-    step = FINEST * _noise(meter, measured) / measured.deviation
+    step = FINEST * noise_seen(meter, measured) / measured.deviation
     if not 0 < step < float(measured.slope.h[-1]) / FINER:
         return True
     step *= float(meter.jitter.uniform(0.9, 1.1))
@@ -102,14 +102,14 @@ def bends_nearby(meter: Meter, measured: Measured) -> Asking[bool]:
     if is_double(slope.eps) or slope.side or not len(slope.h) or meter.random:
         return True
     jump = float(slope.jump[0])
-    step = 2 * FINEST * _noise(meter, measured) / abs(jump) if jump else 0.0
+    step = 2 * FINEST * noise_seen(meter, measured) / abs(jump) if jump else 0.0
     if not 0 < step < float(slope.h[-1]) / FINER:
         return True
     plus, minus = yield from meter.pair(measured.direction, step)
     return abs((plus + minus - 2 * float(slope.f0[0])) / step - jump) <= 0.5 * abs(jump)
 
 
-def _noise(meter: Meter, measured: Measured) -> float:
+def noise_seen(meter: Meter, measured: Measured) -> float:
     """Standard deviation of one value of f, as far as any direction has shown."""
     slope, known = measured.slope, meter.known
     taught = 0.0 if known is None else float(known.noise[0])

@@ -13,7 +13,7 @@ from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import EPS64, is_double
 from gradproof._function._problem import Problem
 from gradproof._prove._accuse import accuse, retract_zeros
-from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
+from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump
 from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
 from gradproof._prove._directions import Direction, Directions, Without
@@ -44,6 +44,7 @@ from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._prove._tolerance import CANCELLED, ROUNDINGS, Limits
 from gradproof._prove._trial import Kind, Ruling, why_wide
+from gradproof._prove._zones import report_zone, without_zones, zone_around
 from gradproof._report import LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
@@ -315,11 +316,15 @@ class _Proof:
         group's first look, if it has been taken.
         """
         left: tuple[int, ...] = tuple(group)
+        # Whether all leaves were looked at within the steps of a ladder.
+        close = False
         suit = self._entries_may_suit(left)
         if suit and looked is None:
             looked = yield from self._look(left)
         if suit and looked is not None and self._entries_suit(looked):
-            left = yield from judge_entries(self.meter, self.ledger, self.meter.tier(left), self.limits)
+            left, close = (yield from self._without_zones(left, looked)), True
+            if left:
+                left = yield from judge_entries(self.meter, self.ledger, self.meter.tier(left), self.limits)
             self.rtol = max(self.rtol, self.limits.tolerance(self.meter.precision), self.meter.regularity)
         while left:
             tier = self.meter.tier(left)
@@ -329,6 +334,14 @@ class _Proof:
             if self._hides(tier, judgement) and self._is_rounding(left, judgement.measured):
                 yield from self._certify_flat(left, only=not (self.ledger.results or self.still))
                 return
+            if judgement.kind in (Kind.AGREES, Kind.WRONG) and not close:
+                close = True
+                smooth: tuple[int, ...] = yield from self._without_zones(
+                    left, judgement.failing or judgement.measured[0]
+                )
+                if smooth != left:
+                    left = smooth
+                    continue
             if judgement.kind is Kind.AGREES:
                 yield from self._accept(tier, judgement, last=last)
                 return
@@ -399,6 +412,9 @@ class _Proof:
                 report_zone(self.ledger, index, measured, zone, is_wrong=True)
                 found.add(index)
         return found
+
+    def _without_zones(self, group: tuple[int, ...], measured: Measured) -> Asking[tuple[int, ...]]:
+        return (yield from without_zones(self.meter, self.ledger, group, measured))
 
     def _at_a_jump(self, group: tuple[int, ...], jumping: Measured) -> Asking[None]:
         """F jumps at the point itself: find the leaves that it jumps along, and judge the others as usual."""
@@ -618,7 +634,7 @@ class _Proof:
 
         `only` says that there are no other leaves.
         """
-        left = group
+        left: tuple[int, ...] = group
         while left:
             tier = flat_tier(self.meter, left)
             against = yield from certify_flat(self.meter, self.ledger, tier, self.limits, self.still, only=only)
@@ -631,6 +647,11 @@ class _Proof:
                 for index in left:
                     yield from self._certify_flat((index,), only=only)
                 return
+            smooth: tuple[int, ...]
+            smooth = yield from self._without_zones(left, against)
+            if smooth != left:
+                left = smooth
+                continue
             wrong = yield from accuse(self.meter, self.ledger, tier, against, self.rtol)
             if not wrong:
                 yield from self._wrong_somewhere(tier, against)

@@ -389,9 +389,15 @@ def _notice_words(notice: Notice) -> tuple[str, str]:
             )
         case Sight.ZONE:
             here = "f stands still" if notice.is_still else f"the slope is {one:.6g}"
+            here = f"{here} within about {notice.radius:.0e} of the size of x around the point"
+            if notice.holds_within:
+                return (
+                    f"{here}, as claimed, and {other:.6g} beyond it",
+                    "f has a cutoff close to this point (such as `norm > 1e-8`), and the claim is its derivative up to "
+                    "that: decide which of the two is meant, or check at `report.suggested_args`.",
+                )
             return (
-                f"{here} within about {notice.radius:.0e} of the size of x around the point, and {other:.6g} beyond "
-                "it, as claimed",
+                f"{here}, and {other:.6g} beyond it, as claimed",
                 "f has a cutoff close to this point (such as `norm > 1e-5`), and the claim is its derivative beyond "
                 "that: decide which of the two is meant, or check at `report.suggested_args`.",
             )

@@ -147,8 +147,8 @@ MEANINGS = {
     "GP306": "The claim gave different values at the same point.",
     "GP310": "The value of f at this point does not fit its neighbours: f jumps here, so it has no slope.",
     "GP311": (
-        "Close to the point f has another slope than a little further away, and the claim is the one further "
-        "away. A cutoff such as `max(norm, 1e-5)` does that."
+        "Close to the point f has another slope than a little further away, and the claim is one of the "
+        "two. A cutoff such as `max(norm, 1e-5)` does that."
     ),
     "GP312": (
         "The claim is off by more than usual, but f itself jumps nearby, as a solver does where its number of"
