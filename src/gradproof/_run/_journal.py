@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import sqlite3
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any, cast
 
@@ -72,7 +73,7 @@ class Journal:
         self.is_lost = False
         self._visits: dict[str, int] = {}
         self._own = os.getpid()
-        self._start = ""
+        self._start = self._prefix = ""
         self._timeout = 0.0
         if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             raise UsageError(f"`journal`: there is no folder `{os.path.dirname(path)}`.")
@@ -104,24 +105,42 @@ class Journal:
         known = self._head()
         for key, value in wanted.items():
             if known.get(key, value) != value:
-                said = _SAME[key].format(known[key], value, name=wanted.get("name", "f"))
+                what, _, part = key.partition(":")
+                name = wanted.get(f"name:{part}".rstrip(":"), "f")
+                said = _SAME[what].format(known[key], value, name=name)
                 raise UsageError(
                     f"`{self._path}` is a journal of {said}. Pass another path, or delete it to start again."
                 )
 
     def of_check(
-        self, f: Callable[..., Any], arguments: Any, *, name: str, seed: int, version: str, timeout: float
+        self,
+        f: Callable[..., Any],
+        arguments: Any,
+        *,
+        name: str,
+        seed: int,
+        version: str,
+        timeout: float,
+        part: str = "",
     ) -> None:
-        """Begin the journal of one check of f at these arguments, or go on with it."""
-        self._start, self._timeout = _backends.digest(arguments), timeout
-        head = {"gradproof": version, "name": name, "point": self._start, "code": code_digest(f), "seed": str(seed)}
+        """Begin the journal of one check of f at these arguments, or go on with it.
+
+        Several checks of one call share a journal: each is a `part` of it.
+        """
+        self._timeout, self._prefix = timeout, f"{part}:" if part else ""
+        self._start = self._key(arguments)
+        own = {"name": name, "point": self._start, "code": code_digest(f)}
+        head = {"gradproof": version, "seed": str(seed), **{f"{key}:{part}".rstrip(":"): own[key] for key in own}}
         self.begin(**{key: value for key, value in head.items() if value})
+
+    def _key(self, arguments: Any) -> str:
+        return self._prefix + _backends.digest(arguments)
 
     # ------------------------------------------------------------------------------------------- of a check
 
     def find(self, arguments: tuple[Any, ...]) -> tuple[str, int, Outcome | None]:
         """Return the key of the next evaluation at these arguments, its number, and what became of it, if known."""
-        key = _backends.digest(arguments)
+        key = self._key(arguments)
         number = self._visits[key] = self._visits.get(key, 0) + 1
         try:
             row = self._file.execute(
@@ -300,16 +319,32 @@ def _written(outcome: Outcome, timeout: float) -> str:
 
 def code_digest(f: Callable[..., Any]) -> str:
     """What tells the code of one function from that of another, comments apart; empty where f has none in Python."""
-    while not hasattr(f, "__code__") and hasattr(f, "func"):
-        f = f.func  # pyright: ignore
-    call: Any = vars(cast("type[Any]", type(f))).get("__call__")
-    code = getattr(f, "__code__", None) or getattr(call, "__code__", None)
-    if not isinstance(code, CodeType):
-        return ""
     found = hashlib.blake2b(digest_size=16)
     found.update(".".join(map(str, sys.version_info[:2])).encode())
-    _add_code(found, code)
-    return found.hexdigest()
+    codes = list(_codes(f, set()))
+    for code in codes:
+        _add_code(found, code)
+    return found.hexdigest() if codes else ""
+
+
+def _codes(f: Any, seen: set[int]) -> Iterator[CodeType]:
+    """The code of f, of what it wraps, and, where it is an object, of the functions that it holds."""
+    if id(f) in seen or isinstance(f, type):
+        return
+    seen.add(id(f))
+    call: Any = vars(cast("type[Any]", type(f))).get("__call__")
+    code = getattr(f, "__code__", None)
+    own = cast("Mapping[str, Any]", getattr(f, "__dict__", {}))
+    within: list[Any] = [own.get("__wrapped__")]
+    if isinstance(f, functools.partial):
+        within = [cast("functools.partial[Any]", f).func]
+    elif code is None:
+        code, within = getattr(call, "__code__", None), [one for one in own.values() if callable(one)]
+    if isinstance(code, CodeType):
+        yield code
+    for one in within:
+        if callable(one):
+            yield from _codes(one, seen)
 
 
 def _add_code(found: Any, code: CodeType) -> None:
