@@ -229,9 +229,12 @@ def check(
     journal : path, optional
         With a claim: a file (SQLite) that keeps each finished evaluation of f. If a check was killed, at whatever
         moment, the same check with the same journal goes on from there, evaluates nothing twice, and ends with the same
-        report; with ``rng=None`` it uses the journal's seed. The claim is called again, and must not rely on a call of
-        f right before. A journal of another point, seed, code of f or version of gradproof is a UsageError. If the disk
-        is full, a GradproofWarning says so, and the check goes on without the journal.
+        report; with ``rng=None`` it uses the journal's seed. The claim must not rely on a call of f right before. What
+        it returned is kept as well, and used again while its code and all that this reaches are what they were. A claim
+        that reaches more than Python, NumPy and SciPy (a file, a clock, random numbers, another program, compiled code,
+        a framework) is called again, and so is one that returns sparse matrices or operators. A journal of another
+        point, seed, code of f or version of gradproof is a UsageError. If the disk is full, a GradproofWarning says so,
+        and the check goes on without the journal.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -843,7 +846,7 @@ def check_claims(
         result = _claims.prove_claims(
             f,
             args,
-            claims,
+            _kept(claims, journal),
             wrt=options.wrt,
             name=name,
             options=options.engine(seed),
@@ -862,6 +865,15 @@ def check_claims(
     result = dataclasses.replace(result, beside=beside)
     sources = definitions(*claims.values(), f)
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started, sources=sources)
+
+
+def _kept(claims: Mapping[str, Any], journal: Journal | None) -> Mapping[str, Any]:
+    """The claims, of which a journal keeps what it can."""
+    if journal is None:
+        return claims
+    from gradproof._run._kept_claims import kept
+
+    return kept(claims, journal)
 
 
 def check_autodiff(

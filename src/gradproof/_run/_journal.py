@@ -27,6 +27,8 @@ from gradproof._run._worker import Outcome, named
 VERSION = 2
 # "gprf" in the header of the file: no other program's database is taken for a journal.
 APPLICATION = 0x67707266
+# Characters of what a claim returned, up to which it is kept: SQLite takes no more than 1e9.
+LONGEST = 1 << 28
 # Seconds for which another process that writes is waited for.
 PATIENCE = 30.0
 
@@ -34,6 +36,9 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS head (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluation (
     point TEXT NOT NULL, number INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (point, number)
+);
+CREATE TABLE IF NOT EXISTS claimed (
+    call TEXT NOT NULL, number INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (call, number)
 );
 """
 # What must be as it was, and what it is called.
@@ -141,15 +146,17 @@ class Journal:
     def find(self, arguments: tuple[Any, ...]) -> tuple[str, int, Outcome | None]:
         """Return the key of the next evaluation at these arguments, its number, and what became of it, if known."""
         key = self._key(arguments)
+        return key, *self._find("SELECT outcome FROM evaluation WHERE point = ? AND number = ?", key)
+
+    def _find(self, query: str, key: str) -> tuple[int, Outcome | None]:
+        """The number of what comes next under a key, and what became of it, if known."""
         number = self._visits[key] = self._visits.get(key, 0) + 1
         try:
-            row = self._file.execute(
-                "SELECT outcome FROM evaluation WHERE point = ? AND number = ?", (key, number)
-            ).fetchone()
+            row = self._file.execute(query, (key, number)).fetchone()
         except sqlite3.Error as error:
             self._lose(error)
-            return key, number, None
-        return key, number, None if row is None else self._outcome(row[0])
+            return number, None
+        return number, None if row is None else self._outcome(row[0])
 
     def keep(self, key: str, number: int, outcome: Outcome) -> None:
         """Keep what became of an evaluation, safe from a crash once this returns.
@@ -173,6 +180,19 @@ class Journal:
                 )
             ) from None
         self._write("INSERT OR REPLACE INTO evaluation VALUES (?, ?, ?)", [(key, number, written)])
+
+    def find_call(self, key: str) -> tuple[int, Outcome | None]:
+        """Return the number of the next call of a claim that this identifies, and what it returned, if known."""
+        return self._find("SELECT outcome FROM claimed WHERE call = ? AND number = ?", key)
+
+    def keep_call(self, key: str, number: int, returned: Any) -> None:
+        """Keep what a claim returned, safe from a crash once this returns; not so if it has no written form."""
+        try:
+            written = _written(Outcome(value=returned), self._timeout)
+        except CannotKeepError:
+            return
+        if len(written) <= LONGEST:
+            self._write("INSERT OR REPLACE INTO claimed VALUES (?, ?, ?)", [(key, number, written)])
 
     def _outcome(self, text: str) -> Outcome | None:
         try:
