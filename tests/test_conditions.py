@@ -271,3 +271,31 @@ def test_ctrl_c_ends_a_check_with_a_timeout(ctrl_c_raises):
 def test_a_timeout_that_nothing_needs_changes_nothing():
     report = check(layer, X, jac=layer_jac, rng=0, timeout=60)
     assert report.leaves == check(layer, X, jac=layer_jac, rng=0).leaves
+
+
+def test_a_budget_that_ends_while_the_wrong_part_is_looked_for():
+    """The gradient stays WRONG; no part is named that was not measured."""
+    torch = pytest.importorskip("torch")
+
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx, g):
+            return 1.5 * g  # wrong on purpose
+
+    def f(x):
+        return torch.sum(Scaled.apply(torch.sin(x)) * x)
+
+    whole = check(f, torch.tensor(X), rng=0, modes=("rev",))
+    assert "GP120" in [one.id for one in whole.findings]
+    found = set()
+    for budget in range(1, whole.cost.evaluations):
+        report = check(f, torch.tensor(X), rng=0, modes=("rev",), budget=budget)
+        assert report.cost.evaluations <= budget
+        named = "GP120" in [one.id for one in report.findings]
+        assert report.verdict is Verdict.WRONG or report.reason is gradproof.Reason.BUDGET
+        found.add((report.verdict, named))
+    assert (Verdict.WRONG, False) in found

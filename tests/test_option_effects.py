@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import time
+import types
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,17 @@ def of_reference_of_a_module(kind):
     assert seen
 
 
+def of_timeout_of_a_module(kind):
+    """At the point itself the model must not take longer."""
+
+    class Slow:
+        def append(self, _):
+            time.sleep(5)
+
+    with pytest.raises(gradproof.FunctionError, match=r"no value within 0\.02 s"):
+        kind.check(function=types.SimpleNamespace(seen=Slow()), timeout=0.02)
+
+
 def of_order(kind):
     report = kind.check(order=2, modes=None)
     assert "rev-rev" in [one.mode for one in report.modes]
@@ -454,13 +466,14 @@ MISSING = {
         *("order", "modes", "reference", "vectorized", "elementwise", "contracts", "progress"),
         *("budget", "timeout", "executor"),  # f is evaluated elsewhere
     ),
-    "module": ("vectorized", "elementwise", "name", "budget", "timeout", "executor", "journal"),
+    "module": ("vectorized", "elementwise", "name", "executor", "journal"),
 }
 # What is tried for another kind in its place.
 INSTEAD = {
     ("wrt", "module"): of_wrt_of_a_module,
     ("domain", "module"): of_domain_of_a_module,
     ("reference", "module"): of_reference_of_a_module,
+    ("timeout", "module"): of_timeout_of_a_module,
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools as ft
-import time
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from gradproof._ask import _scipy, _scipy_parts
 from gradproof._ask._call import explained
-from gradproof._ask._check import Options, Seed, draw_seed
+from gradproof._ask._check import Options, Seed
 from gradproof._base._names import function_name
 from gradproof._progress import Setting, watching
 from gradproof._report import Report
@@ -43,6 +43,10 @@ def check_minimize(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
 ) -> Report:
     """Check the derivatives that are passed to `scipy.optimize.minimize`.
@@ -72,7 +76,7 @@ def check_minimize(
         cannot be checked, and is noted.
     constraints : dict, LinearConstraint, NonlinearConstraint, or a list of them
         Checked one by one, as by `check_constraint`; a linear one has no derivative to check.
-    rtol, max_bound, confidence, level, rng, progress
+    rtol, max_bound, confidence, level, rng, budget, timeout, executor, journal, progress
         As for `gradproof.check`.
 
     Returns
@@ -107,8 +111,8 @@ def check_minimize(
     further = _scipy.positional(args)
     point, domain, moved = _scipy.start(x0, bounds)
     limits = _scipy_parts.constraints_of(constraints)
-    call = _scipy.Call(
-        written=_scipy.written(
+    call = _scipy.begun(
+        _scipy.written(
             "check_minimize",
             fun,
             "x0",
@@ -125,22 +129,26 @@ def check_minimize(
             confidence=confidence,
             level=level,
             domain=domain,
-            rng=draw_seed(rng),
+            rng=rng,
+            budget=budget,
+            timeout=timeout,
+            executor=executor,
+            journal=journal,
             progress=progress,
         ),
-        started=time.perf_counter(),
-        words={"grad": "jac", "hvp": "hessp"},
+        grad="jac",
+        hvp="hessp",
     )
     left_out = _scipy.LeftOut()
     claims: dict[str, Any] = {}
-    value = _scipy.adapted(fun, _scipy.number)
+    value = _scipy.Adapted(fun, _scipy.number)
     if jac is True:
-        value = _scipy.adapted(fun, lambda pair: _scipy.number(_scipy.part(pair, 0)))
-        claims["grad"] = _scipy.adapted(fun, lambda pair: _scipy.vector(_scipy.part(pair, 1)))
+        value = _scipy.Adapted(fun, ft.partial(_scipy.part, position=0), _scipy.number)
+        claims["grad"] = _scipy.Adapted(fun, ft.partial(_scipy.part, position=1), _scipy.vector)
     elif jac is not False and left_out.is_claim(jac, "jac"):
-        claims["grad"] = _scipy.adapted(jac, _scipy.vector)
+        claims["grad"] = _scipy.Adapted(jac, _scipy.vector)
     if left_out.is_claim(hess, "hess"):
-        claims["hess"] = _scipy.adapted(hess, _scipy.symmetric)
+        claims["hess"] = _scipy.Adapted(hess, _scipy.symmetric)
     if hessp is not None and "hess" in claims:
         left_out.add("hessp", "`minimize` ignores it beside `hess`")
     elif left_out.is_claim(hessp, "hessp"):
@@ -154,7 +162,8 @@ def check_minimize(
             reports.append(("", call.check(value, (point, *further), claims)))
         for i, one in enumerate(limits):
             if i in claimed:
-                parts = _scipy_parts.check_parts(dataclasses.replace(call, words={}), one, point)
+                part = dataclasses.replace(call, words={}).of(f"constraints[{i}]")
+                parts = _scipy_parts.check_parts(part, one, point)
                 reports += [(f"constraints[{i}]{label and ', ' + label}", report) for label, report in parts]
     words = [*(call.words.get(keyword, keyword) for keyword in claims), *(["constraints"] if claimed else [])]
     report = dataclasses.replace(_scipy.merged(reports, "+".join(words)), name=function_name(fun))
@@ -190,6 +199,10 @@ def check_least_squares(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
 ) -> Report:
     """Check the Jacobian, and a loss function, that are passed to `scipy.optimize.least_squares`.
@@ -217,7 +230,7 @@ def check_least_squares(
         Accepted and ignored: they say nothing about a derivative that is passed.
     callback, workers
         Accepted and ignored.
-    rtol, max_bound, confidence, level, rng, progress
+    rtol, max_bound, confidence, level, rng, budget, timeout, executor, journal, progress
         As for `gradproof.check`.
 
     Returns
@@ -264,11 +277,15 @@ def check_least_squares(
         confidence=confidence,
         level=level,
         domain=_scipy.bounds_of_sides(bounds, point.size),
-        rng=draw_seed(rng),
+        rng=rng,
+        budget=budget,
+        timeout=timeout,
+        executor=executor,
+        journal=journal,
         progress=progress,
     )
-    call = _scipy.Call(
-        written=_scipy.written(
+    call = _scipy.begun(
+        _scipy.written(
             "check_least_squares",
             fun,
             "x0",
@@ -280,17 +297,17 @@ def check_least_squares(
             kwargs=keywords or None,
         ),
         options=options,
-        started=time.perf_counter(),
     )
-    residuals = _scipy.adapted(fun, _scipy.vector, **keywords)
+    residuals = _scipy.Adapted(fun, _scipy.vector, **keywords)
     reports: list[tuple[str, Report]] = []
     with watching(progress, function_name(fun), started=call.started):
         if is_claimed:
-            claims = {"jac": _scipy.adapted(jac, _scipy.matrix, **keywords)}
+            claims = {"jac": _scipy.Adapted(jac, _scipy.matrix, **keywords)}
             reports.append(("", call.check(residuals, (point, *further), claims)))
         if robust is not None:
-            z = (np.asarray(residuals(point.copy(), *further), dtype=np.float64) / f_scale) ** 2
-            if np.isfinite(z).all() or not reports:
+            found = call.values(residuals, (point, *further))
+            z = None if found is None else (found / f_scale) ** 2
+            if z is None or np.isfinite(z).all() or not reports:
                 reports.append(("loss", _scipy_parts.check_loss(call, robust, z)))
     return left_out.noted(_scipy.merged(reports, "jac+loss" if is_claimed else "loss"))
 
@@ -311,6 +328,10 @@ def check_root(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
 ) -> Report:
     """Check the Jacobian that is passed to `scipy.optimize.root` or `fsolve`.
@@ -332,7 +353,7 @@ def check_root(
     options : dict, optional
         ``{"col_deriv": True}`` says that rows of `jac` are variables, as for the methods "hybr" and "lm"; all others
         are ignored.
-    rtol, max_bound, confidence, level, rng, progress
+    rtol, max_bound, confidence, level, rng, budget, timeout, executor, journal, progress
         As for `gradproof.check`.
 
     Returns
@@ -365,17 +386,25 @@ def check_root(
     by_columns = str(method).lower() in ("hybr", "lm") and bool(dict(options or {}).get("col_deriv"))
     read = _scipy.by_columns if by_columns else _scipy.matrix
     if jac is True:
-        value = _scipy.adapted(fun, lambda pair: _scipy.vector(_scipy.part(pair, 0)))
-        claim = _scipy.adapted(fun, lambda pair: read(_scipy.part(pair, 1)))
+        value = _scipy.Adapted(fun, ft.partial(_scipy.part, position=0), _scipy.vector)
+        claim = _scipy.Adapted(fun, ft.partial(_scipy.part, position=1), read)
     else:
         _scipy.require_claim(jac, "jac")
-        value, claim = _scipy.adapted(fun, _scipy.vector), _scipy.adapted(jac, read)
-    call = _scipy.Call(
-        written=_scipy.written(
-            "check_root", fun, "x0", args=further or None, jac=jac, options=options if by_columns else None
+        value, claim = _scipy.Adapted(fun, _scipy.vector), _scipy.Adapted(jac, read)
+    call = _scipy.begun(
+        _scipy.written("check_root", fun, "x0", args=further or None, jac=jac, options=options if by_columns else None),
+        options=Options(
+            rtol=rtol,
+            max_bound=max_bound,
+            confidence=confidence,
+            level=level,
+            rng=rng,
+            budget=budget,
+            timeout=timeout,
+            executor=executor,
+            journal=journal,
+            progress=progress,
         ),
-        options=Options(rtol=rtol, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress),
-        started=time.perf_counter(),
     )
     return call.check(value, (point, *further), {"jac": claim})
 
@@ -391,6 +420,10 @@ def check_constraint(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
 ) -> Report:
     """Check the derivatives of a constraint of `scipy.optimize.minimize`.
@@ -405,7 +438,7 @@ def check_constraint(
         The point.
     bounds : scipy.optimize.Bounds or sequence of pairs, optional
         As for `check_minimize`.
-    rtol, max_bound, confidence, level, rng, progress
+    rtol, max_bound, confidence, level, rng, budget, timeout, executor, journal, progress
         As for `gradproof.check`.
 
     Returns
@@ -446,13 +479,16 @@ def check_constraint(
         confidence=confidence,
         level=level,
         domain=_scipy.bounds_of_pairs(bounds, point.size),
-        rng=draw_seed(rng),
+        rng=rng,
+        budget=budget,
+        timeout=timeout,
+        executor=executor,
+        journal=journal,
         progress=progress,
     )
-    call = _scipy.Call(
-        written=f"gradproof.scipy.check_constraint(constraint, x0{'' if bounds is None else ', bounds=bounds'}",
+    call = _scipy.begun(
+        f"gradproof.scipy.check_constraint(constraint, x0{'' if bounds is None else ', bounds=bounds'}",
         options=options,
-        started=time.perf_counter(),
     )
     with watching(progress, function_name(fun), started=call.started):
         reports = _scipy_parts.check_parts(call, constraint, point)
@@ -478,6 +514,10 @@ def check_ivp(
     confidence: float = 1 - 1e-6,
     level: str = "certificate",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
+    executor: Any = None,
+    journal: str | os.PathLike[str] | None = None,
     progress: Setting = None,
     **options: Any,
 ) -> Report:
@@ -507,7 +547,7 @@ def check_ivp(
     **options
         All other options of the solvers, such as `rtol`, `atol` and `max_step`, are accepted and ignored. (`rtol` is
         the solver's here; that of the check is derived.)
-    max_bound, confidence, level, rng, progress
+    max_bound, confidence, level, rng, budget, timeout, executor, journal, progress
         As for `gradproof.check`.
 
     Returns
@@ -539,10 +579,10 @@ def check_ivp(
     read = _scipy.matrix
     if lband is not None or uband is not None:
         read = ft.partial(_scipy.unpacked, lower=lband or 0, upper=uband or 0)
-    claim = _scipy.adapted(jac, read) if callable(jac) else read(jac)
-    value = _scipy.one_column(fun) if vectorized else _scipy.adapted(fun, _scipy.vector)
-    call = _scipy.Call(
-        written=_scipy.written(
+    claim = _scipy.Adapted(jac, read) if callable(jac) else read(jac)
+    value = _scipy.OneColumn(fun) if vectorized else _scipy.Adapted(fun, _scipy.vector)
+    call = _scipy.begun(
+        _scipy.written(
             "check_ivp",
             fun,
             "t_span, y0",
@@ -552,8 +592,18 @@ def check_ivp(
             lband=lband,
             uband=uband,
         ),
-        options=Options(wrt=1, max_bound=max_bound, confidence=confidence, level=level, rng=rng, progress=progress),
-        started=time.perf_counter(),
+        options=Options(
+            wrt=1,
+            max_bound=max_bound,
+            confidence=confidence,
+            level=level,
+            rng=rng,
+            budget=budget,
+            timeout=timeout,
+            executor=executor,
+            journal=journal,
+            progress=progress,
+        ),
     )
     start = float(np.ravel(t_span)[0])
     return call.check(value, (start, state, *further), {"jac": claim})

@@ -55,6 +55,8 @@ def check_module(
     reference: Any = None,
     contracts: Contracts = "default",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
     progress: Setting = None,
 ) -> Report:
     """Check whether the gradient that PyTorch computes for a model is the derivative of its loss.
@@ -85,6 +87,10 @@ def check_module(
         "available" take every mode that PyTorch has for this model.
     rtol, max_bound, confidence, level, contracts, rng, progress
         As for `gradproof.check`; contracts are about the Functions and custom operators that the model applies.
+    budget, timeout
+        As for `gradproof.check`, where f is the loss. The first forward pass, which finds what is differentiated, is
+        ended by `timeout` alone, and counts for a budget of time. There is no `executor` and no `journal`: the
+        framework's own derivatives are computed in this process and not kept.
     domain : tuple (lower, upper), mapping or callable, optional
         Bounds that no evaluation leaves. A tuple of numbers or None holds for every differentiated tensor. A mapping
         has one for names, such as ``{"model[0].weight": (0, None), "batch['x']": (-1, 1)}``: those of the report, where
@@ -164,22 +170,25 @@ def check_module(
         reference=reference,
         contracts=contracts,
         rng=rng,
+        budget=budget,
+        timeout=timeout,
         progress=progress,
     )
     written = "" if wrt == "parameters" else f", wrt={wrt!r}"
     kept = keeper(model, loss, batch, reference)
     with kept, kept:
-        autodiff = with_loss(model, loss, batch, wrt, kept)
+        name = type(model).__name__
+        autodiff = options.first_look(name, lambda: with_loss(model, loss, batch, wrt, kept))
         empty = autodiff.empty_leaves()
         if empty:
-            return nothing_to_check(type(model).__name__, seed=draw_seed(rng), started=started, leaves=empty)
+            return nothing_to_check(name, seed=draw_seed(rng), started=started, leaves=empty)
         called = f"gradproof.torch.check_module(model, loss, batch{written}"
         plain = dataclasses.replace(options, modes=None) if modes == ("rev",) else options
         sides = against_reference(autodiff, plain)
         if sides is not None:
             return check_against(
                 sides,
-                name=type(model).__name__,
+                name=name,
                 claim=autodiff.claim,
                 options=options,
                 called=f"{called}{options.written(('rev',))}",
@@ -190,7 +199,7 @@ def check_module(
             autodiff,
             options,
             domain=None if domain is None else by_name(autodiff.function, domain),
-            name=type(model).__name__,
+            name=name,
             called=called,
             modes=("rev",),
             started=started,

@@ -14,7 +14,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -51,6 +51,7 @@ Tree: TypeAlias = Any  # nested lists, tuples, dicts, ... of floats and arrays
 Claim: TypeAlias = Callable[..., Tree] | Tree
 Contracts: TypeAlias = str | Sequence[str]  # "default", "all", "none", or ids
 Seed: TypeAlias = "int | np.random.Generator | None"  # in quotes: numpy.random is slow to import
+Result = TypeVar("Result")
 
 _WEIGHT = {Severity.ERROR: 0, Severity.DOUBT: 1, Severity.NOTE: 2}
 
@@ -228,9 +229,12 @@ def check(
     journal : path, optional
         With a claim: a file (SQLite) that keeps each finished evaluation of f. If a check was killed, at whatever
         moment, the same check with the same journal goes on from there, evaluates nothing twice, and ends with the same
-        report; with ``rng=None`` it uses the journal's seed. The claim is called again, and must not rely on a call of
-        f right before. A journal of another point, seed, code of f or version of gradproof is a UsageError. If the disk
-        is full, a GradproofWarning says so, and the check goes on without the journal.
+        report; with ``rng=None`` it uses the journal's seed. The claim must not rely on a call of f right before. What
+        it returned is kept as well, and used again while its code and all that this reaches are what they were. A claim
+        that reaches more than Python, NumPy and SciPy (a file, a clock, random numbers, another program, compiled code,
+        a framework) is called again, and so is one that returns sparse matrices or operators. A journal of another
+        point, seed, code of f or version of gradproof is a UsageError. If the disk is full, a GradproofWarning says so,
+        and the check goes on without the journal.
     progress : bool or callable, optional
         None shows a line on stderr (evaluations, time, what is looked at) while a check takes longer than a second, if
         stderr is a terminal, and removes it in the end; there is none in CI, in pytest and in worker processes. False
@@ -551,6 +555,8 @@ class Options:
     contracts: Contracts = "default"
     # Contracts that whoever asks holds by himself.
     held_apart: tuple[str, ...] = ()
+    # Which of several checks of one call this is: a journal keeps each by itself.
+    part: str = ""
     rng: Seed = None
     budget: float | str | None = None
     timeout: float | None = None
@@ -639,12 +645,33 @@ class Options:
         )
 
     def evaluating(
-        self, f: Callable[..., Any] | None, started: float, journal: Journal | None = None
+        self, f: Callable[..., Any] | None, budget: _conditions.Budget, journal: Journal | None = None
     ) -> contextlib.AbstractContextManager[Evaluation]:
         """The context in which f, or what a framework makes of it (None), is evaluated as the options say."""
-        return evaluating(
-            f, started=started, budget=self.budget, timeout=self.timeout, executor=self.executor, journal=journal
-        )
+        return evaluating(f, budget=budget, timeout=self.timeout, executor=self.executor, journal=journal)
+
+    def first_look(self, name: str, look: Callable[[], Result]) -> Result:
+        """Return ``look()``, which evaluates f (`name`) at the point before the check does, within `timeout`.
+
+        Raises
+        ------
+        FunctionError
+            If that has passed.
+        """
+        try:
+            return within(math.inf if self.timeout is None else float(self.timeout), look)
+        except TimeoutError as error:
+            raise FunctionError(f"`{name}` raised TimeoutError at the point itself: {error}") from error
+
+    def seeded(self) -> Options:
+        """The same with a seed, which all checks of one call have in common: that of the journal, if there is one."""
+        if self.journal is None:
+            return dataclasses.replace(self, rng=draw_seed(self.rng))
+        from gradproof._run._journal import Journal
+
+        journal = Journal(os.fspath(self.journal))
+        journal.close()
+        return dataclasses.replace(self, rng=draw_seed(journal.seed if self.rng is None else self.rng))
 
     def begun(self, f: Callable[..., Any], args: Any) -> tuple[int, Journal | None]:
         """The seed, and the journal of this check, if there is to be one."""
@@ -661,6 +688,7 @@ class Options:
                 name=function_name(f),
                 seed=seed,
                 version=installed_version(),
+                part=self.part,
                 timeout=math.inf if self.timeout is None else float(self.timeout),
             )
         except BaseException:
@@ -717,7 +745,7 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
         if options.wrt is not None:
             count = len(cast("tuple[Any, ...]", args)) if type(args) is tuple else 1
             positions(options.wrt, argument_names(f, count))
-        autodiff = _first_look(f, args, options, keeper)
+        autodiff = options.first_look(function_name(f), lambda: _backends.autodiff(f, args, options.wrt, keeper))
         domain = None
         if options.domain is not None:
             from gradproof._function._bounds import array_by_array
@@ -750,16 +778,6 @@ def _check(f: Callable[..., Any], args: Any, claims: Mapping[str, Any], options:
             raise (ClaimError(f"{error} {said}, with a claim of its gradient.") if said else error) from error.__cause__
 
 
-def _first_look(f: Callable[..., Any], args: Any, options: Options, keeper: Any) -> Any:
-    """F as a framework's autodiff sees it, which evaluates it at the point."""
-    seconds = math.inf if options.timeout is None else float(options.timeout)
-    try:
-        return within(seconds, lambda: _backends.autodiff(f, args, options.wrt, keeper))
-    except TimeoutError as error:
-        name = function_name(f)
-        raise FunctionError(f"`{name}` raised TimeoutError at the point itself: {error}") from error
-
-
 def _require_function(f: Any, args: Any) -> None:
     """Raise UsageError if f is none, which it may be because the arguments are swapped."""
     if callable(f):
@@ -780,6 +798,7 @@ def check_claims(
     called: str | None,
     started: float,
     names: Sequence[str] | None = None,
+    budget: _conditions.Budget | None = None,
 ) -> Report:
     """Check what the user claims.
 
@@ -796,6 +815,8 @@ def check_claims(
         When it began, by `time.perf_counter`.
     names : sequence of str, optional
         Of the arguments, as Python source; f's own by default.
+    budget : Budget, optional
+        What is left to this one of several checks; that of `options` by default.
     """
     from gradproof import _claims, _contracts
     from gradproof._function._bounds import held, left_out
@@ -805,6 +826,7 @@ def check_claims(
     options.require_no_modes()
     options.require_jac(claims)
     seed, journal = options.begun(f, args)
+    budget = _conditions.Budget(options.budget, started) if budget is None else budget
 
     def reproduce(primal: Primal, is_value: Mapping[str, bool]) -> str:
         options.require_calls(is_value)
@@ -819,12 +841,12 @@ def check_claims(
 
     with (
         watching(options.progress, name or function_name(f), started=started),
-        options.evaluating(f, started, journal) as evaluation,
+        options.evaluating(f, budget, journal) as evaluation,
     ):
         result = _claims.prove_claims(
             f,
             args,
-            claims,
+            _kept(claims, journal),
             wrt=options.wrt,
             name=name,
             options=options.engine(seed),
@@ -843,6 +865,15 @@ def check_claims(
     result = dataclasses.replace(result, beside=beside)
     sources = definitions(*claims.values(), f)
     return _report(result, options, seed=seed, claim=_claims.shown_name(claims), started=started, sources=sources)
+
+
+def _kept(claims: Mapping[str, Any], journal: Journal | None) -> Mapping[str, Any]:
+    """The claims, of which a journal keeps what it can."""
+    if journal is None:
+        return claims
+    from gradproof._run._kept_claims import kept
+
+    return kept(claims, journal)
 
 
 def check_autodiff(
@@ -880,7 +911,7 @@ def check_autodiff(
     from gradproof._function._bounds import extended, held, left_out
 
     seed = draw_seed(options.rng)
-    conditions = options.evaluating(None, started)
+    conditions = options.evaluating(None, _conditions.Budget(options.budget, started))
     with watching(options.progress, name, started=started), conditions, autodiff.at_rest():
         proved = prove_modes(
             autodiff,

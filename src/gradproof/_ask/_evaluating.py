@@ -48,8 +48,7 @@ class Evaluation:
 def evaluating(
     f: Callable[..., Any] | None,
     *,
-    started: float,
-    budget: float | str | None,
+    budget: _conditions.Budget,
     timeout: float | None,
     executor: Any,
     journal: Journal | None = None,
@@ -58,7 +57,6 @@ def evaluating(
 
     The journal is closed in the end.
     """
-    evaluations, seconds = _conditions.read_budget(budget)
     if timeout is not None and executor is None and not can_end():
         warnings.warn(
             "`timeout` cannot end an evaluation here: that takes a signal, which works only in the main thread, and "
@@ -67,12 +65,7 @@ def evaluating(
             GradproofWarning,
             stacklevel=2,
         )
-    conditions = _conditions.Conditions(
-        f,
-        evaluations=evaluations,
-        deadline=started + seconds,
-        timeout=math.inf if timeout is None else float(timeout),
-    )
+    conditions = _conditions.Conditions(f, budget=budget, timeout=math.inf if timeout is None else float(timeout))
     evaluation = Evaluation()
     if f is None or (executor is None and journal is None):
         with _conditions.on(conditions):

@@ -37,6 +37,8 @@ def check_layer(
     level: str = "certificate",
     contracts: Contracts = "default",
     rng: Seed = None,
+    budget: float | str | None = None,
+    timeout: float | None = None,
     progress: Setting = None,
 ) -> Report:
     """Check the backward pass of a layer: ``check_layer(forward, backward, args)`` or ``check_layer(layer, args)``.
@@ -68,6 +70,12 @@ def check_layer(
         ``linear_backward``, which takes the mean over m examples there and not in the cost.
     rtol, max_bound, confidence, level, contracts, rng, progress
         As for `check`.
+    budget : int or str, optional
+        As for `check`, where f is `forward`. Passes that find what `backward` returns, and those that make a cache for
+        it, are no evaluations; all count for a budget of time.
+    timeout : float, optional
+        As for `check`, in seconds of each call of `forward`. There is no `executor` and no `journal`: what a layer
+        keeps between `forward` and `backward` is in this process alone.
 
     Returns
     -------
@@ -113,6 +121,8 @@ def check_layer(
         level=level,
         contracts=contracts,
         rng=rng,
+        budget=budget,
+        timeout=timeout,
         progress=progress,
     )
     started = time.perf_counter()
@@ -129,7 +139,14 @@ def check_layer(
     guard = Guard(states.take, give_back)
     with guard, guard:
         called = LayerFunction(
-            forward, backward, layer, positional, _positions(wrt, len(positional)), divided or {}, states.restore
+            forward,
+            backward,
+            layer,
+            positional,
+            _positions(wrt, len(positional)),
+            divided or {},
+            states.restore,
+            timeout=options.timeout,
         )
         if layer is not None:
             assert state is not None

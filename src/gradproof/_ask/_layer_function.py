@@ -25,9 +25,11 @@ from gradproof._ask._layer_state import (
 )
 from gradproof._base import _tree
 from gradproof._base._away import is_from_handler
+from gradproof._base._clock import within
 from gradproof._base._errors import ClaimError, FunctionError, UsageError
 from gradproof._base._names import argument_names, function_name
 from gradproof._base._sources import definitions
+from gradproof._function._conditions import Budget
 from gradproof._report import Finding, LeafResult, Report, Severity, Verdict
 
 Function: TypeAlias = Callable[..., Any]
@@ -65,11 +67,15 @@ class LayerFunction:
         wrt: tuple[int, ...] | None,
         divided: Mapping[str, float],
         rewind: Callable[[], None],
+        *,
+        timeout: float | None = None,
     ) -> None:
         self.forward, self.backward, self.layer = forward, backward, layer
         self.positional, self.wrt, self.divided = positional, wrt, divided
         # Puts the global random states back, which are part of what a layer goes by.
         self._rewind = rewind
+        # Seconds that a call of `forward` may take before the check, which sees to that itself.
+        self._seconds = math.inf if timeout is None else float(timeout)
         self.name = kind_of(layer) if layer is not None else function_name(forward, "forward")
         self.forward_name = function_name(forward, "forward")
         self.backward_name = self.forward_name if backward is None else function_name(backward, "backward")
@@ -111,7 +117,7 @@ class LayerFunction:
             else:
                 arrays[one.place] = value
         arguments = self._arguments(arrays)
-        returned = self.forward(*arguments)
+        returned = within(self._seconds, lambda: self.forward(*arguments))
         if self._convention is None:
             self._convention = self._read_convention(returned)
         if self.backward is None:
@@ -347,10 +353,12 @@ class LayerFunction:
 
     def check(self, options: Options, *, written: str, started: float, is_tuple: bool) -> Report:
         """Check what is compared, and say what is not."""
-        report = self._check(options, written, started)
+        self._seconds, budget = math.inf, Budget(options.budget, started)
+        report = self._check(options, written, started, budget)
         if report.verdict is Verdict.INCONCLUSIVE and options.level == "certificate" and self._is_small():
             # Mixtures of outputs of which some are saturated leave open what every output by itself shows.
-            again = self._check(dataclasses.replace(options, level="entries", rng=report.seed), written, started)
+            entries = dataclasses.replace(options, level="entries", rng=report.seed)
+            again = self._check(entries, written, started, budget)
             if again.verdict is not Verdict.INCONCLUSIVE:
                 cost = dataclasses.replace(
                     again.cost,
@@ -377,7 +385,7 @@ class LayerFunction:
         assert self._convention is not None
         return "grad" if self._convention.cotangents == 0 else "vjp"
 
-    def _check(self, options: Options, written: str, started: float) -> Report:
+    def _check(self, options: Options, written: str, started: float, budget: Budget) -> Report:
         keyword = self._keyword()
         values = [one.value for one in self.compared] + [leaf.value for leaf in self._passive]
         names = [one.path for one in self.compared] + [leaf.path for leaf in self._passive]
@@ -391,6 +399,7 @@ class LayerFunction:
                 called=written,
                 started=started,
                 names=names,
+                budget=budget,
             )
         except ClaimError as error:
             raise ClaimError(str(error).replace(f"`{keyword}`", f"`{self.backward_name}`")) from error.__cause__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools as ft
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -11,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._ask._check import Options, check_claims
+from gradproof._base._away import BudgetSpent
 from gradproof._base._errors import ClaimError, UsageError
+from gradproof._function._conditions import Budget
 from gradproof._report import Cost, Finding, Reason, Report, Severity, Verdict, worst
 
 Function: TypeAlias = Callable[..., Any]
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Bounds: TypeAlias = "tuple[Floats, Floats]"
+
+# What functions that stand for the user's go by. (They are objects, which can be sent to other processes.)
+NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,8 +34,11 @@ class Call:
     written : str
         The call as Python source, up to its options.
     options : Options
+        With the seed that all checks have.
     started : float
         By `time.perf_counter`.
+    budget : Budget
+        That all checks take from.
     words : mapping of str to str
         Our keywords for claims that the solver calls otherwise.
     """
@@ -37,13 +46,21 @@ class Call:
     written: str
     options: Options
     started: float
+    budget: Budget
     words: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
-    def check(self, f: Function, args: tuple[Any, ...], claims: Mapping[str, Any], **options: Any) -> Report:
-        """Check claims about f, with some options replaced; a note says which variables equal bounds hold."""
-        chosen = dataclasses.replace(self.options, **options)
+    def check(
+        self, f: Function, args: tuple[Any, ...], claims: Mapping[str, Any], *, part: str = "", **options: Any
+    ) -> Report:
+        """Check claims about f, with some options replaced; a note says which variables equal bounds hold.
+
+        What is one of several checks has a `part` of its own in the journal.
+        """
+        chosen = dataclasses.replace(self.of(part).options, **options)
         try:
-            report = check_claims(f, args, claims, chosen, name=None, called=self.written, started=self.started)
+            report = check_claims(
+                f, args, claims, chosen, name=None, called=self.written, started=self.started, budget=self.budget
+            )
         except ClaimError as error:
             raise ClaimError(self._translated(str(error))) from error.__cause__
         return dataclasses.replace(
@@ -60,10 +77,39 @@ class Call:
             ),
         )
 
+    def of(self, part: str) -> Call:
+        """What of this call is about a part of it, such as a constraint."""
+        whole = ", ".join(one for one in (self.options.part, part) if one)
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, part=whole))
+
+    def values(self, f: Function, args: tuple[Any, ...]) -> Floats | None:
+        """F at the point (m,), evaluated as the options say, nan where it is not finite; None if no budget is left.
+
+        Raises
+        ------
+        FunctionError
+            If it has no values there.
+        """
+        from gradproof._function._primal import Primal
+
+        _, journal = self.options.begun(f, args)
+        with self.options.evaluating(f, self.budget, journal):
+            try:
+                return Primal(f, args, is_vector=True).output_values()
+            except BudgetSpent:
+                return None
+
     def _translated(self, text: str) -> str:
         for keyword, word in self.words.items():
             text = text.replace(f"`{keyword}`", f"`{word}`")
         return text
+
+
+def begun(written: str, options: Options, **words: str) -> Call:
+    """Begin a call; `words` are our keywords for claims that the solver calls otherwise."""
+    started = time.perf_counter()
+    budget = Budget(options.budget, started)
+    return Call(written=written, options=options.seeded(), started=started, budget=budget, words=words)
 
 
 class LeftOut:
@@ -233,16 +279,30 @@ def require_claim(claim: Any, name: str) -> None:
     )
 
 
-def adapted(function: Any, convert: Callable[[Any], Any], **keywords: Any) -> Function:
-    """The same function, under its own name, with what it returns as SciPy reads it."""
+class Adapted:
+    """The same function, under its own name, with what it returns as SciPy reads it.
 
-    @ft.wraps(function)
-    def adapted(*args: Any) -> Any:
-        return convert(function(*args, **keywords))
+    Parameters
+    ----------
+    function : callable
+    *reads : callable
+        ``read(returned)``, one after the other.
+    **keywords
+        With which the function is called.
+    """
 
-    if isinstance(function, ft.partial):
-        setattr(adapted, "func", function.func)  # noqa: B010  (reports look there for the name)
-    return adapted
+    def __init__(self, function: Any, *reads: Callable[[Any], Any], **keywords: Any) -> None:
+        self._function, self._reads, self._keywords = function, reads, keywords
+        ft.update_wrapper(self, function, assigned=NAMES, updated=())
+        if isinstance(function, ft.partial):
+            self.func = cast("ft.partial[Any]", function).func  # (reports look there for the name)
+
+    def __call__(self, *args: Any) -> Any:
+        """Return what the function does, read."""
+        returned = self._function(*args, **self._keywords)
+        for read in self._reads:
+            returned = read(returned)
+        return returned
 
 
 def vector_first(hessp: Any) -> Function:
@@ -255,14 +315,16 @@ def vector_first(hessp: Any) -> Function:
     return vector_first
 
 
-def one_column(function: Function) -> Function:
+class OneColumn:
     """A right-hand side that takes states side by side, ``fun(t, y of shape (n, k))``, for one state."""
 
-    @ft.wraps(function)
-    def one_column(t: float, y: Any, *args: Any) -> Any:
-        return np.ravel(function(t, y[:, None], *args))
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        ft.update_wrapper(self, function, assigned=NAMES, updated=())
 
-    return one_column
+    def __call__(self, t: float, y: Any, *args: Any) -> Any:
+        """Return ``fun(t, y)`` of shape (n,)."""
+        return np.ravel(self._function(t, y[:, None], *args))
 
 
 def number(returned: Any) -> Any:

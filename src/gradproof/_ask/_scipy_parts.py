@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._ask import _scipy
-from gradproof._ask._check import draw_seed
 from gradproof._ask._scipy import Call, LeftOut
 from gradproof._base._errors import UsageError
 from gradproof._report import Report, Verdict
@@ -18,25 +18,37 @@ from gradproof._report import Report, Verdict
 CONSTRAINTS_ALONE = 20
 
 
-def check_loss(call: Call, loss: Callable[..., Any], z: NDArray[Any]) -> Report:
-    """Row by row: the derivative of each row of ``loss(z)`` is the next one."""
+class _Sums:
+    """The rows of ``loss(z)``, of which each is the derivative of the one before, as a function and its derivative."""
 
-    def rows(z: Any) -> Any:
-        found = np.asarray(loss(z))
+    def __init__(self, loss: Callable[..., Any]) -> None:
+        self._loss = loss
+        self.__name__ = _scipy.shown(loss, "loss")
+
+    def __call__(self, z: Any) -> dict[str, Any]:
+        """Return rho and rho', summed."""
+        found = self._rows(z)
+        return {"rho": found[0].sum(), "rho'": found[1].sum()}
+
+    def derivatives(self, z: Any) -> dict[str, Any]:
+        """Return rho' and rho''."""
+        found = self._rows(z)
+        return {"rho": found[1], "rho'": found[2]}
+
+    def _rows(self, z: Any) -> Any:
+        found = np.asarray(self._loss(z))
         if found.shape != (3, z.size):
             raise UsageError(f"`loss` must return shape (3, {z.size}): rho, rho', rho''; got {found.shape}.")
         return found
 
-    def sums(z: Any) -> dict[str, Any]:
-        found = rows(z)
-        return {"rho": found[0].sum(), "rho'": found[1].sum()}
 
-    def derivatives(z: Any) -> dict[str, Any]:
-        found = rows(z)
-        return {"rho": found[1], "rho'": found[2]}
-
-    sums.__name__ = _scipy.shown(loss, "loss")
-    return call.check(sums, (z,), {"jac": derivatives}, domain=(0.0, None))
+def check_loss(call: Call, loss: Callable[..., Any], z: NDArray[Any] | None) -> Report:
+    """Row by row: the derivative of each row of ``loss(z)`` is the next one; z is None where no budget was left."""
+    sums = _Sums(loss)
+    # (Without a budget nothing is evaluated, and nothing is said of an array that is not known.)
+    at = np.zeros(1) if z is None else z
+    report = call.check(sums, (at,), {"jac": sums.derivatives}, domain=(0.0, None), part="loss")
+    return report if z is not None else dataclasses.replace(report, leaves=())
 
 
 def constraints_of(given: Any) -> list[Any]:
@@ -88,8 +100,8 @@ def check_parts(call: Call, constraint: Any, point: NDArray[Any]) -> list[tuple[
     further = _scipy.positional(_of(constraint, "args") or ())
     if not callable(jac) and not callable(hess):
         _scipy.require_claim(jac, "jac")
-    value = _scipy.adapted(fun, _scipy.vector)
-    jacobian = _scipy.adapted(jac, _scipy.matrix) if callable(jac) else None
+    value = _scipy.Adapted(fun, _scipy.vector)
+    jacobian = _scipy.Adapted(jac, _scipy.matrix) if callable(jac) else None
     reports: list[tuple[str, Report]] = []
     if jacobian is not None:
         reports.append(("", call.check(value, (point, *further), {"jac": jacobian})))
@@ -105,6 +117,18 @@ def _of(constraint: Any, key: str) -> Any:
     return getattr(constraint, key, None)
 
 
+class _Combined:
+    """``v @ fun(x)``, under the name of fun, with its arguments."""
+
+    def __init__(self, v: NDArray[Any], value: Callable[..., Any]) -> None:
+        self._v, self._value = v, value
+        self.__wrapped__ = value
+
+    def __call__(self, x: Any) -> Any:
+        """Return the number."""
+        return self._v @ np.asarray(self._value(x))
+
+
 def check_lagrangian(
     call: Call,
     value: Callable[..., Any],
@@ -114,10 +138,7 @@ def check_lagrangian(
 ) -> list[tuple[str, Report]]:
     """``hess(x, v)`` for a random v; where it is wrong, for each value of the constraint that is wrong alone."""
 
-    def check(v: NDArray[Any]) -> Report:
-        def combined(x: Any) -> Any:
-            return v @ np.asarray(value(x))
-
+    def check(v: NDArray[Any], part: str) -> Report:
         def gradient(x: Any) -> Any:
             assert jacobian is not None
             return _scipy.vector(_transposed(jacobian(x), v))
@@ -126,14 +147,15 @@ def check_lagrangian(
             return _scipy.symmetric(hess(x, v.copy()))
 
         claims: dict[str, Any] = {"hess": hessian} if jacobian is None else {"grad": gradient, "hess": hessian}
-        setattr(combined, "__wrapped__", value)  # noqa: B010  (reports take name and arguments from there)
-        return call.check(combined, (point,), claims)
+        return call.check(_Combined(v, value), (point,), claims, part=part)
 
-    m = np.size(value(point.copy()))
-    v = np.random.default_rng((draw_seed(call.options.rng), 7)).standard_normal(m)
-    together = check(v)
+    found = call.values(value, (point,))
+    # (Where no budget is left for that, none is for the check either.)
+    m = 1 if found is None else found.size
+    v = np.random.default_rng((cast("int", call.options.rng), 7)).standard_normal(m)
+    together = check(v, "v @ fun")
     if together.verdict is Verdict.WRONG and 1 < m <= CONSTRAINTS_ALONE:
-        alone = [(f"fun[{i}]", check(row)) for i, row in enumerate(np.eye(m))]
+        alone = [(f"fun[{i}]", check(row, f"fun[{i}]")) for i, row in enumerate(np.eye(m))]
         wrong = [(label, report) for label, report in alone if report.verdict is Verdict.WRONG]
         if wrong:
             return wrong

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from gradproof import _progress
-from gradproof._base._away import is_from_handler
+from gradproof._base._away import BudgetSpent, is_from_handler
 from gradproof._base._sources import definitions
 from gradproof._report import Finding, Severity
 
@@ -102,10 +102,12 @@ def wrong_parts(whole: Whole, refute: Refute, mode: str) -> list[Cause]:
     """Name the deepest parts whose own derivatives are wrong in a mode, given that the whole is wrong.
 
     A part is accused by its own measurements alone, never because another one is right. None is where the whole does
-    not run while it is watched, or a part does not run alone.
+    not run while it is watched, a part does not run alone, or no evaluation is left to look at all of them.
     """
     try:
         found = _deepest(whole, None, refute, written_as(mode), is_whole=True)
+    except BudgetSpent:
+        return []
     except Exception as error:
         if is_from_handler(error):
             raise

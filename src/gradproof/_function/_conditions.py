@@ -45,6 +45,55 @@ class Evaluator(Protocol):
         ...
 
 
+def read_budget(budget: Any) -> tuple[float, float]:
+    """Return how many evaluations, and how many seconds, a budget allows.
+
+    Examples
+    --------
+    >>> read_budget(100), read_budget("1.5 min"), read_budget(None)
+    ((100.0, inf), (inf, 90.0), (inf, inf))
+    """
+    if budget is None:
+        return math.inf, math.inf
+    if is_number(budget) and 1 <= budget <= sys.maxsize and float(budget).is_integer():
+        return float(budget), math.inf
+    found = _TIME.fullmatch(budget) if isinstance(budget, str) else None
+    seconds = 0.0 if found is None else float(found[1]) * _SECONDS[found[2]]
+    if seconds <= 0:
+        raise UsageError(
+            f'`budget` must be a number of evaluations, or a time such as "30 s", "5 min" or "2 h", got {budget!r}.'
+        )
+    return math.inf, seconds
+
+
+class Budget:
+    """What one call may take, in however many checks it makes.
+
+    Parameters
+    ----------
+    budget : int, str or None
+        As for `gradproof.check`.
+    started : float
+        When the call began, by `time.perf_counter`.
+
+    Attributes
+    ----------
+    evaluations : float
+        That are left.
+    deadline : float
+        When it ends, by `time.perf_counter`.
+
+    Raises
+    ------
+    UsageError
+        If `budget` is none.
+    """
+
+    def __init__(self, budget: Any = None, started: float = 0.0) -> None:
+        self.evaluations, seconds = read_budget(budget)
+        self.deadline = started + seconds
+
+
 class Conditions:
     """What a check may take, and who evaluates f.
 
@@ -52,10 +101,8 @@ class Conditions:
     ----------
     f : callable or None
         The user's function, which `evaluator` evaluates; None where it is called by a framework.
-    evaluations : float
-        How many evaluations it may take.
-    deadline : float
-        When it ends, by `time.perf_counter`.
+    budget : Budget, optional
+        That of the call, from which this check takes.
     timeout : float
         Seconds that one evaluation may take.
     evaluator : Evaluator, optional
@@ -65,33 +112,31 @@ class Conditions:
         self,
         f: Callable[..., Any] | None = None,
         *,
-        evaluations: float = math.inf,
-        deadline: float = math.inf,
+        budget: Budget | None = None,
         timeout: float = math.inf,
         evaluator: Evaluator | None = None,
     ) -> None:
         self._f = f
-        self._left = evaluations
-        self._deadline = deadline
+        self._budget = Budget() if budget is None else budget
         self.timeout = timeout
-        self._is_timed = math.isfinite(min(deadline, timeout))
+        self._is_timed = math.isfinite(min(self._budget.deadline, timeout))
         self._is_running = False
         self.evaluator = evaluator
 
     @property
     def seconds_left(self) -> float:
         """Until the deadline."""
-        return self._deadline - time.perf_counter()
+        return self._budget.deadline - time.perf_counter()
 
     def each(self, tasks: Sequence[Callable[[], Result]], size: int) -> list[Result]:
         """Return what tasks return that evaluate f at points (of so many numbers) that do not depend on each other."""
         if self.evaluator is None:
             return [task() for task in tasks]
-        return self.evaluator.each(tasks, size, self._left)
+        return self.evaluator.each(tasks, size, self._budget.evaluations)
 
     def require(self, points: int = 0) -> None:
         """Raise BudgetSpent unless so many evaluations are left, and time."""
-        if points > self._left or time.perf_counter() >= self._deadline:
+        if points > self._budget.evaluations or self.seconds_left <= 0:
             raise BudgetSpent
 
     def spend(self, points: int) -> None:
@@ -103,7 +148,7 @@ class Conditions:
             If fewer are left, or no time is.
         """
         self.require(points)
-        self._left -= points
+        self._budget.evaluations -= points
 
     def of(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return what is called in place of f under these conditions: f itself where they ask for nothing."""
@@ -135,7 +180,7 @@ class Conditions:
         try:
             return within(min(self.timeout, max(self.seconds_left, 1e-3)), call)
         except TimeoutError:
-            if self.timeout == math.inf or time.perf_counter() >= self._deadline:
+            if self.timeout == math.inf or self.seconds_left <= 0:
                 raise BudgetSpent from None
             raise
         finally:
@@ -159,24 +204,3 @@ def on(conditions: Conditions) -> Generator[None]:
         yield
     finally:
         _CURRENT.reset(token)
-
-
-def read_budget(budget: Any) -> tuple[float, float]:
-    """Return how many evaluations, and how many seconds, a budget allows.
-
-    Examples
-    --------
-    >>> read_budget(100), read_budget("1.5 min"), read_budget(None)
-    ((100.0, inf), (inf, 90.0), (inf, inf))
-    """
-    if budget is None:
-        return math.inf, math.inf
-    if is_number(budget) and 1 <= budget <= sys.maxsize and float(budget).is_integer():
-        return float(budget), math.inf
-    found = _TIME.fullmatch(budget) if isinstance(budget, str) else None
-    seconds = 0.0 if found is None else float(found[1]) * _SECONDS[found[2]]
-    if seconds <= 0:
-        raise UsageError(
-            f'`budget` must be a number of evaluations, or a time such as "30 s", "5 min" or "2 h", got {budget!r}.'
-        )
-    return math.inf, seconds

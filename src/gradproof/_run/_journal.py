@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import sqlite3
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from gradproof._run._worker import Outcome, named
 VERSION = 2
 # "gprf" in the header of the file: no other program's database is taken for a journal.
 APPLICATION = 0x67707266
+# Characters of what a claim returned, up to which it is kept: SQLite takes no more than 1e9.
+LONGEST = 1 << 28
 # Seconds for which another process that writes is waited for.
 PATIENCE = 30.0
 
@@ -33,6 +36,9 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS head (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluation (
     point TEXT NOT NULL, number INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (point, number)
+);
+CREATE TABLE IF NOT EXISTS claimed (
+    call TEXT NOT NULL, number INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (call, number)
 );
 """
 # What must be as it was, and what it is called.
@@ -72,7 +78,7 @@ class Journal:
         self.is_lost = False
         self._visits: dict[str, int] = {}
         self._own = os.getpid()
-        self._start = ""
+        self._start = self._prefix = ""
         self._timeout = 0.0
         if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             raise UsageError(f"`journal`: there is no folder `{os.path.dirname(path)}`.")
@@ -104,33 +110,53 @@ class Journal:
         known = self._head()
         for key, value in wanted.items():
             if known.get(key, value) != value:
-                said = _SAME[key].format(known[key], value, name=wanted.get("name", "f"))
+                what, _, part = key.partition(":")
+                name = wanted.get(f"name:{part}".rstrip(":"), "f")
+                said = _SAME[what].format(known[key], value, name=name)
                 raise UsageError(
                     f"`{self._path}` is a journal of {said}. Pass another path, or delete it to start again."
                 )
 
     def of_check(
-        self, f: Callable[..., Any], arguments: Any, *, name: str, seed: int, version: str, timeout: float
+        self,
+        f: Callable[..., Any],
+        arguments: Any,
+        *,
+        name: str,
+        seed: int,
+        version: str,
+        timeout: float,
+        part: str = "",
     ) -> None:
-        """Begin the journal of one check of f at these arguments, or go on with it."""
-        self._start, self._timeout = _backends.digest(arguments), timeout
-        head = {"gradproof": version, "name": name, "point": self._start, "code": code_digest(f), "seed": str(seed)}
+        """Begin the journal of one check of f at these arguments, or go on with it.
+
+        Several checks of one call share a journal: each is a `part` of it.
+        """
+        self._timeout, self._prefix = timeout, f"{part}:" if part else ""
+        self._start = self._key(arguments)
+        own = {"name": name, "point": self._start, "code": code_digest(f)}
+        head = {"gradproof": version, "seed": str(seed), **{f"{key}:{part}".rstrip(":"): own[key] for key in own}}
         self.begin(**{key: value for key, value in head.items() if value})
+
+    def _key(self, arguments: Any) -> str:
+        return self._prefix + _backends.digest(arguments)
 
     # ------------------------------------------------------------------------------------------- of a check
 
     def find(self, arguments: tuple[Any, ...]) -> tuple[str, int, Outcome | None]:
         """Return the key of the next evaluation at these arguments, its number, and what became of it, if known."""
-        key = _backends.digest(arguments)
+        key = self._key(arguments)
+        return key, *self._find("SELECT outcome FROM evaluation WHERE point = ? AND number = ?", key)
+
+    def _find(self, query: str, key: str) -> tuple[int, Outcome | None]:
+        """The number of what comes next under a key, and what became of it, if known."""
         number = self._visits[key] = self._visits.get(key, 0) + 1
         try:
-            row = self._file.execute(
-                "SELECT outcome FROM evaluation WHERE point = ? AND number = ?", (key, number)
-            ).fetchone()
+            row = self._file.execute(query, (key, number)).fetchone()
         except sqlite3.Error as error:
             self._lose(error)
-            return key, number, None
-        return key, number, None if row is None else self._outcome(row[0])
+            return number, None
+        return number, None if row is None else self._outcome(row[0])
 
     def keep(self, key: str, number: int, outcome: Outcome) -> None:
         """Keep what became of an evaluation, safe from a crash once this returns.
@@ -154,6 +180,19 @@ class Journal:
                 )
             ) from None
         self._write("INSERT OR REPLACE INTO evaluation VALUES (?, ?, ?)", [(key, number, written)])
+
+    def find_call(self, key: str) -> tuple[int, Outcome | None]:
+        """Return the number of the next call of a claim that this identifies, and what it returned, if known."""
+        return self._find("SELECT outcome FROM claimed WHERE call = ? AND number = ?", key)
+
+    def keep_call(self, key: str, number: int, returned: Any) -> None:
+        """Keep what a claim returned, safe from a crash once this returns; not so if it has no written form."""
+        try:
+            written = _written(Outcome(value=returned), self._timeout)
+        except CannotKeepError:
+            return
+        if len(written) <= LONGEST:
+            self._write("INSERT OR REPLACE INTO claimed VALUES (?, ?, ?)", [(key, number, written)])
 
     def _outcome(self, text: str) -> Outcome | None:
         try:
@@ -300,16 +339,32 @@ def _written(outcome: Outcome, timeout: float) -> str:
 
 def code_digest(f: Callable[..., Any]) -> str:
     """What tells the code of one function from that of another, comments apart; empty where f has none in Python."""
-    while not hasattr(f, "__code__") and hasattr(f, "func"):
-        f = f.func  # pyright: ignore
-    call: Any = vars(cast("type[Any]", type(f))).get("__call__")
-    code = getattr(f, "__code__", None) or getattr(call, "__code__", None)
-    if not isinstance(code, CodeType):
-        return ""
     found = hashlib.blake2b(digest_size=16)
     found.update(".".join(map(str, sys.version_info[:2])).encode())
-    _add_code(found, code)
-    return found.hexdigest()
+    codes = list(_codes(f, set()))
+    for code in codes:
+        _add_code(found, code)
+    return found.hexdigest() if codes else ""
+
+
+def _codes(f: Any, seen: set[int]) -> Iterator[CodeType]:
+    """The code of f, of what it wraps, and, where it is an object, of the functions that it holds."""
+    if id(f) in seen or isinstance(f, type):
+        return
+    seen.add(id(f))
+    call: Any = vars(cast("type[Any]", type(f))).get("__call__")
+    code = getattr(f, "__code__", None)
+    own = cast("Mapping[str, Any]", getattr(f, "__dict__", {}))
+    within: list[Any] = [own.get("__wrapped__")]
+    if isinstance(f, functools.partial):
+        within = [cast("functools.partial[Any]", f).func]
+    elif code is None:
+        code, within = getattr(call, "__code__", None), [one for one in own.values() if callable(one)]
+    if isinstance(code, CodeType):
+        yield code
+    for one in within:
+        if callable(one):
+            yield from _codes(one, seen)
 
 
 def _add_code(found: Any, code: CodeType) -> None:

@@ -79,8 +79,12 @@ def _array(value: Any, of: str) -> dict[str, Any]:
     array = np.asarray(value)
     if array.dtype.hasobject:
         raise CannotKeepError("an array of objects")
-    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-    return {"a": data, "dtype": array.dtype.name, "shape": list(array.shape), "of": of}
+    # (Sums over another layout may be rounded otherwise.)
+    strides = np.copy(array, order="K").strides
+    axes = sorted(range(array.ndim), key=lambda k: -strides[k])
+    data = base64.b64encode(np.ascontiguousarray(array.transpose(axes)).tobytes()).decode()
+    written = {"a": data, "dtype": array.dtype.name, "shape": list(array.shape), "of": of}
+    return written if axes == list(range(array.ndim)) else written | {"axes": axes}
 
 
 def _value(tree: Any) -> Any:
@@ -99,7 +103,9 @@ def _value(tree: Any) -> Any:
         return {key: _value(one) for key, one in what}
     if kind != "a":
         raise ValueError(f"{kind!r} is no kind of value")
-    array = np.frombuffer(base64.b64decode(what), dtype=np.dtype(tree["dtype"])).reshape(tree["shape"]).copy()
+    flat = np.frombuffer(base64.b64decode(what), dtype=np.dtype(tree["dtype"]))
+    axes = tree.get("axes") or list(range(len(tree["shape"])))
+    array = flat.reshape([tree["shape"][k] for k in axes]).transpose(np.argsort(axes)).copy(order="K")
     of = tree["of"]
     if of == "scalar":
         return array[()]

@@ -103,7 +103,7 @@ def check_grad(
     if direction == "random" and claim.ndim > 1:
         raise ValueError("'random' can only be used with scalar valued func")
     try:
-        primal = Primal(_scipy.adapted(func, _scipy.vector), (point, *args), is_vector=True)
+        primal = Primal(_scipy.Adapted(func, _scipy.vector), (point, *args), is_vector=True)
         m, n = primal.outputs.size, point.size
         if claim.shape not in ((n,), (m, n)) or (claim.ndim == 1 and m > 1):
             raise UsageError(f"`grad` returned shape {claim.shape} for {m} values of `func` and {n} entries of `x0`.")
