@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools as ft
+import importlib.util
 import pathlib
 import re
 import sqlite3
@@ -131,6 +132,80 @@ def random_claim():
 
 def grad_raising(x):
     raise ValueError("no adjoint")
+
+
+def raising_after(count, error=None):
+    """What raises at every call but the first few."""
+    calls = []
+
+    def call():
+        calls.append(1)
+        if len(calls) > count:
+            raise error or ValueError("no adjoint")
+
+    return call
+
+
+def by_torch(rule=None, *, entry="check", **options):
+    """A check of sin(x) by a Function whose backward calls `rule` first."""
+    import torch
+
+    import gradproof.torch
+    from gradproof.compat.torch import gradcheck
+
+    rule = rule or raising_after(0)
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, u):
+            rule()
+            return u * ctx.saved_tensors[0].cos()
+
+    x = torch.tensor(X[:3], requires_grad=True)
+    if entry == "gradcheck":
+        return gradcheck(Sine.apply, x)
+    if entry == "check":
+        return gradproof.check(Sine.apply, x, rng=0, **options)
+    model = torch.nn.Linear(3, 2).double()
+    return gradproof.torch.check_module(model, lambda model, x: Sine.apply(model(x)).sum(), x, rng=0, **options)
+
+
+def by_jax(rule=None, *, entry="check", kind="vjp", **options):
+    """A check of sin(x) with a rule of its own, which calls `rule` first."""
+    import jax
+    import jax.numpy as jnp
+
+    import gradproof.jax
+
+    rule = rule or raising_after(0)
+
+    def sine(x):
+        return jnp.sin(x)
+
+    sine = (jax.custom_vjp if kind == "vjp" else jax.custom_jvp)(sine)
+    if kind == "vjp":
+        sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, u: (rule(), (u * jnp.cos(x),))[1])
+    else:
+        sine.defjvp(lambda x, v: (rule(), (jnp.sin(x[0]), v[0] * jnp.cos(x[0])))[1])
+    if entry == "check":
+        return gradproof.check(sine, jnp.asarray(X[:3]), rng=0, **options)
+    return gradproof.jax.check_rules(sine, jnp.asarray(X[:3]), rng=0, **options)[0]
+
+
+def vjp_after(count):
+    """A right vjp that raises at every call but the first few."""
+    call = raising_after(count)
+
+    def vjp(u, x):
+        call()
+        return u * np.cos(x)
+
+    return vjp
 
 
 def in_place(x):
@@ -580,10 +655,54 @@ of(
         lambda: check(lambda x: np.sin(x), vjp=lambda u, x: u * u * np.cos(x)),
     ),
     (
+        "a `vjp` that raises once contracts are tested",
+        "CORRECT",
+        lambda: check(lambda x: np.sin(x), vjp=vjp_after(12), contracts="all"),
+    ),
+    (
         "a `hess` that is not symmetric",
         "WRONG (GP207, GP101)",
         lambda: check(hess=lambda x: np.diag(-np.sin(x)) + np.triu(np.ones((30, 30)), 1)),
     ),
+)
+of(
+    "What a backward of PyTorch or a rule of JAX does",
+    (
+        "the backward of a Function raises",
+        "ClaimError: the backward of `Sine` raised ValueError at the point: no adjoint",
+        lambda: by_torch(),
+    ),
+    (
+        "the same in a module",
+        "ClaimError: the derivative of `Linear` raised ValueError at the point: no adjoint",
+        lambda: by_torch(entry="check_module"),
+    ),
+    ("the same, through the drop-in", "ValueError: no adjoint", lambda: by_torch(entry="gradcheck")),
+    (
+        "the backward is not written yet",
+        "ClaimError: no mode is available (rev, vmap: later; fwd: You must implement the jvp ...",
+        lambda: by_torch(raising_after(0, NotImplementedError("later"))),
+    ),
+    ("it raises once contracts are tested", "CORRECT", lambda: by_torch(raising_after(12), contracts="all")),
+    ("it exits", "SystemExit: 3", lambda: by_torch(raising_after(0, SystemExit(3)))),
+    ("Ctrl-C in a backward", "KeyboardInterrupt", lambda: by_torch(raising_after(0, KeyboardInterrupt()))),
+    (
+        "the rule of a `custom_vjp` raises",
+        "ClaimError: the derivative of `sine` raised ValueError at the point: no adjoint",
+        lambda: by_jax(),
+    ),
+    (
+        "the rule of a `custom_jvp` raises",
+        "ClaimError: the derivative of `sine` raised ValueError at the point: no adjoint",
+        lambda: by_jax(kind="jvp"),
+    ),
+    (
+        "the same, by `check_rules`",
+        "ClaimError: the derivative of `sine` raised ValueError at the point: no adjoint",
+        lambda: by_jax(entry="check_rules"),
+    ),
+    ("it raises in a second derivative", "CORRECT", lambda: by_jax(raising_after(3), order=2)),
+    ("Ctrl-C in a rule", "KeyboardInterrupt", lambda: by_jax(raising_after(0, KeyboardInterrupt()))),
 )
 of(
     "What happens to workers (`executor=`)",
@@ -758,6 +877,10 @@ def marks(one):
     names = set(one.run.__code__.co_names)
     slow = [pytest.mark.slow] if names & {"by_processes", "command"} else []
     skip = [pytest.mark.skipif(not can_end(), reason="this system cannot end an evaluation")]
+    for library in ("torch", "jax"):
+        if f"by_{library}" in names:
+            is_missing = importlib.util.find_spec(library) is None
+            return [pytest.mark.skipif(is_missing, reason=f"needs {library}")]
     return slow + (skip if "hanging" in names else [])
 
 

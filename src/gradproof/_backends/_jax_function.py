@@ -30,6 +30,7 @@ from gradproof._backends._jax_compile import (
 )
 from gradproof._backends._jax_refusals import refusals
 from gradproof._backends._jax_tree import is_tracer
+from gradproof._base._away import is_from_handler
 from gradproof._base._errors import NotAvailableError
 
 Array = jax.Array
@@ -312,9 +313,14 @@ class JaxFunction:
         for mode in self.first_modes:
             if mode in self._refused:
                 continue
-            with self.precision(), contextlib.suppress(NotAvailableError), refusals():
-                found = self._linearized(self.arguments)[0] if mode == "rev" else self._dual(zeros, self.arguments)[0]
-                yield mode, found
+            with self.precision():
+                try:
+                    found = self._linearized(self.arguments) if mode == "rev" else self._dual(zeros, self.arguments)
+                except Exception as error:
+                    if is_from_handler(error):
+                        raise
+                    continue  # (There is no such mode, or what ran before fails now and then: nothing to compare.)
+                yield mode, found[0]
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """The context that it runs in: 64-bit numbers where it needs them, for this thread alone."""

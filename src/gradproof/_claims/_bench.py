@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from gradproof import _contracts
 from gradproof._backends import Array
@@ -13,6 +13,8 @@ from gradproof._base._away import is_from_handler
 from gradproof._claims._subjects import Judge, Pulled, Recording, Subject
 from gradproof._contracts import Accused, Allowance, Apart
 from gradproof._report import Finding
+
+Result = TypeVar("Result")
 
 # Random cotangents, and points off by rounding, that show how large the terms of a gradient are and how precise.
 DRAWS = 3
@@ -152,14 +154,23 @@ class Bench:
             ]
         return Allowance(eps=subject.coarsest(cotangents), terms=subject.entries, noise=noise, sizes=sizes)
 
-    def attempt(self, call: Callable[[], Pulled]) -> tuple[Pulled | None, str]:
-        """What a call gives, or what it has raised."""
+    def attempt(self, call: Callable[[], Result]) -> tuple[Result | None, str]:
+        """What a call gives, or what it has raised.
+
+        Raises
+        ------
+        FailedError
+            If a plain backward raises after it: then the failure is not about the conditions of this call.
+        """
         try:
             return call(), ""
         except Exception as error:
             if is_from_handler(error):
                 raise
-            return None, first_line(error)
+            said = first_line(error)
+        with failures():
+            self.run(self.base()[0])
+        return None, said
 
 
 @contextlib.contextmanager

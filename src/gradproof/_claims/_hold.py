@@ -17,7 +17,7 @@ from gradproof import _contracts
 from gradproof._base._away import is_from_handler
 from gradproof._base._sources import definitions
 from gradproof._claims import _hold_each as each
-from gradproof._claims._bench import Bench, FailedError
+from gradproof._claims._bench import Bench, FailedError, failures
 from gradproof._claims._subjects import Holds, Judge, Subject
 from gradproof._contracts import Accused, Allowance
 from gradproof._report import Finding
@@ -105,11 +105,11 @@ def hold_all(autodiff: Holds, ids: Collection[str], judge: Judge, seed: int, *, 
 
 def _quickly(bench: Bench, ids: Collection[str]) -> list[Finding]:
     """Look for what is broken in three backwards; hold contract by contract only where something is."""
-    if bench.subject.is_scalar and bench.subject.is_whole:
-        # (A single number has one cotangent in a proof, which is 1: whoever forgets it is right there. A rule within f
-        # is held to the cotangents that f gives it.)
-        ids = {*ids, "GP221"}
     try:
+        if bench.subject.is_scalar and bench.subject.is_whole:
+            # (A single number has one cotangent in a proof, which is 1: whoever forgets it is right there. A rule
+            # within f is held to the cotangents that f gives it.)
+            ids = {*ids, "GP221"}
         is_well = _is_well(bench, ids)
     except Exception as error:
         if is_from_handler(error):
@@ -155,6 +155,6 @@ def _thoroughly(bench: Bench, ids: Collection[str]) -> list[Finding]:
         return []  # (It does not run at all, which the proof says.)
     for id, hold in _EACH:
         if id in ids and not bench.has("GP220"):  # (Nothing can be compared with what is random.)
-            with bench.context(), contextlib.suppress(FailedError):
+            with bench.context(), contextlib.suppress(FailedError), failures():
                 hold(bench)
     return bench.found

@@ -70,13 +70,11 @@ def memory(bench: Bench) -> None:
             recording = bench.subject.record()
             return recording.values, bench.pull(recording, cotangents)
 
-    try:
-        values, pulled = poisoned()
-    except Exception as error:
-        if is_from_handler(error):
-            raise
-        _broken_memory(bench, None, first_line(error))
+    found, error = bench.attempt(poisoned)
+    if found is None:
+        _broken_memory(bench, None, error)
         return
+    values, pulled = found
     for own, gradients in ((True, values), (False, pulled.gradients)):
         for clean, base in plain:
             differs = _contracts.unwritten(clean if own else base.gradients, gradients)
@@ -249,12 +247,9 @@ def accumulation(bench: Bench) -> None:
         return
     recording = bench.record()
     bench.calls += TIMES
-    try:
-        found = recording.accumulated(cotangents, TIMES)
-    except Exception as error:
-        if is_from_handler(error):
-            raise
-        bench.note(_contracts.not_added(bench.accused, TIMES, None, first_line(error)))
+    found, error = bench.attempt(lambda: recording.accumulated(cotangents, TIMES))
+    if found is None:
+        bench.note(_contracts.not_added(bench.accused, TIMES, None, error))
         return
     summed = [None if one is None else TIMES * one for one in base.gradients]
     differs = bench.apart(summed, found, TIMES)
@@ -283,8 +278,12 @@ def shapes(bench: Bench) -> None:
             why = f"{errors[0].kind} ({errors[0].path})" if errors else error
             bench.note(_contracts.wrong_elsewhere(bench.accused, shapes, why))
             return
-        again, error = bench.attempt(lambda: bench.run(cotangents))
-        differs = None if again is None else bench.apart(base.gradients, again.gradients)
-        if again is None or differs is not None:
+        try:
+            differs, error = bench.apart(base.gradients, bench.run(cotangents).gradients), ""
+        except Exception as raised:
+            if is_from_handler(raised):
+                raise
+            differs, error = None, first_line(raised)
+        if error or differs is not None:
             bench.note(_contracts.wrong_afterwards(bench.accused, shapes, differs, error))
             return

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradproof import _contracts, _progress, _prove
-from gradproof._base._away import BudgetSpent
+from gradproof._base._away import BudgetSpent, is_from_handler
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._autocast import Off, as_run
@@ -35,7 +35,7 @@ from gradproof._claims._subjects import Subject
 from gradproof._claims._tangents import prove_jvp
 from gradproof._claims._task import Task
 from gradproof._function._bounds import extended
-from gradproof._function._primal import Primal, Together
+from gradproof._function._primal import Primal, Together, raised
 from gradproof._report import Finding, ModeResult, Severity, Verdict
 
 FIRST = ("rev", "fwd", "vmap", "compile")
@@ -325,7 +325,7 @@ class _Modes:
         if inner in self._proved_in_reverse:
             function, known = self._proved_in_reverse[inner]
         else:
-            function = self._autodiff.derivative(inner, self._options.seed) if inner else self._autodiff.function
+            function = self._derivative(inner) if inner else self._autodiff.function
         # Beyond an edge that the function has shown, its derivative is not defined either.
         edged = next((one for one in self._firsts if one.has_edge), None) if inner else None
         around = Surroundings(
@@ -341,6 +341,17 @@ class _Modes:
         if outer == "rev":
             self._proved_in_reverse[inner] = function, proved
         return function, primal, proved
+
+    def _derivative(self, inner: str) -> Function:
+        """The derivative in a mode that has been proved, as a function: it is called at the point once more."""
+        try:
+            return self._autodiff.derivative(inner, self._options.seed)
+        except (self._autodiff.not_available, GradproofError):
+            raise
+        except Exception as error:
+            if is_from_handler(error):
+                raise
+            raise ClaimError(raised(f"the derivative of `{self._name}`", error, "at the point")) from error
 
     def _refused(self, mode: str, error: Exception) -> None:
         """Note that a mode does not exist, or raise where the user has asked for it."""

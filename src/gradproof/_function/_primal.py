@@ -356,7 +356,7 @@ class Primal:
             if self.layout.left_out:
                 raise self._not_finite() from error
             said = arity(self.f, self.given) or foreign(self.f, self._given_leaves(), self.short_name)
-            raise FunctionError(raised(self.short_name, error, "at the point itself", said)) from error
+            raise FunctionError(raised(f"`{self.short_name}`", error, "at the point itself", said)) from error
         self._note_changes(changed)
         self.is_fresh = True
         values = self.read(returned)
@@ -383,7 +383,7 @@ class Primal:
             if is_from_handler(error):
                 raise
             if is_out_of_memory(error):
-                raise FunctionError(raised(self.short_name, error, where)) from error
+                raise FunctionError(raised(f"`{self.short_name}`", error, where)) from error
             self.refused(error, where)
             return None
         finally:
@@ -393,7 +393,7 @@ class Primal:
     def refused(self, error: Exception, where: str) -> None:
         """Remember what f raised away from the point."""
         if len(self.refusals) < REFUSALS:
-            self.refusals.append(raised(self.short_name, error, where))
+            self.refusals.append(raised(f"`{self.short_name}`", error, where))
 
     def read(self, returned: Any) -> Vector:
         """Return what f returned as a private vector (m,); nan where it is not finite.
@@ -469,7 +469,7 @@ class Primal:
             if is_from_handler(error):
                 raise
             said = foreign(function, self._given_leaves(), keyword)
-            raise ClaimError(raised(keyword, error, "at the point", said)) from error
+            raise ClaimError(raised(self.subject or f"`{keyword}`", error, "at the point", said)) from error
 
     def _given_leaves(self) -> list[tuple[str, Any]]:
         return [(leaf.path, leaf.value) for leaf in _tree.flatten(self.positional, self.names).leaves]
@@ -606,7 +606,7 @@ def _scalar(returned: Any, name: str) -> float:
     raise FunctionError(f"`{name}` must return one real number, got {type_name(returned)}.")
 
 
-def raised(name: str, error: Exception, where: str, said: str = "") -> str:
+def raised(subject: str, error: Exception, where: str, said: str = "") -> str:
     """What a function raised, and what to do about it, as far as that is known."""
-    text = f"`{name}` raised {name_of(error)} {where}: {error}"
+    text = f"{subject} raised {name_of(error)} {where}: {error}"
     return f"{text} ({said})." if said else text

@@ -194,7 +194,7 @@ def _at_once(problem: Problem, points: Points, part: slice) -> tuple[Matrix, Mov
 
 
 def _refusal(problem: Problem, part: slice, error: Exception) -> FunctionError:
-    return FunctionError(raised(problem.primal.short_name, error, f"at {part.stop - part.start} points at once"))
+    return FunctionError(raised(f"`{problem.primal.short_name}`", error, f"at {part.stop - part.start} points at once"))
 
 
 def _agrees(problem: Problem, together: Together, alone: Matrix, seen: Matrix) -> bool:
