@@ -26,6 +26,9 @@ FLOORS = (
     ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+# What a reader holds in mind at once: lines of a function without its docstring, and places where its way parts.
+LINES, BRANCHES = 80, 20
+PARTINGS = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.comprehension, ast.match_case)
 
 
 def modules(package=PACKAGE):
@@ -104,3 +107,39 @@ def test_every_room_says_what_it_is_for():
         assert said.count(".") >= 2, path.parent.name
     beside = {path.stem for path in PACKAGE.glob("*.py")}
     assert beside == {"__init__", "__main__", "course", "jax", "scipy", "torch"}
+
+
+def overlong(package=PACKAGE):
+    """Functions that are longer than a reader holds in mind, or part into more ways, those within them counted in."""
+    found = []
+    for name, path in modules(package).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            lines = node.end_lineno - node.lineno + 1
+            if ast.get_docstring(node) is not None:
+                lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+            branches = sum(isinstance(each, PARTINGS) for each in ast.walk(node))
+            if lines > LINES or branches > BRANCHES:
+                found.append(f"{name}.{node.name}: {lines} lines, {branches} branches")
+    return sorted(found)
+
+
+def test_no_function_is_overlong():
+    assert overlong() == []
+
+
+def test_overlong_functions_are_seen(tmp_path):
+    """What the test above rests on: a docstring counts for nothing, and so does a function of just as many lines."""
+    package = tmp_path / "gradproof"
+    package.mkdir()
+    told = '    """What it does.' + "\n" * LINES + '    """\n'
+    texts = {
+        "_told.py": f"def told():\n{told}" + "    pass\n" * (LINES - 1),
+        "_long.py": "def long():\n" + "    pass\n" * LINES,
+        "_branched.py": "def branched(x):\n" + "    x = 1 if x else 2\n" * (BRANCHES + 1),
+    }
+    for name, text in texts.items():
+        (package / name).write_text(text)
+    branched = f"gradproof._branched.branched: {BRANCHES + 2} lines, {BRANCHES + 1} branches"
+    assert overlong(package) == [branched, f"gradproof._long.long: {LINES + 1} lines, 0 branches"]

@@ -49,6 +49,8 @@ from gradproof._prove._wording import write_notice
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
+# The verdict of all leaves, which move together, why there is none, and the results.
+Settled = tuple[Verdict, Reason | None, dict[int, LeafResult]]
 
 # Random directions.
 DIRECTIONS = 8
@@ -207,7 +209,7 @@ class _Second:
         self.lines: list[Curvature] = []
         self.scales = (1.0,) * len(claimed.leaves)
 
-    def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
+    def run(self) -> Settled:
         """Measure, judge, locate; the same result for all leaves, which move together."""
         try:
             found = self._search()
@@ -219,7 +221,7 @@ class _Second:
         verdict, reason, results = found
         return verdict, Reason.STOCHASTIC if verdict is Verdict.INCONCLUSIVE else reason, results
 
-    def _search(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
+    def _search(self) -> Settled:
         for left in reversed(range(CUTS + self.n * self.by_entries)):
             found = self._look(cut=left > 0)
             if found is not None:
@@ -232,54 +234,66 @@ class _Second:
         telling = [one for one in self.lines if math.isfinite(one.bar) or one.is_lost]
         return (bool(telling) or not self.lines) and all(one.is_lost for one in telling)
 
-    def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
+    def _look(self, *, cut: bool) -> Settled | None:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
-        seen: list[Curvature] = []
-        self.lines = seen
+        self.lines = []
         self.curves.forget()
         unmoved: list[Vector] = []
         for v in self._entry_vectors() if self.by_entries else self._random_vectors():
             found = self.curves.measure(v)
             if cut and math.isnan(found.variation) and self._cut_down(v):
                 return None
-            if found.keeps_bits and self._off(found, seen):
+            if found.keeps_bits and self._off(found):
                 # What it says depends on whether f moves along others, and by how much at least.
                 unmoved.append(v)
                 continue
-            if self._off(found, seen):
-                again = self.curves.measure(v, full=True)
-                if self._off(again, seen) and math.isfinite(again.bar):
-                    self.curves.keep(v, again)
-                    self._accuse([*seen, again], again)
-                    return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
-                if not again.deviation <= again.bar + self.rtol * self._scale(seen):
-                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self.results(Verdict.INCONCLUSIVE)
-                found = again
-            if not found.witnesses_agree:
-                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self.results(Verdict.INCONCLUSIVE)
-            seen.append(found)
-            self.curves.keep(v, found)
-        if unmoved and not any(one.variation > 0 for one in seen):
-            self._report_unchanged(self.curves.measure(unmoved[0]))
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
-        for v in unmoved:
+            settled = self._hear(v, found)
+            if settled is not None:
+                return settled
+        return self._hear_unmoved(unmoved) or self._weigh()
+
+    def _hear(self, v: Vector, found: Curvature) -> Settled | None:
+        """Add a line to those that agree; what is settled where it does not."""
+        if self._off(found):
+            again = self.curves.measure(v, full=True)
+            if self._off(again) and math.isfinite(again.bar):
+                return self._excluded(v, again)
+            if not again.deviation <= again.bar + self.rtol * self._scale(self.lines):
+                return self._unsettled(Reason.UNSTABLE)
+            found = again
+        if not found.witnesses_agree:
+            return self._unsettled(Reason.WITNESSES)
+        self.lines.append(found)
+        self.curves.keep(v, found)
+        return None
+
+    def _hear_unmoved(self, vectors: Sequence[Vector]) -> Settled | None:
+        """Add lines along which f keeps its bits, though a curvature is claimed; what is settled by them."""
+        if vectors and not any(one.variation > 0 for one in self.lines):
+            self._report_unchanged(self.curves.measure(vectors[0]))
+            return self._unsettled(Reason.DEGENERATE)
+        for v in vectors:
             still = self.curves.measure(v, full=True)
             if still.keeps_bits:
                 # Had it curved by more, f would have left its tread at the coarsest step.
-                least = max((one.tread for one in seen), default=0.0)
+                least = max((one.tread for one in self.lines), default=0.0)
                 still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.curves.coarse**2))
+            if self._off(still):
+                return self._excluded(v, still)
             self.curves.keep(v, still)
-            if self._off(still, seen):
-                self._accuse([*seen, still], still)
-                return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
-            seen.append(still)
+            self.lines.append(still)
+        return None
+
+    def _weigh(self) -> Settled:
+        """Bound the error from lines that all agree."""
+        seen = self.lines
         if not all(math.isfinite(one.bar) for one in seen):
-            reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
-            return Verdict.INCONCLUSIVE, reason, self.results(Verdict.INCONCLUSIVE)
+            outside = any(math.isnan(one.variation) for one in seen)
+            return self._unsettled(Reason.DOMAIN if outside else Reason.NO_CONVERGENCE)
         scale = self._scale(seen)
         if scale == 0:
             self._report_unchanged(seen[0])
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
+            return self._unsettled(Reason.DEGENERATE)
         largest = max(one.deviation + one.bar for one in seen)
         if self.by_entries:
             bound = polarized_bound(largest, self.n) / scale
@@ -289,14 +303,21 @@ class _Second:
             bound = curvature_bound(largest, len(seen), self.n, confidence, folded=folded) / scale
         deviation = max(one.deviation for one in seen) / scale
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
-        reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
         results = self.results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
         if verdict is Verdict.CORRECT and len(results) > 1:
             results = self._leaf_by_leaf(results, bound * scale)
             verdict = worst(leaf.verdict for leaf in results.values())
-            reason = None if verdict is Verdict.CORRECT else Reason.NOISE
-        return verdict, reason, results
+        return verdict, None if verdict is Verdict.CORRECT else Reason.NOISE, results
+
+    def _excluded(self, v: Vector, line: Curvature) -> Settled:
+        """What is settled by a line that excludes the claim."""
+        self.curves.keep(v, line)
+        self._accuse([*self.lines, line], line)
+        return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
+
+    def _unsettled(self, reason: Reason) -> Settled:
+        return Verdict.INCONCLUSIVE, reason, self.results(Verdict.INCONCLUSIVE)
 
     def _report_unchanged(self, line: Curvature) -> None:
         """Say that f kept its bits: as the first order does, which may have said so already."""
@@ -452,8 +473,9 @@ class _Second:
             norm = math.sqrt(float(np.mean([np.sum((self.size * product) ** 2) for product in products])))
         return norm or 1e-3 * max((one.variation for one in seen), default=0.0)
 
-    def _off(self, found: Curvature, seen: list[Curvature]) -> bool:
-        scale = max(self._scale([*seen, found]), abs(found.claimed))
+    def _off(self, found: Curvature) -> bool:
+        """Whether a line deviates by more than its bar, and what is forgiven, allow."""
+        scale = max(self._scale([*self.lines, found]), abs(found.claimed))
         if self.by_entries:
             # An entry's share of the whole.
             scale = max(scale / self.n, abs(found.claimed))
