@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import EPS64, is_double
 from gradproof._function._problem import Problem
-from gradproof._prove._accuse import accuse, retract_zeros
+from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump, report_zone, zone_around
 from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
@@ -210,7 +210,6 @@ class _Proof:
         if not self.output:
             yield from measure_small(self.meter, self.ledger, self.tables)
         settle_still(self.meter, self.ledger, self.still)
-        retract_zeros(self.ledger, self.meter)
         self._note_randomness()
         note_jumps(self.ledger, self.meter)
         self.collector.take(self.meter, self.output)
