@@ -121,6 +121,7 @@ def prove_elementwise(task: Task, claim: Any) -> Proved:
         rtol=rtol,
         claim_calls=calls,
         level="entries",
+        misshapen=judged.misshapen,
     )
     if asks(proved.findings):
         proved = dataclasses.replace(proved, suggestion=another_point(primal, task.options.seed, task.around.bounds))

@@ -142,6 +142,7 @@ class LinearProof:
             max_bound=None if found is None else self.limits.largest_bound(found.eps),
             claim_calls=claimed.calls,
             level="certificate" if found is None else found.level,
+            misshapen=claimed.judged.misshapen,
         )
         return dataclasses.replace(proved, says_zero=self.says_zero, about=self.findings.about())
 

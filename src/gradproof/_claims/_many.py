@@ -157,6 +157,7 @@ class _Proof:
             rtol=max((outcome.rtol for outcome in outcomes), default=None),
             max_bound=self._largest(),
             claim_calls=claimed.calls,
+            misshapen=claimed.judged.misshapen,
         )
 
     def _needs_more(self, outcomes: list[Outcome]) -> bool:

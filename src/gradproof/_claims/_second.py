@@ -121,6 +121,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         max_bound=max_bound,
         claim_calls=claimed.calls,
         level=task.options.level,
+        misshapen=claimed.judged.misshapen,
     )
     if not asks(findings):
         return proved

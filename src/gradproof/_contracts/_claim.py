@@ -29,6 +29,8 @@ class Judged:
     ----------
     gradients : dict of int to ndarray of float64
         Those that can be measured, in the shape of their leaf, by its index in ``primal.leaves``.
+    misshapen : set of int
+        Those of them whose gradient came in another shape.
     empty : list of int
         Leaves without entries whose gradient has none either.
     set_aside : dict of int to str
@@ -41,6 +43,7 @@ class Judged:
     """
 
     gradients: dict[int, Array] = dataclasses.field(default_factory=dict[int, Array])
+    misshapen: set[int] = dataclasses.field(default_factory=set[int])
     empty: list[int] = dataclasses.field(default_factory=list[int])
     set_aside: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
     undecided: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
@@ -59,6 +62,12 @@ class Judged:
             return True
         self.set_aside_all(origin, f"claimed as {claimed.dtype.name}")
         return False
+
+    def note_shape(self, origin: Origin, found: Finding | None) -> None:
+        """Note that what is claimed for an array has another shape."""
+        if found is not None:
+            self.findings.append(found)
+            self.misshapen.update(origin.parts)
 
     def is_finite(self, origin: Origin, claimed: Array) -> bool:
         """Whether what is claimed for an array is finite; it is set aside if not."""
@@ -136,7 +145,7 @@ def judge_tree(
         if not judged.has_dtype(origin, layout, claimed):
             continue
         fitted, about_shape = fit_shape(origin.path, origin.shape, claimed, noun)
-        judged.findings.extend([] if about_shape is None else [about_shape])
+        judged.note_shape(origin, about_shape)
         if fitted is None:
             judged.set_aside_all(origin, f"claimed with shape {claimed.shape}")
             continue
@@ -251,7 +260,7 @@ def _block(primal: Primal, judged: Judged, output: Origin, origin: Origin, claim
     if not judged.has_dtype(origin, primal.layout, claimed, may_be_complex=output.is_complex):
         return None
     block, about_shape = fit_block(origin.path, output.shape, origin.shape, claimed)
-    judged.findings += [] if about_shape is None else [about_shape]
+    judged.note_shape(origin, about_shape)
     if block is None:
         judged.set_aside_all(origin, f"claimed with shape {claimed.shape}")
         return None
