@@ -379,7 +379,7 @@ def another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> 
 def spent(primal: Primal, options: _prove.Options) -> Proved:
     """No evaluation was left before anything could be said."""
     return conclude(
-        {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, SPENT) for i in range(len(primal.leaves))},
+        {i: leaf_result(leaf, Verdict.INCONCLUSIVE, SPENT) for i, leaf in enumerate(primal.leaves)},
         [],
         measured=Verdict.INCONCLUSIVE,
         reason=Reason.BUDGET,
@@ -414,7 +414,7 @@ def undefined(primal: Primal, options: _prove.Options, *, findings: list[Any], k
     ]
     note = "f is not finite here"
     return conclude(
-        {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i in range(len(primal.leaves))},
+        {i: leaf_result(leaf, Verdict.INCONCLUSIVE, note) for i, leaf in enumerate(primal.leaves)},
         findings,
         measured=None,
         reason=Reason.DOMAIN,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._leaf import Leaf
 from gradproof._base._names import is_within
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
@@ -108,21 +109,38 @@ def random_note() -> Finding:
     return write_notice(Notice(sight=Sight.RANDOM))
 
 
-def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
-    """A leaf that was not measured."""
-    leaf = primal.leaves[i]
-    return LeafResult(path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=verdict, bound=bound, note=note)
+def leaf_result(
+    leaf: Leaf,
+    verdict: Verdict,
+    note: str = "",
+    *,
+    bound: float | None = None,
+    deviation: float | None = None,
+    noticeable: float | None = None,
+) -> LeafResult:
+    """What came of a leaf."""
+    return LeafResult(
+        path=leaf.path,
+        shape=leaf.shape,
+        dtype=leaf.dtype,
+        verdict=verdict,
+        bound=bound,
+        deviation=deviation,
+        noticeable=noticeable,
+        note=note,
+    )
 
 
 def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
     """Results of the leaves that the form of the claim has settled."""
+    leaves = primal.leaves
     results = {
-        i: leaf_result(primal, i, Verdict.INCONCLUSIVE if i in judged.undefined else Verdict.WRONG, note)
+        i: leaf_result(leaves[i], Verdict.INCONCLUSIVE if i in judged.undefined else Verdict.WRONG, note)
         for i, note in judged.set_aside.items()
     }
-    results |= {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
+    results |= {i: leaf_result(leaves[i], Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
     for i in judged.empty:
-        results[i] = leaf_result(primal, i, Verdict.CORRECT, EMPTY, bound=0.0)
+        results[i] = leaf_result(leaves[i], Verdict.CORRECT, EMPTY, bound=0.0)
     return results
 
 

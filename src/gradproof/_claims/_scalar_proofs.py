@@ -17,6 +17,7 @@ from gradproof._base._precision import is_double
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, MOST, MOST_LOW
 from gradproof._claims._first_look import FirstLook
+from gradproof._claims._proved import leaf_result
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Directions, Outcome
 from gradproof._prove._charge import Sight
@@ -281,11 +282,9 @@ class ScalarProofs:
                 verdict, note = Verdict.INCONCLUSIVE, "the error bar is too wide to tell"
         bound = bound if bound is not None and bound < 1 else None
         leaf = self._leaves[i]
-        return LeafResult(
-            path=leaf.path,
-            shape=leaf.shape,
-            dtype=leaf.dtype,
-            verdict=verdict,
+        return leaf_result(
+            leaf,
+            verdict,
             bound=bound,
             deviation=deviation,
             noticeable=None if bound is None else bound * math.sqrt(leaf.size * self._m),

@@ -33,7 +33,7 @@ from gradproof._claims._gradient_function import gradient_function
 from gradproof._claims._hessian import accuse, explain_lines
 from gradproof._claims._matrices import ask_matrix
 from gradproof._claims._patterns import simple_factor
-from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
+from gradproof._claims._proved import Proved, conclude, leaf_result, random_note, unmeasured
 from gradproof._claims._reading import ask_hvp, read_jacobian
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._second_directions import WIDEST, SecondDirections
@@ -106,10 +106,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
     for i in everything:
         if i not in results:
-            leaf = primal.leaves[i]
-            results[i] = LeafResult(
-                path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=Verdict.INCONCLUSIVE, note="not measured"
-            )
+            results[i] = leaf_result(primal.leaves[i], Verdict.INCONCLUSIVE, "not measured")
     proved = conclude(
         results,
         findings,
@@ -375,11 +372,9 @@ class _Second:
     ) -> dict[int, LeafResult]:
         """The same for all leaves."""
         return {
-            i: LeafResult(
-                path=leaf.path,
-                shape=leaf.shape,
-                dtype=leaf.dtype,
-                verdict=verdict,
+            i: leaf_result(
+                leaf,
+                verdict,
                 bound=bound,
                 deviation=deviation,
                 noticeable=None if bound is None else bound * self.n,

@@ -244,9 +244,8 @@ class _Proof:
                 flat = ()
         for group in moving:
             # (What a jump of f at the point leaves is no noise, in which a small claim could hide.)
-            jumps = (
-                looked is not None and why_wide(seen_so_far(self.meter), looked, self.limits) is Reason.NO_CONVERGENCE
-            )
+            why = None if looked is None else why_wide(seen_so_far(self.meter), looked, self.limits)
+            jumps = why is Reason.NO_CONVERGENCE
             if self.meter.norms[list(group)].max() <= self._negligible() and not jumps:
                 flat = tuple(sorted((*flat, *group)))
             else:
@@ -293,10 +292,6 @@ class _Proof:
             tiers.append(tuple(sorted(tier)))
             left = left[len(tier) :]
         return tiers
-
-    def _jumps(self, looked: Measured) -> bool:
-        """Whether what makes the bar of a slope wide is a jump of f."""
-        return why_wide(seen_so_far(self.meter), looked, self.limits) is Reason.NO_CONVERGENCE
 
     def _negligible(self) -> float:
         """The norm below which a leaf counts as flat: its natural size moves f by less than rounding does."""
