@@ -35,9 +35,8 @@ LONG = {
     "_ask._check": 715,
     "_backends._torch_autodiff": 804,
     "_backends._torch_training": 533,
-    "_prove._locate": 566,
     "_prove._measure": 534,
-    "_prove._prove": 584,
+    "_prove._prove": 579,
 }
 
 

@@ -27,7 +27,6 @@ from gradproof._prove._directions import Direction
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
     Range,
-    Search,
     Suspect,
     box_part,
     entry_index,
@@ -41,6 +40,7 @@ from gradproof._prove._locate import (
 )
 from gradproof._prove._maps import Region, entries_words
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
+from gradproof._prove._search import Search
 from gradproof._prove._tolerance import REACH
 from gradproof._prove._wording import cause_words, region_words
 from gradproof._report import Verdict
