@@ -192,6 +192,25 @@ def test_missing_imaginary_part():
     assert [leaf.note for leaf in report.leaves] == ["", "flat: f does not change"]
 
 
+def test_right_numbers_in_another_shape():
+    """Both parts are WRONG, as a real array is; those of an array beside it in its own shape are not."""
+
+    def f(z, w):
+        return float(np.sum(np.abs(z) ** 2 + np.abs(w) ** 2))
+
+    def reshaped(z, w):
+        return (2 * z)[:, None], 2 * w  # wrong on purpose
+
+    z, w = np.array([1 + 2j, 0.5 - 1j]), np.array([2 + 0.1j, 1 - 1j])
+    report = check(f, (z, w), grad=reshaped, wrt=(0, 1), rng=0)
+
+    assert ids(report) == ["GP201"]
+    of = {leaf.path: leaf.verdict for leaf in report.leaves}
+    assert of == dict.fromkeys(["z.real", "z.imag"], Verdict.WRONG) | dict.fromkeys(
+        ["w.real", "w.imag"], Verdict.CORRECT
+    )
+
+
 def test_parts_that_do_not_matter():
     """Where a part of the gradient is zero, its sign has no meaning: no convention is guessed from it."""
     for part in (np.real, np.imag):

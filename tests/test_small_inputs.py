@@ -73,7 +73,7 @@ def test_what_one_wrong_entry_must_be_off_by(level, seed):
     assert gradproof.check(f, X, grad=off, level=level, rng=seed).verdict is not Verdict.CORRECT
 
 
-@pytest.mark.parametrize("x", [1.3, np.array([1.3, 2.0])])
+@pytest.mark.parametrize("x", [1.3, np.array([1.3, 2.0]), np.linspace(1.0, 2.0, 30)], ids=["number", "two", "many"])
 @pytest.mark.parametrize("size", [1e20, 1e160, 1e300])
 def test_a_claim_in_whose_rounding_f_is_lost(x, size):
     """It is WRONG, and nobody says that the true gradient is zero; where it is, that is said."""
@@ -88,6 +88,7 @@ def test_a_claim_in_whose_rounding_f_is_lost(x, size):
 
     assert lost.verdict is Verdict.WRONG
     assert "zero" not in str(lost)
+    assert "zero" not in lost.leaves[0].note
     assert zero.verdict is Verdict.WRONG
     assert "the true gradient is zero" in finding(zero, "GP101").kind
 

@@ -112,43 +112,52 @@ def _misfit(usage: str, signature: inspect.Signature, args: Sequence[Any], optio
     parameters = {name: one for name, one in signature.parameters.items() if name != "self"}
     args = args[len(signature.parameters) - len(parameters) :]
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
-    if "f" in positional and len(args) >= 2 and _is_function(args[1]) and "grad" in parameters:
-        swapped = len(args) > 2 or any(_MEANT.get(name) == "args" for name in options)
-        if swapped:
-            f, claim = _named(args[0], "f"), _named(args[1], "df")
-            return (
-                f"`{entry}` takes the point second, and the claim by its keyword: "
-                f"`gradproof.{entry}({f}, x, grad={claim})`."
-            )
+    if "f" in positional and "grad" in parameters and _are_swapped(args, options):
+        f, claim = _named(args[0], "f"), _named(args[1], "df")
+        way = f"`gradproof.{entry}({f}, x, grad={claim})`"
+        return f"`{entry}` takes the point second, and the claim by its keyword: {way}."
     said: list[str] = []
     if len(args) > len(positional):
-        more = args[len(positional) :]
-        said.append(f"`{entry}` takes {', '.join(f'`{name}`' for name in positional)} by position, got {len(args)}.")
-        if positional[-1] == "batch":
-            said.append("What the loss is given beside the model is one batch, such as `(inputs, targets)`.")
         if entry == "Session" and _is_function(args[0]):
             return f"`Session` takes no f: it asks for values of f, and is told them. Write `{usage}`."
+        said += _too_many(entry, positional, args)
         if "grad" in parameters:
-            is_named = _is_function(more[0])
-            f = _named(args[0], "f") if positional[0] == "f" else ""
-            claim = _named(more[0], "df") if is_named else "df"
-            said.append(
-                f"The claim is passed by its keyword: `gradproof.{entry}({f + ', ' if f else ''}x, grad={claim})`."
-            )
-            return " ".join(said)
+            return " ".join([*said, _claim_by_keyword(entry, positional, args)])
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     unknown = [] if takes_any else [name for name in options if name not in parameters]
     said += [unknown_options(entry, unknown, list(parameters))] if unknown else []
     twice = [name for name in positional[: len(args)] if name in options]
     said += [f"`{name}` is passed twice, by position and by keyword." for name in twice]
     meant = {_MEANT.get(name) for name in unknown}
-    missing = [
-        name
-        for name in positional[len(args) :]
-        if parameters[name].default is inspect.Parameter.empty and name not in options and name not in meant
-    ]
+    needed = [name for name in positional[len(args) :] if parameters[name].default is inspect.Parameter.empty]
+    missing = [name for name in needed if name not in options and name not in meant]
     said += [f"`{name}` is missing{_what(name)}." for name in missing]
     return " ".join([*said, f"Write `{usage}`."] if missing or twice or not unknown else said)
+
+
+def _are_swapped(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    """Whether the claim was passed in place of the point, and the point after it or by a name."""
+    return (
+        len(args) >= 2
+        and _is_function(args[1])
+        and (len(args) > 2 or any(_MEANT.get(name) == "args" for name in options))
+    )
+
+
+def _too_many(entry: str, positional: Sequence[str], args: Sequence[Any]) -> list[str]:
+    """Say what an entry point takes by position, and how what is more is passed."""
+    said = [f"`{entry}` takes {', '.join(f'`{name}`' for name in positional)} by position, got {len(args)}."]
+    if positional[-1] == "batch":
+        said.append("What the loss is given beside the model is one batch, such as `(inputs, targets)`.")
+    return said
+
+
+def _claim_by_keyword(entry: str, positional: Sequence[str], args: Sequence[Any]) -> str:
+    """Say how the claim is passed that was passed by position."""
+    f = f"{_named(args[0], 'f')}, " if positional[0] == "f" else ""
+    more = args[len(positional)]
+    claim = _named(more, "df") if _is_function(more) else "df"
+    return f"The claim is passed by its keyword: `gradproof.{entry}({f}x, grad={claim})`."
 
 
 _WORDS = {

@@ -146,7 +146,7 @@ class LayerFunction:
             )
         return loss, gradients[0] if len(gradients) == 1 else gradients
 
-    def _gradients(self, cotangent: Any, outputs: Any, cache: Any, arguments: Sequence[Any]) -> Any:
+    def _gradients(self, cotangent: Any, cache: Any, arguments: Sequence[Any]) -> Any:
         """Call `backward`; a change of the cotangent is remembered, and harms nobody."""
         assert self._convention is not None
         if self.backward is None:
@@ -181,7 +181,7 @@ class LayerFunction:
             cotangent = self._ones(outputs)
         try:
             with np.errstate(all="ignore"):
-                return outputs, _backends.copied(self._gradients(cotangent, outputs, cache, arguments))
+                return outputs, _backends.copied(self._gradients(cotangent, cache, arguments))
         except UsageError:
             raise
         except Exception as error:
@@ -336,8 +336,8 @@ class LayerFunction:
 
     def pulled(self, cotangent: Any, *values: Any) -> tuple[Any, ...]:
         """What `backward` claims of a cotangent."""
-        outputs, cache, arguments = self._forward(values)
-        returned = self._gradients(cotangent, outputs, cache, arguments)
+        _, cache, arguments = self._forward(values)
+        returned = self._gradients(cotangent, cache, arguments)
         return tuple(self._claimed(one, returned) for one in self.compared)
 
     def _claimed(self, one: Compared, returned: Any) -> Any:

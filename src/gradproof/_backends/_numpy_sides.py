@@ -50,7 +50,7 @@ class NumpySides:
         self._slots = [leaf.slot for leaf in chosen]
         self._leaves = [np.asarray(leaf.value) for leaf in chosen]
         self._inside = self._declared(precision)
-        self._outputs, self._output_structure = self._called(kernel, self._given(self._leaves, None))
+        self._outputs, _ = self._called(kernel, self._given(self._leaves, None))
         dtypes = [one.dtype for one in (*self._leaves, *self._outputs)]
         if all(np.finfo(dtype).bits == 64 for dtype in dtypes):
             raise UsageError(

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
-from gradproof._base._names import is_within
 from gradproof._base._pieces import is_large
 from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around, reach
@@ -68,12 +67,11 @@ def suspects(proved: Proved) -> set[int]:
     accused = [one for one in proved.findings if one.severity is Severity.ERROR]
     if not accused and proved.verdict is Verdict.INCONCLUSIVE and proved.reason in UNTOLD:
         return {i for i, leaf in enumerate(proved.leaves) if leaf.verdict is Verdict.INCONCLUSIVE}
-    found: set[int] = set()
-    for i, leaf in enumerate(proved.leaves):
-        own = [one for one in accused if is_within(one.path, leaf.path)]
-        if own and all(_says_zero(one) for one in own):
-            found.add(i)
-    return found
+    says_zero: dict[int, list[bool]] = {}
+    for one in accused:
+        for i in proved.leaves_of(one):
+            says_zero.setdefault(i, []).append(_says_zero(one))
+    return {i for i, said in says_zero.items() if all(said)}
 
 
 def _says_zero(finding: Finding) -> bool:

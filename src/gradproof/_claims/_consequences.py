@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 
-from gradproof._base._names import is_within
 from gradproof._claims._parts import Cause, written_as
 from gradproof._claims._proved import Proved
-from gradproof._report import Finding, LeafResult, Severity, Verdict
+from gradproof._report import Finding, Severity, Verdict
 
 # Findings that say no more than that numbers are not those of the derivative.
 NUMBERS = ("GP101", "GP103")
@@ -42,7 +41,7 @@ def explained(
     for proof in proofs:
         if (proof.label or "rev") in modes:
             own = [leaf.path for leaf in proof.leaves if leaf.verdict is Verdict.WRONG]
-            accused = {one: _leaf_of(one, proof.leaves) for one in proof.findings if _is_about_numbers(one)}
+            accused = {one: _leaf_of(one, proof) for one in proof.findings if _is_about_numbers(one)}
             wrong |= dict.fromkeys(path for path in own if path in reached)
             # (A finding may be about several arrays.)
             explains_all = bool(own) and reached.issuperset(own)
@@ -79,10 +78,10 @@ def _is_about_numbers(finding: Finding) -> bool:
     return finding.id in NUMBERS and finding.severity is Severity.ERROR
 
 
-def _leaf_of(finding: Finding, leaves: Iterable[LeafResult]) -> str:
+def _leaf_of(finding: Finding, proof: Proved) -> str:
     """The array that a finding is about, or about an entry or part of; empty where it is about none or several."""
-    within = [leaf.path for leaf in leaves if is_within(finding.path, leaf.path)]
-    return max(within, key=len, default="")
+    leaves = proof.leaves_of(finding)
+    return proof.leaves[leaves[0]].path if len(leaves) == 1 else ""
 
 
 def _follows(names: str, paths: Sequence[str]) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,14 @@ class EntryCurves:
     ) -> None:
         self.claimed, self.curves, self.size, self.by_entries = claimed, curves, size, by_entries
         self.n, self._scale = len(size), scale
+
+    def every_vector(self) -> Iterator[Vector]:
+        """Unit directions, and sums of two: all entries of H follow from v^T H v along these."""
+        for i in range(self.n):
+            yield self.vector(i, i)
+        for i in range(self.n):
+            for j in range(i + 1, self.n):
+                yield self.vector(i, j)
 
     def _vectors(self, pairs: Sequence[Pair]) -> list[Vector]:
         return [self.vector(*pair) for pair in pairs]

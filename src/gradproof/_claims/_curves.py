@@ -283,7 +283,7 @@ class Curves:
                 value, bar = math.nan, math.inf  # it is an oscillation too fast for every level
         is_clear = bar <= CLEAR * max(abs(claimed), abs(value))
         if evaluate == self.problem.evaluate and is_clear and tread == 0 and len(h) >= 4:
-            self._learn(h, plus, minus, f0, value, bar)
+            self._learn(h, plus, minus, f0, value)
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
         return value, bar, float(np.nanmax(moved) if outside else np.max(moved)), tread
@@ -354,7 +354,7 @@ class Curves:
         scatter = float(seen.finest[0]) if seen.finest[0] > ROUNDING * unit[0] else 0.0
         return float(found.value[0]), CAUTION * float(found.bar[0]), scatter
 
-    def _learn(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, value: float, bar: float) -> None:
+    def _learn(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, value: float) -> None:
         """Know one more curve: the largest noise, and t**2 error of a quotient, that any has shown."""
         finite = np.isfinite(plus) & np.isfinite(minus)
         h, rise = h[finite], (plus + minus - 2 * f0.mean())[finite]

@@ -22,7 +22,7 @@ from gradproof._base._leaf import Leaf
 from gradproof._base._precision import is_double
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._gradient import another_point, asked, asks, undefined
-from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._claims._single import Told, findings_of, flat_entries
 from gradproof._claims._task import Task
 from gradproof._function._primal import Primal
@@ -33,7 +33,7 @@ from gradproof._prove._charge import Sight
 from gradproof._prove._collect import Collector, merged
 from gradproof._prove._tolerance import REACH
 from gradproof._prove._wording import written
-from gradproof._report import LeafResult, Reason, Verdict, worst
+from gradproof._report import Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -98,11 +98,9 @@ def prove_elementwise(task: Task, claim: Any) -> Proved:
         rtol = max([rtol, *(one.rtol for one in told)])
         if measured is Verdict.INCONCLUSIVE:
             reason = next((one.reason for one in told if one.reason), Reason.NOISE)
-        results[0] = LeafResult(
-            path=leaf.path,
-            shape=leaf.shape,
-            dtype=leaf.dtype,
-            verdict=measured,
+        results[0] = leaf_result(
+            leaf,
+            measured,
             bound=bound if measured is Verdict.CORRECT else None,
             deviation=deviation,
             noticeable=bound if measured is Verdict.CORRECT else None,
@@ -121,6 +119,7 @@ def prove_elementwise(task: Task, claim: Any) -> Proved:
         rtol=rtol,
         claim_calls=calls,
         level="entries",
+        misshapen=judged.misshapen,
     )
     if asks(proved.findings):
         proved = dataclasses.replace(proved, suggestion=another_point(primal, task.options.seed, task.around.bounds))

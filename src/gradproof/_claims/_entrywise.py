@@ -20,7 +20,7 @@ from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
-from gradproof._claims._proved import Measurement, random_note
+from gradproof._claims._proved import Measurement, leaf_result, random_note
 from gradproof._claims._rows import Doubt, scale_of
 from gradproof._function._problem import Problem, Samples
 from gradproof._line import TRUST, Known
@@ -414,11 +414,9 @@ class Entries:
                 # (Of the Jacobian itself, not as the bound weights it.)
                 plain = float(np.where(moves > 0, columns[part] / moves**2, 0.0).sum()) / (leaf.size * self.m)
                 worst_error = np.where(moves > 0, self.seen.errors[part] / moves, 0.0).max()
-            results[i] = LeafResult(
-                path=leaf.path,
-                shape=leaf.shape,
-                dtype=leaf.dtype,
-                verdict=verdict,
+            results[i] = leaf_result(
+                leaf,
+                verdict,
                 bound=bound if shown else None,
                 deviation=None if flat else deviation / norm,
                 noticeable=float(worst_error) / math.sqrt(plain) if shown and plain > 0 else None,

@@ -84,6 +84,7 @@ def prove_gradient(
         max_bound=None if outcome is None else outcome.max_bound,
         claim_calls=calls,
         level=None if outcome is None else outcome.level,
+        misshapen=judged.misshapen,
     )
     if held is not None:
         scene = _Scene(
@@ -271,11 +272,13 @@ class _Scene:
     def _entries_beside_kinks(self, proved: Proved) -> Proved:
         """Take the accusation of single entries at kinks back, where slopes nearby leave room for all of them."""
         accused = [one for one in proved.findings if one.severity is Severity.ERROR]
-        leaves = {leaf.path: leaf for leaf in self.primal.leaves}
         entries: list[int] = []
         for one in accused:
-            leaf = leaves.get(one.path.removesuffix(one.place))
-            if one.id != "GP103" or leaf is None or len(one.entries) != 1 or leaf.size > TRIED:
+            about = proved.about.get(one)
+            if about is None or not about.at_kink or len(about.leaves) != 1 or len(one.entries) != 1:
+                return proved
+            leaf = self.primal.leaves[about.leaves[0]]
+            if leaf.size > TRIED:
                 return proved
             entries.append(leaf.start + int(np.ravel_multi_index(one.entries[0], leaf.shape)))
         options = self.options
@@ -376,7 +379,7 @@ def another_point(primal: Primal, seed: int, bounds: tuple[Any, Any] | None) -> 
 def spent(primal: Primal, options: _prove.Options) -> Proved:
     """No evaluation was left before anything could be said."""
     return conclude(
-        {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, SPENT) for i in range(len(primal.leaves))},
+        {i: leaf_result(leaf, Verdict.INCONCLUSIVE, SPENT) for i, leaf in enumerate(primal.leaves)},
         [],
         measured=Verdict.INCONCLUSIVE,
         reason=Reason.BUDGET,
@@ -411,7 +414,7 @@ def undefined(primal: Primal, options: _prove.Options, *, findings: list[Any], k
     ]
     note = "f is not finite here"
     return conclude(
-        {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i in range(len(primal.leaves))},
+        {i: leaf_result(leaf, Verdict.INCONCLUSIVE, note) for i, leaf in enumerate(primal.leaves)},
         findings,
         measured=None,
         reason=Reason.DOMAIN,

@@ -32,32 +32,29 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _prove, _run
+from gradproof import _prove
 from gradproof._base._away import BudgetSpent
-from gradproof._base._leaf import Leaf
 from gradproof._base._precision import is_double
 from gradproof._claims._around import Around, as_runners
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, FIRST, MOST, Cotangents
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._first_look import FirstLook, RowNorms, sizes_and_sides
+from gradproof._claims._linear_findings import LinearFindings
 from gradproof._claims._lines import Line
 from gradproof._claims._locate import ROWS, explain_whole, locate, locate_entries
-from gradproof._claims._proved import About, Measurement, Proved, conclude, unmeasured
+from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
-from gradproof._claims._scalar_proofs import SUSPECT, UNCHANGED, Aim, ScalarProof, ScalarProofs, stands_still
+from gradproof._claims._scalar_proofs import SUSPECT, Aim, Asked, ScalarProof, ScalarProofs, own_seed, stands_still
 from gradproof._claims._scene import Located, Scene, Whole, renumbered
-from gradproof._claims._wording_linear import write_linear
 from gradproof._contracts import vanished
 from gradproof._function._problem import Problem, Samples
-from gradproof._prove import Direction, Directions, Outcome
-from gradproof._prove._charge import Notice, Sight
+from gradproof._prove import Direction, Directions
+from gradproof._prove._charge import Sight
 from gradproof._prove._collect import MIX
-from gradproof._prove._flat import STATIONARY_NOTE
 from gradproof._prove._laws import apart_confidence, shared
 from gradproof._prove._prove import FEW
-from gradproof._prove._wording import write_notice
-from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
+from gradproof._report import LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
 
@@ -66,38 +63,6 @@ Vector = NDArray[np.float64]
 FEW_LEFT = 2
 # Steps of a lattice that hide an output's slope, relative to how far its natural size moves it.
 TREAD = 1e-5
-# What f does at the point: causes are not looked for.
-AT_THE_POINT = (Sight.KINK, Sight.JUMP, Sight.ZONE)
-STATIONARY = (Sight.STATIONARY, Sight.QUIET)
-OF_ONE_OUTPUT = (*STATIONARY, Sight.FLAT)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """A scalar proof that is to be made: <u, f> beside what is claimed of it for some leaves.
-
-    is_whole : whether these are all that are measured.
-    """
-
-    aim: Aim
-    problem: Problem
-    directions: Directions
-    runners: Mapping[str, _run.Witness]
-    options: _prove.Options
-    measured: tuple[int, ...]
-    is_whole: bool
-
-    def run(self) -> Outcome:
-        proving = _prove.prove(self.problem, self.options, self.directions)
-        return _run.answer(proving, self.problem, self.directions, self.runners)
-
-    def norms(self) -> dict[int, float]:
-        """Of the claim for each leaf, in natural sizes."""
-        claim, natural = self.problem.claim, self.directions.natural
-        return {
-            i: float(np.linalg.norm(claim[leaf.start : leaf.stop] * natural[leaf.start : leaf.stop]))
-            for i, leaf in zip(self.measured, self.problem.leaves, strict=True)
-        }
 
 
 class LinearProof:
@@ -138,9 +103,7 @@ class LinearProof:
         # Leaves that turned out wrong, and those beside them that all outputs together have certified.
         self.wrong: set[int] = set()
         self.certified: dict[int, LeafResult] = {}
-        self.findings: dict[tuple[str, ...], Finding] = {}
-        # What they speak of, leaves numbered as those of the claim.
-        self.about: dict[Finding, About] = {}
+        self.findings = LinearFindings(claimed, reproducer)
         # Whether a slope of f that excludes the claim is 0, as far as it is measured.
         self.says_zero = False
         # A line along which the outputs of a known matrix deviate, and the mistake that explains them all.
@@ -148,8 +111,6 @@ class LinearProof:
         self.whole: Whole | None = None
         # Whether leaves may be certified alone that were not together.
         self.is_shared = False
-        # Notices about single outputs, or mixtures, that say something only where they hold for all of them.
-        self.moot: list[tuple[Notice, Finding]] = []
 
     @ft.cached_property
     def size(self) -> Vector:
@@ -169,7 +130,7 @@ class LinearProof:
             found = self._measured()
             results.update(found.results)
             primal.look_again()
-        findings = [*claimed.judged.findings, *self.findings.values()]
+        findings = [*claimed.judged.findings, *self.findings.said.values()]
         proved = conclude(
             results,
             findings,
@@ -181,14 +142,9 @@ class LinearProof:
             max_bound=None if found is None else self.limits.largest_bound(found.eps),
             claim_calls=claimed.calls,
             level="certificate" if found is None else found.level,
+            misshapen=claimed.judged.misshapen,
         )
-        about = {
-            one: dataclasses.replace(about, leaves=tuple(claimed.measured[k] for k in about.leaves))
-            for one, about in self.about.items()
-        }
-        if claimed.crooked is not None:
-            about[claimed.crooked] = About()
-        return dataclasses.replace(proved, says_zero=self.says_zero, about=about)
+        return dataclasses.replace(proved, says_zero=self.says_zero, about=self.findings.about())
 
     def _measured(self) -> Measurement:
         """Measure all outputs at once, or cotangents where that does not settle the claim."""
@@ -197,14 +153,14 @@ class LinearProof:
         except BudgetSpent:
             found = Doubt()
         if not isinstance(found, Doubt):
-            self._add(found.findings)
+            self.findings.add(found.findings)
             return found
         self.against, self.is_shared = found.line, found.is_shared
         self._by_cotangents(found.rows)
         made = self.proofs.made
         merged = self.proofs.merge(self.certified)
         again = self._row_by_row(merged)
-        self._add(self._after_all(merged if again is None else again.results))
+        self.findings.after_all(merged if again is None else again.results)
         is_by_entry = self.m <= ALONE and all(proof.outcome.level == "entries" for proof in made)
         level = "entries" if is_by_entry else "certificate"
         if again is not None:
@@ -232,7 +188,7 @@ class LinearProof:
             if isinstance(found, Doubt) or entries.wrong is None:
                 return found
             scene = self._scene(self.samples, entries.wrong.eps, entries.wrong.rtol, rows=entries.sizes)
-            located = self._written(locate_entries(scene, entries.wrong))
+            located = self.findings.written(locate_entries(scene, entries.wrong))
             return dataclasses.replace(found, findings=(*located, *found.findings))
         if self.claimed.matrix is None and not is_double(eps) and self.m > ALONE:
             self.claimed.densify()
@@ -300,7 +256,7 @@ class LinearProof:
                 self._prove_anew(cotangents)
         else:
             self._certify_all([(i,) for i in measured], cotangents)
-        if not self.wrong and not self.findings:
+        if not self.wrong and not self.findings.said:
             self._prove_suspects(suspects)
 
     def _alone(self, i: int, *, group: int, samples: Samples, confidence: float) -> Aim:
@@ -318,14 +274,14 @@ class LinearProof:
         for i in suspects[:ROWS]:
             if self.norms.vanishes(i):
                 continue
-            before = len(made), dict(self.findings)
+            before = len(made), dict(self.findings.said)
             samples = Samples(self.samples.at_point)
             self._prove(self._alone(i, group=SUSPECT, samples=samples, confidence=self.options.confidence))
             is_nothing = bool(vanished(self.norms.own())[i]) and not self.wrong
             if is_nothing and made[-1].outcome.reason is Reason.DEGENERATE:
                 # It stands still, and what is claimed of it is the rounding of 0.
                 del made[before[0] :]
-                self.findings = before[1]
+                self.findings.said = before[1]
 
     def _others_prove(self) -> bool:
         """Whether leaves are left beside wrong ones that cost less by all rows of a matrix, or one by one."""
@@ -345,12 +301,12 @@ class LinearProof:
             return False
         claimed = copy.copy(self.claimed)
         claimed.leave({*self.claimed.measured} - {*left})
-        options = dataclasses.replace(self.options, seed=_own_seed(self.options.seed, 0))
+        options = dataclasses.replace(self.options, seed=own_seed(self.options.seed, 0))
         found = self._certified(self._rows(claimed, options))
         if found is None:
             return False
         self.certified |= found.results
-        self._add(found.findings)
+        self.findings.add(found.findings)
         return True
 
     def _prove_anew(self, cotangents: Cotangents) -> None:
@@ -433,20 +389,15 @@ class LinearProof:
         if accused or outcome.verdict is Verdict.WRONG:
             proof = self._locate(proof, asked)
         self.proofs.made.append(proof)
-        for one in outcome.notices:
-            told = self._noted(one, asked.problem.leaves)
-            if self._is_moot(one):
-                self.moot.append((one, told))
-            elif one.severity is not Severity.ERROR:
-                self._add([told], is_at_point=one.sight in AT_THE_POINT)
+        self.findings.hear(outcome.notices, asked.problem.leaves)
         self.wrong |= accused
         return self.proofs.is_of_use(proof)
 
-    def _asked(self, aim: Aim, pieces: Mapping[int, Vector]) -> _Asked:
+    def _asked(self, aim: Aim, pieces: Mapping[int, Vector]) -> Asked:
         """What is claimed of <u, f> for some leaves as a scalar proof."""
         u, eps, measured = aim.cotangent, self.look.eps, tuple(sorted(pieces))
         problem = Problem(self.primal, pieces, reproducer=self.reproducer, cotangent=u, eps=eps, samples=aim.samples)
-        seed = self.options.seed if aim.number is None else _own_seed(self.options.seed, aim.number)
+        seed = self.options.seed if aim.number is None else own_seed(self.options.seed, aim.number)
         lower, upper = self.around.sides(self.primal, measured)
         directions = Directions(problem.leaves, problem.point, problem.claim, seed, lower, upper)
         witnesses = self.around.witnesses(self.primal, pieces, problem.leaves, eps, cotangent=u)
@@ -465,7 +416,7 @@ class LinearProof:
             output=self._named(u),
             judged_apart=self._few_left if self.proofs.apart else 0,
         )
-        asked = _Asked(
+        asked = Asked(
             aim=aim,
             problem=problem,
             directions=directions,
@@ -484,7 +435,7 @@ class LinearProof:
 
         return dataclasses.replace(asked, options=dataclasses.replace(options, explained=explained))
 
-    def _scene_of(self, asked: _Asked, rtol: float, looked: Direction | None) -> Scene:
+    def _scene_of(self, asked: Asked, rtol: float, looked: Direction | None) -> Scene:
         """The scene of a scalar proof, with the first direction that it looked along."""
         samples, is_whole = asked.aim.samples, asked.is_whole
         scene = self._scene(samples if is_whole else Samples(samples.at_point), self.look.eps, rtol)
@@ -514,11 +465,11 @@ class LinearProof:
         known = float(np.linalg.norm(v / np.where(aim.cotangent == 0, 1.0, aim.cotangent) * lattice))
         return dataclasses.replace(aim, cotangent=v, resolution=known)
 
-    def _locate(self, proof: ScalarProof, asked: _Asked) -> ScalarProof:
+    def _locate(self, proof: ScalarProof, asked: Asked) -> ScalarProof:
         """Say where a proof has found the claim wrong; the same proof with that beside its leaves."""
         outcome, leaves = proof.outcome, asked.problem.leaves
         zones = [one for one in outcome.notices if one.severity is Severity.ERROR]
-        located = [self._noted(one, leaves) for one in zones]
+        located = [self.findings.noted(one, leaves) for one in zones]
         search: Located | None = self.whole
         if search is None and not located:
             with self.primal.watch.during("locating"):
@@ -528,10 +479,10 @@ class LinearProof:
                     renumbered(outcome, leaves, self.claimed.leaves),
                 )
         if search is not None:
-            located = self._written(search)
+            located = self.findings.written(search)
             self.says_zero |= search.says_zero
         self.whole = None
-        self._add(located, is_at_point=bool(zones) and search is None)
+        self.findings.add(located, is_at_point=bool(zones) and search is None)
         if self.m == 1:
             return proof
         words = located[0].kind if len(located) == 1 else f"{len(located)} findings"
@@ -540,45 +491,9 @@ class LinearProof:
         )
         return dataclasses.replace(proof, outcome=dataclasses.replace(outcome, leaves=noted))
 
-    def _written(self, located: Located) -> list[Finding]:
-        """Charges as findings, what each speaks of noted."""
-        found = [write_linear(charge, self.claimed, self.reproducer) for charge in located.charges]
-        self.about |= {one: charge.about for one, charge in zip(found, located.charges, strict=True)}
-        return found
-
     def _named(self, u: Vector) -> str:
         """The output that a cotangent picks, where f has several."""
         if self.m == 1:
             return ""
         picked = np.flatnonzero(u)
         return self.claimed.output(int(picked[0])) if len(picked) == 1 else MIX
-
-    # ---------------------------------------------------------------------------------------------------- notices
-
-    def _noted(self, notice: Notice, leaves: Sequence[Leaf]) -> Finding:
-        """A notice of a proof of some leaves as a finding."""
-        return write_notice(notice, leaves, self.reproducer)
-
-    def _is_moot(self, notice: Notice) -> bool:
-        """Whether a notice speaks of one output alone: one that stands still is nothing to report."""
-        is_still = notice.sight in OF_ONE_OUTPUT or (notice.sight in UNCHANGED and not notice.claimed)
-        return self.m > 1 and is_still
-
-    def _after_all(self, merged: dict[int, LeafResult]) -> list[Finding]:
-        """Findings about single outputs that hold for all of them: f stands still, or is stationary."""
-        if all(leaf.verdict is Verdict.INCONCLUSIVE and leaf.bound is None for leaf in merged.values()):
-            return [told for one, told in self.moot if one.severity is Severity.DOUBT][:1]
-        stationary = {leaf.path for leaf in merged.values() if leaf.note == STATIONARY_NOTE}
-        notes = {told.path: told for one, told in self.moot if one.sight in STATIONARY and told.path in stationary}
-        return list(notes.values())
-
-    def _add(self, findings: Sequence[Finding], *, is_at_point: bool = False) -> None:
-        """Add what is not known yet; what f does at the point along different u is all the same to the user."""
-        for one in findings:
-            identity = (one.id, one.path, *(() if is_at_point else (one.kind, one.place)))
-            self.findings.setdefault(identity, one)
-
-
-def _own_seed(seed: int, number: int) -> int:
-    """The seed of a proof that shares no directions with the others."""
-    return int(np.random.SeedSequence((seed, 5, number)).generate_state(1, np.uint64)[0])

@@ -30,7 +30,7 @@ from gradproof._claims._claimed import DENSE, Claimed
 from gradproof._claims._cotangents import STEADY, held
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import FirstLook
-from gradproof._claims._proved import Proved, conclude, unmeasured
+from gradproof._claims._proved import Proved, conclude, leaf_result, unmeasured
 from gradproof._claims._reading import ask_vjp
 from gradproof._claims._repeats import Repeats
 from gradproof._claims._rows import Doubt, Rows
@@ -157,6 +157,7 @@ class _Proof:
             rtol=max((outcome.rtol for outcome in outcomes), default=None),
             max_bound=self._largest(),
             claim_calls=claimed.calls,
+            misshapen=claimed.judged.misshapen,
         )
 
     def _needs_more(self, outcomes: list[Outcome]) -> bool:
@@ -290,11 +291,9 @@ class _Proof:
                 if len(outcomes) < self.count or bound > self._largest():
                     verdict, note = Verdict.INCONCLUSIVE, "the error bar is too wide to tell"
                 bound = bound if bound < 1 and len(outcomes) == self.count else None
-            merged[i] = LeafResult(
-                path=leaf.path,
-                shape=leaf.shape,
-                dtype=leaf.dtype,
-                verdict=verdict,
+            merged[i] = leaf_result(
+                leaf,
+                verdict,
                 bound=bound,
                 deviation=max((part.deviation for part in parts if part.deviation is not None), default=None),
                 noticeable=None if bound is None else bound * math.sqrt(leaf.size * self.primal.outputs.size),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._base._leaf import Leaf
+from gradproof._base._names import is_within
 from gradproof._contracts import Judged
 from gradproof._function._primal import Primal
 from gradproof._prove import Options
@@ -71,6 +73,14 @@ class Proved:
     # What findings about numbers speak of, as data.
     about: Mapping[Finding, About] = dataclasses.field(default_factory=dict[Finding, About], repr=False, compare=False)
 
+    def leaves_of(self, finding: Finding) -> tuple[int, ...]:
+        """Which leaves a finding is about, or a part of them; none where it is about something else."""
+        about = self.about.get(finding)
+        if about is not None:
+            return about.leaves or tuple(range(len(self.leaves)))
+        # (Findings on the form of a claim, and of proofs that keep no data, say it by their paths alone.)
+        return tuple(i for i, leaf in enumerate(self.leaves) if is_within(finding.path, leaf.path))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -99,21 +109,38 @@ def random_note() -> Finding:
     return write_notice(Notice(sight=Sight.RANDOM))
 
 
-def leaf_result(primal: Primal, i: int, verdict: Verdict, note: str, bound: float | None = None) -> LeafResult:
-    """A leaf that was not measured."""
-    leaf = primal.leaves[i]
-    return LeafResult(path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=verdict, bound=bound, note=note)
+def leaf_result(
+    leaf: Leaf,
+    verdict: Verdict,
+    note: str = "",
+    *,
+    bound: float | None = None,
+    deviation: float | None = None,
+    noticeable: float | None = None,
+) -> LeafResult:
+    """What came of a leaf."""
+    return LeafResult(
+        path=leaf.path,
+        shape=leaf.shape,
+        dtype=leaf.dtype,
+        verdict=verdict,
+        bound=bound,
+        deviation=deviation,
+        noticeable=noticeable,
+        note=note,
+    )
 
 
 def unmeasured(primal: Primal, judged: Judged) -> dict[int, LeafResult]:
     """Results of the leaves that the form of the claim has settled."""
+    leaves = primal.leaves
     results = {
-        i: leaf_result(primal, i, Verdict.INCONCLUSIVE if i in judged.undefined else Verdict.WRONG, note)
+        i: leaf_result(leaves[i], Verdict.INCONCLUSIVE if i in judged.undefined else Verdict.WRONG, note)
         for i, note in judged.set_aside.items()
     }
-    results |= {i: leaf_result(primal, i, Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
+    results |= {i: leaf_result(leaves[i], Verdict.INCONCLUSIVE, note) for i, note in judged.undecided.items()}
     for i in judged.empty:
-        results[i] = leaf_result(primal, i, Verdict.CORRECT, EMPTY, bound=0.0)
+        results[i] = leaf_result(leaves[i], Verdict.CORRECT, EMPTY, bound=0.0)
     return results
 
 
@@ -129,17 +156,18 @@ def conclude(
     max_bound: float | None = None,
     claim_calls: int = 0,
     level: str | None = None,
+    misshapen: Collection[int] = (),
 ) -> Proved:
     """Put results and findings together; a leaf whose numbers agree in the wrong shape is not CORRECT.
 
-    `measured` is the verdict of the measurements, None where there were none.
+    `measured` is the verdict of the measurements, None where there were none; `misshapen` are leaves whose gradient
+    came in another shape.
     """
-    misshapen = {finding.path for finding in findings if finding.id == "GP201"}
     leaves = tuple(
         dataclasses.replace(result, verdict=Verdict.WRONG, note=result.note or "right numbers in the wrong shape")
-        if result.path in misshapen and result.verdict is Verdict.CORRECT
+        if i in misshapen and result.verdict is Verdict.CORRECT
         else result
-        for result in (results[i] for i in sorted(results))
+        for i, result in sorted(results.items())
     )
     verdict = Verdict.INCONCLUSIVE if measured is None else measured
     undecided = any(leaf.verdict is Verdict.INCONCLUSIVE for leaf in leaves)

@@ -28,7 +28,7 @@ from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import Cotangents, rounding
 from gradproof._claims._lines import Learned, Line, Lines, learn_all
-from gradproof._claims._proved import Measurement, random_note
+from gradproof._claims._proved import Measurement, leaf_result, random_note
 from gradproof._contracts import vanished
 from gradproof._line import lowest_bit
 from gradproof._prove import Direction, Directions
@@ -357,11 +357,9 @@ class Rows:
         results: dict[int, LeafResult] = {}
         for k, (i, leaf) in enumerate(zip(self.claimed.measured, self.claimed.leaves, strict=True)):
             bound, correct = bounds[k], bounds[k] <= largest
-            results[i] = LeafResult(
-                path=leaf.path,
-                shape=leaf.shape,
-                dtype=leaf.dtype,
-                verdict=Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
+            results[i] = leaf_result(
+                leaf,
+                Verdict.CORRECT if correct else Verdict.INCONCLUSIVE,
                 bound=bound if bound < 1 else None,
                 deviation=self.deviation / self.tier.shares[k],
                 noticeable=bound * math.sqrt(leaf.size * self.lines.m) if bound < 1 else None,

@@ -12,13 +12,14 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _prove
+from gradproof import _prove, _run
 from gradproof._base._precision import is_double
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, MOST, MOST_LOW
 from gradproof._claims._first_look import FirstLook
-from gradproof._function._problem import Samples
-from gradproof._prove import Outcome
+from gradproof._claims._proved import leaf_result
+from gradproof._function._problem import Problem, Samples
+from gradproof._prove import Directions, Outcome
 from gradproof._prove._charge import Sight
 from gradproof._prove._laws import shared, spread, spread_apart
 from gradproof._prove._tolerance import TYPICAL_BLOCK, typical_bound
@@ -56,6 +57,35 @@ class Aim:
     number: int | None = None
     resolution: float | None = None
     others_move: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A scalar proof that is to be made: <u, f> beside what is claimed of it for some leaves.
+
+    is_whole : whether these are all that are measured.
+    """
+
+    aim: Aim
+    problem: Problem
+    directions: Directions
+    runners: Mapping[str, _run.Witness]
+    options: _prove.Options
+    measured: tuple[int, ...]
+    is_whole: bool
+
+    def run(self) -> Outcome:
+        """Make it."""
+        proving = _prove.prove(self.problem, self.options, self.directions)
+        return _run.answer(proving, self.problem, self.directions, self.runners)
+
+    def norms(self) -> dict[int, float]:
+        """Of the claim for each leaf, in natural sizes."""
+        claim, natural = self.problem.claim, self.directions.natural
+        return {
+            i: float(np.linalg.norm(claim[leaf.start : leaf.stop] * natural[leaf.start : leaf.stop]))
+            for i, leaf in zip(self.measured, self.problem.leaves, strict=True)
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -252,11 +282,9 @@ class ScalarProofs:
                 verdict, note = Verdict.INCONCLUSIVE, "the error bar is too wide to tell"
         bound = bound if bound is not None and bound < 1 else None
         leaf = self._leaves[i]
-        return LeafResult(
-            path=leaf.path,
-            shape=leaf.shape,
-            dtype=leaf.dtype,
-            verdict=verdict,
+        return leaf_result(
+            leaf,
+            verdict,
             bound=bound,
             deviation=deviation,
             noticeable=None if bound is None else bound * math.sqrt(leaf.size * self._m),
@@ -277,3 +305,8 @@ class ScalarProofs:
 def stands_still(outcome: Outcome) -> bool:
     """Whether f does not move where the claim says that it does."""
     return any(one.sight in UNCHANGED and bool(one.claimed) for one in outcome.notices)
+
+
+def own_seed(seed: int, number: int) -> int:
+    """The seed of a proof that shares no directions with the others."""
+    return int(np.random.SeedSequence((seed, 5, number)).generate_state(1, np.uint64)[0])

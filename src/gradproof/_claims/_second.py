@@ -33,9 +33,10 @@ from gradproof._claims._gradient_function import gradient_function
 from gradproof._claims._hessian import accuse, explain_lines
 from gradproof._claims._matrices import ask_matrix
 from gradproof._claims._patterns import simple_factor
-from gradproof._claims._proved import Proved, conclude, random_note, unmeasured
+from gradproof._claims._proved import Proved, conclude, leaf_result, random_note, unmeasured
 from gradproof._claims._reading import ask_hvp, read_jacobian
 from gradproof._claims._repeats import Repeats
+from gradproof._claims._second_directions import WIDEST, SecondDirections
 from gradproof._claims._task import Task
 from gradproof._claims._wording import CURVATURE, write_breach, write_second
 from gradproof._function._primal import Primal
@@ -49,6 +50,8 @@ from gradproof._prove._wording import write_notice
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
 Vector = NDArray[np.float64]
+# The verdict of all leaves, which move together, why there is none, and the results.
+Settled = tuple[Verdict, Reason | None, dict[int, LeafResult]]
 
 # Random directions.
 DIRECTIONS = 8
@@ -57,8 +60,8 @@ WRONG_NOTE = "wrong second derivative"
 CROOKED = (_contracts.Identity.SYMMETRIC, _contracts.Identity.SYMMETRIC_PRODUCT)
 # Lines that one factor must explain, and another mistake.
 FACTOR_LINES, PATTERN_LINES = 3, 5
-# Parts of a direction that are looked at where f is not finite along it, and times that sizes are cut down.
-HALVINGS, CUTS = 64, 8
+# Times that sizes are cut down where f is not finite all the way.
+CUTS = 8
 
 
 def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
@@ -103,10 +106,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     findings += _contracts.find_mutations(primal.changed, claimed.changed, keyword)
     for i in everything:
         if i not in results:
-            leaf = primal.leaves[i]
-            results[i] = LeafResult(
-                path=leaf.path, shape=leaf.shape, dtype=leaf.dtype, verdict=Verdict.INCONCLUSIVE, note="not measured"
-            )
+            results[i] = leaf_result(primal.leaves[i], Verdict.INCONCLUSIVE, "not measured")
     proved = conclude(
         results,
         findings,
@@ -118,6 +118,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
         max_bound=max_bound,
         claim_calls=claimed.calls,
         level=task.options.level,
+        misshapen=claimed.judged.misshapen,
     )
     if not asks(findings):
         return proved
@@ -195,19 +196,17 @@ class _Second:
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
         self.n = len(size)
-        # What is left of the natural size of an entry where f is not finite all the way.
-        self.share = np.ones(self.n)
         # From one side noise is larger, and the square of what random directions cost on top is too much.
         few = LOCATE if directions.folded(range(len(self.primal.leaves))) else ENTRIES
         self.by_entries = self.n <= few or task.options.level == "entries"
         self.curves = Curves(task.primal, claimed, directions, task.options, task.around, eps, rtol)
+        self.along = SecondDirections(claimed, directions, self.curves, size)
         self.entries = EntryCurves(claimed, self.curves, size, lambda: self._scale([]), by_entries=self.by_entries)
         self.findings: list[Finding] = []
         # The lines along which f was measured.
         self.lines: list[Curvature] = []
-        self.scales = (1.0,) * len(claimed.leaves)
 
-    def run(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
+    def run(self) -> Settled:
         """Measure, judge, locate; the same result for all leaves, which move together."""
         try:
             found = self._search()
@@ -219,7 +218,7 @@ class _Second:
         verdict, reason, results = found
         return verdict, Reason.STOCHASTIC if verdict is Verdict.INCONCLUSIVE else reason, results
 
-    def _search(self) -> tuple[Verdict, Reason | None, dict[int, LeafResult]]:
+    def _search(self) -> Settled:
         for left in reversed(range(CUTS + self.n * self.by_entries)):
             found = self._look(cut=left > 0)
             if found is not None:
@@ -232,54 +231,66 @@ class _Second:
         telling = [one for one in self.lines if math.isfinite(one.bar) or one.is_lost]
         return (bool(telling) or not self.lines) and all(one.is_lost for one in telling)
 
-    def _look(self, *, cut: bool) -> tuple[Verdict, Reason | None, dict[int, LeafResult]] | None:
+    def _look(self, *, cut: bool) -> Settled | None:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
-        seen: list[Curvature] = []
-        self.lines = seen
+        self.lines = []
         self.curves.forget()
         unmoved: list[Vector] = []
-        for v in self._entry_vectors() if self.by_entries else self._random_vectors():
+        for v in self._vectors():
             found = self.curves.measure(v)
-            if cut and math.isnan(found.variation) and self._cut_down(v):
+            if cut and math.isnan(found.variation) and self.along.cut_down(v, reach=1.0 if self.by_entries else WIDEST):
                 return None
-            if found.keeps_bits and self._off(found, seen):
+            if found.keeps_bits and self._off(found):
                 # What it says depends on whether f moves along others, and by how much at least.
                 unmoved.append(v)
                 continue
-            if self._off(found, seen):
-                again = self.curves.measure(v, full=True)
-                if self._off(again, seen) and math.isfinite(again.bar):
-                    self.curves.keep(v, again)
-                    self._accuse([*seen, again], again)
-                    return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
-                if not again.deviation <= again.bar + self.rtol * self._scale(seen):
-                    return Verdict.INCONCLUSIVE, Reason.UNSTABLE, self.results(Verdict.INCONCLUSIVE)
-                found = again
-            if not found.witnesses_agree:
-                return Verdict.INCONCLUSIVE, Reason.WITNESSES, self.results(Verdict.INCONCLUSIVE)
-            seen.append(found)
-            self.curves.keep(v, found)
-        if unmoved and not any(one.variation > 0 for one in seen):
-            self._report_unchanged(self.curves.measure(unmoved[0]))
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
-        for v in unmoved:
+            settled = self._hear(v, found)
+            if settled is not None:
+                return settled
+        return self._hear_unmoved(unmoved) or self._weigh()
+
+    def _hear(self, v: Vector, found: Curvature) -> Settled | None:
+        """Add a line to those that agree; what is settled where it does not."""
+        if self._off(found):
+            again = self.curves.measure(v, full=True)
+            if self._off(again) and math.isfinite(again.bar):
+                return self._excluded(v, again)
+            if not again.deviation <= again.bar + self.rtol * self._scale(self.lines):
+                return self._unsettled(Reason.UNSTABLE)
+            found = again
+        if not found.witnesses_agree:
+            return self._unsettled(Reason.WITNESSES)
+        self.lines.append(found)
+        self.curves.keep(v, found)
+        return None
+
+    def _hear_unmoved(self, vectors: Sequence[Vector]) -> Settled | None:
+        """Add lines along which f keeps its bits, though a curvature is claimed; what is settled by them."""
+        if vectors and not any(one.variation > 0 for one in self.lines):
+            self._report_unchanged(self.curves.measure(vectors[0]))
+            return self._unsettled(Reason.DEGENERATE)
+        for v in vectors:
             still = self.curves.measure(v, full=True)
             if still.keeps_bits:
                 # Had it curved by more, f would have left its tread at the coarsest step.
-                least = max((one.tread for one in seen), default=0.0)
+                least = max((one.tread for one in self.lines), default=0.0)
                 still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.curves.coarse**2))
+            if self._off(still):
+                return self._excluded(v, still)
             self.curves.keep(v, still)
-            if self._off(still, seen):
-                self._accuse([*seen, still], still)
-                return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
-            seen.append(still)
+            self.lines.append(still)
+        return None
+
+    def _weigh(self) -> Settled:
+        """Bound the error from lines that all agree."""
+        seen = self.lines
         if not all(math.isfinite(one.bar) for one in seen):
-            reason = Reason.DOMAIN if any(math.isnan(one.variation) for one in seen) else Reason.NO_CONVERGENCE
-            return Verdict.INCONCLUSIVE, reason, self.results(Verdict.INCONCLUSIVE)
+            outside = any(math.isnan(one.variation) for one in seen)
+            return self._unsettled(Reason.DOMAIN if outside else Reason.NO_CONVERGENCE)
         scale = self._scale(seen)
         if scale == 0:
             self._report_unchanged(seen[0])
-            return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
+            return self._unsettled(Reason.DEGENERATE)
         largest = max(one.deviation + one.bar for one in seen)
         if self.by_entries:
             bound = polarized_bound(largest, self.n) / scale
@@ -289,14 +300,21 @@ class _Second:
             bound = curvature_bound(largest, len(seen), self.n, confidence, folded=folded) / scale
         deviation = max(one.deviation for one in seen) / scale
         verdict = Verdict.CORRECT if bound <= self.max_bound else Verdict.INCONCLUSIVE
-        reason = None if verdict is Verdict.CORRECT else Reason.NOISE
         note = "" if verdict is Verdict.CORRECT else "the error bar is too wide to tell"
         results = self.results(verdict, bound=bound if bound < 1 else None, deviation=deviation, note=note)
         if verdict is Verdict.CORRECT and len(results) > 1:
             results = self._leaf_by_leaf(results, bound * scale)
             verdict = worst(leaf.verdict for leaf in results.values())
-            reason = None if verdict is Verdict.CORRECT else Reason.NOISE
-        return verdict, reason, results
+        return verdict, None if verdict is Verdict.CORRECT else Reason.NOISE, results
+
+    def _excluded(self, v: Vector, line: Curvature) -> Settled:
+        """What is settled by a line that excludes the claim."""
+        self.curves.keep(v, line)
+        self._accuse([*self.lines, line], line)
+        return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
+
+    def _unsettled(self, reason: Reason) -> Settled:
+        return Verdict.INCONCLUSIVE, reason, self.results(Verdict.INCONCLUSIVE)
 
     def _report_unchanged(self, line: Curvature) -> None:
         """Say that f kept its bits: as the first order does, which may have said so already."""
@@ -313,7 +331,7 @@ class _Second:
         A leaf that does no more than rounding beside the others is flat; of any other that is too small nothing is
         known.
         """
-        shares = self._shares()
+        shares = self.along.shares()
         whole = max(shares)
         flat = [i for i, share in zip(results, shares, strict=True) if share <= CANCELLED * self.eps * whole]
         is_quiet = error <= QUIET * whole and self._stand_still(flat)
@@ -343,42 +361,20 @@ class _Second:
         """Whether f does not curve along some leaves, moved by themselves."""
         v = np.zeros(self.n)
         for leaf in (self.claimed.leaves[i] for i in flat):
-            v[leaf.start : leaf.stop] = self._through_all()[leaf.start : leaf.stop]
+            v[leaf.start : leaf.stop] = self.along.through_all()[leaf.start : leaf.stop]
         if not flat:
             return True
         found = self.curves.measure(v)
         return found.deviation <= found.bar
-
-    def _shares(self) -> list[float]:
-        """Norm of H v, in natural sizes and as each leaf is scaled, for a random v through one leaf after the other."""
-        leaves = self.claimed.leaves
-        v, scaled = self._through_all(), self.size * self._scales_of_entries()
-        shares: list[float] = []
-        for leaf in leaves:
-            part = np.zeros(self.n)
-            own = slice(leaf.start, leaf.stop)
-            part[own] = (v * scaled / self.size)[own]
-            shares.append(float(np.linalg.norm(self.claimed.pull(part) * scaled)))
-        return shares
-
-    def _through_all(self) -> Vector:
-        everything = tuple(range(len(self.claimed.leaves)))
-        return self.directions.vector(Direction(STREAM, everything, (1.0,) * len(everything))) * self.share
-
-    def _scales_of_entries(self) -> Vector:
-        """By how much every entry moves less than its natural size."""
-        return np.repeat(np.array(self.scales), [leaf.size for leaf in self.claimed.leaves])
 
     def results(
         self, verdict: Verdict, *, bound: float | None = None, deviation: float | None = None, note: str = ""
     ) -> dict[int, LeafResult]:
         """The same for all leaves."""
         return {
-            i: LeafResult(
-                path=leaf.path,
-                shape=leaf.shape,
-                dtype=leaf.dtype,
-                verdict=verdict,
+            i: leaf_result(
+                leaf,
+                verdict,
                 bound=bound,
                 deviation=deviation,
                 noticeable=None if bound is None else bound * self.n,
@@ -387,73 +383,16 @@ class _Second:
             for i, leaf in enumerate(self.primal.leaves)
         }
 
-    def _random_vectors(self) -> Iterator[Vector]:
-        """Directions through all leaves, each scaled by the square root of its own curvature, as claimed."""
-        leaves = self.claimed.leaves
-        everything = tuple(range(len(leaves)))
-        v = self._through_all()
-        norms: list[float] = []
-        for leaf in leaves:
-            part = np.zeros(self.n)
-            part[leaf.start : leaf.stop] = v[leaf.start : leaf.stop]
-            product = self.claimed.pull(part) if len(leaves) > 1 else part
-            norms.append(float(np.linalg.norm((product * self.size)[leaf.start : leaf.stop])))
-        least = min((norm for norm in norms if norm > 1e-6 * max(norms)), default=1.0)
-        scales = tuple(min(1.0, max(math.sqrt(least / norm), 1e-3)) if norm > 0 else 1.0 for norm in norms)
-        self.scales = scales
-        for k in range(DIRECTIONS):
-            yield self.directions.vector(Direction(STREAM + 8 + k, everything, scales)) * self.share
-
-    def _entry_vectors(self) -> Iterator[Vector]:
-        """Unit directions, and sums of two: all entries of H follow from v^T H v along these."""
-        for i in range(self.n):
-            yield self.entries.vector(i, i)
-        for i in range(self.n):
-            for j in range(i + 1, self.n):
-                yield self.entries.vector(i, j)
-
-    def _cut_down(self, v: Vector) -> bool:
-        """Move the entries beside which f is not finite less far, each as far as it allows by itself; whether any is.
-
-        They are found by halving v. Along a random direction an entry may move by three times its size.
-        """
-        widest = 1.19 * self.curves.coarse
-        needed = (1.0 if self.by_entries else 3.0) * widest
-        todo, changed = [np.flatnonzero(v)], False
-        for _ in range(HALVINGS):
-            if not todo:
-                break
-            part = todo.pop()
-            if self.curves.is_finite(np.where(np.isin(np.arange(self.n), part), v, 0.0), widest):
-                continue
-            if len(part) > 1:
-                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
-                continue
-            alone = np.zeros(self.n)
-            alone[part] = abs(self.size[part])
-            finite = next((widest / 4**k for k in range(8) if self.curves.is_finite(alone, widest / 4**k)), None)
-            if finite is not None:
-                self.size[part] *= finite / needed
-                self.share[part] *= finite / needed
-                changed = True
-        return changed
+    def _vectors(self) -> Iterator[Vector]:
+        return self.entries.every_vector() if self.by_entries else self.along.random(DIRECTIONS)
 
     def _scale(self, seen: list[Curvature]) -> float:
         """Norm of H in natural sizes, as claimed; where the claim is 0, a share of how much f changes."""
-        if self.claimed.matrix is not None:
-            norm = float(np.linalg.norm(self.claimed.matrix * self.size[:, None] * self.size))
-        else:
-            everything = tuple(range(len(self.claimed.leaves)))
-            scales = (1.0,) * len(everything)
-            products = [
-                self.claimed.pull(self.directions.vector(Direction(STREAM + k, everything, scales)) * self.share)
-                for k in range(2)
-            ]
-            norm = math.sqrt(float(np.mean([np.sum((self.size * product) ** 2) for product in products])))
-        return norm or 1e-3 * max((one.variation for one in seen), default=0.0)
+        return self.along.norm() or 1e-3 * max((one.variation for one in seen), default=0.0)
 
-    def _off(self, found: Curvature, seen: list[Curvature]) -> bool:
-        scale = max(self._scale([*seen, found]), abs(found.claimed))
+    def _off(self, found: Curvature) -> bool:
+        """Whether a line deviates by more than its bar, and what is forgiven, allow."""
+        scale = max(self._scale([*self.lines, found]), abs(found.claimed))
         if self.by_entries:
             # An entry's share of the whole.
             scale = max(scale / self.n, abs(found.claimed))
@@ -475,7 +414,7 @@ class _Second:
     def _explained(self, seen: list[Curvature], failing: Curvature, plain: SecondCharge) -> list[SecondCharge]:
         """One factor; another mistake of the whole; what is wrong entry by entry, where these are few."""
         lines = list(seen)
-        new = it.islice(self._random_vectors(), 0 if self.by_entries else len(seen), None)
+        new = it.islice(self.along.random(DIRECTIONS), 0 if self.by_entries else len(seen), None)
         lines += [self.curves.measure(v) for v in it.islice(new, max(FACTOR_LINES - len(seen), 0))]
         factors = {simple_factor(one.claimed, one.value, one.bar) for one in lines}
         if len(factors) == 1 and None not in factors:

@@ -84,7 +84,7 @@ def findings_of(
             found.append(_about(next(finding for finding in some[0].findings if finding.id == id), some, leaf))
     unresolved = [one for one in told if one.verdict is Verdict.INCONCLUSIVE]
     if unresolved:
-        found.append(_unresolved(unresolved, told, leaf, claim))
+        found.append(_unresolved(unresolved, told, leaf))
     return found
 
 
@@ -167,7 +167,7 @@ def _relation(wrong: Sequence[Told], claim: Vector, at_point: Vector, keyword: s
     return f"{those} wrong", None, look
 
 
-def _unresolved(unresolved: Sequence[Told], told: Sequence[Told], leaf: Leaf, claim: Vector) -> Finding:
+def _unresolved(unresolved: Sequence[Told], told: Sequence[Told], leaf: Leaf) -> Finding:
     words = [f"{_path(one.index, leaf)} ({_why(one)})" for one in unresolved[:NAMED]]
     more = f" and {len(unresolved) - NAMED} more" if len(unresolved) > NAMED else ""
     return Finding(

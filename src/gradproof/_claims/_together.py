@@ -25,20 +25,21 @@ def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> l
     of which only a part is wrong stands first, and the others are named with it.
     """
     whole = set(paths)
-    groups: dict[tuple[str, float | None], list[Finding]] = {}
-    for one in findings:
+    groups: dict[tuple[str, float | None], list[int]] = {}
+    for k, one in enumerate(findings):
         if _is_of_arrays(one) and not (", " in one.path and set(one.path.split(", ")) <= whole):
-            groups.setdefault((one.kind, one.factor), []).append(one)
-    joined: dict[int, Finding] = {}
-    left_out: set[int] = set()
-    for alike in groups.values():
+            groups.setdefault((one.kind, one.factor), []).append(k)
+    told = dict(enumerate(findings))
+    for numbers in groups.values():
+        alike = [findings[k] for k in numbers]
         if len({one.path for one in alike}) < 2:
             continue
         first = next((one for one in alike if one.path not in whole), alike[0])
         others = list(dict.fromkeys(one.path for one in alike if not _overlap(one.path, first.path)))
-        joined[id(alike[0])] = _joined(first, others)
-        left_out |= {id(one) for one in alike[1:]}
-    return _unexplained_together([joined.get(id(one), one) for one in findings if id(one) not in left_out], whole)
+        told[numbers[0]] = _joined(first, others)
+        for k in numbers[1:]:
+            del told[k]
+    return _unexplained_together(list(told.values()), whole)
 
 
 def _unexplained_together(findings: list[Finding], whole: set[str]) -> list[Finding]:

@@ -29,6 +29,8 @@ class Judged:
     ----------
     gradients : dict of int to ndarray of float64
         Those that can be measured, in the shape of their leaf, by its index in ``primal.leaves``.
+    misshapen : set of int
+        Those of them whose gradient came in another shape.
     empty : list of int
         Leaves without entries whose gradient has none either.
     set_aside : dict of int to str
@@ -41,11 +43,40 @@ class Judged:
     """
 
     gradients: dict[int, Array] = dataclasses.field(default_factory=dict[int, Array])
+    misshapen: set[int] = dataclasses.field(default_factory=set[int])
     empty: list[int] = dataclasses.field(default_factory=list[int])
     set_aside: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
     undecided: dict[int, str] = dataclasses.field(default_factory=dict[int, str])
     undefined: set[int] = dataclasses.field(default_factory=set[int])
     findings: list[Finding] = dataclasses.field(default_factory=list[Finding])
+
+    def set_aside_all(self, origin: Origin, why: str) -> None:
+        """Measure no leaf of an array."""
+        self.set_aside.update(dict.fromkeys(origin.parts, f"set aside: {why}"))
+
+    def has_dtype(self, origin: Origin, layout: Layout, claimed: Array, *, may_be_complex: bool = False) -> bool:
+        """Whether numbers of this dtype can be what is claimed for an array, which is set aside if not."""
+        found = check_dtype(origin, layout.leaves[origin.parts[0]], claimed, may_be_complex=may_be_complex)
+        self.findings += [] if found is None else [found]
+        if found is None or found.severity is not Severity.ERROR:
+            return True
+        self.set_aside_all(origin, f"claimed as {claimed.dtype.name}")
+        return False
+
+    def note_shape(self, origin: Origin, found: Finding | None) -> None:
+        """Note that what is claimed for an array has another shape."""
+        if found is not None:
+            self.findings.append(found)
+            self.misshapen.update(origin.parts)
+
+    def is_finite(self, origin: Origin, claimed: Array) -> bool:
+        """Whether what is claimed for an array is finite; it is set aside if not."""
+        found = check_finite(origin.path, claimed)
+        if found is None:
+            return True
+        self.findings.append(found)
+        self.set_aside_all(origin, "the claim is not finite")
+        return False
 
 
 def is_value(claim: Any, primal: Primal, keyword: str) -> bool:
@@ -109,26 +140,21 @@ def judge_tree(
     for i, origin in enumerate(origins):
         claimed = match.gradients.get(i)
         if claimed is None:
-            judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: the claim has no {noun} for it"))
+            judged.set_aside_all(origin, f"the claim has no {noun} for it")
             continue
-        about_dtype = check_dtype(origin, layout.leaves[origin.parts[0]], claimed)
-        judged.findings.extend([] if about_dtype is None else [about_dtype])
-        if about_dtype is not None and about_dtype.severity is Severity.ERROR:
-            judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed as {claimed.dtype.name}"))
+        if not judged.has_dtype(origin, layout, claimed):
             continue
         fitted, about_shape = fit_shape(origin.path, origin.shape, claimed, noun)
-        judged.findings.extend([] if about_shape is None else [about_shape])
+        judged.note_shape(origin, about_shape)
         if fitted is None:
-            judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed with shape {claimed.shape}"))
+            judged.set_aside_all(origin, f"claimed with shape {claimed.shape}")
             continue
         if origin.parts[0] in layout.left_out:
             fitted = fitted.copy()
             fitted.reshape(-1)[layout.left_out[origin.parts[0]]] = 0.0
-        not_finite = check_finite(origin.path, fitted)
-        if not_finite is not None:
-            judged.findings.append(not_finite)
-            judged.set_aside.update(dict.fromkeys(origin.parts, "set aside: the claim is not finite"))
-        elif origin.size == 0:
+        if not judged.is_finite(origin, fitted):
+            continue
+        if origin.size == 0:
             judged.empty.extend(origin.parts)
         else:
             parts = _parts(fitted) if origin.is_complex else (_real(fitted),)
@@ -175,23 +201,9 @@ def judge_jacobian(
         Leaves whose blocks came as (entries, entries).
     """
     outputs = primal.outputs
-    flat: set[int] = set()
-    whole: Array | None = None
-    if isinstance(claim, np.ndarray) and len(outputs.origins) > 1:
-        whole = cast("Array", claim)
-    rows = sum(output.size for output in outputs.origins)
-    if whole is not None and len(primal.origins) == 1 and whole.shape == (rows, primal.origins[0].size):
-        starts = np.cumsum([output.size for output in outputs.origins])[:-1]
-        parts: list[Any] = np.split(whole, starts)
-    else:
-        parts = []
-        for way in outputs.keys if keys is None else keys:
-            try:
-                parts.append(_tree.subtree((claim,), way))
-            except LookupError:
-                parts.append(None)
-    judged = Judged()
+    judged, flat = Judged(), set[int]()
     blocks: dict[int, list[Array]] = {i: [] for i in range(len(primal.leaves))}
+    parts = _by_output(primal, claim, outputs.keys if keys is None else keys)
     for output, part, name in zip(outputs.origins, parts, names, strict=True):
         match = match_claim(
             part,
@@ -207,30 +219,13 @@ def judge_jacobian(
         for i, origin in enumerate(primal.origins):
             claimed = match.gradients.get(i)
             if claimed is None:
-                why = f"set aside: the claim has no block for it ({keyword}{name})"
-                judged.set_aside.update(dict.fromkeys(origin.parts, why))
+                judged.set_aside_all(origin, f"the claim has no block for it ({keyword}{name})")
                 continue
-            about_dtype = check_dtype(origin, primal.leaves[origin.parts[0]], claimed, may_be_complex=output.is_complex)
-            judged.findings += [] if about_dtype is None else [about_dtype]
-            if about_dtype is not None and about_dtype.severity is Severity.ERROR:
-                judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed as {claimed.dtype.name}"))
-                continue
-            block, about_shape = fit_block(origin.path, output.shape, origin.shape, claimed)
-            if about_shape is not None:
-                judged.findings.append(about_shape)
+            block = _block(primal, judged, output, origin, claimed)
             if block is None:
-                judged.set_aside.update(dict.fromkeys(origin.parts, f"set aside: claimed with shape {claimed.shape}"))
                 continue
             if claimed.shape != output.shape + origin.shape:
                 flat.update(origin.parts)
-            if origin.parts[0] in primal.layout.left_out:
-                claimed = block = block.copy()
-                block[:, primal.layout.left_out[origin.parts[0]]] = 0.0
-            not_finite = check_finite(origin.path, claimed)
-            if not_finite is not None:
-                judged.findings.append(not_finite)
-                judged.set_aside.update(dict.fromkeys(origin.parts, "set aside: the claim is not finite"))
-                continue
             for k, columns in zip(origin.parts, _real_columns(block, output, origin), strict=True):
                 blocks[k].append(columns)
     for i, leaf in enumerate(primal.leaves):
@@ -241,6 +236,38 @@ def judge_jacobian(
         else:
             judged.gradients[i] = np.concatenate(blocks[i])
     return judged, flat
+
+
+def _by_output(primal: Primal, claim: Any, keys: Sequence[tuple[Hashable, ...]]) -> list[Any]:
+    """What a claimed Jacobian has for each output; None where it has nothing in its place."""
+    origins = primal.outputs.origins
+    rows = [output.size for output in origins]
+    if isinstance(claim, np.ndarray) and len(origins) > 1 and len(primal.origins) == 1:
+        whole = cast("Array", claim)
+        if whole.shape == (sum(rows), primal.origins[0].size):
+            return list(np.split(whole, np.cumsum(rows)[:-1]))
+    parts: list[Any] = []
+    for way in keys:
+        try:
+            parts.append(_tree.subtree((claim,), way))
+        except LookupError:
+            parts.append(None)
+    return parts
+
+
+def _block(primal: Primal, judged: Judged, output: Origin, origin: Origin, claimed: Array) -> Array | None:
+    """Return the block of an output and a leaf as a matrix; where it cannot be measured, set it aside."""
+    if not judged.has_dtype(origin, primal.layout, claimed, may_be_complex=output.is_complex):
+        return None
+    block, about_shape = fit_block(origin.path, output.shape, origin.shape, claimed)
+    judged.note_shape(origin, about_shape)
+    if block is None:
+        judged.set_aside_all(origin, f"claimed with shape {claimed.shape}")
+        return None
+    if origin.parts[0] in primal.layout.left_out:
+        claimed = block = block.copy()
+        block[:, primal.layout.left_out[origin.parts[0]]] = 0.0
+    return block if judged.is_finite(origin, claimed) else None
 
 
 def _real_columns(block: Array, output: Origin, origin: Origin) -> tuple[Array, ...]:

@@ -78,58 +78,113 @@ def match_claim(
     if is_tuple:
         members = tuple(cast("list[Any]", claim)) if isinstance(claim, (tuple, list)) else ()
         if len(members) != len(roots):
-            kind = f"`{keyword}` gives {_describe(claim)}, not a tuple of {len(roots)}"
-            advice = "a tuple in `wrt` asks for one gradient per argument."
-            if isinstance(claim, Mapping) and all(root in claim for root in roots):
-                advice += f" Return `({', '.join(f'grads[{root!r}]' for root in roots)})`."
-            return Match(gradients={}, finding=_finding(whole, kind, advice))
+            return Match(gradients={}, finding=_no_such_tuple(claim, roots, keyword))
     offered = {leaf.keys: leaf for leaf in _tree.flatten(members, roots, none_is_leaf=True).leaves}
     offered, renamed = _in_own_names(keys, offered)
-    notes = [_note("GP411", whole, f"compared under other names: {renamed}", _RENAME)] if renamed else []
-    gradients: dict[int, Array] = {}
-    missing: list[int] = []
-    nones: list[str] = []
-    for i, key in enumerate(keys):
-        leaf = offered.pop(key, None)
-        if leaf is not None and leaf.value is not None:
-            gradients[i] = _backends.of(leaf.value).as_numpy(leaf.value)
-            continue
-        array = _listed(members, key) if leaf is None else None
-        if array is None:
-            missing.append(i)
-            nones += [paths[i]] if leaf is not None else []
-            continue
-        gradients[i] = array
-        offered = {other: leaf for other, leaf in offered.items() if other[: len(key)] != key}
-        notes.append(_note("GP412", paths[i], "a list was taken for the array that it stands for", _RETURN_AN_ARRAY))
-    for key in [key for key, leaf in offered.items() if leaf.value is not None]:
-        members_of = {i: keys[i][len(key) :] for i in missing if keys[i][: len(key)] == key}
-        array = _backends.of(offered[key].value).as_numpy(offered[key].value) if members_of else None
-        if array is not None and _is_stacked(array, members_of, shapes):
-            for i, index in members_of.items():
-                gradients[i] = np.asarray(array[cast("tuple[int, ...]", index)])
-            missing = [i for i in missing if i not in members_of]
-            path = offered.pop(key).path
-            notes.append(_note("GP412", path, "an array was taken for the list that it stands for", _PASS_AN_ARRAY))
-    extra = [leaf for leaf in offered.values() if leaf.value is not None]
-    if not missing and not extra:
-        return Match(gradients=gradients, finding=None, notes=tuple(notes))
+    matching = _Matching(paths=paths, keys=keys, shapes=shapes, offered=offered)
+    if renamed:
+        matching.notes.append(_note("GP411", whole, f"compared under other names: {renamed}", _RENAME))
+    matching.take_by_path(members)
+    matching.take_stacked()
+    gradients, notes = matching.gradients, tuple(matching.notes)
+    if not matching.missing and not matching.extra:
+        return Match(gradients=gradients, finding=None, notes=notes)
+    advice = matching.advice(claim, is_tuple, keyword)
+    return Match(gradients=gradients, finding=_finding(whole, matching.difference(), advice), notes=notes)
 
-    parts = [f"missing: {_listing([paths[i] for i in missing])}"] if missing else []
-    parts += [f"extra: {_listing([leaf.path for leaf in extra])}"] if extra else []
-    advice = (
-        _renamed([(keys[i], shapes[i]) for i in missing], extra)
-        or _other_container(claim, [(keys[i], shapes[i]) for i in missing], extra)
-        or _one_argument(claim, is_tuple, keyword, gradients, shapes)
-        or (
-            ""
-            if missing
-            else "leave it out: a claim has a gradient for each array that is differentiated, and no more."
+
+def _no_such_tuple(claim: Any, roots: Sequence[str], keyword: str) -> Finding:
+    """Say that a claim has not one member for each differentiated argument."""
+    kind = f"`{keyword}` gives {_describe(claim)}, not a tuple of {len(roots)}"
+    advice = "a tuple in `wrt` asks for one gradient per argument."
+    if isinstance(claim, Mapping) and all(root in claim for root in roots):
+        advice += f" Return `({', '.join(f'grads[{root!r}]' for root in roots)})`."
+    return _finding(", ".join(roots), kind, advice)
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Matching:
+    """What a claim offers beside what is asked for: what was taken from it, and what is left on both sides.
+
+    Attributes
+    ----------
+    paths, keys, shapes
+        One per leaf of the point.
+    offered : dict
+        Leaves of the claim that stand for none of the point yet.
+    gradients : dict of int to ndarray
+    missing : list of int
+        Leaves for which the claim has nothing.
+    nones : list of str
+        Paths of those for which it has None.
+    notes : list of Finding
+    """
+
+    paths: Sequence[str]
+    keys: Sequence[Keys]
+    shapes: Sequence[Shape]
+    offered: dict[Keys, _tree.NamedLeaf]
+    gradients: dict[int, Array] = dataclasses.field(default_factory=dict[int, Array])
+    missing: list[int] = dataclasses.field(default_factory=list[int])
+    nones: list[str] = dataclasses.field(default_factory=list[str])
+    notes: list[Finding] = dataclasses.field(default_factory=list[Finding])
+
+    @property
+    def extra(self) -> list[_tree.NamedLeaf]:
+        """What the claim offers and nobody asked for."""
+        return [leaf for leaf in self.offered.values() if leaf.value is not None]
+
+    def take_by_path(self, members: tuple[Any, ...]) -> None:
+        """Take the array at the place of each leaf, or the list of numbers that stands there."""
+        for i, key in enumerate(self.keys):
+            leaf = self.offered.pop(key, None)
+            if leaf is not None and leaf.value is not None:
+                self.gradients[i] = _backends.of(leaf.value).as_numpy(leaf.value)
+                continue
+            array = _listed(members, key) if leaf is None else None
+            if array is None:
+                self.missing.append(i)
+                self.nones += [self.paths[i]] if leaf is not None else []
+                continue
+            self.gradients[i] = array
+            self.offered = {other: leaf for other, leaf in self.offered.items() if other[: len(key)] != key}
+            kind = "a list was taken for the array that it stands for"
+            self.notes.append(_note("GP412", self.paths[i], kind, _RETURN_AN_ARRAY))
+
+    def take_stacked(self) -> None:
+        """Take arrays that stand in the place of lists of leaves apart."""
+        for key in [key for key, leaf in self.offered.items() if leaf.value is not None]:
+            members = {i: self.keys[i][len(key) :] for i in self.missing if self.keys[i][: len(key)] == key}
+            array = _backends.of(self.offered[key].value).as_numpy(self.offered[key].value) if members else None
+            if array is None or not _is_stacked(array, members, self.shapes):
+                continue
+            for i, index in members.items():
+                self.gradients[i] = np.asarray(array[cast("tuple[int, ...]", index)])
+            self.missing = [i for i in self.missing if i not in members]
+            kind = "an array was taken for the list that it stands for"
+            self.notes.append(_note("GP412", self.offered.pop(key).path, kind, _PASS_AN_ARRAY))
+
+    def difference(self) -> str:
+        """Say what is missing, and what is extra."""
+        parts = [f"missing: {_listing([self.paths[i] for i in self.missing])}"] if self.missing else []
+        parts += [f"extra: {_listing([leaf.path for leaf in self.extra])}"] if self.extra else []
+        return "; ".join(parts)
+
+    def advice(self, claim: Any, is_tuple: bool, keyword: str) -> str:
+        """Say what to do about it."""
+        missing = [(self.keys[i], self.shapes[i]) for i in self.missing]
+        about = (
+            _renamed(missing, self.extra)
+            or _other_container(claim, missing, self.extra)
+            or _one_argument(claim, is_tuple, keyword, self.gradients, self.shapes)
         )
-        or (f"`{keyword}` gives None for {_listing(nones)}: where f does not depend on it, say zeros." if nones else "")
-        or "A claim has the structure of the argument, key by key."
-    )
-    return Match(gradients=gradients, finding=_finding(whole, "; ".join(parts), advice), notes=tuple(notes))
+        if about:
+            return about
+        if not missing:
+            return "leave it out: a claim has a gradient for each array that is differentiated, and no more."
+        if self.nones:
+            return f"`{keyword}` gives None for {_listing(self.nones)}: where f does not depend on it, say zeros."
+        return "A claim has the structure of the argument, key by key."
 
 
 def _finding(path: str, kind: str, advice: str) -> Finding:

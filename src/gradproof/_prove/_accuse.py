@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import is_double
 from gradproof._prove._bends import on_tread
-from gradproof._prove._charge import Cause, Charge, Mistake, Place, WrongEntry
+from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
 from gradproof._prove._diagnose import (
     DIRECTIONS,
     DIRECTIONS_LOW,
     Evidence,
+    Hidden,
     Undecided,
     diagnose,
     factor_cause,
+    visible,
 )
 from gradproof._prove._directions import Direction
 from gradproof._prove._ledger import Ledger
 from gradproof._prove._locate import (
     Range,
-    Search,
     Suspect,
     box_part,
     entry_index,
@@ -39,6 +40,7 @@ from gradproof._prove._locate import (
 )
 from gradproof._prove._maps import Region, entries_words
 from gradproof._prove._measure import Asking, Measured, Meter, Residual, Tier, in_phase
+from gradproof._prove._search import Search
 from gradproof._prove._tolerance import REACH
 from gradproof._prove._wording import cause_words, region_words
 from gradproof._report import Verdict
@@ -50,8 +52,6 @@ Floats = NDArray[np.float64]
 SHOWN, APART, FEW = 20, 5, 2
 # Entries of a leaf that are tried one by one where nothing else tells its wrong ones.
 ONE_BY_ONE = 16
-# What f may do within the error bar of a slope that is said to be zero, relative to its values.
-VISIBLE = 1e-3
 
 
 @in_phase("locating")
@@ -132,11 +132,11 @@ def _accuse_leaf(
     """
     leaf = ledger.leaves[suspect.leaf]
     share = tier.share(suspect.leaf)
-    evidence = Evidence(shape=leaf.shape, size=leaf.size, eps=meter.eps)
+    evidence = Evidence(shape=leaf.shape, size=leaf.size, eps=meter.eps, visible=visible(meter))
     evidence.add(suspect.direction, suspect.first)
     evidence.add(suspect.alone, suspect.second)
     place: Place | None = None
-    named: Cause | None = None
+    named: Cause | Hidden | None = None
     part: Residual | None = None
     try:
         named = yield from _cause(meter, tier, suspect, evidence, wrong)
@@ -159,39 +159,15 @@ def _accuse_leaf(
     except BudgetSpent:
         pass  # that it is wrong is known; where and why is said as far as it was found
     if place is not None and place.entries:
-        note = report_entries(ledger, suspect.leaf, place)
+        note = report_entries(meter, ledger, suspect.leaf, place)
     else:
-        note = report_part(meter, ledger, suspect.leaf, evidence, place, named, shown=part)
+        cause = named if isinstance(named, Cause) else None
+        note = report_part(meter, ledger, suspect.leaf, evidence, place, cause, shown=part)
     known = place is not None and place.complete and bool(place.entries)
     deviation = evidence.deviation(share)
     if place is not None and known:
         deviation = _deviation_of_entries(ledger, suspect.leaf, place.entries)
     ledger.settle(suspect.leaf, Verdict.WRONG, deviation=deviation, estimated=not (known or leaf.size == 1), note=note)
-
-
-def retract_zeros(ledger: Ledger, meter: Meter) -> None:
-    """Do not say that a true gradient is zero where the error bar leaves room for all that f was seen to do.
-
-    A claim of 1e20 makes such a bar: what f does is lost in the rounding of what is claimed.
-    """
-    slopes = [one.slope for one in meter.slopes]
-    seen = np.abs(
-        np.concatenate([np.zeros(1), *(part.ravel() for one in slopes for part in (one.f0, one.plus, one.minus))])
-    )
-    largest = float(np.max(seen, where=np.isfinite(seen), initial=0.0)) / ledger.unit
-    for k, one in enumerate(ledger.statements):
-        if not isinstance(one, Charge) or one.cause is None or one.cause.mistake is not Mistake.NOT_ZERO:
-            continue
-        start = ledger.leaves[one.leaves[0]].start
-        if one.index is not None:
-            start += int(np.ravel_multi_index(one.index, ledger.leaves[one.leaves[0]].shape))
-        step = abs(meter.directions.entry_size(start)) if one.entry else 1.0
-        if one.error_bar * step <= VISIBLE * largest:
-            continue
-        ledger.statements[k] = dataclasses.replace(one, cause=None)
-        for index in one.leaves:
-            if ledger.results[index].note == cause_words(one.cause):
-                ledger.results[index] = dataclasses.replace(ledger.results[index], note="")
 
 
 def _deviation_of_entries(ledger: Ledger, index: int, wrong: Sequence[WrongEntry]) -> float:
@@ -205,7 +181,9 @@ def _deviation_of_entries(ledger: Ledger, index: int, wrong: Sequence[WrongEntry
     return off / whole if whole > 0 else math.inf
 
 
-def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong: set[int]) -> Asking[Cause | None]:
+def _cause(
+    meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong: set[int]
+) -> Asking[Cause | Hidden | None]:
     """The mistake that explains all of a leaf, if there is one; adds to the evidence."""
     share = tier.share(suspect.leaf)
     cause = factor_cause(evidence)
@@ -219,7 +197,7 @@ def _cause(meter: Meter, tier: Tier, suspect: Suspect, evidence: Evidence, wrong
         cause = factor_cause(evidence)
     if cause is None:
         cause = yield from diagnose(meter, suspect.leaf, evidence, share, wrong)
-    return cause if isinstance(cause, Cause) else None
+    return None if isinstance(cause, Undecided) else cause
 
 
 def _cause_in_box(
@@ -227,7 +205,7 @@ def _cause_in_box(
 ) -> Asking[tuple[Cause | None, Residual | None]]:
     """Test a factor on the wrong part of a leaf alone; also the clearest slope through that part."""
     shape = tuple(high - low for low, high in box)
-    evidence = Evidence(shape=shape, size=math.prod(shape))
+    evidence = Evidence(shape=shape, size=math.prod(shape), visible=visible(search.meter))
     for direction in (suspect.direction, suspect.alone):
         part = direction.restricted(*box_part(search.shape, search.start, search.stop, box))
         evidence.add(part, (yield from search.ask(part)))
@@ -237,7 +215,7 @@ def _cause_in_box(
     return cause if isinstance(cause, Cause) else None, clearest
 
 
-def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats | None = None) -> str:
+def report_entries(meter: Meter, ledger: Ledger, index: int, place: Place, deviation: Floats | None = None) -> str:
     """Charge the wrong entries of a leaf, each by itself or all together; returns the leaf's note.
 
     `deviation` is |claimed - reference| of every entry, where all were measured.
@@ -254,13 +232,13 @@ def report_entries(ledger: Ledger, index: int, place: Place, deviation: Floats |
     shown = sorted(largest, key=lambda entry: entry.index)
     named = (entry_index(leaf.shape, entry.index - leaf.start) for entry in shown)
     ledger.regions[index] = Region(place, entries_words(named, len(place.entries)), deviation)
+    causes = [_lone_cause(meter, ledger, entry) for entry in shown]
     count = len(place.entries)
     if count <= FEW or (count <= APART and 2 * count <= leaf.size):
-        for entry in shown:
-            _charge_entry(ledger, index, entry, _lone_cause(ledger, entry), index=_inside(ledger, index, entry))
+        for entry, cause in zip(shown, causes, strict=True):
+            _charge_entry(ledger, index, entry, cause, index=_inside(ledger, index, entry))
     else:
-        causes = {_lone_cause(ledger, entry) for entry in shown}
-        cause = causes.pop() if len(causes) == 1 else None
+        cause = causes[0] if len({*causes}) == 1 else None
         _charge_entry(
             ledger, index, largest[0], cause, place=dataclasses.replace(place, entries=tuple(shown), count=count)
         )
@@ -275,10 +253,11 @@ def _inside(ledger: Ledger, index: int, entry: WrongEntry) -> tuple[int, ...]:
     return entry_index(ledger.leaves[index].shape, entry.index - ledger.leaves[index].start)
 
 
-def _lone_cause(ledger: Ledger, entry: WrongEntry) -> Cause | None:
+def _lone_cause(meter: Meter, ledger: Ledger, entry: WrongEntry) -> Cause | None:
     """The mistake that explains one entry, if it is one of the commonest."""
     claimed = float(ledger.claim[entry.index])
-    lone = Evidence(shape=(), size=1)
+    size = abs(meter.directions.entry_size(entry.index))
+    lone = Evidence(shape=(), size=1, visible=lambda: visible(meter)() / size)
     rounding = ledger.rounding * abs(claimed)
     residual = Residual(value=entry.reference - claimed, bar=entry.bar, claimed=claimed, rounding=rounding)
     lone.add(Direction(stream=-1, group=(), scales=()), residual)

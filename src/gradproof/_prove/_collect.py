@@ -139,7 +139,7 @@ class Collector:
         self._noted, self._lines, self._sketches, self._maps = [], [], {}, []
         return Evidence(
             comparisons=comparisons(kept, findings, rtol),
-            ladders=ladders(kept, verdict, verdicts, findings, rtol),
+            ladders=ladders(kept, verdict, findings, rtol),
             maps=maps,
         )
 

@@ -8,6 +8,7 @@ named only if it passes all of them and an unrelated mistake would hardly do so.
 from __future__ import annotations
 
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -31,6 +32,8 @@ LONE_WHOLE = 1e-6
 PLAIN_TOLERANCE = 0.1
 # Roundings of the true slope up to which a claim is one of 0.
 ROUNDED = 64.0
+# What f may do within the error bar of a slope that is said to be zero, relative to its values.
+VISIBLE = 1e-3
 # A cap: exp of more than this is no factor that anybody has forgotten.
 LARGEST_EXPONENT = 50.0
 # Terms that cannot be told apart where all entries of x are equal.
@@ -44,11 +47,15 @@ DIRECTIONS_LOW = 10
 
 @dataclasses.dataclass
 class Evidence:
-    """Residuals along independent directions through one leaf (or the same part of it)."""
+    """Residuals along independent directions through one leaf (or the same part of it).
+
+    visible : how wide a bar of theirs may be for what f does to be seen beside it.
+    """
 
     shape: tuple[int, ...]
     size: int
     eps: float = EPS64
+    visible: Callable[[], float] = lambda: math.inf
     directions: list[Direction] = dataclasses.field(default_factory=list[Direction])
     residuals: list[Residual] = dataclasses.field(default_factory=list[Residual])
 
@@ -117,7 +124,24 @@ class Undecided:
     """A candidate that no measurement contradicts, with too few checks to name it."""
 
 
-def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """A claim so far off that what f does is lost in the claim's own rounding: there is no more to learn of f."""
+
+
+def visible(meter: Meter) -> Callable[[], float]:
+    """How wide the bar of a slope may be for what f was seen to do to show beside it, as measured."""
+
+    @ft.cache
+    def widest() -> float:
+        slopes = [one.slope for one in meter.slopes]
+        seen = [np.abs(part) for one in slopes for part in (one.f0, one.plus, one.minus)]
+        return VISIBLE * max((float(np.max(one, where=np.isfinite(one), initial=0.0)) for one in seen), default=0.0)
+
+    return widest
+
+
+def factor_cause(evidence: Evidence) -> Cause | Undecided | Hidden | None:
     """Test "claimed = factor * true"; None if a measurement contradicts it."""
     residuals = evidence.residuals
     claimed = [residual.claimed for residual in residuals]
@@ -132,7 +156,8 @@ def factor_cause(evidence: Evidence) -> Cause | Undecided | None:
     if abs(found.c) <= 3 * found.error:
         if found.error > 1e-3:
             return Undecided()
-        return Cause(Mistake.NOT_ZERO)
+        clearest = max(residuals, key=lambda residual: residual.contrast)
+        return Cause(Mistake.NOT_ZERO) if clearest.bar <= evidence.visible() else Hidden()
     factor, tolerance = 1 / found.c, 3 * found.error / abs(found.c)
     simple = simplest(factor, tolerance, evidence.shape) if tolerance < 1e-2 else None
     common = tolerance <= LONE_TOLERANCE and simple in LONE_FACTORS

@@ -14,7 +14,7 @@ from gradproof._prove._accuse import report_entries, report_part
 from gradproof._prove._bends import kinked
 from gradproof._prove._charge import Cause, Place, WrongEntry
 from gradproof._prove._confirm import Look, confirm
-from gradproof._prove._diagnose import Evidence, factor_cause
+from gradproof._prove._diagnose import Evidence, factor_cause, visible
 from gradproof._prove._directions import Direction
 from gradproof._prove._jumps import jumps_nearby
 from gradproof._prove._ledger import Ledger, wide_note
@@ -199,7 +199,7 @@ def _deviation(residuals: Iterable[tuple[Residual, float]]) -> float | None:
 def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry], wrong: list[Entry]) -> None:
     """Name the wrong entries, or the cause if one explains all entries of the leaf."""
     leaf = ledger.leaves[index]
-    evidence = Evidence(shape=leaf.shape, size=leaf.size, eps=meter.eps)
+    evidence = Evidence(shape=leaf.shape, size=leaf.size, eps=meter.eps, visible=visible(meter))
     for e in entries:
         evidence.add(Direction(stream=-1, group=(index,), scales=(1.0,), entry=e.index), e.residual)
     deviations = np.array([abs(e.residual.value / e.step) if e.step else 0.0 for e in entries])
@@ -217,7 +217,7 @@ def accuse_entries(meter: Meter, ledger: Ledger, index: int, entries: list[Entry
             )
             for e in wrong
         ]
-        note = report_entries(ledger, index, Place(entries=tuple(found)), deviations)
+        note = report_entries(meter, ledger, index, Place(entries=tuple(found)), deviations)
     if index in ledger.regions and fits(leaf.shape):
         every = tuple(e.residual for e in entries)
         ledger.regions[index] = dataclasses.replace(ledger.regions[index], entries=every)

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._base._away import BudgetSpent
 from gradproof._prove._charge import Cause, Mistake, Place, WrongEntry
-from gradproof._prove._directions import Coin, Digits, Direction, Part, Slab, Spans, Without
+from gradproof._prove._directions import Coin, Direction, Part, Slab, Spans, Without
+from gradproof._prove._lone_entry import LEAST_DRAWN, READABLE, failing_subsets, lone_entry, read_digit, salt
 from gradproof._prove._measure import Asking, Glance, Meter, Residual, Tier
+from gradproof._prove._search import CLEAR, Search
 from gradproof._prove._tolerance import RTOL64_BALANCED
 
-# A digit is read off a ratio of residuals only if the error of the reading is below this.
-READABLE = 0.3
 # Evaluations spent on naming entries of one leaf before it is called wrong in many places: one for each entry, as
 # measuring them all would take, but no fewer and no more than this. A question takes two.
 LEAST, MOST = 200, 2000
-# Entries of which random subsets are drawn; of fewer each is asked about.
-LEAST_DRAWN = 6
 # Entries found one by one after which it is asked whether the box around them holds all that is wrong, and is wrong
 # all over: once for each doubling, as an answer costs two evaluations and each further entry some twenty. The first
 # time that box may grow.
@@ -40,9 +37,6 @@ MANY = 3
 LEAST_APART = 2
 # A cap of memory: ranges of entries that share a sign, or are claimed to be 0.
 RANGES = 4096
-
-# What is clearly wrong at a glance needs no closer look.
-_CLEAR: Callable[[Residual], bool] = operator.attrgetter("clear")
 
 Box = tuple[tuple[int, int], ...]
 
@@ -126,64 +120,6 @@ def _spans(meter: Meter, group: Sequence[int]) -> Spans:
     return Spans(tuple((leaves[index].start, leaves[index].stop) for index in group))
 
 
-@dataclasses.dataclass
-class Search:
-    """One failing direction through one leaf, and how to ask about its parts."""
-
-    meter: Meter
-    leaf: int
-    direction: Direction
-    whole: Residual
-    scale: float
-    asked: int = 0
-    # What was measured along parts of directions.
-    heard: dict[Direction, Residual] = dataclasses.field(default_factory=dict[Direction, Residual])
-    # Entries that have been seen to be wrong.
-    wrong: set[int] = dataclasses.field(default_factory=set[int])
-
-    @property
-    def start(self) -> int:
-        return self.meter.directions.leaves[self.leaf].start
-
-    @property
-    def stop(self) -> int:
-        return self.meter.directions.leaves[self.leaf].stop
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.meter.directions.leaves[self.leaf].shape
-
-    def ask(self, direction: Direction, enough: Callable[[Residual], bool] | None = None) -> Asking[Residual]:
-        """The residual along a part of a direction, from one value where what that tells is enough."""
-        known = self.heard.get(direction)
-        if known is not None:
-            return known
-        self.asked += 1
-        glance = None if enough is None else (yield from self.meter.glance(direction, self.scale))
-        if glance is None:
-            found = yield from self.meter.residual(direction, self.scale)
-        elif enough is not None and enough(glance.residual):
-            return glance.residual
-        else:
-            found = yield from self.meter.completed(glance)
-        self.heard[direction] = found
-        return found
-
-    def glance(self, direction: Direction) -> Asking[Glance | None]:
-        """What one value tells of a residual along a part of a direction; None where it takes more."""
-        if direction in self.heard:
-            return None
-        self.asked += 1
-        return (yield from self.meter.glance(direction, self.scale))
-
-    def only(self, index: int) -> Direction:
-        return self.direction.restricted(Spans(((index, index + 1),)))
-
-    def slab(self, axis: int, low: int, high: int) -> Slab:
-        stride = math.prod(self.shape[axis + 1 :])
-        return Slab(self.start, self.stop, stride, self.shape[axis], low, high)
-
-
 # A range along one axis, counted from the last: (axis, its length, low, high).
 Range = tuple[int, int, int, int]
 
@@ -208,7 +144,7 @@ def regular_place(search: Search, likely: Sequence[Range] = ()) -> Asking[Place 
         box = _with_range(search.shape, axis, length, (low, high))
         if box is not None and (yield from _holds_all(search, box)) and (yield from _fails_all_over(search, box)):
             return Place(box=box, everywhere=True)
-    lone = yield from _lone_entry(search, direction, whole)
+    lone = yield from lone_entry(search, direction, whole)
     if lone is not None:
         return Place(entries=(lone,))
     if not whole.clear:
@@ -217,12 +153,12 @@ def regular_place(search: Search, likely: Sequence[Range] = ()) -> Asking[Place 
     if box is None and search.stop - search.start <= EACH:
         return (yield from _one_after_the_other(search))
     if box is None:
-        failing = yield from _failing_subsets(search, direction, search.stop - search.start)
+        failing = yield from failing_subsets(search, direction, search.stop - search.start)
         many = failing >= MANY
         if failing in (1, 2):
             # Two of four are an accident that five wrong entries have, too, and one of four one of a box of a quarter;
             # a search for a box that is none is dear.
-            more = yield from _failing_subsets(search, direction, search.stop - search.start, another=True)
+            more = yield from failing_subsets(search, direction, search.stop - search.start, another=True)
             many = failing + more >= MANY
         if many:
             box = yield from _box(search)
@@ -273,13 +209,13 @@ def _fails_all_over(search: Search, box: Box) -> Asking[bool]:
 def _all_over(search: Search, part: Direction, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
     """Whether random parts of some entries, all that move along a direction, are wrong; each where these are few."""
     if len(indices) >= LEAST_DRAWN:
-        return (yield from _failing_subsets(search, part, len(indices))) == 4
+        return (yield from failing_subsets(search, part, len(indices))) == 4
     return (yield from _each_is_wrong(search, indices))
 
 
 def _each_is_wrong(search: Search, indices: Sequence[int] | NDArray[np.intp]) -> Asking[bool]:
     for index in indices:
-        alone = yield from search.ask(search.only(int(index)), _CLEAR)
+        alone = yield from search.ask(search.only(int(index)), CLEAR)
         if not alone.seen:
             return False
         search.wrong.add(int(index))
@@ -344,87 +280,6 @@ def _hull(search: Search, entries: Sequence[WrongEntry]) -> Box:
     return tuple((int(axis.min()), int(axis.max()) + 1) for axis in indices)
 
 
-def _lone_entry(search: Search, direction: Direction, residual: Residual) -> Asking[WrongEntry | None]:
-    """The one entry that makes `direction` fail, or None if there are several (or the bars are too wide to read)."""
-    index = yield from _read_index(search, direction, residual, search.stop - search.start)
-    if index is None or not search.start <= index < search.stop:
-        return None
-    v = float(search.meter.directions.vector(direction)[index])
-    if v == 0.0:
-        return None
-    alone = yield from search.ask(search.only(index))
-    if not (alone.clear and (residual - alone).agrees_with_zero):
-        return None
-    claimed = float(search.meter.directions.claim[index])
-    return WrongEntry(index=index, reference=claimed + alone.value / v, bar=alone.bar / abs(v))
-
-
-def _read_index(search: Search, direction: Direction, residual: Residual, count: int) -> Asking[int | None]:
-    """Read the index of a lone entry digit by digit, in the largest base that the bars allow."""
-    if count == 1:
-        return search.start
-    base = min(count, int(READABLE * abs(residual.value) / (2 * max(residual.bar, 1e-300))) - 1)
-    if base < 3:
-        return None
-    digits = 1
-    while base**digits < count:
-        digits += 1
-    # The smallest base with as many digits reads most safely.
-    base = next(b for b in range(max(2, int(count ** (1 / digits)) - 1), base + 1) if b**digits >= count)
-    index = search.start
-    for place in reversed(range(digits)):
-        digit = yield from _digit(search, direction, residual, base**place, base)
-        if digit is None:
-            return None
-        index += digit - search.start
-    return index
-
-
-def _digit(search: Search, direction: Direction, residual: Residual, stride: int, base: int) -> Asking[int | None]:
-    """`search.start` plus stride times the digit that all of the residual carries, or None."""
-
-    def read(weighted: Residual) -> tuple[float, float]:
-        reading = weighted.value / residual.value * (base + 1) - 1
-        return reading, (weighted.bar * (base + 1) + abs(reading + 1) * residual.bar) / abs(residual.value)
-
-    def is_none(weighted: Residual) -> bool:
-        reading, error = read(weighted)
-        return math.isfinite(reading) and abs(reading - min(max(round(reading), 0), base - 1)) > 3 * error
-
-    part = direction.restricted(Digits(search.start, search.stop, stride, base))
-    reading, error = read((yield from search.ask(part, is_none)))
-    if not (math.isfinite(reading) and error < READABLE):
-        return None
-    digit = round(reading)
-    if abs(reading - digit) > max(error, 1e-6) or not 0 <= digit < base:
-        return None
-    return search.start + stride * digit
-
-
-def _failing_subsets(search: Search, direction: Direction, count: int, *, another: bool = False) -> Asking[int]:
-    """How many of four random subsets (`another`: four others) fail: sixty-fourths, or a few entries."""
-    if count < LEAST_DRAWN:
-        return 0
-    depth = min(6, int(math.log2(count / 2)))
-    trials = failing = 0
-    first = 100 + 40 * len(direction.parts) + 10_000 * another
-    for number in range(first, first + 40):
-        bits = (Coin(_salt(search, number * 8 + bit), 0) for bit in range(depth))
-        part = direction.restricted(*bits)
-        if not search.meter.directions.vector(part).any():
-            continue
-        found = yield from search.ask(part, _CLEAR)
-        failing += abs(found.value) > 2 * found.bar
-        trials += 1
-        if trials == 4 or trials - failing > 2:
-            break
-    return failing
-
-
-def _salt(search: Search, number: int) -> int:
-    return (search.meter.directions.seed * 1_000_003 + search.direction.stream * 1009 + number) % 2**31
-
-
 def _lone_slice(search: Search) -> Asking[Box | None]:
     """The one row, column or other slice of length 1 along an axis that holds every wrong entry."""
     shape, whole = search.shape, search.whole
@@ -432,7 +287,7 @@ def _lone_slice(search: Search) -> Asking[Box | None]:
         stride = math.prod(shape[axis + 1 :])
         if length < 2 or length == math.prod(shape) or not 2 * whole.bar * (length + 1) < READABLE * abs(whole.value):
             continue
-        offset = yield from _digit(search, search.direction, whole, stride, length)
+        offset = yield from read_digit(search, search.direction, whole, stride, length)
         if offset is None:
             continue
         index = (offset - search.start) // stride
@@ -493,7 +348,7 @@ def _is_clean(search: Search, axis: int, count: int, *, from_start: bool) -> Ask
     """Whether so many slices at one end of an axis hold no wrong entry."""
     length = search.shape[axis]
     slab = search.slab(axis, 0, count) if from_start else search.slab(axis, length - count, length)
-    return (yield from search.ask(search.direction.restricted(slab), _CLEAR)).agrees_with_zero
+    return (yield from search.ask(search.direction.restricted(slab), CLEAR)).agrees_with_zero
 
 
 def _halve(search: Search, start: Direction, whole: Residual) -> Asking[Place]:
@@ -518,7 +373,7 @@ def _single_out(
     while todo and search.asked < most:
         direction, residual, depth = todo.pop()
         if depth > 0:
-            lone = yield from _lone_entry(search, direction, residual)
+            lone = yield from lone_entry(search, direction, residual)
             if lone is not None:
                 found.append(lone)
                 if todo and len(found) in HULL:
@@ -529,8 +384,8 @@ def _single_out(
                 continue
         if depth > 40:
             continue
-        salt = _salt(search, 1000 + search.asked)
-        left, right = direction.restricted(Coin(salt, 0)), direction.restricted(Coin(salt, 1))
+        drawn = salt(search, 1000 + search.asked)
+        left, right = direction.restricted(Coin(drawn, 0)), direction.restricted(Coin(drawn, 1))
         half = yield from search.ask(left)
         rest = residual - half
         for part, value in ((left, half), (right, rest)):
@@ -566,7 +421,7 @@ def wrong_somewhere(search: Search, other: Direction, of_other: Residual) -> Ask
             continue
         parts: list[Residual] = []
         for direction, whole in ((search.direction, search.whole), (other, of_other)):
-            outside = yield from search.ask(direction.restricted(rest), _CLEAR)
+            outside = yield from search.ask(direction.restricted(rest), CLEAR)
             if not (whole.clear and outside.agrees_with_zero):
                 break
             parts.append(whole - outside)

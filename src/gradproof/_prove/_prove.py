@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradproof._base._away import BudgetSpent
 from gradproof._base._precision import EPS64, is_double
 from gradproof._function._problem import Problem
-from gradproof._prove._accuse import accuse, retract_zeros
+from gradproof._prove._accuse import accuse
 from gradproof._prove._at_the_point import jumps_here, only_beyond, report_jump
 from gradproof._prove._charge import Charge, Notice, Sight, Statement
 from gradproof._prove._collect import Collector
@@ -211,7 +211,6 @@ class _Proof:
         if not self.output:
             yield from measure_small(self.meter, self.ledger, self.tables)
         settle_still(self.meter, self.ledger, self.still)
-        retract_zeros(self.ledger, self.meter)
         self._note_randomness()
         note_jumps(self.ledger, self.meter)
         self.collector.take(self.meter, self.output)
@@ -246,9 +245,8 @@ class _Proof:
                 flat = ()
         for group in moving:
             # (What a jump of f at the point leaves is no noise, in which a small claim could hide.)
-            jumps = (
-                looked is not None and why_wide(seen_so_far(self.meter), looked, self.limits) is Reason.NO_CONVERGENCE
-            )
+            why = None if looked is None else why_wide(seen_so_far(self.meter), looked, self.limits)
+            jumps = why is Reason.NO_CONVERGENCE
             if self.meter.norms[list(group)].max() <= self._negligible() and not jumps:
                 flat = tuple(sorted((*flat, *group)))
             else:
@@ -295,10 +293,6 @@ class _Proof:
             tiers.append(tuple(sorted(tier)))
             left = left[len(tier) :]
         return tiers
-
-    def _jumps(self, looked: Measured) -> bool:
-        """Whether what makes the bar of a slope wide is a jump of f."""
-        return why_wide(seen_so_far(self.meter), looked, self.limits) is Reason.NO_CONVERGENCE
 
     def _negligible(self) -> float:
         """The norm below which a leaf counts as flat: its natural size moves f by less than rounding does."""

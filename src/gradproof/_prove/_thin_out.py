@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gradproof._base._names import is_within
 from gradproof._prove._noted import Noted
@@ -66,7 +66,6 @@ def _comparison(one: Noted, rtol: float, *, against: bool) -> Comparison:
 def ladders(
     kept: Sequence[tuple[Noted, bool]],
     verdict: Verdict,
-    verdicts: Mapping[str, Verdict],
     findings: Sequence[Finding],
     rtol: float,
 ) -> tuple[Ladder, ...]:

@@ -24,6 +24,8 @@ from gradproof.compat._torch_still import stands_still
 FEW, FEW_ENTRIES = 1000, 200_000
 STILL_NOTE = "f keeps its value as this array moves, as its derivative of zero says"
 ENTRIES_NOTE = "every entry was measured alone"
+# Nothing is left open where these are said.
+SETTLED = (Verdict.CORRECT, Verdict.NOT_DIFFERENTIABLE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,52 +66,65 @@ def look_closer(report: Report, function: Function, *, seed: int, atol: float, r
     still: list[str] = []
     is_still = True
     for mode in report.modes:
-        if mode.verdict in (Verdict.CORRECT, Verdict.NOT_DIFFERENTIABLE):
+        if mode.verdict in SETTLED:
             is_still = False
             continue
         leaves = _leaves_of(report, mode)
         if len(leaves) != len(whose):
             return Closer(report=report)
-        settled = (Verdict.CORRECT, Verdict.NOT_DIFFERENTIABLE)
-        open_ones = sorted({i for i, leaf in zip(whose, leaves, strict=True) if leaf.verdict not in settled})
         is_set = bool(atol or rtol) and mode.verdict is Verdict.WRONG
-        wanted = open_ones if open_ones and not is_set else list(range(function.count))
-        outer = mode.mode.partition("-")[0]
-        quiet = [i for i in wanted if stands_still(function, outer, i, seed, terms)]
+        left_open = sorted({i for i, leaf in zip(whose, leaves, strict=True) if leaf.verdict not in SETTLED})
+        wanted = left_open if left_open and not is_set else list(range(function.count))
+        quiet = [i for i in wanted if stands_still(function, _outer(mode), i, seed, terms)]
         is_still = is_still and len(quiet) == function.count
         rest = [i for i in wanted if i not in quiet]
-        bounds = dict.fromkeys(range(len(whose)), 0.0)
+        bounds: list[float] | None = []
         if rest:
-            holds = _tolerated(report, mode, function, rest, atol, rtol)
-            entries = None if holds is None else measure_entries(function, outer, seed, rest)
-            if entries is None or holds is None or not holds(entries):
-                return Closer(report=report)
-            bounds = dict(enumerate(entries.bounds()))
+            bounds = _bounds_by_entry(report, mode, function, rest, seed, (atol, rtol))
+        if bounds is None:
+            return Closer(report=report)
         for k, (i, leaf) in enumerate(zip(whose, leaves, strict=True)):
             if i in quiet:
                 mended[leaf.path] = dataclasses.replace(leaf, verdict=Verdict.CORRECT, bound=None, note=STILL_NOTE)
                 still.append(leaf.path)
             elif i in rest:
-                mended[leaf.path] = dataclasses.replace(
-                    leaf, verdict=Verdict.CORRECT, bound=bounds[k], note=ENTRIES_NOTE
-                )
+                correct = dataclasses.replace(leaf, verdict=Verdict.CORRECT, bound=bounds[k], note=ENTRIES_NOTE)
+                mended[leaf.path] = correct
     if is_still:
         return Closer(report=report, still=tuple(still), is_still=True)
+    return Closer(report=_mended(report, mended), still=tuple(still))
+
+
+def _outer(mode: ModeResult) -> str:
+    """The mode in which the derivative itself is asked for."""
+    return mode.mode.partition("-")[0]
+
+
+def _bounds_by_entry(
+    report: Report, mode: ModeResult, function: Function, rest: list[int], seed: int, tolerance: tuple[float, float]
+) -> list[float] | None:
+    """Bounds of all arrays where some are measured entry by entry and are right; None where they are not."""
+    holds = _tolerated(report, mode, function, rest, *tolerance)
+    if holds is None:
+        return None
+    entries = measure_entries(function, _outer(mode), seed, rest)
+    return entries.bounds() if entries is not None and holds(entries) else None
+
+
+def _mended(report: Report, mended: dict[str, LeafResult]) -> Report:
+    """Return a report with other results for some arrays."""
     leaves = tuple(mended.get(leaf.path, leaf) for leaf in report.leaves)
     modes = tuple(
         dataclasses.replace(one, verdict=worst(leaf.verdict for leaf in _leaves_of(report, one, leaves)))
         for one in report.modes
     )
-    return Closer(
-        report=dataclasses.replace(
-            report,
-            verdict=worst(leaf.verdict for leaf in leaves),
-            reason=None,
-            findings=excused(report.findings),
-            modes=modes,
-            leaves=leaves,
-        ),
-        still=tuple(still),
+    return dataclasses.replace(
+        report,
+        verdict=worst(leaf.verdict for leaf in leaves),
+        reason=None,
+        findings=excused(report.findings),
+        modes=modes,
+        leaves=leaves,
     )
 
 
@@ -117,7 +132,6 @@ def _tolerated(
     report: Report, mode: ModeResult, function: Function, rest: list[int], atol: float, rtol: float
 ) -> Callable[[Entries], bool] | None:
     """Whether entries as measured make a mode CORRECT; None where they are too many, or could not."""
-    outer = mode.mode.partition("-")[0]
     is_set = bool(atol or rtol)
     columns = sum(function.arguments[i].numel() for i in rest)
     rows = sum(one.numel() for one in as_tuple(function.value(*function.arguments)))
@@ -126,7 +140,7 @@ def _tolerated(
         return None
 
     def holds(entries: Entries) -> bool:
-        return (is_set and entries.are_within(atol, rtol, outer)) or (
+        return (is_set and entries.are_within(atol, rtol, _outer(mode))) or (
             is_few and entries.agree(report.rtol) and max(entries.bounds()) <= report.max_bound
         )
 

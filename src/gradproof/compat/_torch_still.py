@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -59,66 +60,89 @@ def stands_still(function: Function, mode: str, place: int, seed: int, terms: fl
     """
     generator = np.random.default_rng((seed, 11))
     leaves: tuple[Tensor, ...] = function.arguments[: function.count]
-    others = function.arguments[function.count :]
-    at_point = as_tuple(function.value(*leaves, *others))
-    if mode == "rev":
-        us = [normal_like(one, generator) for one in at_point]
-        cotangent = tuple(us) if len(us) > 1 else us[0]
-
-        def claim(*leaves: Tensor) -> tuple[Tensor, ...]:
-            return as_tuple(function.vjp(cotangent, *leaves, *others))[place : place + 1]
-
-    else:
-        tangents = [torch.zeros_like(leaf) for leaf in leaves]
-        tangents[place] = normal_like(leaves[place], generator) * _rms(leaves[place].detach())
-
-        def claim(*leaves: Tensor) -> tuple[Tensor, ...]:
-            return as_tuple(function.jvp(tuple(tangents), *leaves, *others))
-
-    claimed = claim(*leaves)
-    leaf = leaves[place].detach()
+    moving = _Moving(function=function, place=place, at_point=as_tuple(function.value(*function.arguments)))
+    leaf, at_point = leaves[place].detach(), moving.at_point
+    claimed = _claimed(moving, mode, generator)
     floor = _floor((*at_point, *leaves), at_point, terms)
 
-    def moved_to(moved: Tensor) -> tuple[Tensor, ...] | None:
-        try:
-            return as_tuple(function.value(*leaves[:place], moved, *leaves[place + 1 :], *others))
-        except Exception:
-            return None  # f is not defined there
+    def stays_near(steps: Sequence[float], share: float) -> bool:
+        return all(moving.is_near(moved, floor * share) for moved in _joint_moves(leaf, generator, steps))
 
-    def is_near(moved: Tensor, floor: float) -> bool:
-        values = moved_to(moved)
-        if values is None:
-            return False
-        changes = zip(values, at_point, strict=True)
-        return all(one.shape == other.shape and bool(((one - other).abs() <= floor).all()) for one, other in changes)
-
-    def stays_near(widest: int, share: float) -> bool:
-        return all(is_near(moved, floor * share) for moved in _joint_moves(leaf, generator, WIDE[widest:]))
-
-    def is_still(moved: Tensor) -> bool:
-        values = moved_to(moved)
-        return values is not None and all(map(_backends.same_bits, values, at_point))
+    def stays_still(moves: Iterator[Tensor]) -> bool:
+        return all(map(moving.is_still, moves))
 
     # (A random cotangent has entries of about 1, and adds up the rounding of all outputs.)
     scale = _rms(leaf) / math.sqrt(max(1, sum(one.numel() for one in at_point))) if mode == "rev" else 1.0
     largest = max(float((one.abs() * scale).max()) if one.numel() else 0.0 for one in claimed)
-    if largest <= floor and stays_near(0, 1.0):
+    if largest <= floor and stays_near(WIDE, 1.0):
         return True
-    if largest <= (MAGNIFIED if terms else 1.0) * floor and stays_near(1, LEAST_SHARE):
+    if largest <= (MAGNIFIED if terms else 1.0) * floor and stays_near(WIDE[1:], LEAST_SHARE):
         return True
-    if largest <= _floor(leaves, leaves) and all(map(is_still, _joint_moves(leaf, generator, WIDE))):
+    if largest <= _floor(leaves, leaves) and stays_still(_joint_moves(leaf, generator, WIDE)):
         return True
     if any(bool((one != 0).any()) for one in claimed):
         return False
     steps = [STEP / FINER**level for level in range(LEVELS)]
-    if all(map(is_still, _joint_moves(leaf, generator, steps))):
+    if stays_still(_joint_moves(leaf, generator, steps)):
         return True
-    if leaf.numel() <= FEW and all(map(is_still, _single_moves(leaf))):
+    if leaf.numel() <= FEW and stays_still(_single_moves(leaf)):
         return True
     # All around the point f is the same, and only at the point itself it is not.
-    around = [moved_to(moved) for moved in _joint_moves(leaf, generator, steps)]
+    around = [moving.values(moved) for moved in _joint_moves(leaf, generator, steps)]
     first = around[0]
     return first is not None and all(one is not None and all(map(_backends.same_bits, one, first)) for one in around)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Moving:
+    """A function as one of its arrays moves.
+
+    Attributes
+    ----------
+    function : Function
+    place : int
+        Of the array among those that are differentiated.
+    at_point : tuple of Tensor
+        Values of f where nothing has moved.
+    """
+
+    function: Function
+    place: int
+    at_point: tuple[Tensor, ...]
+
+    def values(self, moved: Tensor) -> tuple[Tensor, ...] | None:
+        """Values of f there; None where it is not defined."""
+        arguments = self.function.arguments
+        try:
+            return as_tuple(self.function.value(*arguments[: self.place], moved, *arguments[self.place + 1 :]))
+        except Exception:
+            return None
+
+    def is_near(self, moved: Tensor, floor: float) -> bool:
+        """Whether no value has moved by more than `floor`."""
+        values = self.values(moved)
+        if values is None:
+            return False
+        changes = zip(values, self.at_point, strict=True)
+        return all(one.shape == other.shape and bool(((one - other).abs() <= floor).all()) for one, other in changes)
+
+    def is_still(self, moved: Tensor) -> bool:
+        """Whether all values are the same to the bit."""
+        values = self.values(moved)
+        return values is not None and all(map(_backends.same_bits, values, self.at_point))
+
+
+def _claimed(moving: _Moving, mode: str, generator: np.random.Generator) -> tuple[Tensor, ...]:
+    """The derivative along a random cotangent or, with respect to the one array, along a random tangent."""
+    function, place = moving.function, moving.place
+    if mode == "rev":
+        us = [normal_like(one, generator) for one in moving.at_point]
+        cotangent = tuple(us) if len(us) > 1 else us[0]
+        return as_tuple(function.vjp(cotangent, *function.arguments))[place : place + 1]
+    leaves: tuple[Tensor, ...] = function.arguments[: function.count]
+    tangents = [torch.zeros_like(leaf) for leaf in leaves]
+    tangents[place] = normal_like(leaves[place], generator) * _rms(leaves[place].detach())
+    return as_tuple(function.jvp(tuple(tangents), *function.arguments))
 
 
 def _floor(tensors: Sequence[Tensor], values: Sequence[Tensor], terms: float = 0.0) -> float:
