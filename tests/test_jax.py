@@ -571,6 +571,8 @@ def test_a_reference_of_a_rule_narrows_its_bound():
         ({"domain": {"narrow": {"y": (0, None)}}}, "`y` in `domain` is none of the arrays"),
         ({"domain": {"narrow": (9, None)}}, "the point must lie in the domain"),
         ({"domain": 3}, "must be a tuple"),
+        ({"contracts": ["GP216"]}, "GP216"),
+        ({"contracts": "GP221"}, "to test one contract pass"),
         ({"reference": {"rot": jnp.sin}}, "`reference` names 'rot'"),
         ({"reference": jnp.sin}, "`reference` must be a mapping"),
         ({"reference": {"narrow": 3}}, "`reference` must be callable"),
@@ -579,6 +581,39 @@ def test_a_reference_of_a_rule_narrows_its_bound():
 def test_options_of_rules_that_do_not_fit_are_refused(options, words):
     with pytest.raises(UsageError, match=words):
         gradproof.jax.check_rules(narrowly(), drawn(20), modes=("rev",), rng=0, **options)
+
+
+def shifted(constant):
+    """A sine with a rule that adds a constant to its gradient."""
+
+    @jax.custom_vjp
+    def shifted(x):
+        return jnp.sin(x)
+
+    shifted.defvjp(lambda x: (jnp.sin(x), x), lambda x, u: (u * jnp.cos(x) + constant,))
+    return shifted
+
+
+def test_each_rule_is_held_to_the_contracts_that_are_asked_for():
+    """The rule that breaks one is named by its id, the other one is left alone."""
+
+    def both(x):
+        return jnp.sum(shifted(1e-2)(x)) + jnp.sum(cube(3.0)(x))
+
+    options = {"modes": ("rev",), "rng": 0}
+    for contracts in (["GP221"], "all"):
+        reports = gradproof.jax.check_rules(both, drawn(4), contracts=contracts, **options)
+        assert [one.name for one in reports] == ["shifted", "cube"]
+        assert "GP221" in [finding.id for finding in reports[0].findings]
+        assert "contracts" in reports[0].findings[0].reproducer
+        assert reports[1].correct
+        assert not reports[1].findings
+    for contracts in ("default", "none"):
+        reports = gradproof.jax.check_rules(both, drawn(4), contracts=contracts, **options)
+        assert "GP221" not in [finding.id for finding in reports[0].findings]
+    (right,) = gradproof.jax.check_rules(lambda x: jnp.sum(shifted(0.0)(x)), drawn(4), contracts="all", **options)
+    assert right.correct
+    assert not right.findings
 
 
 def test_batches_many_points():

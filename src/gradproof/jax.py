@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from gradproof._ask._array_guard import ArraysStep, checked
 from gradproof._ask._call import explained
-from gradproof._ask._check import Options, Seed, check_against, check_autodiff, draw_seed
+from gradproof._ask._check import Contracts, Options, Seed, check_against, check_autodiff, draw_seed
 from gradproof._ask._guard import Guarding, Reporting, Scene
 from gradproof._ask._kernel import called_by, require
 from gradproof._backends._jax_autodiff import Jax, Packed
@@ -43,6 +43,7 @@ def check_rules(
     level: str = "certificate",
     domain: Any = None,
     reference: Mapping[str, Callable[..., Any]] | None = None,
+    contracts: Contracts = "default",
     rng: Seed = None,
     progress: Setting = None,
 ) -> tuple[Report, ...]:
@@ -57,8 +58,8 @@ def check_rules(
         A function that JAX can trace with abstract values.
     args : tuple or any tree
         The point, as for `gradproof.check`.
-    order, modes, rtol, max_bound, confidence, level, rng
-        As for `gradproof.check`.
+    order, modes, rtol, max_bound, confidence, level, contracts, rng, progress
+        As for `gradproof.check`; contracts are held by each rule.
     domain : tuple (lower, upper), mapping or callable, optional
         Bounds for what the rules receive, which no evaluation leaves. A tuple of numbers or None holds for every array
         of every rule. A mapping has the names of functions with rules and for each a tuple, or bounds by the names of
@@ -105,6 +106,7 @@ def check_rules(
         confidence=confidence,
         level=level,
         domain=domain,
+        contracts=contracts,
         rng=rng,
         progress=progress,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from gradproof._base._ratio import unseen
 from gradproof._prove._maps import Sketch
 from gradproof._prove._wording import box_source, box_words, factor_words, few_words
+from gradproof._reference._regions import Bools
 from gradproof._reference._sides import Compared, Comparison, Sides, compare
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 from gradproof._report import _evidence as evidence
@@ -30,6 +31,9 @@ PRECISE = 2.0**-20
 # Pictures and places that are shown.
 MAPS, APART = 8, 6
 
+NO_MIXTURE = (
+    "the reference has a kink here (a tie, a ReLU at 0), and this is no mixture of the gradients that it has nearby"
+)
 MEANT = "If the kernel is meant to compute in lower precision than float32, say so with `precision=`."
 FORWARD_FIRST = (
     "Correct the forward pass first: gradients are compared with those of the reference, and the right gradient of a "
@@ -131,6 +135,13 @@ class _Judging:
         if bound > self.limit(one):
             self.reasons.append(Reason.PRECISION)
             return dataclasses.replace(result, verdict=Verdict.INCONCLUSIVE, bound=bound)
+        if one.corners.moved.any():
+            return dataclasses.replace(
+                result,
+                verdict=Verdict.NOT_DIFFERENTIABLE,
+                bound=bound,
+                note=f"kink in {_count(one.corners.moved)}, a valid subgradient there; bound of the others",
+            )
         return dataclasses.replace(result, bound=bound)
 
     def _doubt(self, one: Compared) -> Reason | None:
@@ -153,6 +164,7 @@ class _Judging:
                 found.append(self._lost(one))
             elif one.is_wrong:
                 found.append(self._error(one))
+        found += [self._corner(one) for one in self._seen.tensors if one.corners.moved.any()]
         found += self._undefined()
         if self._seen.random:
             found.append(
@@ -197,6 +209,21 @@ class _Judging:
                 self._finding("GP316", Severity.DOUBT, path=one.path, entries=entries, kind=kind, advice=advice)
             )
         return found
+
+    def _corner(self, one: Compared) -> Finding:
+        """At which entries another subgradient than the reference's was taken for the truth."""
+        corners = np.argwhere(one.corners.moved)
+        return self._finding(
+            "GP110",
+            Severity.NOTE,
+            path=one.path,
+            entries=tuple(tuple(int(i) for i in each) for each in corners[:APART]) if one.spec.shape else (),
+            place=f"{len(corners)} of {one.corners.moved.size} entries" if one.spec.shape else "",
+            kind="the reference has a kink here (a tie, a ReLU at 0): nearby its gradient takes other values. The "
+            "kernel's was compared with the nearest mixture of these",
+            advice="Nothing, if any subgradient is what you want. To compare all entries with the reference's own "
+            "gradient, choose inputs without ties.",
+        )
 
     def _lost(self, one: Compared) -> Finding:
         lost = np.argwhere(one.tally.lost)
@@ -263,12 +290,18 @@ class _Judging:
             return f"claimed zero, but the reference's {what} is not", 0.0, False
         if truth2 == 0:
             return f"not zero, but the reference's {what} is", None, False
+        varying, rest = marks & one.corners.varying, marks & ~one.corners.varying
+        elsewhere = max(float(tally.theirs[rest].sum()), float(tally.floor[rest].sum()))
+        if varying.any() and float(tally.ours[rest].sum()) <= one.allowed**2 * elsewhere:
+            return f"no subgradient in {_count(varying)}: {NO_MIXTURE}", None, False
         factor = product / truth2
         left = kernel2 - 2 * factor * product + factor**2 * truth2
         if left <= one.allowed**2 * (factor**2 + 1) * explained + 1e-12 * kernel2 and ours > 4 * max(left, 0.0):
             named = _simple(factor, math.sqrt(explained / truth2))
             return f"claimed {factor_words(named)} the reference's {what}", named, False
-        if one.alike < ALIKE and int(marks.sum()) * 4 >= TELLING:
+        # (Where what a tie picks changes from draw to draw, the error of a formula does as well.)
+        may_be_rounding = not one.corners.varying.any()
+        if may_be_rounding and one.alike < ALIKE and int(marks.sum()) * 4 >= TELLING:
             return (
                 f"accumulated or rounded in low precision: its error is {_times(one.looked.ratio)} that of the "
                 f"reference in {self._sides.precision}, and changes from draw to draw",
@@ -315,6 +348,11 @@ class _Judging:
         return Finding(id=id, severity=severity, reproducer=reproducer, **said)  # pyright: ignore[reportArgumentType]
 
 
+def _count(corners: Bools) -> str:
+    count = int(corners.sum())
+    return f"{count} {'entry' if count == 1 else 'entries'}"
+
+
 def _axis_name(shape: Sequence[int], axis: int) -> str:
     if len(shape) == 1:
         return "entries"
@@ -343,7 +381,11 @@ def _advice(one: Compared, kind: str, is_rounding: bool) -> str:
     if is_rounding:
         said = "Add up in float32 (accumulators, row sums, means and variances), and round only the result."
         return f"{said} {MEANT}" if one.spec.dtype == "float32" else said
-    if kind.startswith("claimed zero"):
+    if kind.startswith("no subgradient"):
+        said = (
+            "Let the cotangent go to one of the tied entries, or share it out among them: the shares must add up to 1."
+        )
+    elif kind.startswith("claimed zero"):
         said = "These entries are never written: look at the last block, the bounds of a loop, or a mask."
     elif kind.startswith("not zero"):
         said = "Look for a missing mask."

@@ -131,7 +131,7 @@ class JaxSides:
     def truth(self, values: Sequence[Array], cotangents: Sequence[Array]) -> list[Array]:
         """The reference in float64."""
         with jax.enable_x64(True):
-            leaves = [_widened(one) for one in self._own(values)]
+            leaves = [cast(value, _wide(leaf.dtype)) for value, leaf in zip(values, self._leaves, strict=True)]
             others = tuple(map(_widened, self._others))
             return self._differentiated(self._called_flat, leaves, others, cotangents, own=False)
 

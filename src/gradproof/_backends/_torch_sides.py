@@ -123,7 +123,7 @@ class TorchSides:
 
     def truth(self, values: Sequence[Array], cotangents: Sequence[Array]) -> list[Array]:
         """The reference in float64."""
-        wide = [_tensor(value, leaf).to(_wide(leaf.dtype)) for value, leaf in zip(values, self._leaves, strict=True)]
+        wide = [_tensor(value, leaf, _wide(leaf.dtype)) for value, leaf in zip(values, self._leaves, strict=True)]
         with Wide():
             return self._differentiated(lambda leaves: self._called(leaves, is_wide=True), wide, cotangents, None)
 
@@ -255,9 +255,9 @@ def _rounded(value: Array, dtype: torch.dtype) -> Array:
     return _as_numpy(torch.from_numpy(np.ascontiguousarray(value)).to(dtype)).reshape(value.shape)
 
 
-def _tensor(value: Array, like: Tensor) -> Tensor:
-    """A tensor of the dtype, device and strides of another one."""
-    made = torch.empty_like(like, requires_grad=False)
+def _tensor(value: Array, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of the device and strides of another one, and of its dtype unless one is given."""
+    made = torch.empty_like(like, dtype=dtype, requires_grad=False)
     return made.copy_(torch.from_numpy(np.ascontiguousarray(value)).reshape(like.shape))
 
 

@@ -106,9 +106,9 @@ def hold_all(autodiff: Holds, ids: Collection[str], judge: Judge, seed: int, *, 
 def _quickly(bench: Bench, ids: Collection[str]) -> list[Finding]:
     """Look for what is broken in three backwards; hold contract by contract only where something is."""
     try:
-        if bench.subject.is_scalar and bench.subject.is_whole:
-            # (A single number has one cotangent in a proof, which is 1: whoever forgets it is right there. A rule
-            # within f is held to the cotangents that f gives it.)
+        if bench.subject.is_scalar:
+            # (A single number has one cotangent in a proof, and where nothing follows it is 1: whoever forgets it is
+            # right there.)
             ids = {*ids, "GP221"}
         is_well = _is_well(bench, ids)
     except Exception as error:

@@ -6,21 +6,8 @@ from collections.abc import Sequence
 
 from gradproof._contracts._agreement import Apart
 from gradproof._contracts._broken import Accused, listed, numbers
+from gradproof._contracts._layouts import WORDS
 from gradproof._report import Finding
-
-# How each layout is spoken of, by its name.
-WORDS = {
-    "transposed": "transposed",
-    "sliced": "sliced (every other entry of a wider one)",
-    "narrowed": "part of a wider one (as of `chunk` or `cat`)",
-    "offset": "contiguous, but not aligned",
-    "channels_last": "channels_last",
-    "expanded": "expanded (stride 0, as after `.sum()`)",
-    "repeated": "expanded along its first axis (stride 0, as after `.sum(0)`)",
-    "Fortran order": "in Fortran order",
-    "strided": "a strided view (every other entry of a wider one)",
-    "broadcast": "broadcast (stride 0)",
-}
 
 
 def cotangent_layout(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradproof._contracts._agreement import Apart
 from gradproof._contracts._broken import Accused, listed, numbers
-from gradproof._contracts._cotangent_layout import WORDS
+from gradproof._contracts._layouts import WORDS
 from gradproof._report import Finding
 
 

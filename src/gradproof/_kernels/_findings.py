@@ -7,19 +7,11 @@ from collections.abc import Sequence
 
 from gradproof._backends._torch_nearness import Difference
 from gradproof._base._names import printable
+from gradproof._contracts._layouts import WORDS
 from gradproof._report import Finding, Severity
 
 Entries = Sequence[tuple[int, ...]]
 
-LAYOUT_WORDS = {
-    "transposed": "transposed",
-    "sliced": "sliced (`[..., ::2]`)",
-    "narrowed": "narrowed (rows of a wider tensor)",
-    "offset": "offset (one entry into their storage)",
-    "channels_last": "channels_last",
-    "expanded": "expanded (stride 0)",
-    "repeated": "repeated (stride 0 along the first axis)",
-}
 CACHE = "Key what is cached by all that it depends on: shapes, dtype and device."
 STRIDES = "Pass the strides of each tensor to the kernel, or call `.contiguous()` on it first."
 
@@ -69,7 +61,7 @@ def differs_in_layout(one: Difference, layout: str, alone: str) -> Finding:
     return _about(
         "GP143",
         one,
-        f"{what} changes if {which} {LAYOUT_WORDS[layout]}, with the same numbers in them",
+        f"{what} changes if {which} {WORDS[layout]}, with the same numbers in them",
         STRIDES,
     )
 

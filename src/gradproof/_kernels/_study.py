@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradproof._backends._torch_kernel import CONTIGUOUS
-from gradproof._kernels._findings import LAYOUT_WORDS
+from gradproof._contracts._layouts import WORDS
 from gradproof._kernels._outcome import Case, Outcome, State
 from gradproof._kernels._patterns import shown, where
 from gradproof._kernels._shrink import shrunk
@@ -225,8 +225,8 @@ class Study:
             return ""
         sizes = {case.sizes for case in failing}
         fine = {case.layout for case in known if case.sizes in sizes} - wrong - {CONTIGUOUS}
-        listed = [name for name in LAYOUT_WORDS if name in wrong]
-        right = ", ".join(["contiguous", *(name for name in LAYOUT_WORDS if name in fine)])
+        listed = [name for name in WORDS if name in wrong]
+        right = ", ".join(["contiguous", *(name for name in WORDS if name in fine)])
         return f"; wrong for {', '.join(listed)} inputs, right for {right} ones"
 
     def _alone(self, field: str, failing: Iterable[Case], right: Iterable[Case]) -> str:

@@ -14,6 +14,7 @@ from gradproof._backends._torch_nearness import ALLOWED, Difference, Jittered, d
 from gradproof._base._away import is_from_handler, is_out_of_memory
 from gradproof._base._errors import FunctionError, UsageError
 from gradproof._base._names import printable
+from gradproof._contracts._layouts import WORDS
 from gradproof._kernels import _findings as findings
 from gradproof._kernels._outcome import Case, Outcome, State, compared, errors, of_proof, wrong
 from gradproof._report import EMPTY, Finding, Reason, Report, Verdict
@@ -341,7 +342,7 @@ class Trial:
         args = self._kernel.inputs(dict(case.sizes), case.dtype, case.device)
         found, error = self._in_layout(args, case.layout, None)
         if error is not None:
-            return self._raised(case, args, error, f"the call on {findings.LAYOUT_WORDS[case.layout]} inputs")
+            return self._raised(case, args, error, f"the call on {WORDS[case.layout]} inputs")
         if found is None:
             return Outcome(state=State.UNKNOWN)
         if not found:
@@ -351,7 +352,7 @@ class Trial:
         if len(names) > 1:
             alone = next((name for name in names if self._in_layout(args, case.layout, name)[0]), "")
         if all(not one.is_gross for one in found):
-            note = findings.doubtful(found[0], f"{findings.LAYOUT_WORDS[case.layout]} inputs")
+            note = findings.doubtful(found[0], f"{WORDS[case.layout]} inputs")
             return Outcome(state=State.OPEN, reason=Reason.PRECISION, note=note)
         return wrong([findings.differs_in_layout(one, case.layout, alone) for one in found if one.is_gross][:1])
 

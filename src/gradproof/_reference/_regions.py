@@ -79,7 +79,7 @@ class Tally:
         truth, kernel = np.where(usable, truth, 0.0), np.where(usable, kernel, 0.0)
         ours = (kernel - truth) ** 2
         theirs = np.where(usable & same, baseline - truth, 0.0) ** 2
-        floor = self._rounding(truth)
+        floor = self.rounding(truth)
         for total, new in (
             (self.truth2, truth**2),
             (self.kernel2, kernel**2),
@@ -94,7 +94,7 @@ class Tally:
             pair = ours.sum(axis=axes).ravel(), theirs.sum(axis=axes).ravel()
             self._sums.setdefault(name, []).append(pair)
 
-    def _rounding(self, truth: Floats) -> Floats:
+    def rounding(self, truth: Floats) -> Floats:
         """The mean square of one rounding of each entry, or of a typical one of its row or column.
 
         A result near 0 is the difference of terms as large as its neighbours, and errs as they do. In a binade the

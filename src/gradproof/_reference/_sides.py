@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from gradproof._backends._sides import Spec
 from gradproof._base._ratio import allowed_ratio
-from gradproof._reference._regions import Looked, Tally, Where, locate, look
+from gradproof._reference._corners import Corner, around
+from gradproof._reference._regions import Bools, Looked, Tally, Where, locate, look
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -82,6 +83,21 @@ class Sides(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corners:
+    """Entries of a gradient of the reference that are not unique, in any draw.
+
+    Attributes
+    ----------
+    varying : ndarray of bool
+    moved : ndarray of bool
+        Those for which another subgradient than the reference's own was taken for the truth.
+    """
+
+    varying: Bools
+    moved: Bools
+
+
 @dataclasses.dataclass(kw_only=True)
 class Compared:
     """One tensor, real or a part of a complex one, and what was seen of it.
@@ -103,6 +119,7 @@ class Compared:
         0 where rounding does.
     worst : tuple of int
         The entry that errs most there, and what `worst_values` are: its value in the kernel and in truth.
+    corners : Corners
     """
 
     spec: Spec
@@ -116,7 +133,12 @@ class Compared:
     alike: float = 1.0
     worst: tuple[int, ...] = ()
     worst_values: tuple[float, float] = (0.0, 0.0)
+    corners: Corners = dataclasses.field(init=False)
     kept: list[Floats] = dataclasses.field(default_factory=list[Floats])
+
+    def __post_init__(self) -> None:
+        none = np.zeros(self.tally.shape, dtype=bool)
+        self.corners = Corners(varying=none, moved=none)
 
     @property
     def is_wrong(self) -> bool:
@@ -201,29 +223,109 @@ def compare(sides: Sides, *, seed: int, draws: int, chance: float) -> Comparison
     drawn = Draws(sides, seed)
     values, cotangents = drawn.inputs(0), drawn.cotangents(0)
     drawn.fit(sides.truth(values, cotangents)[len(sides.outputs) :])
-    tensors = list(_tensors(sides))
-    first = again = None
-    for number in range(draws):
-        values, cotangents = drawn.inputs(number), drawn.cotangents(number)
-        kernel = sides.kernel(values, cotangents)
-        if number == 0:
-            first, again = kernel, sides.kernel(values, cotangents)
-        _add(tensors, sides.truth(values, cotangents), sides.baseline(values, cotangents), kernel)
-    terms = _terms(sides)
-    for one in tensors:
-        size = max(math.prod(one.tally.shape), 1)
-        longest = max(terms, _largest(sides) // size)
-        one.allowed = allowed_ratio(one.spec.unit, longest)
-        one.looked = look(one.tally, one.allowed, chance / len(tensors))
-    assert first is not None
-    assert again is not None
-    random = _random(tensors, first, again)
+    before = sides.kernel(values, drawn.cotangents(0))
+    seen = _Seen(sides, drawn, draws, chance)
+    random = _random(seen.tensors, before, seen.first)
     evaluations = draws + 1
-    suspects = [one for one in tensors if one.looked.is_wrong]
-    if suspects and not random:
-        _confirm(sides, drawn, tensors, suspects, draws)
+    if seen.suspects and not random:
+        if any(not one.is_output for one in seen.suspects):
+            with_corners = _Seen(sides, drawn, draws, chance, _Corners(sides, seed, seen.suspects))
+            seen = with_corners if with_corners.has_corners else seen
+            evaluations += draws
+        _confirm(sides, drawn, seen, draws)
         evaluations += AGAIN
-    return Comparison(tensors=tuple(tensors), random=random, evaluations=evaluations, draws=draws)
+    return Comparison(tensors=tuple(seen.tensors), random=random, evaluations=evaluations, draws=draws)
+
+
+class _Corners:
+    """Takes the subgradients nearest to the kernel's gradients for the truth, in the arrays that are suspected."""
+
+    def __init__(self, sides: Sides, seed: int, suspects: Sequence[Compared]) -> None:
+        self._sides, self._seed = sides, seed
+        self._paths = {one.path for one in suspects if not one.is_output}
+
+    def settle(
+        self,
+        number: int,
+        values: Sequence[Array],
+        cotangents: Sequence[Array],
+        tensors: Sequence[Compared],
+        answers: tuple[list[Array], list[Array], list[Array]],
+    ) -> tuple[list[Floats], list[Floats]]:
+        """Truth and baseline of one draw, part by part, each beside the subgradient that is nearest to it."""
+        count = len(self._sides.outputs)
+        truth, baseline, kernel = map(parts, answers)
+        asked = [i for i, one in enumerate(tensors) if one.path in self._paths]
+
+        def gradients(nearby: Sequence[Array]) -> list[Floats]:
+            found = parts(self._sides.truth(nearby, cotangents))
+            return [found[i] for i in asked]
+
+        with np.errstate(all="ignore"):
+            towards = [k - t for k, t in zip(answers[2][count:], answers[0][count:], strict=True)]
+            towards = [np.where(np.isfinite(one), one, 0.0) for one in towards]
+            generator = np.random.default_rng((self._seed, 4, number))
+            nearby = around(values, [truth[i] for i in asked], gradients, towards, generator)
+        for i, gradient in zip(asked, nearby or (), strict=False):
+            tally = tensors[i].tally
+            least = np.sqrt(tally.rounding(np.where(np.isfinite(truth[i]), truth[i], 0.0)))
+            corner = Corner(truth[i], gradient, least)
+            where = corner.varies
+            if not where.any():
+                continue
+            ours, theirs = corner.nearest(kernel[i]), corner.nearest(baseline[i])
+            moved = np.zeros(where.shape, dtype=bool)
+            moved[where] = np.abs(ours - truth[i][where]) > tensors[i].allowed * least[where]
+            corners = tensors[i].corners
+            tensors[i].corners = Corners(varying=corners.varying | where, moved=corners.moved | moved)
+            settled, base = truth[i].copy(), baseline[i].copy()
+            settled[where] = ours
+            base[where] += ours - theirs
+            truth[i], baseline[i] = settled, base
+        return truth, baseline
+
+
+class _Seen:
+    """All tensors after the first draws, and those that err more than their reference explains."""
+
+    def __init__(self, sides: Sides, drawn: Draws, draws: int, chance: float, corners: _Corners | None = None) -> None:
+        self.tensors = list(_tensors(sides))
+        self.corners = corners
+        terms = _terms(sides)
+        for one in self.tensors:
+            longest = max(terms, _largest(sides) // max(math.prod(one.tally.shape), 1))
+            one.allowed = allowed_ratio(one.spec.unit, longest)
+        for number in range(draws):
+            values, cotangents = drawn.inputs(number), drawn.cotangents(number)
+            truth, baseline, kernel = _answers(sides, values, cotangents, number, self)
+            if number == 0:
+                self.first = kernel
+            for one, t, b, k in zip(self.tensors, truth, baseline, kernel, strict=True):
+                with np.errstate(invalid="ignore"):
+                    if one.tally.draws < KEPT:
+                        one.kept.append(k - t)
+                    one.tally.add(t, b, k)
+        for one in self.tensors:
+            one.looked = look(one.tally, one.allowed, chance / len(self.tensors))
+        self.suspects = [one for one in self.tensors if one.looked.is_wrong]
+
+    @property
+    def has_corners(self) -> bool:
+        """Whether the gradient of the reference is not unique."""
+        return any(bool(one.corners.varying.any()) for one in self.tensors)
+
+
+def _answers(
+    sides: Sides, values: Sequence[Array], cotangents: Sequence[Array], number: int, seen: _Seen
+) -> tuple[list[Floats], list[Floats], list[Floats]]:
+    """Truth, baseline and kernel in one draw, part by part."""
+    kernel = sides.kernel(values, cotangents)
+    found = sides.truth(values, cotangents), sides.baseline(values, cotangents), kernel
+    if seen.corners is None:
+        truth, baseline, _ = map(parts, found)
+    else:
+        truth, baseline = seen.corners.settle(number, values, cotangents, seen.tensors, found)
+    return truth, baseline, parts(kernel)
 
 
 def _tensors(sides: Sides) -> Iterator[Compared]:
@@ -240,14 +342,6 @@ def parts(arrays: Sequence[Array]) -> list[Floats]:
     for one in arrays:
         found += [np.real(one), np.imag(one)] if np.iscomplexobj(one) else [one]
     return found
-
-
-def _add(tensors: Sequence[Compared], truth: Sequence[Array], baseline: Sequence[Array], kernel: list[Array]) -> None:
-    for one, t, b, k in zip(tensors, parts(truth), parts(baseline), parts(kernel), strict=True):
-        with np.errstate(invalid="ignore"):
-            if one.tally.draws < KEPT:
-                one.kept.append(k - t)
-            one.tally.add(t, b, k)
 
 
 def _largest(sides: Sides) -> int:
@@ -275,8 +369,9 @@ def _random(tensors: Sequence[Compared], first: Sequence[Array], again: Sequence
     return tuple(found)
 
 
-def _confirm(sides: Sides, drawn: Draws, tensors: Sequence[Compared], suspects: Sequence[Compared], draws: int) -> None:
+def _confirm(sides: Sides, drawn: Draws, seen: _Seen, draws: int) -> None:
     """Look at the places that are wrong in other draws, with nearly the cotangents of the first ones."""
+    tensors, suspects = seen.tensors, seen.suspects
     for one in suspects:
         one.where = locate(one.looked, one.tally)
     marks = {one.path: one.where.marks(one.tally.shape) for one in suspects if one.where is not None}
@@ -284,8 +379,7 @@ def _confirm(sides: Sides, drawn: Draws, tensors: Sequence[Compared], suspects: 
     for number in range(AGAIN):
         values = drawn.inputs(draws + number, MOVED_FURTHER)
         cotangents = drawn.cotangents(number, MOVED_FURTHER)
-        answers = (sides.truth, sides.baseline, sides.kernel)
-        truth, baseline, kernel = (parts(answer(values, cotangents)) for answer in answers)
+        truth, baseline, kernel = _answers(sides, values, cotangents, draws + number, seen)
         for one, t, b, k in zip(tensors, truth, baseline, kernel, strict=True):
             if one.path not in marks:
                 continue
