@@ -11,7 +11,8 @@ import torch
 
 from gradproof._ask._check import Seed, check, draw_seed
 from gradproof._ask._guard import Guarding, Reporting, Scene
-from gradproof._backends._torch_training import Training, TrainingStep, gathered, largest
+from gradproof._backends._torch_training import Training, gathered, largest
+from gradproof._backends._torch_training_step import TrainingStep
 from gradproof._backends._torch_upcast import doubled
 from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
 from gradproof._base._tree import is_number
