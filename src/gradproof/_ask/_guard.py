@@ -200,13 +200,10 @@ class Guarding:
         report: Report | None = None
         try:
             report = self._begin(scene) if is_first else self._probe(scene)
-        finally:
-            if is_first:
-                self._clock.start(self._calls)
-            else:
-                self._clock.add(time.perf_counter() - started)
-            due = max(self._every - 1, self._calls) if is_first else self._clock.next_call(call, self._every)
-            self._due = int(self._together(due))
+        except Exception:
+            self._plan(call, started, is_first=is_first)
+            raise
+        self._plan(call, started, is_first=is_first)
         if not is_first:
             self._at.append(call + 1)
         if report is not None and is_wrong(report):
@@ -214,6 +211,16 @@ class Guarding:
             if self._on_wrong is None:
                 raise GradientError(report)
             self._on_wrong(report)
+
+    def _plan(self, call: int, started: float, *, is_first: bool) -> None:
+        """Note what a look has taken, and when the next one is due."""
+        if is_first:
+            self._clock.start(self._calls)
+            due = max(self._every - 1, self._calls)
+        else:
+            self._clock.add(time.perf_counter() - started)
+            due = self._clock.next_call(call, self._every)
+        self._due = int(self._together(due))
 
     def report(self) -> GuardReport:
         """What was looked at so far, and what was found."""

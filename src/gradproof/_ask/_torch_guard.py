@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools as ft
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 
 from gradproof._ask._check import Seed, check, draw_seed
 from gradproof._ask._guard import Guarding, Reporting, Scene
-from gradproof._backends._torch_training import Training, gathered, largest
+from gradproof._backends._torch_processes import are_several
+from gradproof._backends._torch_training import Training
 from gradproof._backends._torch_training_step import TrainingStep
 from gradproof._backends._torch_upcast import doubled
 from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
@@ -25,6 +27,7 @@ DELIVERED = (
     "`backward` and before clipping or hooks that change `.grad`, with all batches since the last `zero_grad`. Where "
     "the loss was multiplied before `backward`, pass that factor as `scale=`."
 )
+WRAPPED = " Where processes average their gradients, pass the model that `DistributedDataParallel` returned."
 
 
 class Guard(Reporting):
@@ -46,8 +49,8 @@ class Guard(Reporting):
         is_told: bool = False,
     ) -> None:
         self._training: Training | None = Training(model, loss, is_told=is_told)
-        self._check_module, self._is_shared = check_module, self._training.is_shared
-        together = largest if self._is_shared else float
+        self._check_module, self._processes = check_module, self._training.processes
+        together = self._processes.largest
         self._guarding = Guarding(
             every=every, budget=budget, on_wrong=on_wrong, seed=int(together(draw_seed(rng))), together=together
         )
@@ -81,14 +84,8 @@ class Guard(Reporting):
             if self._guarding.is_due:
                 training.arm()
             return
-        if not batches:
-            raise UsageError("`step` needs the batch: call `guard.step(batch)`.")
-        if not is_number(scale) or not 0 < abs(scale) < float("inf"):
-            hint = ": pass `scaler.get_scale()`" if hasattr(scale, "get_scale") else ""
-            raise UsageError(f"`scale` must be a number other than 0, got {scale!r}{hint}.")
+        self._processes.together(ft.partial(_require, training, batches, scale))
         training.disarm()
-        training.require_order()
-        training.require_gradients()
         try:
             with training.kept() as keeper:
                 step = TrainingStep(training, batches, float(scale), keeper)
@@ -111,7 +108,7 @@ class Guard(Reporting):
 
     def _scene(self, training: Training, step: TrainingStep, batch: Any) -> Scene:
         def full(seed: int) -> Report | None:
-            return self._shared(self._full(training, step, batch, seed))
+            return self._shared(self._processes.together(lambda: self._full(training, step, batch, seed)))
 
         def delivered(seed: int, rtol: float, deviation: float) -> Report | None:
             return self._shared(_delivered(training, step, seed, rtol, deviation))
@@ -120,10 +117,10 @@ class Guard(Reporting):
 
     def _shared(self, report: Report | None) -> Report | None:
         """The report that is WRONG in any of the processes that train together, so that all of them stop."""
-        if not self._is_shared:
+        if not self._processes.is_shared:
             return report
         own = report.to_json() if report is not None and is_wrong(report) else None
-        wrong = [one for one in gathered(own) if one is not None]
+        wrong = [one for one in self._processes.gathered(own) if one is not None]
         return Report.from_json(wrong[0]) if wrong else report
 
     def _full(self, training: Training, step: TrainingStep, batch: Any, seed: int) -> Report | None:
@@ -155,6 +152,18 @@ class Guard(Reporting):
         return None
 
 
+def _require(training: Training, batches: tuple[Any, ...], scale: float) -> None:
+    """Raise UsageError where `step` was called with something else, or at another time, than it must be."""
+    if not batches:
+        raise UsageError("`step` needs the batch: call `guard.step(batch)`.")
+    if not is_number(scale) or not 0 < abs(scale) < float("inf"):
+        hint = ": pass `scaler.get_scale()`" if hasattr(scale, "get_scale") else ""
+        raise UsageError(f"`scale` must be a number other than 0, got {scale!r}{hint}.")
+    training.processes.require_even()
+    training.require_order()
+    training.require_gradients()
+
+
 def _delivered(training: Training, step: TrainingStep, seed: int, rtol: float, deviation: float) -> Report | None:
     """Check `.grad` as it was delivered, against the loss of this step."""
     found = step.delivered(deviation)
@@ -164,7 +173,8 @@ def _delivered(training: Training, step: TrainingStep, seed: int, rtol: float, d
     report = check(loss, (point,), grad=claims, rtol=rtol, rng=seed, name=f"{type(training.inner).__name__}, `.grad`")
     # (Nobody else has this loss and this gradient to make the check again.)
     findings = [dataclasses.replace(one, reproducer="") for one in report.findings]
+    advice = DELIVERED + WRAPPED if are_several() else DELIVERED
     errors = (k for k, one in enumerate(findings) if one.severity is Severity.ERROR)
     for place, k in enumerate(errors):
-        findings[k] = dataclasses.replace(findings[k], advice=DELIVERED if place == 0 else "")
+        findings[k] = dataclasses.replace(findings[k], advice=advice if place == 0 else "")
     return dataclasses.replace(report, findings=tuple(findings))

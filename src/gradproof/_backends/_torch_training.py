@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradproof._backends._torch_held import Held
 from gradproof._backends._torch_module import Loss, Parameters, of_criterion
+from gradproof._backends._torch_processes import SHARDED, Processes, is_sharded, unwrapped
 from gradproof._backends._torch_random import RandomState
 from gradproof._backends._torch_state import Keeper
 from gradproof._base._errors import UsageError
@@ -56,15 +57,18 @@ class Training:
     ----------
     inner : nn.Module
         The model itself, without what wraps it for several processes or compiles it.
-    is_shared : bool
-        Whether gradients are averaged over several processes.
+    processes : Processes
+        Those that average their gradients.
     """
 
     def __init__(self, model: torch.nn.Module, loss: Loss, *, is_told: bool = False) -> None:
-        self._outer, self._loss, self.inner, self.is_told = model, loss, unwrapped(model), is_told
-        self.is_shared = isinstance(model, torch.nn.parallel.DistributedDataParallel)
-        if self.is_shared and any(isinstance(one, torch.nn.SyncBatchNorm) for one in self.inner.modules()):
+        self._outer, self._loss, self.is_told = model, loss, is_told
+        self.inner, wrapper = unwrapped(model)
+        self.processes = Processes(wrapper)
+        if wrapper is not None and any(isinstance(one, torch.nn.SyncBatchNorm) for one in self.inner.modules()):
             raise UsageError("a model with SyncBatchNorm cannot be guarded: its processes would wait for each other.")
+        if is_sharded(self.inner):
+            raise UsageError(SHARDED)
         if any(map(torch.nn.parameter.is_lazy, self.inner.parameters())):
             raise UsageError(
                 "`model` has parameters that get their shape when it is first called: call it with a batch before."
@@ -162,42 +166,6 @@ class Training:
         keeper = Keeper(self._held, keep_grads=False)
         with keeper, keeper:
             yield keeper
-
-
-def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    """The model within what distributes or compiles it."""
-    while True:
-        if isinstance(model, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), torch.nn.Module):
-            model = inner
-        else:
-            return model
-
-
-def largest(number: float) -> float:
-    """The largest of a number over all processes that train together."""
-    value = torch.tensor(float(number), dtype=torch.float64)
-    if torch.distributed.get_backend() == "nccl":
-        value = value.cuda()
-    torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
-    return float(value)
-
-
-def mean_of(tensor: Tensor | None) -> Any:
-    """The mean of a tensor over all processes that train together."""
-    if tensor is None:
-        return None
-    together = tensor.clone()
-    torch.distributed.all_reduce(together)
-    return together / torch.distributed.get_world_size()
-
-
-def gathered(value: Any) -> list[Any]:
-    """What all processes that train together have, in the order of their ranks."""
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, value)
-    return found
 
 
 class Autocasts(TorchFunctionMode):

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from gradproof import _backends
+from gradproof._backends._torch_processes import Collectives, are_several
 from gradproof._backends._torch_random import RandomState
 from gradproof._backends._torch_room import has_room
 from gradproof._backends._torch_state import Keeper
-from gradproof._backends._torch_training import Autocasts, Training, largest, mean_of
+from gradproof._backends._torch_training import Autocasts, Training
 from gradproof._backends._torch_upcast import OTHER_SEEDS, ROUNDINGS, doubled
 from gradproof._base import _tree
 from gradproof._base._errors import FunctionError, UsageError
@@ -70,10 +71,20 @@ class TrainingStep:
         # What is computed anew where the random numbers of this step cannot be drawn again.
         self._gradient: dict[str, Tensor | None] | None = None
         if training.is_wide is None:
-            with Autocasts(training):
+            is_wide = training.processes.together(self._learned)
+            training.is_wide = training.processes.every(holds=is_wide)
+            # (These decide what a probe asks of all processes.)
+            training.autocast_eps = training.processes.largest(training.autocast_eps)
+            training.draws = bool(training.processes.largest(training.draws))
+
+    def _learned(self) -> bool:
+        """Evaluate the loss for the first time, and see what it does; return whether it is the same in float64."""
+        with Collectives() if are_several() else contextlib.nullcontext():
+            with Autocasts(self._training):
                 low = self._first_value()
-            is_wide = self._is_same_in_double(low) and all(map(self._is_same_drawn, OTHER_SEEDS))
-            training.is_wide = largest(not is_wide) == 0 if training.is_shared else is_wide
+            if are_several():
+                self._own_gradient()
+        return self._is_same_in_double(low) and all(map(self._is_same_drawn, OTHER_SEEDS))
 
     @property
     def eps(self) -> float:
@@ -169,10 +180,11 @@ class TrainingStep:
 
     def norms(self, seed: int) -> dict[str, float]:
         """The norm of the gradient times the natural size, of every parameter of the group whose turn it is."""
-        if not self.is_exact and self._gradient is None:
+        processes = self._training.processes
+        if self._gradient is None and not processes.every(holds=self.is_exact):
             self._calls = []
-            own = self._own_gradient()
-            self._gradient = {name: mean_of(one) for name, one in own.items()} if self._training.is_shared else own
+            own = processes.together(self._own_gradient)
+            self._gradient = {name: self._mean(name, one) for name, one in own.items()} if processes.is_shared else own
         names = self._group()
         self._sizes: dict[str, float] = {}
         found: dict[str, float] = {}
@@ -181,8 +193,20 @@ class TrainingStep:
             size = number / math.sqrt(max(self._named[name].numel(), 1))
             self._sizes[name] = size if size > 0 else 1.0
             found[name] = float(numbers[2 * i + 1]) * self._sizes[name] / abs(self._factor)
+        unequal = processes.unequal(list(found.values()))
+        if unequal:
+            path = self._training.paths[names[unequal[0]]]
+            raise UsageError(
+                f"`.grad` of `{path}` is not the same in all processes: call `guard.step` only after a `backward` that "
+                "averages it, not within `no_sync()`, with all batches since the last `zero_grad`."
+            )
         self._generator = torch.Generator(self._named[names[0]].device).manual_seed(seed % 2**63)
         return found
+
+    def _mean(self, name: str, gradient: Tensor | None) -> Tensor:
+        """The mean over all processes, some of which may not have used this parameter."""
+        dense = torch.zeros_like(self._named[name]) if gradient is None else gradient.to_dense()
+        return self._training.processes.mean(dense)
 
     def _group(self) -> list[str]:
         """All parameters, or of a large model as many as have `LARGE` entries, in turn and in an order of chance."""
@@ -230,11 +254,9 @@ class TrainingStep:
 
     def values(self, steps: Floats) -> Floats:
         """The loss along the line, summed over the batches; nan where it raises."""
-        found = [self._along(step) for step in steps.tolist()]
-        if not self._training.is_shared:
-            return np.array(found)
-        device = next(iter(self._named.values())).device
-        return mean_of(torch.tensor(found, dtype=torch.float64, device=device)).cpu().numpy()
+        device = next(iter(self._named.values())).device if self._training.processes.is_shared else "cpu"
+        found = torch.tensor([self._along(step) for step in steps.tolist()], dtype=torch.float64, device=device)
+        return self._training.processes.mean(found).cpu().numpy()
 
     def _along(self, step: float) -> float:
         moved: dict[str, Tensor] = {}
@@ -362,7 +384,7 @@ class TrainingStep:
         None where the loss of this step cannot be repeated, or `.grad` is what autograd returns here, as far as that
         matters for a deviation along the line.
         """
-        if self._gradient is not None or self._training.is_shared:
+        if self._gradient is not None or self._training.processes.is_shared:
             return None
         own = self._own_gradient()
         computed = [(own[name], v) for name, v in self._moves.items()]
