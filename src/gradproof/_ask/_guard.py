@@ -9,7 +9,7 @@ import dataclasses
 import functools as ft
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +42,11 @@ class Step(Protocol):
     @property
     def claim_eps(self) -> float:
         """Relative precision of the gradient."""
+        ...
+
+    @property
+    def still(self) -> Sequence[str]:
+        """The arrays that these leave out, because it is not their turn."""
         ...
 
     def norms(self, seed: int) -> Mapping[str, float]:
@@ -92,6 +97,7 @@ class Scene:
             size=size,
             eps=eps,
             claim_eps=self.step.claim_eps,
+            still=tuple(self.paths[name] for name in self.step.still),
         )
 
     def values(self, steps: Floats) -> Floats:

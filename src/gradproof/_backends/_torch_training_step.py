@@ -34,6 +34,19 @@ Tensor = torch.Tensor
 Floats = NDArray[np.float64]
 
 
+def in_groups(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """Names in an order of chance, in groups of at most so many entries (or of one array); all if these are few."""
+    names = list(sizes)
+    if sum(sizes.values()) < most:
+        return [names]
+    groups: list[list[str]] = [[]]
+    for i in np.random.default_rng(0).permutation(len(names)):
+        if groups[-1] and sum(sizes[one] for one in (*groups[-1], names[i])) > most:
+            groups.append([])
+        groups[-1].append(names[i])
+    return groups
+
+
 class TrainingStep:
     """The loss at the step that training has come to, along a line; use it within `Training.kept`.
 
@@ -43,6 +56,11 @@ class TrainingStep:
         Those whose gradients `.grad` adds up.
     factor : float
         What each loss was multiplied with before backward.
+
+    Attributes
+    ----------
+    still : sequence of str
+        Parameters that the latest direction does not move: it is the turn of others.
     """
 
     def __init__(self, training: Training, batches: Sequence[Any], factor: float, keeper: Keeper) -> None:
@@ -68,6 +86,7 @@ class TrainingStep:
         self._seed: int | None = None
         self._sizes: dict[str, float] = {}
         self._moves: dict[str, Tensor] = {}
+        self.still: Sequence[str] = ()
         # What is computed anew where the random numbers of this step cannot be drawn again.
         self._gradient: dict[str, Tensor | None] | None = None
         if training.is_wide is None:
@@ -210,17 +229,11 @@ class TrainingStep:
 
     def _group(self) -> list[str]:
         """All parameters, or of a large model as many as have `LARGE` entries, in turn and in an order of chance."""
-        names = [name for name, one in self._named.items() if one.numel()]
-        if sum(self._named[name].numel() for name in names) < LARGE:
-            return names
-        shuffled = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
-        groups: list[list[str]] = [[]]
-        for name in shuffled:
-            if groups[-1] and sum(self._named[one].numel() for one in (*groups[-1], name)) > LARGE:
-                groups.append([])
-            groups[-1].append(name)
+        groups = in_groups({name: one.numel() for name, one in self._named.items() if one.numel()}, LARGE)
         self._training.turn += 1
-        return groups[self._training.turn % len(groups)]
+        turn = self._training.turn % len(groups)
+        self.still = [name for i, group in enumerate(groups) if i != turn for name in group]
+        return groups[turn]
 
     def _size_and_norm(self, name: str) -> tuple[Tensor, Tensor]:
         gradient = self._claim(name)
