@@ -1,10 +1,17 @@
-"""Guards in the loops of others: Lightning, transformers, and several processes. All of them slow."""
+"""Guards in the loops of others: Lightning and transformers, alone and in two processes. All of them slow."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +22,9 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 nn, F = torch.nn, torch.nn.functional
 pytestmark = pytest.mark.slow
+
+# In two processes the backward of Lightning's model becomes wrong in the second.
+RANK = int(os.environ.get("RANK", "1"))
 
 
 class Sine(torch.autograd.Function):
@@ -69,7 +79,7 @@ def lightning_run(*, guarded, accumulate=1, precision="32-true", wrong_from=None
             self.seen = []
 
         def training_step(self, batch, index):
-            if wrong_from is not None and self.global_step >= wrong_from:
+            if wrong_from is not None and self.global_step >= wrong_from and RANK == 1:
                 Sine.is_wrong = True
             loss = F.cross_entropy(self.net(batch[0]), batch[1])
             self.log("loss", loss)
@@ -90,6 +100,7 @@ def lightning_run(*, guarded, accumulate=1, precision="32-true", wrong_from=None
             precision=precision,
             gradient_clip_val=0.1,
             accelerator="cpu",
+            devices=int(os.environ.get("WORLD_SIZE", "1")),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -175,6 +186,77 @@ def test_transformers(accumulate, bf16, tmp_path):
         assert "Sine" in errors(caught.value.report)[0].kind
 
 
+def run_here(kind, folder, accumulate):
+    """What one of several processes finds: a run without a guard, one with, and one that becomes wrong."""
+    run, options = lightning_run, {"accumulate": accumulate}
+    if kind == "transformers":
+        run, options = transformers_run, {"accumulate": accumulate, "folder": folder}
+    plain, _ = run(guarded=False, **options)
+    seen, watch = run(guarded=True, **options)
+    report = watch.report()
+    alarm = None
+    try:
+        run(guarded=True, wrong_from=2, **options)
+    except GradientError as error:
+        alarm = errors(error.report)[0].kind
+    found = {"same": seen == plain, "first": report.first.verdict.value, "alarm": alarm}
+    found["probes"] = report.fitting, len(report.probed), len(report.wrong)
+    Path(folder, f"{RANK}.json").write_text(json.dumps(found))
+
+
+TWO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_guard_trainers import run_here
+run_here(*sys.argv[2:4], int(sys.argv[4]))
+"""
+
+
+@pytest.mark.parametrize(("kind", "accumulate"), [("lightning", 3), ("transformers", 1)])
+def test_two_processes(kind, accumulate, tmp_path):
+    """The losses stay the same, all probes fit, and a backward that becomes wrong stops both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # (As `torchrun` sets them, which would import torch once more.)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared |= {"TORCHELASTIC_RUN_ID": "guards", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-W", "ignore", "-c", TWO, here, kind, str(tmp_path), str(accumulate)]
+    environments = [{**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    started = [subprocess.Popen(command, env=one, stderr=subprocess.PIPE, cwd=tmp_path) for one in environments]
+    said = "".join(one.communicate(timeout=900)[1].decode()[-3000:] for one in started)
+    for rank in (0, 1):
+        written = tmp_path / f"{rank}.json"
+        assert written.exists(), said
+        found = json.loads(written.read_text())
+        fitting, probed, wrong = found["probes"]
+        assert found["same"]
+        assert found["first"] == "CORRECT"
+        assert fitting == probed >= 2
+        assert wrong == 0
+        assert "Sine" in found["alarm"]
+
+
 def test_other_trainers_are_refused():
     with pytest.raises(UsageError, match=r"gradproof\.torch\.guard"):
         gradproof.torch.guard_trainer(object(), rng=0)
+
+
+def test_strategies_that_cannot_be_guarded_are_refused():
+    """Several processes without `DistributedDataParallel`; and a guard that would have to be pickled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lightning = pytest.importorskip("lightning.pytorch")
+    with quiet():
+        trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    gradproof.torch.guard_trainer(trainer, rng=0)
+    (callback,) = [one for one in trainer.callbacks if type(one).__name__ == "GradproofCallback"]
+    with pytest.raises(UsageError, match="cannot be sent to processes that are spawned"):
+        pickle.dumps(callback)
+
+    class Others:
+        model, world_size, strategy = nn.Linear(2, 1), 2, nn.Identity()
+
+    with pytest.raises(UsageError, match="if its strategy is `DDPStrategy`, got Identity"):
+        callback.on_train_batch_start(Others, lightning.LightningModule(), None, 0)
