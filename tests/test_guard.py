@@ -301,6 +301,58 @@ def small_run(steps=20, *, change=None, loss=None, scale=1.0, order="before", on
     return watched
 
 
+class Halved(torch.autograd.Function if torch else object):
+    """x / 2, whose backward forgets the factor for the dtypes where it is told to."""
+
+    wrong_for = ()
+
+    @staticmethod
+    def forward(ctx, x):
+        return x / 2
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent if cotangent.dtype in Halved.wrong_for else cotangent / 2  # wrong on purpose
+
+
+class Halves(torch.nn.Module if torch else object):
+    def forward(self, x):
+        return Halved.apply(x)
+
+
+@pytest.mark.skipif(torch is None, reason="torch is not installed")
+@pytest.mark.parametrize("where", ["in the loss", "around it"])
+@pytest.mark.parametrize("wrong_for", ["nothing", "bfloat16", "everything"])
+def test_a_backward_that_is_wrong_under_autocast(monkeypatch, where, wrong_for):
+    """Also where it is right in float32 and float64; autocast need not be a part of the loss."""
+    dtypes = {
+        "nothing": (),
+        "bfloat16": (torch.bfloat16,),
+        "everything": (torch.bfloat16, torch.float32, torch.float64),
+    }
+    monkeypatch.setattr(Halved, "wrong_for", dtypes[wrong_for])
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 16), Halves(), torch.nn.Linear(16, 16), torch.nn.Tanh())
+
+    def loss(model, batch):
+        with torch.autocast("cpu", torch.bfloat16, enabled=where == "in the loss" or torch.is_autocast_enabled("cpu")):
+            return (model(batch[0]).float() - batch[1]).square().mean()
+
+    watched = gradproof.torch.guard(net, loss, rng=0)
+    batch = torch.randn(32, 6), torch.randn(32, 16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=where == "around it"):
+        value = loss(net, batch)
+    value.backward()
+    if wrong_for == "nothing":
+        watched.step(batch)
+        assert watched.report().first.verdict is Verdict.CORRECT
+        return
+    with pytest.raises(GradientError) as caught:
+        watched.step(batch)
+    ids = {one.id for one in caught.value.report.findings}
+    assert ("GP144" in ids) == (wrong_for == "bfloat16")
+
+
 class Product(torch.autograd.Function if torch else object):
     """x W^T, whose backward multiplies the gradient of W by a factor."""
 

@@ -19,7 +19,7 @@ from gradproof._backends._torch_upcast import doubled
 from gradproof._base._errors import FunctionError, NotFiniteError, UsageError
 from gradproof._base._tree import is_number
 from gradproof._prove import RTOL32
-from gradproof._report import Report, Severity, is_wrong
+from gradproof._report import Report, Severity, Verdict, is_wrong
 
 # What to do where `.grad` is not the gradient of the loss.
 DELIVERED = (
@@ -126,15 +126,16 @@ class Guard(Reporting):
     def _full(self, training: Training, step: TrainingStep, batch: Any, seed: int) -> Report | None:
         """Check the gradient of the loss by itself, part by part.
 
-        Under autocast the gradient is as coarse as half precision, which no check could tell from a mistake, and code
-        that casts down to float32 inside leaves a check of float64 as noisy: then a copy in float64 is checked, which
-        autocast leaves alone, and without these casts.
+        Code that casts down to float32 inside leaves a check of float64 as noisy: then a copy in float64 is checked,
+        without these casts.
         """
         report: Report | None = None
-        if not (step.is_autocast or training.casts_down):
-            with contextlib.suppress(NotFiniteError):
+        if step.is_autocast or not training.casts_down:
+            with contextlib.suppress(NotFiniteError), step.autocast():
                 report = self._check_module(training.inner, training.loss, batch, rng=seed)
-            if not is_wrong(report):
+            # (Under autocast this has looked at a copy in float64, and a mistake need not be one there.)
+            is_settled = report is not None and report.verdict is not Verdict.INCONCLUSIVE
+            if is_settled if step.is_autocast else not is_wrong(report):
                 return report
             # A mistake of the code is one in float64, too. Where weights have exploded, float32 may saturate by itself.
         wide = step.wide_copy()
@@ -148,7 +149,7 @@ class Guard(Reporting):
         # (A copy may run into what the model does not, and the backward may cast down as well.)
         with contextlib.suppress(NotFiniteError, FunctionError):
             again = self._check_module(wide, loss, doubled(batch), rtol=RTOL32, rng=seed)
-            return report if report is not None and is_wrong(again) else again
+            return report if is_wrong(report) and is_wrong(again) else again
         return None
 
 

@@ -61,12 +61,14 @@ class TrainingStep:
     ----------
     still : sequence of str
         Parameters that the latest direction does not move: it is the turn of others.
+    autocast : callable
+        A context of autocast as it was when the model was called in training.
     """
 
     def __init__(self, training: Training, batches: Sequence[Any], factor: float, keeper: Keeper) -> None:
         self._training, self._batches, self._factor, self._keeper = training, batches, factor, keeper
         self._calls = list(training.calls)
-        self._autocast = self._calls[0].autocast if self._calls else contextlib.nullcontext
+        self.autocast = self._calls[0].autocast if self._calls else contextlib.nullcontext
         training.look()
         self._named = training.named()
         self._own = {**dict(training.inner.named_parameters()), **dict(training.inner.named_buffers())}
@@ -328,7 +330,7 @@ class TrainingStep:
             given |= {name: buffer.clone() for name, buffer in buffers.items()}
             batch = _copied(batch)
         loss = training.loss
-        with self._autocast(), self._lent(given), training.widening():
+        with self.autocast(), self._lent(given), training.widening():
             value = loss(training.inner, batch)
         if training.is_wide is None:
             training.draws |= any(since is not None and since.has_moved for since in (self._start, self._since))
