@@ -13,6 +13,13 @@ import gradproof
 from gradproof import GradientError, UsageError, Verdict
 from gradproof._prove import Line, Probe, Record, scales
 
+try:
+    import torch
+
+    import gradproof.torch
+except ImportError:
+    torch = None
+
 BENCHMARKS, EXAMPLES = (str(Path(__file__).parents[1] / folder) for folder in ("benchmarks", "examples"))
 
 
@@ -292,6 +299,149 @@ def small_run(steps=20, *, change=None, loss=None, scale=1.0, order="before", on
         if change is None or change.__name__ != "keep":
             optimizer.zero_grad()
     return watched
+
+
+class Halved(torch.autograd.Function if torch else object):
+    """x / 2, whose backward forgets the factor for the dtypes where it is told to."""
+
+    wrong_for = ()
+
+    @staticmethod
+    def forward(ctx, x):
+        return x / 2
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent if cotangent.dtype in Halved.wrong_for else cotangent / 2  # wrong on purpose
+
+
+class Halves(torch.nn.Module if torch else object):
+    def forward(self, x):
+        return Halved.apply(x)
+
+
+@pytest.mark.skipif(torch is None, reason="torch is not installed")
+@pytest.mark.parametrize("where", ["in the loss", "around it"])
+@pytest.mark.parametrize("wrong_for", ["nothing", "bfloat16", "everything"])
+def test_a_backward_that_is_wrong_under_autocast(monkeypatch, where, wrong_for):
+    """Also where it is right in float32 and float64; autocast need not be a part of the loss."""
+    dtypes = {
+        "nothing": (),
+        "bfloat16": (torch.bfloat16,),
+        "everything": (torch.bfloat16, torch.float32, torch.float64),
+    }
+    monkeypatch.setattr(Halved, "wrong_for", dtypes[wrong_for])
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 16), Halves(), torch.nn.Linear(16, 16), torch.nn.Tanh())
+
+    def loss(model, batch):
+        with torch.autocast("cpu", torch.bfloat16, enabled=where == "in the loss" or torch.is_autocast_enabled("cpu")):
+            return (model(batch[0]).float() - batch[1]).square().mean()
+
+    watched = gradproof.torch.guard(net, loss, rng=0)
+    batch = torch.randn(32, 6), torch.randn(32, 16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=where == "around it"):
+        value = loss(net, batch)
+    value.backward()
+    if wrong_for == "nothing":
+        watched.step(batch)
+        assert watched.report().first.verdict is Verdict.CORRECT
+        return
+    with pytest.raises(GradientError) as caught:
+        watched.step(batch)
+    ids = {one.id for one in caught.value.report.findings}
+    assert ("GP144" in ids) == (wrong_for == "bfloat16")
+
+
+class Product(torch.autograd.Function if torch else object):
+    """x W^T, whose backward multiplies the gradient of W by a factor."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, weight = ctx.saved_tensors
+        return cotangent @ weight, Product.factor * cotangent.T @ x
+
+
+class Multiply(torch.nn.Linear if torch else object):
+    def forward(self, x):
+        return Product.apply(x, self.weight) + self.bias
+
+
+# 579 entries in groups of at most 150.
+GROUPS = 6
+
+
+def run_in_groups(monkeypatch, *, steps, wrong_from=None, seed=0, place=4):
+    """Train five layers, one of them with a backward by hand, probed group by group; the guard, and the alarm."""
+    import gradproof._backends._torch_training_step as training_step
+
+    monkeypatch.setattr(training_step, "LARGE", 150)
+    Product.factor = 1.0
+    torch.manual_seed(seed)
+    sizes = [(6, 12), (12, 12), (12, 12), (12, 12), (12, 3)]
+    layers = [Multiply(*size) if 2 * i == place else torch.nn.Linear(*size) for i, size in enumerate(sizes)]
+    net = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.Tanh())))
+    optimizer = torch.optim.SGD(net.parameters(), 0.05)
+    loss = torch.nn.CrossEntropyLoss()
+    watched = gradproof.torch.guard(net, loss, every=2, budget=1e3, rng=seed)
+    try:
+        for step in range(1, steps + 1):
+            Product.factor = 1.5 if wrong_from is not None and step >= wrong_from else 1.0  # wrong on purpose
+            inputs = torch.randn(16, 6)
+            batch = inputs, inputs[:, :3].argmax(1)
+            loss(net(inputs), batch[1]).backward()
+            watched.step(batch)
+            optimizer.step()
+            optimizer.zero_grad()
+    except GradientError as error:
+        return watched, step, error.report
+    return watched, None, None
+
+
+@pytest.mark.skipif(torch is None, reason="torch is not installed")
+@pytest.mark.parametrize(("seed", "place"), [(0, 0), (1, 4), (2, 8)])
+def test_a_wrong_backward_in_one_group_is_found_in_one_round_of_probes(monkeypatch, seed, place):
+    """Its parameter moves in one group alone, and nothing else tells of the mistake."""
+    _, step, report = run_in_groups(monkeypatch, steps=60, wrong_from=21, seed=seed, place=place)
+    assert step is not None
+    assert (step - 20) / 2 <= GROUPS
+    assert report.findings[0].path.startswith(f"model[{place}]")
+
+
+@pytest.mark.skipif(torch is None, reason="torch is not installed")
+def test_groups_of_a_right_gradient_are_left_alone(monkeypatch):
+    """No parameter has a bound, and none is said to, before its group has had its turn."""
+    watched = run_in_groups(monkeypatch, steps=4)[0]
+    report = watched.report()
+    untouched = [path for path, bound in report.bounds.items() if bound == np.inf]
+    assert len(report.bounds) == 10
+    assert 0 < len(untouched) < 10
+    assert set(untouched) <= set(report.too_small)
+    assert "any parameter" not in str(watched)
+
+    watched, step, _ = run_in_groups(monkeypatch, steps=60 * GROUPS // 5)
+    report = watched.report()
+    assert step is None
+    assert (report.fitting, report.wrong) == (len(report.probed), ())
+    assert report.bound < 1e-2
+    assert "any parameter's gradient" in " ".join(str(watched).split())
+
+
+def test_groups_hold_everything_once():
+    from gradproof._backends._torch_training_step import in_groups
+
+    sizes = {f"w{i}": size for i, size in enumerate([5, 90, 30, 30, 120, 1, 60, 2])}
+    groups = in_groups(sizes, 100)
+    assert sorted(name for group in groups for name in group) == sorted(sizes)
+    assert all(len(group) == 1 or sum(sizes[name] for name in group) <= 100 for group in groups)
+    assert in_groups(sizes, 1000) == [list(sizes)]
 
 
 def clip(net, step):

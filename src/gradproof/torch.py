@@ -516,7 +516,8 @@ def guard(
     them as probes without a result.
 
     With several processes (`DistributedDataParallel`) every process makes the same probes, of the loss averaged over
-    all processes, and an alarm in one is raised in all. A model that is sharded over processes cannot be guarded.
+    all processes, and an alarm or an error in one is raised in all. A model that is sharded over processes, or a loss
+    that exchanges data with other processes, cannot be guarded.
 
     Examples
     --------

@@ -72,6 +72,7 @@ class ArraysStep:
         self.claim_eps = max(_eps(array) for array in arrays)
         self.eps = self.claim_eps if wide is None else EPS64
         self.paths = {name: name for name in names}
+        self.still: Sequence[str] = ()
         self._v = np.zeros(0)
         self._random = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools as ft
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +42,11 @@ class Step(Protocol):
     @property
     def claim_eps(self) -> float:
         """Relative precision of the gradient."""
+        ...
+
+    @property
+    def still(self) -> Sequence[str]:
+        """The arrays that these leave out, because it is not their turn."""
         ...
 
     def norms(self, seed: int) -> Mapping[str, float]:
@@ -92,6 +97,7 @@ class Scene:
             size=size,
             eps=eps,
             claim_eps=self.step.claim_eps,
+            still=tuple(self.paths[name] for name in self.step.still),
         )
 
     def values(self, steps: Floats) -> Floats:
@@ -200,13 +206,10 @@ class Guarding:
         report: Report | None = None
         try:
             report = self._begin(scene) if is_first else self._probe(scene)
-        finally:
-            if is_first:
-                self._clock.start(self._calls)
-            else:
-                self._clock.add(time.perf_counter() - started)
-            due = max(self._every - 1, self._calls) if is_first else self._clock.next_call(call, self._every)
-            self._due = int(self._together(due))
+        except Exception:
+            self._plan(call, started, is_first=is_first)
+            raise
+        self._plan(call, started, is_first=is_first)
         if not is_first:
             self._at.append(call + 1)
         if report is not None and is_wrong(report):
@@ -214,6 +217,16 @@ class Guarding:
             if self._on_wrong is None:
                 raise GradientError(report)
             self._on_wrong(report)
+
+    def _plan(self, call: int, started: float, *, is_first: bool) -> None:
+        """Note what a look has taken, and when the next one is due."""
+        if is_first:
+            self._clock.start(self._calls)
+            due = max(self._every - 1, self._calls)
+        else:
+            self._clock.add(time.perf_counter() - started)
+            due = self._clock.next_call(call, self._every)
+        self._due = int(self._together(due))
 
     def report(self) -> GuardReport:
         """What was looked at so far, and what was found."""

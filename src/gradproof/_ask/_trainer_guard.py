@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from gradproof._ask._torch_guard import Guard
+from gradproof._backends._torch_processes import unwrapped
 from gradproof._base._errors import UsageError
 from gradproof._report import GuardReport
 
@@ -139,16 +140,41 @@ def _attach_to_lightning(trainer: Any, make: MakeGuard) -> TrainerGuard:
     class GradproofCallback(base):
         """Watches the gradients."""
 
+        def __reduce__(self) -> Any:
+            raise UsageError(
+                'a guard cannot be sent to processes that are spawned: run the script with `strategy="ddp"`, or let '
+                "each process call `guard_trainer` by itself."
+            )
+
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             if not pl_module.automatic_optimization:
                 raise UsageError("this LightningModule has manual optimization: call `gradproof.torch.guard` in it.")
-            watch.begin(pl_module, loss, (batch, batch_idx))
+            watch.begin(_shared(trainer, pl_module), loss, (batch, batch_idx))
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
             watch.step(1.0 / trainer.accumulate_grad_batches)
 
     trainer.callbacks.append(GradproofCallback())
     return watch
+
+
+def _shared(trainer: Any, module: torch.nn.Module) -> torch.nn.Module:
+    """The module, or what averages its gradients over processes.
+
+    Raises
+    ------
+    UsageError
+        If several processes train it in another way.
+    """
+    inner, wrapper = unwrapped(trainer.model)
+    if wrapper is not None and inner is module:
+        return wrapper
+    if trainer.world_size > 1:
+        raise UsageError(
+            "a run in several processes can be guarded if its strategy is `DDPStrategy`, got "
+            f"{type(trainer.strategy).__name__}."
+        )
+    return module
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ class Line:
     size : entries that move.
     eps : relative precision of the values.
     claim_eps : that of the gradient.
+    still : the arrays whose turn to move comes later.
     """
 
     claimed: float
@@ -48,6 +49,7 @@ class Line:
     size: int
     eps: float
     claim_eps: float
+    still: tuple[str, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -159,10 +161,15 @@ class Record:
     _worst: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
     _counts: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
     _sizes: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    # Arrays that have not moved, yet.
+    _still: dict[str, None] = dataclasses.field(default_factory=dict[str, None])
+    _moved: set[str] = dataclasses.field(default_factory=set[str])
 
     def add(self, probe: Probe) -> None:
         """Take a probe in."""
         self.probes += 1
+        self._moved |= probe.line.shares.keys()
+        self._still |= dict.fromkeys(probe.line.still)
         for path, share in probe.line.shares.items():
             if share > 0:
                 worst = (probe.deviation + probe.bar) / share
@@ -171,7 +178,7 @@ class Record:
                 self._sizes[path] = max(self._sizes.get(path, 0), probe.line.size)
 
     def bounds(self) -> dict[str, float]:
-        """An upper bound on the relative error of each array's gradient in the probed steps.
+        """An upper bound on the relative error of each array's gradient in the probed steps; inf where it was in none.
 
         Had the gradient of this array been off by more at every probed step, probes like these would have had a
         probability of at most `RISK`: each is independent of the others, and the largest deviation of m of them is
@@ -183,4 +190,4 @@ class Record:
             count = self._counts[path]
             risk = RISK / (count * (count + 1))
             found[path] = error_bound(worst, count, self._sizes[path], 1 - LOOKS * risk)
-        return found
+        return found | {path: math.inf for path in self._still if path not in self._moved}
