@@ -110,6 +110,12 @@ class Jax:
 
     # (JAX has no autocast.)
     offs: tuple[Any, ...] = ()
+    # TODO(maintainers): draw roundings of JAX's operations, so that the float64 function can tell them from mistakes.
+    copied = None
+
+    def rounding(self, mode: str) -> list[Any]:
+        """No roundings are drawn."""
+        return []
 
     def roots(self) -> list[str]:
         """The names of all arguments, as Python source."""

@@ -137,19 +137,19 @@ class Lowered(TorchDispatchMode):
 
 
 class RoundedAtRandom(TorchDispatchMode):
-    """Computes in float64, with operands and results of some operations rounded to 16 bits.
+    """Computes in float64, with operands and results of operations rounded to lower precision.
 
     Each number is moved by up to half a rounding at random before, so that two runs are two draws of the errors.
 
     Parameters
     ----------
-    names : set of str
-        Those that `Lowered` has seen.
+    names : set of str, or None
+        Those that `Lowered` has seen, whose first result is rounded; None rounds all results of all.
     dtype : torch.dtype
     seed : int
     """
 
-    def __init__(self, names: set[str], dtype: torch.dtype, seed: int) -> None:
+    def __init__(self, names: set[str] | None, dtype: torch.dtype, seed: int) -> None:
         super().__init__()
         self._names, self._dtype, self._seed = names, dtype, seed
         self._generators: dict[torch.device, torch.Generator] = {}
@@ -158,17 +158,21 @@ class RoundedAtRandom(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if is_low(kwargs.get("dtype")):
             kwargs["dtype"] = torch.float64
-        if func.overloadpacket.__name__ not in self._names or _keeps_numbers(func):
+        is_meant = self._names is None or func.overloadpacket.__name__ in self._names
+        if not is_meant or _keeps_numbers(func):
             return func(*args, **kwargs)
         args = optree.tree_map(self._rounded, args, none_is_leaf=True)  # pyright: ignore[reportArgumentType]
         result = func(*args, **kwargs)
         if isinstance(result, tuple):
-            return (self._rounded(result[0]), *result[1:])
+            others = result[1:] if self._names is not None else map(self._rounded, result[1:])
+            return (self._rounded(result[0]), *others)
         return self._rounded(result)
 
     def _rounded(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.dtype != torch.float64:
-            return value
+        if isinstance(value, Tensor) and value.dtype == torch.complex128 and self._names is None:
+            return torch.view_as_complex(self._rounded(torch.view_as_real(value.resolve_conj())))
+        if not isinstance(value, Tensor) or value.dtype != torch.float64 or value.is_meta or value._is_zerotensor():
+            return value  # (Forward mode has tangents without memory.)
         if value.device not in self._generators:
             self._generators[value.device] = torch.Generator(value.device).manual_seed(self._seed)
         generator = self._generators[value.device]

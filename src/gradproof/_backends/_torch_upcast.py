@@ -20,7 +20,8 @@ import optree
 import torch
 
 from gradproof import _backends
-from gradproof._backends._torch_autocast import Off, compared, reference_note
+from gradproof._backends._off import Off
+from gradproof._backends._torch_autocast import compared, reference_note
 from gradproof._backends._torch_autodiff import Derivative, TorchAutodiff
 from gradproof._backends._torch_batched import find_rules_apart
 from gradproof._backends._torch_casts import all_wide
@@ -30,6 +31,7 @@ from gradproof._backends._torch_held import find_held
 from gradproof._backends._torch_parts import LossPart, Scene, rules_of
 from gradproof._backends._torch_primals import ROUNDINGS as ROUNDINGS
 from gradproof._backends._torch_primals import Casts
+from gradproof._backends._torch_rounded import rounding
 from gradproof._backends._torch_sides import Call, TorchSides, autocast_dtype, sixteen_bits
 from gradproof._backends._torch_state import Keeper, State
 from gradproof._backends._torch_subject import Subject, subjects_in
@@ -105,6 +107,20 @@ class Torch:
         if self._autocast is not None and self._copied is None:
             return torch.finfo(self._autocast).eps
         return 0.0 if self._high is None else claim_precision(self._low, self._high, self.bounds)
+
+    @property
+    def copied(self) -> TorchAutodiff | None:
+        """The float64 copy with its own derivative, which shows mistakes of the code without roundings."""
+        return self._high
+
+    def rounding(self, mode: str) -> list[Off]:
+        """How far each derivative in a mode is from that of the copy, and how far rounding may take it."""
+        try:
+            return [] if self._high is None else rounding(self._low, self._high, is_forward=mode == "fwd")
+        except Exception as error:
+            if is_from_handler(error):
+                raise
+            return []  # it does not run in float64, or not with its operations replaced
 
     def roots(self) -> list[str]:
         """The names of all arguments, as Python source."""

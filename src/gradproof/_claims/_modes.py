@@ -31,6 +31,7 @@ from gradproof._claims._parts import Whole, wrong_parts
 from gradproof._claims._products import EVERYTHING, prove_vjp
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
+from gradproof._claims._rounded import alone, as_rounded, is_better, is_doubtful, may_be_rounding, note_of
 from gradproof._claims._subjects import Subject
 from gradproof._claims._tangents import prove_jvp
 from gradproof._claims._task import Task
@@ -111,6 +112,15 @@ class Autodiff(Protocol):
     @property
     def offs(self) -> Sequence[Off]:
         """How far f as it is run is from a copy that is proved in its place; none where f itself is."""
+        ...
+
+    @property
+    def copied(self) -> Function | None:
+        """F in float64 with its own derivatives, where values come from there and derivatives do not; else None."""
+        ...
+
+    def rounding(self, mode: str) -> Sequence[Off]:
+        """How far each derivative in a mode is from that of `copied`, and how far rounding may take it."""
         ...
 
     def trusted(self, reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -290,6 +300,10 @@ class _Modes:
         # Those of the function itself, whose derivatives the others are.
         self._firsts: list[Primal] = []
         self._proved_in_reverse: dict[str, tuple[Function, Proved]] = {}
+        # Those of the copy, and what is said of modes that it was proved for.
+        self._beside: list[Primal] = []
+        self._notes: dict[str, str] = {}
+        self._offs: dict[str, Sequence[Off]] = {}
         self._calls = 0
 
     def prove(self, mode: str) -> None:
@@ -316,7 +330,8 @@ class _Modes:
         self._firsts += [] if inner else [primal]
         left_out = autodiff.function.left_out
         note = f"without {', '.join(left_out)}: no derivative, as the framework marks it" if left_out else ""
-        self._results.append(ModeResult(mode=mode, verdict=proved.verdict, note=autodiff.note or note))
+        note = self._notes.get(mode) or autodiff.note or note
+        self._results.append(ModeResult(mode=mode, verdict=proved.verdict, note=note))
 
     def _proved(self, mode: str) -> tuple[Function, Primal, Proved]:
         """The function that a mode differentiates, and what came of it."""
@@ -336,6 +351,8 @@ class _Modes:
         asked = _Asked(function, outer, self._name, self._options, around, self._reproducer, edged)
         try:
             primal, proved = (None if known is None else asked.adopt(known)) or asked.prove()
+            if proved.verdict is not Verdict.CORRECT and not inner:
+                proved = self._without_rounding(asked, proved)
         except BudgetSpent:
             primal, proved = asked.left()
         if outer == "rev":
@@ -352,6 +369,28 @@ class _Modes:
             if is_from_handler(error):
                 raise
             raise ClaimError(raised(f"the derivative of `{self._name}`", error, "at the point")) from error
+
+    def _without_rounding(self, asked: _Asked, proved: Proved) -> Proved:
+        """What is said of a derivative that may differ from f's by rounding alone; the same where it does not."""
+        copied, mode = self._autodiff.copied, asked.mode
+        if copied is None or not is_doubtful(proved):
+            return proved
+        kind = "fwd" if mode == "fwd" else "rev"
+        if kind not in self._offs:
+            self._offs[kind] = self._autodiff.rounding(mode)
+        offs = self._offs[kind]
+        if not may_be_rounding(proved, offs):
+            return proved
+        try:
+            primal, again = dataclasses.replace(asked, function=copied, options=alone(self._options)).prove()
+        except GradproofError:
+            return proved  # the copy cannot be differentiated
+        self._beside.append(primal)
+        again = dataclasses.replace(again, claim_calls=again.claim_calls + proved.claim_calls)
+        if not is_better(again, proved, offs):
+            return dataclasses.replace(proved, claim_calls=again.claim_calls)
+        self._notes[mode] = note_of(offs)
+        return again if again.verdict is Verdict.WRONG else as_rounded(again, offs, self._options.max_bound)
 
     def _refused(self, mode: str, error: Exception) -> None:
         """Note that a mode does not exist, or raise where the user has asked for it."""
@@ -394,8 +433,8 @@ class _Modes:
             primal=primals[0],
             reproducer=self._reproducer,
             proofs=tuple(proofs),
-            evaluations=sum(primal.evaluations for primal in primals) + refuter.evaluations,
-            calls=sum(primal.calls for primal in primals) + refuter.calls,
+            evaluations=sum(one.evaluations for one in (*primals, *self._beside)) + refuter.evaluations,
+            calls=sum(one.calls for one in (*primals, *self._beside)) + refuter.calls,
             claim_calls=self._calls,
             beside=tuple(beside),
         )
