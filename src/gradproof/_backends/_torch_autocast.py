@@ -71,6 +71,11 @@ def compare(path: str, ours: Tensor, exact: Tensor, draws: Sequence[Tensor]) -> 
     )
 
 
+def error_of(ours: Tensor, exact: Tensor) -> float:
+    """How far an array is from that of the copy, relative to its norm."""
+    return math.sqrt(_square(ours.to(exact.dtype) - exact) / max(_square(exact), 1e-300))
+
+
 def _is_gross(error: float, allowed: float) -> bool:
     return error > GROSS and error > GROSS_TIMES * allowed
 
@@ -85,12 +90,7 @@ def _elsewhere(low: TorchAutodiff, high: TorchAutodiff, us: Sequence[Tensor], ep
         exact = run_at(
             high, us, [leaf.detach().to(wide.dtype) for leaf, wide in zip(point, high.arguments, strict=False)]
         )
-        errors.append(
-            [
-                math.sqrt(_square(mine.to(true.dtype) - true) / max(_square(true), 1e-300))
-                for mine, true in zip(ours, exact, strict=True)
-            ]
-        )
+        errors.append([error_of(mine, true) for mine, true in zip(ours, exact, strict=True)])
     return errors
 
 

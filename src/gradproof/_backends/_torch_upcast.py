@@ -113,10 +113,10 @@ class Torch:
         """The float64 copy with its own derivative, which shows mistakes of the code without roundings."""
         return self._high
 
-    def rounding(self, mode: str) -> list[Off]:
+    def rounding(self, mode: str, least: float) -> list[Off]:
         """How far each derivative in a mode is from that of the copy, and how far rounding may take it."""
         try:
-            return [] if self._high is None else rounding(self._low, self._high, is_forward=mode == "fwd")
+            return [] if self._high is None else rounding(self._low, self._high, least, is_forward=mode == "fwd")
         except Exception as error:
             if is_from_handler(error):
                 raise

@@ -31,7 +31,7 @@ from gradproof._claims._parts import Whole, wrong_parts
 from gradproof._claims._products import EVERYTHING, prove_vjp
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
-from gradproof._claims._rounded import alone, as_rounded, is_better, is_doubtful, may_be_rounding, note_of
+from gradproof._claims._rounded import alone, as_rounded, is_better, is_doubtful, least_error, may_be_rounding, note_of
 from gradproof._claims._subjects import Subject
 from gradproof._claims._tangents import prove_jvp
 from gradproof._claims._task import Task
@@ -119,7 +119,7 @@ class Autodiff(Protocol):
         """F in float64 with its own derivatives, where values come from there and derivatives do not; else None."""
         ...
 
-    def rounding(self, mode: str) -> Sequence[Off]:
+    def rounding(self, mode: str, least: float) -> Sequence[Off]:
         """How far each derivative in a mode is from that of `copied`, and how far rounding may take it."""
         ...
 
@@ -377,7 +377,7 @@ class _Modes:
             return proved
         kind = "fwd" if mode == "fwd" else "rev"
         if kind not in self._offs:
-            self._offs[kind] = self._autodiff.rounding(mode)
+            self._offs[kind] = self._autodiff.rounding(mode, least_error(proved))
         offs = self._offs[kind]
         if not may_be_rounding(proved, offs):
             return proved

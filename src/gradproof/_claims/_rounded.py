@@ -55,6 +55,22 @@ def is_doubtful(proved: Proved) -> bool:
     return proved.verdict is Verdict.WRONG or proved.reason in (Reason.PRECISION, Reason.NOISE)
 
 
+def least_error(proved: Proved) -> float:
+    """Error of a derivative beside that of its copy below which rounding is not why it is doubtful.
+
+    A copy's derivative that is as close as that deviates from f as much.
+    """
+    if proved.verdict is not Verdict.WRONG:
+        return REACH * RTOL32
+    known = [leaf.deviation for leaf in proved.leaves if leaf.verdict is Verdict.WRONG and leaf.deviation is not None]
+    deviations = known or [
+        abs(one.claimed - one.reference) / max(abs(one.claimed), abs(one.reference), 1e-300)
+        for one in proved.findings
+        if one.claimed is not None and one.reference is not None
+    ]
+    return min(deviations, default=0.0) / TIMES
+
+
 def may_be_rounding(proved: Proved, offs: Sequence[Off]) -> bool:
     """Whether rounding may be why a doubtful derivative was not found right."""
     if not offs or not all(one.error <= UNCLEAR * one.allowed for one in offs):
