@@ -25,7 +25,7 @@ from gradproof._claims._charge import Extent, SecondCharge
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._curved_entries import ENTRIES, LOCATE, EntryCurves
-from gradproof._claims._curves import VALUES, Curvature, Curves
+from gradproof._claims._curves import Curvature, Curves
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import sizes_and_sides
 from gradproof._claims._gradient import another_point, asks, undefined
@@ -61,8 +61,11 @@ FACTOR_LINES, PATTERN_LINES = 3, 5
 HALVINGS, CUTS = 64, 8
 
 
-def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
-    """Prove or refute `hess` or `hvp` of a scalar f without a gradient."""
+def prove_second(task: Task, claim: Any, keyword: str, *, within: float = 1.0) -> Proved:
+    """Prove or refute `hess` or `hvp` of a scalar f without a gradient.
+
+    `within` is the part of its natural size that x moves by: less than all where f is known to have kinks further out.
+    """
     primal = task.primal
     primal.allow(task.options.allowance(len(primal.point)))
     if math.isnan(primal.value()):
@@ -88,7 +91,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     if claimed.measured and claimed.whole:
         steps, _ = sizes_and_sides(primal, everything, task.around)
         crooked = broken if broken is not None and broken.identity in CROOKED else None
-        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound, crooked)
+        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound, crooked, within)
         verdict, reason, measured = search.run()
         # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
         if verdict is Verdict.INCONCLUSIVE and search.is_lost:
@@ -188,20 +191,21 @@ class _Second:
         rtol: float,
         max_bound: float,
         broken: _contracts.Breach | None = None,
+        within: float = 1.0,
     ) -> None:
         # How the claim is not symmetric, if it is not.
         self.broken = broken
-        self.task, self.claimed, self.size, self.directions = task, claimed, size, directions
+        self.task, self.claimed, self.size, self.directions = task, claimed, within * size, directions
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
         self.n = len(size)
-        # What is left of the natural size of an entry where f is not finite all the way.
-        self.share = np.ones(self.n)
+        # What is left of the natural size of an entry, where f is not finite all the way or has kinks on it.
+        self.share = np.full(self.n, within)
         # From one side noise is larger, and the square of what random directions cost on top is too much.
         few = LOCATE if directions.folded(range(len(self.primal.leaves))) else ENTRIES
         self.by_entries = self.n <= few or task.options.level == "entries"
         self.curves = Curves(task.primal, claimed, directions, task.options, task.around, eps, rtol)
-        self.entries = EntryCurves(claimed, self.curves, size, lambda: self._scale([]), by_entries=self.by_entries)
+        self.entries = EntryCurves(claimed, self.curves, self.size, lambda: self._scale([]), by_entries=self.by_entries)
         self.findings: list[Finding] = []
         # The lines along which f was measured.
         self.lines: list[Curvature] = []
@@ -237,14 +241,14 @@ class _Second:
         seen: list[Curvature] = []
         self.lines = seen
         self.curves.forget()
-        unmoved: list[Vector] = []
+        unmoved: list[Curvature] = []
         for v in self._entry_vectors() if self.by_entries else self._random_vectors():
             found = self.curves.measure(v)
             if cut and math.isnan(found.variation) and self._cut_down(v):
                 return None
-            if found.keeps_bits and self._off(found, seen):
+            if found.keeps_bits and found.witnesses_agree:
                 # What it says depends on whether f moves along others, and by how much at least.
-                unmoved.append(v)
+                unmoved.append(found)
                 continue
             if self._off(found, seen):
                 again = self.curves.measure(v, full=True)
@@ -260,15 +264,15 @@ class _Second:
             seen.append(found)
             self.curves.keep(v, found)
         if unmoved and not any(one.variation > 0 for one in seen):
-            self._report_unchanged(self.curves.measure(unmoved[0]))
+            self._report_unchanged(next((one for one in unmoved if one.claimed != 0), unmoved[0]))
             return Verdict.INCONCLUSIVE, Reason.DEGENERATE, self.results(Verdict.INCONCLUSIVE)
-        for v in unmoved:
-            still = self.curves.measure(v, full=True)
-            if still.keeps_bits:
-                # Had it curved by more, f would have left its tread at the coarsest step.
-                least = max((one.tread for one in seen), default=0.0)
-                still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.curves.coarse**2))
-            self.curves.keep(v, still)
+        moving = [one for one in seen if one.variation > 0]
+        for found in unmoved:
+            still = self.curves.still(found, moving)
+            if self._off(still, seen):
+                again = self.curves.measure(found.v, full=True)
+                still = self.curves.still(again, moving) if again.keeps_bits else again
+            self.curves.keep(found.v, still)
             if self._off(still, seen):
                 self._accuse([*seen, still], still)
                 return Verdict.WRONG, None, self.results(Verdict.WRONG, note=WRONG_NOTE)
