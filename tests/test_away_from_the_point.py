@@ -417,7 +417,7 @@ def test_entries_that_f_does_not_ignore(f):
 def test_nothing_finite_to_move():
     """An f that ignores nan depends on none of these entries: what is said does not claim that it does."""
     with pytest.raises(gradproof.UsageError, match=r"must have finite entries.* `x\[0\]` is nan, and no other"):
-        gradproof.check(np.nansum, np.full(2, np.nan), grad=lambda x: np.zeros(2), rng=0)
+        gradproof.check(lambda x: np.nansum(x), np.full(2, np.nan), grad=lambda x: np.zeros(2), rng=0)
 
 
 def test_torch_masks():
