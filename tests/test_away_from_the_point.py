@@ -414,6 +414,12 @@ def test_entries_that_f_does_not_ignore(f):
         check(lambda x: 1.0, np.array([np.nan, np.inf]), grad=np.zeros_like, rng=0)
 
 
+def test_nothing_finite_to_move():
+    """An f that ignores nan depends on none of these entries: what is said does not claim that it does."""
+    with pytest.raises(gradproof.UsageError, match=r"must have finite entries.* `x\[0\]` is nan, and no other"):
+        gradproof.check(lambda x: np.nansum(x), np.full(2, np.nan), grad=lambda x: np.zeros(2), rng=0)
+
+
 def test_torch_masks():
     """Attention's -inf masks, in all first modes."""
     torch = pytest.importorskip("torch")

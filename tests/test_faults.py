@@ -421,7 +421,7 @@ of(
     ),
     (
         "every entry of the point is infinite",
-        "NotFiniteError: the point must be finite where f depends on it, but `x[0]` is inf.",
+        "NotFiniteError: the point must have finite entries, which can be moved, but `x[0]` is inf.",
         lambda: check(args=np.array([np.inf])),
     ),
     ("`wrt` names no argument", "UsageError: `wrt` names argument 3, but `args` holds 1.", lambda: check(wrt=3)),
@@ -496,7 +496,7 @@ of(
     ),
     (
         "the lower bound of `domain` is above the upper one",
-        "UsageError: the point must lie in the domain, but `x[0]` is 0.1, bounds [1.0, 0.0].",
+        "UsageError: in `domain` lower must not be above upper, but for `x[0]` it is 1.0 above 0.0.",
         lambda: check(domain=(1.0, 0.0)),
     ),
     (

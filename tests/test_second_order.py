@@ -96,6 +96,105 @@ def test_a_zero_hessian(seed, claim, verdict):
     assert check(piecewise, AT, **claim, rng=seed).verdict is verdict
 
 
+# Piecewise linear functions with kinks on the way: at 0.01, 0.057 and 1.6 in x, beside entries that f does not feel.
+MIX = np.random.default_rng(1).normal(size=(3, 3))
+WEIGHTS = np.random.default_rng(0).normal(size=3)
+MANY, MANY_WEIGHTS = np.random.default_rng(5).normal(size=(40, 30)), np.random.default_rng(6).normal(size=40)
+
+
+def absolute(x: Any) -> Any:
+    return np.abs(x).sum()
+
+
+def is_largest(x: Any) -> Any:
+    return (x == x.max()) * 1.0
+
+
+def relu(x: Any) -> Any:
+    return WEIGHTS @ np.maximum(MIX @ x, 0)
+
+
+def relu_grad(x: Any) -> Any:
+    return MIX.T @ (WEIGHTS * (MIX @ x > 0))
+
+
+def many_relus(x: Any) -> Any:
+    return MANY_WEIGHTS @ np.maximum(MANY @ x, 0)
+
+
+def many_relus_grad(x: Any) -> Any:
+    return MANY.T @ (MANY_WEIGHTS * (MANY @ x > 0))
+
+
+PIECEWISE = [
+    (np.max, is_largest, np.array([0.4, -1.0, 2.0])),
+    (absolute, np.sign, np.array([0.01, -1.0, 5.0])),
+    (relu, relu_grad, np.array([0.5, 1.0, -0.7])),
+    (many_relus, many_relus_grad, np.random.default_rng(7).normal(size=30)),
+]
+
+
+def as_claim(keyword: str, matrix: Any) -> Any:
+    return {keyword: (lambda x: matrix) if keyword == "hess" else (lambda v, x: matrix @ v)}
+
+
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+@pytest.mark.parametrize(("f", "grad", "point"), PIECEWISE)
+def test_a_zero_hessian_with_kinks_further_out(f, grad, point, keyword):
+    """The gradient jumps at coarse steps, and keeps its bits at all finer ones."""
+    n = len(point)
+    wrong = np.zeros((n, n))
+    wrong[0, 1] = wrong[1, 0] = 1e-3  # wrong on purpose
+    for seed in SEEDS:
+        assert check(f, point, grad=grad, **as_claim(keyword, np.zeros((n, n))), rng=seed).verdict is Verdict.CORRECT
+        assert check(f, point, grad=grad, **as_claim(keyword, wrong), rng=seed).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("keyword", ["hess", "hvp"])
+@pytest.mark.parametrize(("f", "grad", "point"), PIECEWISE)
+def test_a_small_curvature_beside_kinks(f, grad, point, keyword):
+    """A Hessian of zeros is wrong by what little the gradient moves; where kinks hide that, nothing is certified."""
+
+    def bent(x: Any) -> Any:
+        return f(x) + 5e-7 * (x @ x)
+
+    def bent_grad(x: Any) -> Any:
+        return grad(x) + 1e-6 * x
+
+    zeros = np.zeros((len(point), len(point)))  # wrong on purpose
+    allowed = {Verdict.WRONG} if len(point) < 30 else {Verdict.WRONG, Verdict.INCONCLUSIVE}
+    for seed in SEEDS:
+        assert check(bent, point, grad=bent_grad, **as_claim(keyword, zeros), rng=seed).verdict in allowed
+
+
+@pytest.mark.parametrize("rounds", ["the gradient", "x"])
+def test_a_gradient_in_steps(rounds):
+    """It keeps its bits nearby and jumps further out, as that of a piecewise linear f does; but f bends."""
+    bend = np.array([[2.0, 0.5, 0.1], [0.5, 1.0, 0.3], [0.1, 0.3, 3.0]])
+    point = np.array([0.4, -1.0, 2.0])
+
+    def grad(x: Any) -> Any:
+        return bend @ np.round(x, 2) if rounds == "x" else np.round(bend @ x, 2)
+
+    for seed in SEEDS:
+        wrong = check(lambda x: x @ bend @ x / 2, point, grad=grad, hess=lambda x: 0 * bend, rng=seed)
+        assert wrong.verdict is Verdict.WRONG
+        right = check(lambda x: x @ bend @ x / 2, point, grad=grad, hess=lambda x: bend, rng=seed)
+        assert right.verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_values_on_a_lattice_hide_a_curvature(seed):
+    """What f is rounded to shows along the entry that moves it: the other may bend by as much, and keep its bits."""
+
+    def rounded(x: Any) -> Any:
+        return np.round(1000 * x[0] + 1e-3 * x[1] ** 2, 3)
+
+    point = np.array([0.4, 0.3])
+    for matrix in (np.diag([0, 2e-3]), np.zeros((2, 2))):
+        assert check(rounded, point, hess=lambda x, matrix=matrix: matrix, rng=seed).verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_gradient_that_ignores_its_argument():
     """It is right at the point and stands still, but f bends: a Hessian of zeros is wrong."""
     fixed = 2 * AT

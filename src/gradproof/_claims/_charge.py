@@ -101,6 +101,7 @@ class LinearCharge:
     sides : the one-sided slopes at a kink that the claim lies outside of, the smaller first.
     is_undeclared : whether it lies outside of the sparsity pattern that the claim declares.
     everywhere : whether all outputs, or all entries of the arrays, are wrong.
+    is_whole : whether nothing that is claimed, and is not 0, is right beside it and the others that are told with it.
     at_least : whether more outputs may be wrong than are known; of what is joined, whether lines alone show them.
     off : the deviation relative to the claim, where the whole claim is off.
     count : how many entries are wrong where only the largest are shown, on the first of these; else 0.
@@ -124,6 +125,7 @@ class LinearCharge:
     sides: tuple[float, float] | None = None
     is_undeclared: bool = False
     everywhere: bool = False
+    is_whole: bool = False
     at_least: bool = False
     off: float | None = None
     count: int = 0

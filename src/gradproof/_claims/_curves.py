@@ -54,8 +54,9 @@ class Curvature:
 
     v : (n,), the direction.
     variation : by how much f varies on the way.
-    v : the direction, where these are few.
     tread : smallest movement of f where it also keeps its bits on both sides of the point; 0 where it never does.
+    lattice : what the values of f are multiples of, where that is more than their rounding; else 0.
+    reach : the widest step that f was seen at on both sides.
     """
 
     v: Vector
@@ -64,6 +65,8 @@ class Curvature:
     bar: float
     variation: float
     tread: float = 0.0
+    lattice: float = 0.0
+    reach: float = 0.0
     witnesses_agree: bool = True
 
     @property
@@ -80,6 +83,32 @@ class Curvature:
     @property
     def deviation(self) -> float:
         return abs(self.claimed - self.value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """What some levels say of v^T H v.
+
+    scatter : of the values at the finest levels; 0 where that is mere rounding.
+    lattice : as in `Curvature`.
+    """
+
+    value: float = math.nan
+    bar: float = math.inf
+    scatter: float = 0.0
+    lattice: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Curve:
+    """v^T H v of one function, as in `Curvature`."""
+
+    value: float
+    bar: float
+    variation: float
+    tread: float = 0.0
+    lattice: float = 0.0
+    reach: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,10 +223,12 @@ class Curves:
 
     def measure(self, v: Vector, *, full: bool = False) -> Curvature:
         claimed = float(v @ self.claimed.pull(v))
-        value, bar, variation, tread = self._curve(self.problem.evaluate, self.eps, v, claimed, full=full)
+        own = self._curve(self.problem.evaluate, self.eps, v, claimed, full=full)
+        value, bar = own.value, own.bar
         agree = True
         if self.reference is not None and not bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
-            seen, seen_bar, *_ = self._curve(self.reference.evaluate, EPS64, v, claimed, full=full)
+            trusted = self._curve(self.reference.evaluate, EPS64, v, claimed, full=full)
+            seen, seen_bar = trusted.value, trusted.bar
             tolerance = self.rtol * max(abs(claimed), abs(seen))
             if math.isfinite(seen_bar) and math.isfinite(bar):
                 agree = abs(seen - value) <= bar + seen_bar + tolerance
@@ -206,14 +237,35 @@ class Curves:
                     value, bar = seen, seen_bar
         self._note(v, claimed, value, bar)
         found = Curvature(
-            v=v, claimed=claimed, value=value, bar=bar, variation=variation, tread=tread, witnesses_agree=agree
+            v=v,
+            claimed=claimed,
+            value=value,
+            bar=bar,
+            variation=own.variation,
+            tread=own.tread,
+            lattice=own.lattice,
+            reach=own.reach,
+            witnesses_agree=agree,
         )
         self.keep(v, found)
         return found
 
     def curvature(self, v: Vector) -> tuple[float, float]:
         """v^T H v of f itself, and its bar."""
-        return self._curve(self.problem.evaluate, self.eps, v, 0.0, full=True)[:2]
+        found = self._curve(self.problem.evaluate, self.eps, v, 0.0, full=True)
+        return found.value, found.bar
+
+    def still(self, found: Curvature, others: Sequence[Curvature]) -> Curvature:
+        """A line along which f keeps its bits, while it moves along others.
+
+        These show what f's values are rounded to: had it curved by more, it would have left its tread at the widest
+        step. Its own values, which are all the same, may lie on a lattice by chance.
+        """
+        if found.reach == 0 or found.value != 0:
+            return found  # from one side, or from a reference
+        grain = max((max(one.tread, one.lattice) for one in others), default=0.0)
+        rounding = max(0.5 * self.eps * abs(float(self._at_point(self.problem.evaluate)[0])), grain)
+        return dataclasses.replace(found, bar=CAUTION * VALUES * rounding / found.reach**2)
 
     def keep(self, v: Vector, found: Curvature) -> None:
         """Keep what was measured along one entry of x, or two."""
@@ -235,8 +287,8 @@ class Curves:
 
     def _curve(
         self, evaluate: Callable[[Vector, float], float], eps: float, v: Vector, claimed: float, *, full: bool
-    ) -> tuple[float, float, float, float]:
-        """v^T H v of one function, its bar, by how much the function varied on the way, and in which treads."""
+    ) -> _Curve:
+        """v^T H v of one function."""
         coarse = COARSE if is_double(eps) else COARSE_LOW
         ratio = 2.2 if is_double(eps) else 1.6
         levels = (
@@ -246,13 +298,13 @@ class Curves:
         f0 = self._at_point(evaluate)
         if min(-first, last) < levels[4]:
             side, room = (1.0, last) if last >= -first else (-1.0, -first)
-            return *self._one_sided(lambda step: evaluate(v, side * step), eps, room, f0), 0.0
+            return self._one_sided(lambda step: evaluate(v, side * step), eps, room, f0)
 
         def inside(step: float) -> float:
             return evaluate(v, step) if first <= step <= last else math.nan
 
         h, plus, minus = levels[:0], levels[:0], levels[:0]
-        value, bar, tread = math.nan, math.inf, 0.0
+        fit, tread = _Fit(), 0.0
         parts = [levels[1:7], np.concatenate([levels[:1], levels[7:]])]
         while parts:
             part = parts.pop(0)
@@ -263,30 +315,39 @@ class Curves:
             order = np.argsort(-h)
             h, plus, minus = h[order], plus[order], minus[order]
             tread = _tread(plus, minus, f0)
-            value, bar, scatter = self._extrapolate(h, plus, minus, f0, eps, tread)
-            if not full and bar <= 1e-2 * self.rtol * max(abs(claimed), abs(value)):
+            fit = self._extrapolate(h, plus, minus, f0, eps, tread)
+            if not full and fit.bar <= 1e-2 * self.rtol * max(abs(claimed), abs(fit.value)):
                 break
-            if parts or scatter == 0 or tread > 0 or not is_double(eps):
+            is_still = bool((plus == f0[0]).all() and (minus == f0[0]).all())
+            if parts or fit.scatter == 0 or tread > 0 or is_still or not is_double(eps):
                 continue
             even = (plus + minus) / 2 - f0.mean()
             start = _resolved(h, even, eps * (abs(float(f0[0])) + float(np.abs(even).max())))
+            scatter = fit.scatter
             if start:
                 # What coarser levels say is chance.
                 kept = slice(start, None)
-                value, bar, _ = self._extrapolate(h[kept], plus[kept], minus[kept], f0, eps, tread)
-                if bar <= 1e-2 * self.rtol * abs(value):
+                fit = self._extrapolate(h[kept], plus[kept], minus[kept], f0, eps, tread)
+                if fit.bar <= 1e-2 * self.rtol * abs(fit.value):
                     break
             left = max(abs((inside(step) + inside(-step)) / 2 - float(f0.mean())) for step in TINY)
             if left <= GONE * scatter and len(h) < len(levels) + 2 * FINER:
                 parts.append(h[-1] * ratio ** -np.arange(1.0, FINER + 1))
             elif left <= GONE * scatter and start is None and np.abs(even[-3:]).max() > GONE * scatter:
-                value, bar = math.nan, math.inf  # it is an oscillation too fast for every level
-        is_clear = bar <= CLEAR * max(abs(claimed), abs(value))
+                fit = _Fit(lattice=fit.lattice)  # it is an oscillation too fast for every level
+        is_clear = fit.bar <= CLEAR * max(abs(claimed), abs(fit.value))
         if evaluate == self.problem.evaluate and is_clear and tread == 0 and len(h) >= 4:
-            self._learn(h, plus, minus, f0, value)
+            self._learn(h, plus, minus, f0, fit.value)
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
-        return value, bar, float(np.nanmax(moved) if outside else np.max(moved)), tread
+        return _Curve(
+            value=fit.value,
+            bar=fit.bar,
+            variation=float(np.nanmax(moved) if outside else np.max(moved)),
+            tread=tread,
+            lattice=fit.lattice,
+            reach=float(h[np.isfinite(plus) & np.isfinite(minus)].max(initial=0.0)),
+        )
 
     def _at_point(self, evaluate: Callable[[Vector, float], float]) -> Vector:
         """Two values at the point; what was the same twice is not asked for a third time."""
@@ -299,9 +360,7 @@ class Curves:
             self._value = float(f0[0])
         return f0
 
-    def _one_sided(
-        self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector
-    ) -> tuple[float, float, float]:
+    def _one_sided(self, evaluate: Callable[[float], float], eps: float, room: float, f0: Vector) -> _Curve:
         """The same from one side, where the domain ends at the point.
 
         ``2 ((phi(2h) - phi(0)) / 2h - (phi(h) - phi(0)) / h) / h = phi'' + O(h)``, extrapolated with integer powers.
@@ -313,7 +372,7 @@ class Curves:
         finite = np.isfinite(rise)
         h, rise = h[finite], rise[finite]
         if len(h) < 5 or not np.allclose(h[:-1], 2 * h[1:]):
-            return math.nan, math.inf, variation
+            return _Curve(value=math.nan, bar=math.inf, variation=variation)
         largest = float(max(np.abs(rise).max(), 0.0) + abs(f0[0]))
         sigma = max(2 * eps * largest, abs(float(f0[0] - f0[1])), float(one_sided_noise(h, rise[:, None])[0][0]))
         fine = h[1:]
@@ -326,15 +385,14 @@ class Curves:
             1,
             lambda w: np.sqrt((w * w) @ own[:, None] ** 2) + sigma * np.abs(w @ fine**-2.0)[:, :, None],
         )
-        return float(found.value[0]), 2 * CAUTION * float(found.bar[0]), variation
+        bar = 2 * CAUTION * float(found.bar[0])
+        return _Curve(value=float(found.value[0]), bar=bar, variation=variation)
 
-    def _extrapolate(
-        self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float, tread: float
-    ) -> tuple[float, float, float]:
-        """v^T H v, its bar, and how much values scatter at the finest levels: 0 where that is mere rounding."""
+    def _extrapolate(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float, tread: float) -> _Fit:
+        """v^T H v from some levels."""
         finite = np.isfinite(plus) & np.isfinite(minus)
         if finite.sum() < 4:
-            return math.nan, math.inf, 0.0
+            return _Fit()
         h, plus, minus = h[finite], plus[finite][:, None], minus[finite][:, None]
         centre = np.array([f0.mean()])
         largest = float(max(np.abs(plus).max(), np.abs(minus).max(), abs(centre[0])))
@@ -352,7 +410,8 @@ class Curves:
 
         found = extrapolate(h, quotients, 2, deviation)
         scatter = float(seen.finest[0]) if seen.finest[0] > ROUNDING * unit[0] else 0.0
-        return float(found.value[0]), CAUTION * float(found.bar[0]), scatter
+        bar = CAUTION * float(found.bar[0])
+        return _Fit(value=float(found.value[0]), bar=bar, scatter=scatter, lattice=float(seen.quantum[0]))
 
     def _learn(self, h: Vector, plus: Vector, minus: Vector, f0: Vector, value: float) -> None:
         """Know one more curve: the largest noise, and t**2 error of a quotient, that any has shown."""

@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 
 from gradproof import _backends, _contracts
 from gradproof._base._away import is_from_handler
+from gradproof._base._precision import is_double
+from gradproof._claims._around import Around, reach
+from gradproof._claims._cotangents import STREAM
+from gradproof._claims._curves import COARSE, COARSE_LOW
 from gradproof._function._layout import join_parts
 from gradproof._function._primal import Primal
+from gradproof._function._problem import Problem, coarsest_eps
+from gradproof._prove import Direction, Directions
 
 Vector = NDArray[np.float64]
 Function = Callable[..., Any]
+
+# Lines along which a gradient is looked at, from twice the widest step of a second difference down to a part of it
+# whose square still leaves a second difference of f some digits. Each next step is a quarter of the one before.
+LINES, LEVELS, FINER = 3, 7, 4.0
 
 
 class _Gradient:
@@ -103,3 +113,28 @@ def gradient_function(primal: Primal, grad: Function) -> Primal:
     derived.parent = base
     derived.refusals = base.refusals
     return derived
+
+
+def constant_within(derived: Primal, around: Around, seed: int) -> float | None:
+    """The part of its natural size that x may move by while a gradient keeps its bits; None where that is too little.
+
+    It is 1 for a gradient that is not seen to move at all.
+    """
+    everything = tuple(range(len(derived.leaves)))
+    lower, upper = around.sides(derived, everything)
+    directions = Directions(derived.leaves, derived.point, np.zeros(len(derived.point)), seed, lower, upper)
+    problem = Problem(derived, {i: np.zeros(leaf.size) for i, leaf in enumerate(derived.leaves)})
+    widest = 2 * (COARSE if is_double(coarsest_eps(derived.leaves)) else COARSE_LOW)
+    level = 0
+    for k in range(LINES):
+        v = directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy()
+        first, last = reach(problem.point, v, lower, upper)
+        at_point, _ = problem.outputs(v, 0.0)
+        while level < LEVELS:
+            step = widest / FINER**level
+            sides = [problem.outputs(v, t)[0] for t in (step, -step) if first <= t <= last]
+            if sides and all(np.array_equal(one, at_point) for one in sides):
+                break
+            level += 1
+    derived.look_again()
+    return FINER**-level if level < LEVELS else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import dataclasses
+from collections.abc import Collection, Hashable, Sequence
+
+import numpy as np
 
 from gradproof._claims._charge import LinearCharge, Scope
 from gradproof._claims._claimed import Claimed
@@ -22,7 +25,8 @@ def together(
     `accused` is what the proof of a mixture says, `wrong` are the outputs that lines have shown to deviate.
     """
     if len(found) <= FEW:
-        return found
+        is_whole = _is_everything(found, claimed, {one.leaves[0] for one in found})
+        return [dataclasses.replace(one, is_whole=is_whole) for one in found]
     groups: dict[tuple[int, Hashable], list[LinearCharge]] = {}
     for one in found:
         cause = None if one.factor is None else (one.scope, bool(one.entries), one.cause, one.factor)
@@ -46,8 +50,7 @@ def _as_one(
     touched = named.union(*(one.leaves for one in accused if one.leaves[0] in named)) - {-1}
     touched = touched or {k for one in accused for k in one.leaves}
     is_of_rows = not any(one.entries for one in found)
-    count = len({(one.leaves[0], one.entries) for one in found})
-    everything = not claimed.by_index and count == sum(claimed.leaves[k].size for k in touched)
+    everything = _is_everything(found, claimed, touched)
     in_rows = is_of_rows and len({_part(one, claimed) for one in found}) == 1
     if len(found) == 1 or (len(found) <= APART and not everything and not in_rows):
         return found
@@ -60,6 +63,7 @@ def _as_one(
             leaves=tuple(sorted({k for one in found for k in one.leaves} if claimed.by_index else touched)),
             rows=tuple(through),
             at_least=not rows_known,
+            is_whole=everything,
             everywhere=everything or (is_of_rows and len(through) == claimed.primal.outputs.size),
             claimed=worst.claimed,
             reference=worst.reference,
@@ -68,6 +72,19 @@ def _as_one(
             parts=(worst, *(one for one in found if one is not worst)),
         )
     ]
+
+
+def _is_everything(found: Sequence[LinearCharge], claimed: Claimed, touched: Collection[int]) -> bool:
+    """Whether charges about single entries are about all entries of some arrays, or of a matrix all that are not 0.
+
+    (Those that are claimed 0, such as all beside a diagonal, may well be right.)
+    """
+    count = len({(one.leaves[0], one.entries) for one in found})
+    if not claimed.by_index:
+        return count == sum(claimed.leaves[k].size for k in touched)
+    if claimed.matrix is None or not all(one.entries for one in found):
+        return False
+    return count == int(np.count_nonzero(claimed.matrix))
 
 
 def _part(one: LinearCharge, claimed: Claimed) -> Hashable:

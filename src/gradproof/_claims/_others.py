@@ -12,7 +12,7 @@ from gradproof._base._errors import UsageError
 from gradproof._base._sources import definitions
 from gradproof._claims._around import Surroundings
 from gradproof._claims._gradient import prove_gradient, spent
-from gradproof._claims._gradient_function import gradient_function
+from gradproof._claims._gradient_function import constant_within, gradient_function
 from gradproof._claims._matrices import prove_hess, prove_jac
 from gradproof._claims._products import prove_hvp, prove_vjp
 from gradproof._claims._proved import Proved
@@ -114,7 +114,8 @@ def _prove_first(task: Task, claim: Any, keyword: str, *, elementwise: bool) -> 
 def _prove_second(task: Task, claim: Any, keyword: str, gradient: Callable[..., Any] | None) -> tuple[Proved, int]:
     """Prove or refute a claim of the second order, and say how often the gradient was evaluated for that.
 
-    By differences of the gradient, where there is one. One that stands still proves nothing, but f itself moves.
+    By differences of the gradient, where there is one. One that stands still proves nothing, but f itself moves; where
+    it stands still nearby, and jumps further out, f is not looked at beyond.
     """
     base = task.primal
     # The first order may have taken all that it was allowed.
@@ -130,10 +131,16 @@ def _prove_second(task: Task, claim: Any, keyword: str, gradient: Callable[..., 
         by_differences = prove(dataclasses.replace(task, primal=derived, around=around), claim, base)
     except BudgetSpent:
         return spent(derived, task.options), derived.evaluations
-    if by_differences.reason is not Reason.DEGENERATE:
+    is_undecided = by_differences.verdict is Verdict.INCONCLUSIVE
+    if not is_undecided or by_differences.reason in (Reason.BUDGET, Reason.STOCHASTIC):
         return by_differences, derived.evaluations
-    proved = prove_second(task, claim, keyword)
+    within = constant_within(derived, around, task.options.seed)
+    if within is None and by_differences.reason is not Reason.DEGENERATE:
+        return by_differences, derived.evaluations
+    proved = prove_second(task, claim, keyword, within=within or 1.0)
     calls = proved.claim_calls + by_differences.claim_calls
+    if proved.verdict is Verdict.INCONCLUSIVE and by_differences.reason is not Reason.DEGENERATE:
+        proved = by_differences
     return dataclasses.replace(proved, claim_calls=calls), derived.evaluations
 
 

@@ -25,7 +25,7 @@ from gradproof._claims._charge import Extent, SecondCharge
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._curved_entries import ENTRIES, LOCATE, EntryCurves
-from gradproof._claims._curves import VALUES, Curvature, Curves
+from gradproof._claims._curves import Curvature, Curves
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._first_look import sizes_and_sides
 from gradproof._claims._gradient import another_point, asks, undefined
@@ -64,8 +64,11 @@ FACTOR_LINES, PATTERN_LINES = 3, 5
 CUTS = 8
 
 
-def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
-    """Prove or refute `hess` or `hvp` of a scalar f without a gradient."""
+def prove_second(task: Task, claim: Any, keyword: str, *, within: float = 1.0) -> Proved:
+    """Prove or refute `hess` or `hvp` of a scalar f without a gradient.
+
+    `within` is the part of its natural size that x moves by: less than all where f is known to have kinks further out.
+    """
     primal = task.primal
     primal.allow(task.options.allowance(len(primal.point)))
     if math.isnan(primal.value()):
@@ -91,7 +94,7 @@ def prove_second(task: Task, claim: Any, keyword: str) -> Proved:
     if claimed.measured and claimed.whole:
         steps, _ = sizes_and_sides(primal, everything, task.around)
         crooked = broken if broken is not None and broken.identity in CROOKED else None
-        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound, crooked)
+        search = _Second(task, claimed, steps, directions, eps, rtol, max_bound, crooked, within)
         verdict, reason, measured = search.run()
         # (Of a claim that is lost in f's rounding, which nobody certifies, its own rounding proves nothing.)
         if verdict is Verdict.INCONCLUSIVE and search.is_lost:
@@ -189,10 +192,11 @@ class _Second:
         rtol: float,
         max_bound: float,
         broken: _contracts.Breach | None = None,
+        within: float = 1.0,
     ) -> None:
         # How the claim is not symmetric, if it is not.
         self.broken = broken
-        self.task, self.claimed, self.size, self.directions = task, claimed, size, directions
+        self.task, self.claimed, self.size, self.directions = task, claimed, within * size, directions
         self.eps, self.rtol, self.max_bound = eps, rtol, max_bound
         self.primal: Primal = task.primal
         self.n = len(size)
@@ -200,8 +204,8 @@ class _Second:
         few = LOCATE if directions.folded(range(len(self.primal.leaves))) else ENTRIES
         self.by_entries = self.n <= few or task.options.level == "entries"
         self.curves = Curves(task.primal, claimed, directions, task.options, task.around, eps, rtol)
-        self.along = SecondDirections(claimed, directions, self.curves, size)
-        self.entries = EntryCurves(claimed, self.curves, size, lambda: self._scale([]), by_entries=self.by_entries)
+        self.along = SecondDirections(claimed, directions, self.curves, self.size, within)
+        self.entries = EntryCurves(claimed, self.curves, self.size, lambda: self._scale([]), by_entries=self.by_entries)
         self.findings: list[Finding] = []
         # The lines along which f was measured.
         self.lines: list[Curvature] = []
@@ -235,14 +239,14 @@ class _Second:
         """Measure and judge; None where natural sizes were too large for f, and have been cut down."""
         self.lines = []
         self.curves.forget()
-        unmoved: list[Vector] = []
+        unmoved: list[Curvature] = []
         for v in self._vectors():
             found = self.curves.measure(v)
             if cut and math.isnan(found.variation) and self.along.cut_down(v, reach=1.0 if self.by_entries else WIDEST):
                 return None
-            if found.keeps_bits and self._off(found):
+            if found.keeps_bits and found.witnesses_agree:
                 # What it says depends on whether f moves along others, and by how much at least.
-                unmoved.append(v)
+                unmoved.append(found)
                 continue
             settled = self._hear(v, found)
             if settled is not None:
@@ -264,20 +268,20 @@ class _Second:
         self.curves.keep(v, found)
         return None
 
-    def _hear_unmoved(self, vectors: Sequence[Vector]) -> Settled | None:
-        """Add lines along which f keeps its bits, though a curvature is claimed; what is settled by them."""
-        if vectors and not any(one.variation > 0 for one in self.lines):
-            self._report_unchanged(self.curves.measure(vectors[0]))
+    def _hear_unmoved(self, unmoved: Sequence[Curvature]) -> Settled | None:
+        """Add lines along which f keeps its bits; what is settled by them."""
+        moving = [one for one in self.lines if one.variation > 0]
+        if unmoved and not moving:
+            self._report_unchanged(next((one for one in unmoved if one.claimed != 0), unmoved[0]))
             return self._unsettled(Reason.DEGENERATE)
-        for v in vectors:
-            still = self.curves.measure(v, full=True)
-            if still.keeps_bits:
-                # Had it curved by more, f would have left its tread at the coarsest step.
-                least = max((one.tread for one in self.lines), default=0.0)
-                still = dataclasses.replace(still, bar=max(still.bar, VALUES * least / self.curves.coarse**2))
+        for found in unmoved:
+            still = self.curves.still(found, moving)
             if self._off(still):
-                return self._excluded(v, still)
-            self.curves.keep(v, still)
+                again = self.curves.measure(found.v, full=True)
+                still = self.curves.still(again, moving) if again.keeps_bits else again
+            if self._off(still):
+                return self._excluded(found.v, still)
+            self.curves.keep(found.v, still)
             self.lines.append(still)
         return None
 

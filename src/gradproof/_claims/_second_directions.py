@@ -31,12 +31,16 @@ class SecondDirections:
     curves : Curves
     size : (n,) ndarray
         How far each entry of x moves; cut down in place where f is not finite all the way.
+    within : float
+        What part of its natural size that is.
     """
 
-    def __init__(self, claimed: Claimed, directions: Directions, curves: Curves, size: Vector) -> None:
+    def __init__(
+        self, claimed: Claimed, directions: Directions, curves: Curves, size: Vector, within: float = 1.0
+    ) -> None:
         self._claimed, self._directions, self._curves, self._size = claimed, directions, curves, size
-        # What is left of the natural size of an entry where f is not finite all the way.
-        self._share = np.ones(len(size))
+        # What is left of the natural size of an entry, where f is not finite all the way or has kinks on it.
+        self._share = np.full(len(size), within)
         self._everything = tuple(range(len(claimed.leaves)))
         self._scales = (1.0,) * len(claimed.leaves)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradproof._base._leaf import Leaf
 from gradproof._prove._tolerance import CANCELLED
+from gradproof._prove._wording import or_tolerance, relative_off
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -164,7 +165,11 @@ def _relation(wrong: Sequence[Told], claim: Vector, at_point: Vector, keyword: s
         if same(claimed, values):
             return "claimed f itself, not its derivative", None, f"Return the derivative from `{keyword}`."
     those = "these entries are" if len(wrong) > 1 else "this entry is"
-    return f"{those} wrong", None, look
+    # (Where other entries are right beside these, the error is no solver's.)
+    is_all = len(wrong) == np.count_nonzero(claim)
+    offs = [relative_off(one, other) for one, other in zip(claimed.tolist(), true.tolist(), strict=True)]
+    off = max((one for one in offs if one is not None), default=None) if is_all else None
+    return f"{those} wrong", None, or_tolerance(look, off)
 
 
 def _unresolved(unresolved: Sequence[Told], told: Sequence[Told], leaf: Leaf) -> Finding:

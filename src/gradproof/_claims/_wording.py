@@ -11,7 +11,7 @@ from gradproof._base._leaf import Leaf
 from gradproof._claims._charge import Extent, SecondCharge
 from gradproof._claims._patterns import Misstep, Pattern, simple_factor
 from gradproof._contracts import Breach, Identity
-from gradproof._prove._wording import ONE_ENTRY
+from gradproof._prove._wording import ONE_ENTRY, or_tolerance, relative_off
 from gradproof._report import Finding, Severity
 
 # What is measured of a second derivative, beside slopes.
@@ -91,6 +91,7 @@ _MISSTEPS: dict[Misstep, tuple[str, str]] = {
 }
 
 
+_WHOLE = (Extent.ALL, Extent.DIAGONAL)
 _OF_A_PART = (
     Misstep.NOT_SYMMETRIC,
     Misstep.TWICE_DIAGONAL,
@@ -161,6 +162,10 @@ def write_second(charge: SecondCharge, names: Names, reproducer: str) -> Finding
             path, entries, quantity = entry, (index,) if index else (), "entry"
             of, other = "the true entry", ONE_ENTRY
     kind = other if charge.factor is None else claimed_words(charge.factor, of)
+    # (Where others are right beside it, the error is no solver's.)
+    is_whole = charge.extent is Extent.UNKNOWN or (charge.extent in _WHOLE and charge.count == charge.size)
+    if charge.factor is None and is_whole and len(names.leaves) == 1:
+        advice = or_tolerance(advice, relative_off(charge.claimed, charge.reference))
     if charge.pattern is not None:
         kind, advice = pattern_words(charge.pattern, of)
     elif charge.number is not None:

@@ -19,6 +19,7 @@ from gradproof._prove._wording import (
     outside_words,
     quantity_of,
     region_words,
+    relative_off,
     subject_of,
     unexplained,
     with_others,
@@ -76,7 +77,7 @@ def _entry(charge: LinearCharge, claimed: Claimed) -> _Words:
     assert charge.column is not None
     path, _, place = claimed.place(charge.row, charge.column)
     kind = ONE_ENTRY if charge.factor is None else claimed_words(charge.factor, TRUE_ENTRY)
-    advice = unexplained(subject_of(path), None)
+    advice = unexplained(subject_of(path), _off(charge, claimed))
     if charge.sides is not None:
         kind = outside_words(*charge.sides)
     elif charge.is_undeclared:
@@ -125,18 +126,21 @@ def _output(charge: LinearCharge, claimed: Claimed) -> _Words:
             place=_through(i, "", claimed),
             kind=charge_words(source, TRUE, WRONG) if named else OUTPUT,
             quantity=quantity,
-            advice=unexplained(subject_of(leaf.path), source.off),
+            advice=unexplained(subject_of(leaf.path), _off(charge, claimed)),
         )
     if charge.column is not None:
         path, _, place = claimed.place(i, charge.column)
-        kind, advice = charge_words(source, TRUE_ENTRY, WRONG), unexplained(subject_of(path), source.off)
+        kind, advice = (
+            charge_words(source, TRUE_ENTRY, WRONG),
+            unexplained(subject_of(path), _off(charge, claimed)),
+        )
         if charge.is_undeclared:
             kind, advice = UNDECLARED, _declare(i, charge.column, claimed)
     else:
         within, region = region_words(source, leaf)
         path = claimed.leaf_path(i, k, within)
         kind = charge_words(source, TRUE, OUTPUT)
-        advice = _advice(source, path, source.off)
+        advice = _advice(source, path, _off(charge, claimed))
         place = _through(i, "" if region == "everywhere" else region, claimed)
         if claimed.by_index and region == "everywhere" and claimed.primal.outputs.size > 1:
             place = "whole row"
@@ -151,6 +155,15 @@ def _output(charge: LinearCharge, claimed: Claimed) -> _Words:
         factor=charge.factor,
         entries=charge.entries,
     )
+
+
+def _off(charge: LinearCharge, claimed: Claimed, is_whole: bool | None = None) -> float | None:
+    """How far a charge is off, relative to the claim; None where a factor is named, or something beside it is right."""
+    is_whole = charge.is_whole if is_whole is None else is_whole
+    is_plain = charge.factor is None and charge.sides is None
+    if is_whole and is_plain and len(claimed.primal.leaves) == 1:
+        return relative_off(charge.claimed, charge.reference)
+    return None if charge.source is None else charge.source.off
 
 
 def _advice(source: Charge, path: str, off: float | None) -> str:
@@ -213,6 +226,7 @@ def _joined(charge: LinearCharge, claimed: Claimed) -> _Words:
     """Parts that one mistake may have: the worst of them is the example."""
     each = [_WRITERS[one.scope](one, claimed) for one in charge.parts]
     worst = each[0]
+    offs = [_off(one, claimed, charge.is_whole or charge.everywhere) for one in charge.parts]
     same = len({one.kind for one in each}) == 1
     place = f"in {len(each)} places, one of them {worst.path}"
     if not any(one.entries for one in charge.parts):
@@ -226,7 +240,7 @@ def _joined(charge: LinearCharge, claimed: Claimed) -> _Words:
         place=place,
         kind=worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
         quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
-        advice=unexplained(claimed.subject, None),
+        advice=unexplained(claimed.subject, None if None in offs else max(one for one in offs if one is not None)),
         factor=worst.factor if same else None,
     )
 

@@ -31,12 +31,16 @@ def flat_bounds(primal: Primal, domain: Any) -> tuple[Floats, Floats]:
     Raises
     ------
     UsageError
-        If the form does not fit, or the point lies outside.
+        If the form does not fit, a bound is nan, a lower one lies above the upper one, or the point lies outside.
     """
     lower, upper = (
         _one_side(primal, side, name, missing)
         for side, name, missing in zip(two_sides(domain), SIDES, (-np.inf, np.inf), strict=True)
     )
+    for i in np.flatnonzero(lower > upper)[:1].tolist():
+        raise UsageError(
+            f"in `domain` lower must not be above upper, but for `{primal.place(i)}` it is {lower[i]} above {upper[i]}."
+        )
     for k, entries in primal.layout.left_out.items():
         lower[primal.leaves[k].start + entries], upper[primal.leaves[k].start + entries] = -np.inf, np.inf
     for i in np.flatnonzero(~((lower <= primal.point) & (primal.point <= upper)))[:1].tolist():
@@ -255,6 +259,13 @@ def left_out(primal: Primal) -> tuple[Finding, ...]:
 
 
 def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
+    flat = _given_side(primal, side, name, missing)
+    if np.isnan(flat).any():
+        raise UsageError(f"the {name} bounds of `domain` must not be nan; use infinity for none.")
+    return flat
+
+
+def _given_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
     flat = np.full(primal.point.size, missing)
     if side is None:
         return flat
@@ -281,6 +292,4 @@ def _one_side(primal: Primal, side: Any, name: str, missing: float) -> Floats:
         if bound is None:
             continue
         flat[leaf.start : leaf.stop] = np.ravel(_shaped(bound, leaf.shape, name, leaf.path))
-    if np.isnan(flat).any():
-        raise UsageError(f"the {name} bounds of `domain` must not be nan; use infinity for none.")
     return flat

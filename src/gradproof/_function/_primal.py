@@ -547,6 +547,11 @@ class Primal:
             return
         flat = np.flatnonzero(~np.isfinite(np.asarray(point)))
         self._first_odd = f"`{self.place(int(flat[0]))}` is {point[int(flat[0])]}"
+        if len(flat) == len(point):
+            raise NotFiniteError(
+                f"the point must have finite entries, which can be moved, but {self._first_odd}"
+                f"{', and no other is finite' if len(flat) > 1 else ''}."
+            )
         if not self.layout.leave_out() or sum(map(len, self.layout.left_out.values())) == len(point):
             raise self._not_finite()
 

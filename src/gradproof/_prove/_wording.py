@@ -209,10 +209,19 @@ def charge_words(charge: Charge, of: str, otherwise: str) -> str:
 
 def unexplained(what: str, off: float | None) -> str:
     """What to do about what no cause explains; `off` is as in `Charge`."""
-    advice = f"Look at how {what} is computed."
+    return or_tolerance(f"Look at how {what} is computed.", off)
+
+
+def or_tolerance(advice: str, off: float | None) -> str:
+    """Advice on what no cause explains, and what else may be the reason where the claim is nearly right."""
     if off is not None and off <= NEARLY:
         advice = f"{advice} {EPSILON}"
     return f"{advice} {TOLERANCE}" if off is not None and off <= SMALL else advice
+
+
+def relative_off(claimed: float | None, reference: float | None) -> float | None:
+    """The deviation relative to a claim, where both are known."""
+    return abs(1 - reference / claimed) if claimed and reference is not None else None
 
 
 def region_words(charge: Charge, leaf: Leaf) -> tuple[str, str]:
