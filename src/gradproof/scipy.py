@@ -140,19 +140,7 @@ def check_minimize(
         hvp="hessp",
     )
     left_out = _scipy.LeftOut()
-    claims: dict[str, Any] = {}
-    value = _scipy.Adapted(fun, _scipy.number)
-    if jac is True:
-        value = _scipy.Adapted(fun, ft.partial(_scipy.part, position=0), _scipy.number)
-        claims["grad"] = _scipy.Adapted(fun, ft.partial(_scipy.part, position=1), _scipy.vector)
-    elif jac is not False and left_out.is_claim(jac, "jac"):
-        claims["grad"] = _scipy.Adapted(jac, _scipy.vector)
-    if left_out.is_claim(hess, "hess"):
-        claims["hess"] = _scipy.Adapted(hess, _scipy.symmetric)
-    if hessp is not None and "hess" in claims:
-        left_out.add("hessp", "`minimize` ignores it beside `hess`")
-    elif left_out.is_claim(hessp, "hessp"):
-        claims["hvp"] = _scipy.vector_first(hessp)
+    value, claims = _claims_of_minimize(fun, jac, hess, hessp, left_out)
     claimed = [i for i, one in enumerate(limits) if _scipy_parts.is_claimed(one, f"constraints[{i}]", left_out)]
     if not claims and not claimed:
         raise left_out.nothing("jac, hess and hessp")
@@ -168,6 +156,26 @@ def check_minimize(
     words = [*(call.words.get(keyword, keyword) for keyword in claims), *(["constraints"] if claimed else [])]
     report = dataclasses.replace(_scipy.merged(reports, "+".join(words)), name=function_name(fun))
     return left_out.noted(report, moved)
+
+
+def _claims_of_minimize(
+    fun: Callable[..., Any], jac: Any, hess: Any, hessp: Any, left_out: _scipy.LeftOut
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The value that `minimize` makes small, and the derivatives that it is given."""
+    claims: dict[str, Any] = {}
+    value = _scipy.Adapted(fun, _scipy.number)
+    if jac is True:
+        value = _scipy.Adapted(fun, ft.partial(_scipy.part, position=0), _scipy.number)
+        claims["grad"] = _scipy.Adapted(fun, ft.partial(_scipy.part, position=1), _scipy.vector)
+    elif jac is not False and left_out.is_claim(jac, "jac"):
+        claims["grad"] = _scipy.Adapted(jac, _scipy.vector)
+    if left_out.is_claim(hess, "hess"):
+        claims["hess"] = _scipy.Adapted(hess, _scipy.symmetric)
+    if hessp is not None and "hess" in claims:
+        left_out.add("hessp", "`minimize` ignores it beside `hess`")
+    elif left_out.is_claim(hessp, "hessp"):
+        claims["hvp"] = _scipy.vector_first(hessp)
+    return value, claims
 
 
 @explained("gradproof.scipy.check_least_squares(fun, x0, jac=jac)")
@@ -264,8 +272,7 @@ def check_least_squares(
     del method, ftol, xtol, gtol, x_scale, diff_step, tr_solver, tr_options, jac_sparsity, max_nfev, verbose
     del callback, workers
     _scipy.require_function(fun)
-    left_out = _scipy.LeftOut()
-    is_claimed = left_out.is_claim(jac, "jac")
+    is_claimed = (left_out := _scipy.LeftOut()).is_claim(jac, "jac")
     point = _scipy.variables(x0).astype(np.float64)
     further, keywords = _scipy.positional(args), kwargs or {}
     robust = loss if callable(loss) else None
@@ -303,12 +310,10 @@ def check_least_squares(
     with watching(progress, function_name(fun), started=call.started):
         if is_claimed:
             claims = {"jac": _scipy.Adapted(jac, _scipy.matrix, **keywords)}
-            reports.append(("", call.check(residuals, (point, *further), claims)))
+            reports += [("", call.check(residuals, (point, *further), claims))]
         if robust is not None:
             found = call.values(residuals, (point, *further))
-            z = None if found is None else (found / f_scale) ** 2
-            if z is None or np.isfinite(z).all() or not reports:
-                reports.append(("loss", _scipy_parts.check_loss(call, robust, z)))
+            reports += _scipy_parts.check_scaled_loss(call, robust, found, f_scale, is_alone=not reports)
     return left_out.noted(_scipy.merged(reports, "jac+loss" if is_claimed else "loss"))
 
 

@@ -42,6 +42,16 @@ class _Sums:
         return found
 
 
+def check_scaled_loss(
+    call: Call, loss: Callable[..., Any], residuals: NDArray[Any] | None, scale: float, *, is_alone: bool
+) -> list[tuple[str, Report]]:
+    """Check a loss where `least_squares` calls it, if there are residuals; if it `is_alone`, then in any case."""
+    z = None if residuals is None else (residuals / scale) ** 2
+    if z is not None and not np.isfinite(z).all() and not is_alone:
+        return []
+    return [("loss", check_loss(call, loss, z))]
+
+
 def check_loss(call: Call, loss: Callable[..., Any], z: NDArray[Any] | None) -> Report:
     """Row by row: the derivative of each row of ``loss(z)`` is the next one; z is None where no budget was left."""
     sums = _Sums(loss)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts, _run
 from gradproof._claims._around import Around, natural_sizes
+from gradproof._claims._autodiff import Function
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._columns import slopes
 from gradproof._claims._first_look import FirstLook
-from gradproof._claims._modes import Function, together
+from gradproof._claims._modes import together
 from gradproof._claims._reading import ask_jvp, ask_vjp
 from gradproof._function._layout import Layout
 from gradproof._function._primal import Primal

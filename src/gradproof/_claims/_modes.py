@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools as ft
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +21,18 @@ from gradproof._base._away import BudgetSpent, is_from_handler
 from gradproof._base._errors import ClaimError, FunctionError, GradproofError, UsageError
 from gradproof._claims._around import Surroundings
 from gradproof._claims._autocast import Off, as_run
+from gradproof._claims._autodiff import Autodiff, Function
 from gradproof._claims._consequences import advised, explained
 from gradproof._claims._gradient import prove_gradient, spent
 from gradproof._claims._held import with_contracts
 from gradproof._claims._hold import hold_all
 from gradproof._claims._identities import adopt_by_adjoint, adopt_by_equality
 from gradproof._claims._many import prove_many
-from gradproof._claims._parts import Whole, wrong_parts
+from gradproof._claims._parts import wrong_parts
 from gradproof._claims._products import EVERYTHING, prove_vjp
 from gradproof._claims._proved import Proved
 from gradproof._claims._result import Result, find_refusals
 from gradproof._claims._rounded import alone, as_rounded, is_better, is_doubtful, least_error, may_be_rounding, note_of
-from gradproof._claims._subjects import Subject
 from gradproof._claims._tangents import prove_jvp
 from gradproof._claims._task import Task
 from gradproof._function._bounds import extended
@@ -51,101 +51,6 @@ REASON = 200
 SECOND = ("rev-rev", "fwd-rev", "rev-fwd", "fwd-fwd")
 # In place of names: all of those, as far as the framework has them.
 AVAILABLE = "available"
-
-
-class Function(Protocol):
-    """A function of arrays with derivatives of a framework's making: the first `count` arguments are differentiated.
-
-    It may offer ``many(stacked)``: its values at many points at once, the differentiated arguments and the outputs with
-    a leading axis for them, or None where that cannot be done; and ``terms``, as a `Primal` has them.
-    """
-
-    arguments: tuple[Any, ...]
-    names: tuple[str, ...]
-    count: int
-    is_scalar: bool
-    left_out: tuple[str, ...]
-
-    def value(self, *arguments: Any) -> Any:
-        """The function itself, with nothing recorded."""
-        ...
-
-    def vjp(self, cotangent: Any, *arguments: Any) -> Any:
-        """Reverse mode."""
-        ...
-
-    def jvp(self, tangents: Any, *arguments: Any) -> Any:
-        """Forward mode."""
-        ...
-
-    def vjps(self, mode: str, cotangents: Sequence[Any], *arguments: Any) -> Sequence[Any]:
-        """Several vjps at once: ``"vmap"``, the backward on a batch; ``"compile"``, that of the compiled function."""
-        ...
-
-
-class Autodiff(Protocol):
-    """What a framework offers: the function, and its derivative in one mode as a function."""
-
-    function: Function
-    # What a report calls it.
-    claim: str
-    framework: str
-
-    @property
-    def refusal(self) -> str:
-        """What a rule raised where the cotangent of an output was left undefined; empty where none did."""
-        ...
-
-    not_available: type[Exception]
-    bounds: tuple[Sequence[Any], Sequence[Any]] | None
-
-    @property
-    def note(self) -> str:
-        """What is said of every mode that was checked: what the reference is, and what was looked at."""
-        ...
-
-    @property
-    def claim_eps(self) -> float:
-        """Relative precision that the claim can be expected to have."""
-        ...
-
-    @property
-    def offs(self) -> Sequence[Off]:
-        """How far f as it is run is from a copy that is proved in its place; none where f itself is."""
-        ...
-
-    @property
-    def copied(self) -> Function | None:
-        """F in float64 with its own derivatives, where values come from there and derivatives do not; else None."""
-        ...
-
-    def rounding(self, mode: str, least: float) -> Sequence[Off]:
-        """How far each derivative in a mode is from that of `copied`, and how far rounding may take it."""
-        ...
-
-    def trusted(self, reference: Callable[..., Any]) -> Callable[..., Any]:
-        """The user's function of higher precision as one of the arguments of `function`."""
-        ...
-
-    def derivative(self, inner: str, seed: int) -> Function:
-        """The derivative in the mode `inner` as a real function of the point and of a cotangent or tangent."""
-        ...
-
-    def argument(self, values: Sequence[Any]) -> Any:
-        """Put values for all arguments back into the form of `args`."""
-        ...
-
-    def subjects(self, seed: int, *, is_asked: bool) -> Sequence[Subject]:
-        """What of f is held to the contracts, by default or if that `is_asked`."""
-        ...
-
-    def findings(self, leaves: Mapping[str, Verdict]) -> Sequence[Finding]:
-        """What was seen besides the numbers, given the verdicts on the leaves in reverse mode."""
-        ...
-
-    def whole(self) -> Whole | None:
-        """What may be searched for the part that is wrong; None where f is a part by itself."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -192,11 +192,13 @@ def _ask_product(
     def ask(u: Vector) -> Judged:
         judged = answer(u, anew=False)
         claimed.note(judged.findings)
+        claimed.judged.misshapen |= judged.misshapen
         return judged
 
     judged = answer(first, anew=False)
     claimed.twice(repeats, judged, lambda anew: answer(first, anew), first)
     claimed.note(judged.findings)
+    claimed.judged.misshapen |= judged.misshapen
     claimed.judged.set_aside.update(judged.set_aside)
     claimed.judged.undecided.update(judged.undecided)
     claimed.judged.empty = judged.empty

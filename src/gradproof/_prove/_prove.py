@@ -44,7 +44,7 @@ from gradproof._prove._maps import Region
 from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._prove._tolerance import CANCELLED, ROUNDINGS, Limits
 from gradproof._prove._trial import Kind, Ruling, why_wide
-from gradproof._prove._zones import report_zone, without_zones, zone_around
+from gradproof._prove._zones import in_zones, report_zone, without_zones, zone_around
 from gradproof._report import LeafResult, Reason, Severity, Verdict, worst
 
 Floats = NDArray[np.float64]
@@ -343,21 +343,7 @@ class _Proof:
                 yield from self._not_smooth(tier, judgement)
                 return
             if judgement.kind is Kind.UNSURE:
-                if judgement.measured and jumps_here(judgement.measured[-1]):
-                    yield from self._at_a_jump(left, judgement.measured[-1])
-                    return
-                zone = zone_around(judgement.measured[-1]) if judgement.measured and len(left) == 1 else None
-                if zone is not None:
-                    report_zone(self.ledger, left[0], judgement.measured[-1], zone, is_wrong=False)
-                    return
-                if not last and not judgement.unchanged and len(left) > 1:
-                    yield from self._among_their_like(left)
-                    return
-                left = yield from self._without_single_entries(left, judgement)
-                if left:
-                    self.ledger.undecided(left, judgement.reason or Reason.NO_CONVERGENCE)
-                if judgement.unchanged:
-                    self._report_unchanged(judgement)
+                yield from self._unsure(left, judgement, last=last)
                 return
             assert judgement.failing is not None
             failing: Measured = judgement.failing
@@ -381,6 +367,24 @@ class _Proof:
                 self.ledger.undecided(left, Reason.NOISE, note="not judged: others are wrong already")
                 return
 
+    def _unsure(self, group: tuple[int, ...], judgement: Ruling, *, last: bool) -> Asking[None]:
+        """Settle a group that directions do not settle, in another way or as INCONCLUSIVE."""
+        if judgement.measured and jumps_here(judgement.measured[-1]):
+            yield from self._at_a_jump(group, judgement.measured[-1])
+            return
+        zone = zone_around(judgement.measured[-1]) if judgement.measured and len(group) == 1 else None
+        if zone is not None:
+            report_zone(self.ledger, group[0], judgement.measured[-1], zone, is_wrong=False)
+            return
+        if not last and not judgement.unchanged and len(group) > 1:
+            yield from self._among_their_like(group)
+            return
+        left = yield from self._without_single_entries(group, judgement)
+        if left:
+            self.ledger.undecided(left, judgement.reason or Reason.NO_CONVERGENCE)
+        if judgement.unchanged:
+            self._report_unchanged(judgement)
+
     def _hides(self, tier: Tier, judgement: Ruling) -> bool:
         """Whether directions agree with the claims of a group, and bound the error of none of them."""
         largest = self.limits.largest_bound(self.meter.precision)
@@ -390,22 +394,6 @@ class _Proof:
         """Whether the leaves that are not wrong so far are few enough to be proved elsewhere."""
         wrong = sum(one.verdict is Verdict.WRONG for one in self.ledger.results.values())
         return len(self.ledger.leaves) - wrong <= self.judged_apart
-
-    def _in_a_zone(self, tier: Tier, failing: Measured) -> Asking[set[int]]:
-        """Accuse the leaves whose claim is right beyond a zone around the point only; the causes are not looked for."""
-        zone = zone_around(failing)
-        if zone is None or len(tier.group) > ALONE:
-            return set()
-        found: set[int] = set()
-        for index in tier.group:
-            measured = failing
-            if len(tier.group) > 1:
-                measured = yield from slope_alone(self.meter, self.meter.tier((index,)))
-                zone = zone_around(measured) if measured.finite else None
-            if zone is not None and measured.deviation > measured.bar + measured.tolerance(self.rtol):
-                report_zone(self.ledger, index, measured, zone, is_wrong=True)
-                found.add(index)
-        return found
 
     def _without_zones(self, group: tuple[int, ...], measured: Measured) -> Asking[tuple[int, ...]]:
         return (yield from without_zones(self.meter, self.ledger, group, measured))
@@ -421,7 +409,7 @@ class _Proof:
 
     def _accuse(self, tier: Tier, failing: Measured, most: int | None) -> Asking[set[int]]:
         """Name the wrong leaves of a group, with a second try where none stands out."""
-        zoned = yield from self._in_a_zone(tier, failing)
+        zoned = yield from in_zones(self.meter, self.ledger, tier, failing, self.rtol)
         if zoned:
             return zoned
         wrong = yield from accuse(self.meter, self.ledger, tier, failing, self.rtol, most)

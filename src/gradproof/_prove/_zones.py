@@ -11,8 +11,9 @@ from gradproof._base._precision import EPS64
 from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._finest import FINER, noise_seen
 from gradproof._prove._flat import ALONE
+from gradproof._prove._kinks import slope_alone
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._measure import Asking, Measured, Meter, Question
+from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
 from gradproof._report import Reason, Severity, Verdict
 
 # How close a quotient must be to one of two slopes, relative to their difference, to be taken for it.
@@ -56,6 +57,23 @@ def zone_around(measured: Measured) -> Zone | None:
     if not 0 < within[0] - beyond[-1] <= 2:
         return None
     return Zone(math.sqrt(float(slope.h[beyond[-1]] * slope.h[within[0]])))
+
+
+def in_zones(meter: Meter, ledger: Ledger, tier: Tier, failing: Measured, rtol: float) -> Asking[set[int]]:
+    """Accuse the leaves whose claim is right beyond a zone around the point only; the causes are not looked for."""
+    zone = zone_around(failing)
+    if zone is None or len(tier.group) > ALONE:
+        return set()
+    found: set[int] = set()
+    for index in tier.group:
+        measured = failing
+        if len(tier.group) > 1:
+            measured = yield from slope_alone(meter, meter.tier((index,)))
+            zone = zone_around(measured) if measured.finite else None
+        if zone is not None and measured.deviation > measured.bar + measured.tolerance(rtol):
+            report_zone(ledger, index, measured, zone, is_wrong=True)
+            found.add(index)
+    return found
 
 
 def without_zones(meter: Meter, ledger: Ledger, group: tuple[int, ...], measured: Measured) -> Asking[tuple[int, ...]]:

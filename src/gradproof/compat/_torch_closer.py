@@ -13,9 +13,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from gradproof._claims._autodiff import Function
 from gradproof._claims._by_entry import Entries, measure_entries
 from gradproof._claims._consequences import excused
-from gradproof._claims._modes import Function
 from gradproof._report import LeafResult, ModeResult, Report, Verdict, worst
 from gradproof.compat._torch_question import as_tuple
 from gradproof.compat._torch_still import stands_still

@@ -15,7 +15,7 @@ import torch
 from gradproof import _backends
 from gradproof._backends._torch_autodiff import normal_like
 from gradproof._base._precision import EPS64
-from gradproof._claims._modes import Function
+from gradproof._claims._autodiff import Function
 from gradproof._contracts import vanishing
 from gradproof.compat._torch_question import as_tuple
 
