@@ -88,6 +88,7 @@ def environment():
 def words(text):
     """The words of an output, less what differs between machines: numbers of the size of rounding, counts, times."""
     text = re.sub(r"\b\d+(\.\d+)?e-\d+", "_", text)
+    text = re.sub(r"\b(more\s+than|below|within)\s+\d+(\.\d+)?", r"\1 _", text)
     text = re.sub(r"\b\d+ evaluations", "_ evaluations", text)
     return re.sub(r" in \d+\.\d+s\b", " in _ s", text).split()
 

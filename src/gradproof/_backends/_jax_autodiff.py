@@ -112,6 +112,7 @@ class Jax:
     offs: tuple[Any, ...] = ()
     # (Nothing here rounds each of JAX's operations at random.)
     copied = None
+    has_rules = False
 
     def rounding(self, mode: str, least: float) -> list[Any]:
         """No roundings are drawn."""

@@ -109,6 +109,11 @@ class Torch:
         return 0.0 if self._high is None else claim_precision(self._low, self._high, self.bounds)
 
     @property
+    def has_rules(self) -> bool:
+        """Whether f applies rules written by hand, as far as graphs have shown."""
+        return bool(self._low.rules)
+
+    @property
     def copied(self) -> TorchAutodiff | None:
         """The float64 copy with its own derivative, which shows mistakes of the code without roundings."""
         return self._high

@@ -73,6 +73,11 @@ class Autodiff(Protocol):
         ...
 
     @property
+    def has_rules(self) -> bool:
+        """Whether rules written by hand are among what was differentiated."""
+        ...
+
+    @property
     def copied(self) -> Function | None:
         """F in float64 with its own derivatives, where values come from there and derivatives do not; else None."""
         ...

@@ -292,7 +292,9 @@ class _Modes:
             return proved  # the copy cannot be differentiated
         self._beside.append(primal)
         again = dataclasses.replace(again, claim_calls=again.claim_calls + proved.claim_calls)
-        if not is_better(again, proved, offs):
+        # (A rule that somebody has written could be written so that less is rounded: that is no excuse for it.)
+        has_no_excuse = again.verdict is not Verdict.WRONG and self._autodiff.has_rules
+        if has_no_excuse or not is_better(again, proved, offs):
             return dataclasses.replace(proved, claim_calls=again.claim_calls)
         self._notes[mode] = note_of(offs)
         return again if again.verdict is Verdict.WRONG else as_rounded(again, offs, self._options.max_bound)

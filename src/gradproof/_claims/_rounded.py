@@ -127,7 +127,7 @@ def _as_rounded(leaf: LeafResult, off: Off | None, limit: float) -> LeafResult:
     if bound <= limit and off.error <= off.allowed:
         deviation = off.error + (leaf.deviation or 0.0)
         return dataclasses.replace(leaf, bound=bound, deviation=deviation, noticeable=None)
-    if leaf.bound is None or off.beside <= off.eps:
+    if off.beside <= off.eps:
         return dataclasses.replace(leaf, bound=None, noticeable=None, note=leaf.note or SMALL)
     note = NOTE.format(name=_name(off), error=off.error)
     return dataclasses.replace(leaf, verdict=Verdict.INCONCLUSIVE, bound=bound, noticeable=None, note=note)
