@@ -31,9 +31,6 @@ COMPLEX_STEP = 1e-20
 TARGET = 1e-6
 # A quotient at coarser steps may differ so much from the slope before it is doubted.
 PLAUSIBLE = 3e-4
-# An output of two values that keeps its bits at all steps up to this one, and jumps by so much of the largest value
-# (less may be rounding), is flat. Chosen.
-STILL, VISIBLE = 0.01, 1e-3
 # Entries of a matrix that are worked on at a time.
 CHUNK = 1 << 16
 
@@ -150,10 +147,12 @@ class Lines:
         """A slope as a line; `absolute` is the sum of the sizes of the terms of `claimed`."""
         bar = np.where(np.isfinite(found.bar) & np.isfinite(found.value), found.bar, np.inf)
         if len(found.h):
-            self.moved |= bool(((found.plus != found.f0) | (found.minus != found.f0)).any())
-            still = still_up_to(found)
-            if still.any() and found.side == 0:
-                bar = np.where(still > 0, 2 * found.eps * np.abs(found.f0) / np.where(still > 0, still, 1.0), bar)
+            changed = (found.plus != found.f0) | (found.minus != found.f0)
+            still = ~changed.any(axis=0)
+            self.moved |= not bool(still.all())
+            if still.any() and not still.all() and found.side == 0:
+                # It keeps its bits at every step, the coarsest too, beside others that move: it is constant.
+                bar = np.where(still, 2 * found.eps * np.abs(found.f0) / found.h[0], bar)
             # Outputs that `slope` did not wait for.
             third = found.odd[-3 if len(found.h) > 2 else 0] / found.h[-3 if len(found.h) > 2 else 0]
             with np.errstate(invalid="ignore"):
@@ -289,8 +288,9 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
     third = np.abs(first.odd[coarse] / h - first.value) / h**2
     curvature = np.abs(first.even[coarse]) / h**2
     noise = np.maximum(first.noise, 4 * first.unit if first.stage == 0 else first.unit)
-    # (All values of an output that is saturated are 1, which is no lattice.)
-    still = still_up_to(first) > 0
+    # An output that keeps its bits beside others that move is saturated: all of its values are 1, which is no lattice.
+    still = (first.plus == first.f0).all(axis=0) & (first.minus == first.f0).all(axis=0)
+    still &= not still.all()
     noise = np.where(still, 4 * first.unit, noise)
     known = Known(
         eps=first.eps,
@@ -313,24 +313,6 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
         third=third,
         curvature=curvature,
     )
-
-
-def still_up_to(found: Slope, least: float = STILL) -> Vector:
-    """Up to which step each output keeps its bits beside others that move (m,); 0 where it does not.
-
-    It is saturated, and flat here. Further out it may have reached the other end, from 1 to 0 or -1: two values lie on
-    a lattice whatever they are, where those of a staircase are many.
-    """
-    values = np.concatenate([found.plus, found.minus])
-    moved = values != found.f0
-    other = np.where(moved, values, -np.inf).max(axis=0)
-    changed = moved[: len(found.h)] | moved[len(found.h) :]
-    # (Levels go from coarse to fine.)
-    kept = np.where(np.logical_or.accumulate(changed[::-1])[::-1], 0.0, found.h[:, None]).max(axis=0)
-    with np.errstate(invalid="ignore"):
-        is_far = np.abs(other - found.f0) > VISIBLE * float(np.max(np.abs(found.f0)))
-    at_ends = (~moved | (values == other)).all(axis=0) & is_far & (kept >= least)
-    return np.where((~moved.any(axis=0) | at_ends) & changed.any(), kept, 0.0)
 
 
 def _levels(first: Slope, size: Vector) -> list[int]:

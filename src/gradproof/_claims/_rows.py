@@ -27,24 +27,16 @@ from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around
 from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import Cotangents, rounding
-from gradproof._claims._lines import Learned, Line, Lines, learn_all, still_up_to
+from gradproof._claims._lines import Learned, Line, Lines, learn_all
 from gradproof._claims._proved import Measurement, leaf_result, random_note
 from gradproof._contracts import vanished
-from gradproof._line import Slope, lowest_bit
+from gradproof._line import lowest_bit
 from gradproof._prove import Direction, Directions
 from gradproof._prove._laws import shared, spread
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
 from gradproof._prove._prove import TIER
-from gradproof._prove._tolerance import (
-    BAR_OF_VALUE,
-    REACH,
-    ROW_OF_LARGEST,
-    is_kink,
-    steadied,
-    typical_bound,
-    unsaturated,
-)
+from gradproof._prove._tolerance import REACH, is_kink, steadied, typical_bound, unsaturated
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -57,8 +49,6 @@ FIRST, MOST, MOST_LOW = 3, 9, 24
 # Lines of low precision that are measured again, each on a ladder of some 26 values: single outputs, which are judged
 # where rows are not certified, take a thousand.
 AGAIN = 6
-# Noise, in half-ulps, from which on it is that of larger terms.
-NOISY = 16.0
 # Claims too small to be told from 0 beside others, as in `gradproof._prove`.
 NEGLIGIBLE = 1e-13
 
@@ -115,22 +105,6 @@ class Doubt:
     is_shared: bool = False
 
 
-def _terms(found: Slope, rows: Vector) -> Vector | None:
-    """Sizes of terms that have cancelled in some outputs (m,), 0 in others; None where a line shows none.
-
-    Of rows (m,) that are nothing beside the largest, what the bar leaves open counts as well.
-    (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only, and x times that is as noisy: its terms are of size 1, or x.
-    """
-    step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
-    step = np.where(np.isfinite(step) & (step > 8 * EPS64 * np.abs(found.f0)), step, 0.0)
-    noise = np.where(found.noise > NOISY * found.unit, 2 * found.noise, 0.0)
-    terms = np.maximum(step, noise) / EPS64
-    is_open = (rows <= ROW_OF_LARGEST * float(rows.max(initial=0.0))) & np.isfinite(found.bar) & (found.bar > 0)
-    terms = np.where(is_open, np.maximum(terms, found.bar / BAR_OF_VALUE), terms)
-    terms = np.where(still_up_to(found, 0.0) > 0, 0.0, terms)
-    return terms if terms.any() else None
-
-
 class Rows:
     """Certify a claimed matrix by the slopes of all outputs along a few directions.
 
@@ -166,8 +140,6 @@ class Rows:
         leaves = self.lines.problem.leaves
         self.directions = Directions(leaves, point, np.zeros(len(point)), options.seed, lower, upper)
         self.eps = eps
-        # Sizes of terms that have cancelled in some outputs, as the first line has shown them.
-        self.terms: Vector | None = None
         self._weigh()
         self.seen: list[Line] = []
         self.deviation = 0.0
@@ -192,12 +164,21 @@ class Rows:
         self.largest = [0.0] * len(self.scale.groups)
 
     def _start_over(self) -> bool:
-        """Weigh anew, and forget the first line, where it shows that terms have cancelled; whether it did."""
-        if len(self.seen) != 1 or self.terms is None:
+        """Weigh anew, and forget the first line, where it shows that terms have cancelled in some rows; whether it did.
+
+        (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1.
+        """
+        found = self.seen[0].slope if len(self.seen) == 1 else None
+        if found is None or not is_double(self.eps) or found.side or found.trouble:
             return False
-        if np.array_equal(self.scale.rows, scale_of(self.claimed, self.directions.natural, self.eps, self.terms).rows):
+        step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
+        coarse = np.isfinite(step) & (step > 8 * self.eps * np.abs(found.f0)) & (found.plus != found.f0).any(axis=0)
+        if not coarse.any():
             return False
-        self._weigh(self.terms)
+        terms = np.where(coarse, step / EPS64, 0.0)
+        if np.array_equal(self.scale.rows, scale_of(self.claimed, self.directions.natural, self.eps, terms).rows):
+            return False
+        self._weigh(terms)
         self.seen.clear()
         self.deviation = 0.0
         if self.learned is not None:
@@ -264,11 +245,6 @@ class Rows:
             return Doubt()
         found = line.slope
         self.eps = max(self.eps, found.eps)
-        if learned is None and is_double(self.eps) and not found.side:
-            self.terms = _terms(found, self.scale.rows)
-        if self.terms is not None:
-            # Along what hardly moves an output, all steps may lie on one tread.
-            line = dataclasses.replace(line, bar=np.maximum(line.bar, EPS64 * self.terms / found.h[0]))
         self.on_stairs |= bool(found.stairs.any())
         tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
         share = np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)

@@ -3,21 +3,19 @@
 To close in on a jump of each output would take ten values for each. Pairs of values at places all over the interval
 where coarse and fine steps part say as much for all outputs together: where an output is a staircase its slope at
 almost all of them is that at the point, and yet it rises otherwise across them, so that the rest of the change is made
-by what lies between: jumps. Beyond a kink, or where a zone around the point ends, the slopes are others, and they are
-slopes: half the step shows the same, while a jump is twice as steep there, or gone.
+by what lies between: jumps. Beyond a kink, or where a zone around the point ends, the slopes are those of the coarse
+steps, and those of a ripple are scattered between both.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradproof._line._slope import Slope
-from gradproof._line._solve import columns
 from gradproof._line._stairs import GONE
 
 Floats = NDArray[np.float64]
@@ -28,17 +26,15 @@ AskingPlaces = Generator[Floats, Floats, tuple[Mask, Mask]]
 # one of some ten cases. Slopes of a ripple agree as well as ALIKE (of what fine and coarse steps differ by) in one of
 # seven cases at most, in PLACES - MISSES of them in one of 1e5.
 PLACES = np.array([0.31, -0.43, 0.67, -0.83, 1.21, -1.57, 2.3, -2.9, 4.3, -5.1])
-# Slopes beyond a kink must be so many, as one may be where jumps cancel by chance, and so many may lie across it.
-MISSES, ALIKE, OTHERS, ACROSS = 3, 0.1, 2, 2
+MISSES, ALIKE = 3, 0.1
 # A bar, and a difference from it, relative to the slope, from which the finest levels may be a tread's.
 WIDE = 1e-3
 # How much coarser the level is that shows another plateau.
 FARTHER = 3.0
 # Ordinary rounding, in half-ulps.
 ROUNDING = 4.0
-# Levels of different outputs, in factors of a step, that are looked at together: from their geometric mean at least two
-# places on either side lie beyond a kink that any of them has met.
-TOGETHER = 4.0
+# Levels of different outputs, in factors of a step, that are looked at together.
+TOGETHER = 6.0
 
 
 def jump_sizes(fine: Slope, off: NDArray[np.intp]) -> Floats:
@@ -52,7 +48,7 @@ def jump_sizes(fine: Slope, off: NDArray[np.intp]) -> Floats:
 
 
 def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.random.Generator) -> AskingPlaces:
-    """Say which outputs are staircases, and which are bent (m,): see above. The others may be either.
+    """Say of which outputs slopes all over are those at the point, and of which those of the coarse steps, (m,) each.
 
     Parameters
     ----------
@@ -64,41 +60,25 @@ def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.r
     like, unlike = np.zeros(len(off), dtype=bool), np.zeros(len(off), dtype=bool)
     todo = off >= 0
     while todo.any():
-        met = fine.h[np.maximum(off, 0)]
-        some = todo & (met <= TOGETHER * float(np.min(met[todo])))
+        far = float(fine.h[int(off[todo].max())])
+        some = todo & (fine.h[np.maximum(off, 0)] <= TOGETHER * far)
         todo &= ~some
-        far = math.sqrt(float(np.min(met[some])) * float(np.max(met[some])))
         step = float(np.min(fine.h[fine.level[some]]))
         at = far * PLACES * jitter.uniform(0.9, 1.1, len(PLACES))
-        slopes = yield from _slopes_at(at, step)
+        values = np.asarray((yield np.concatenate([at + step, at - step])), dtype=np.float64)
+        values = values.reshape(len(values), -1)
+        slopes = (values[: len(at)] - values[len(at) :]) / (2 * step)
         # (Between jumps a slope bends, as everywhere.)
         bend = np.where(np.abs(fine.even[-1]) > GONE * fine.noise, 2 * fine.even[-1] / fine.h[-1] ** 2, 0.0)
         away = np.abs(slopes - fine.value - bend * at[:, None])
         room = ALIKE * np.abs(apart) + fine.bar + GONE * fine.noise / step
         told = some & (room < np.abs(apart) / 2)
         with np.errstate(invalid="ignore"):
-            alike = away <= room
+            alike = (away <= room).sum(axis=0)
             coarse = (np.abs(slopes - fine.value - apart) <= room).sum(axis=0)
+        like |= told & (alike >= len(at) - MISSES)
         unlike |= told & (coarse >= len(at) - MISSES)
-        asked = np.flatnonzero((~alike & told & ((~alike).sum(axis=0) >= OTHERS)).any(axis=1))
-        lasting = np.zeros_like(alike)
-        if len(asked):
-            finer = yield from _slopes_at(at[asked], step / 2)
-            with np.errstate(invalid="ignore"):
-                lasting[asked] = ~alike[asked] & (np.abs(finer - slopes[asked]) <= room)
-        others = lasting.sum(axis=0)
-        # (Across a kink the slope lies between those on both sides of it.)
-        between = away <= np.max(away, axis=0, where=lasting, initial=0.0) + room
-        smooth = (alike | lasting | between).all(axis=0) & ((alike | lasting).sum(axis=0) >= len(at) - ACROSS)
-        like |= told & (alike.sum(axis=0) >= len(at) - MISSES) & (others < OTHERS)
-        unlike |= told & (others >= OTHERS) & smooth
     return like, unlike
-
-
-def _slopes_at(at: Floats, step: float) -> Generator[Floats, Floats, Floats]:
-    """Quotients (k, m) around some places."""
-    values = columns((yield np.concatenate([at + step, at - step])))
-    return (values[: len(at)] - values[len(at) :]) / (2 * step)
 
 
 def with_treads(fine: Slope, off: NDArray[np.intp], size: Floats) -> tuple[Slope, NDArray[np.intp]]:
