@@ -188,5 +188,5 @@ def test_infinity_that_reaches_an_output_does_not_pass(x):
     """The entry is named."""
     with pytest.raises(AssertionError):
         test_util.check_grads(lambda x: 2 * x, (jnp.array(x),), 1)
-    with pytest.raises(GradientError, match=r"`x\[0\]` is -inf"):
+    with pytest.raises(GradientError, match=r"`x\[0\]`\s+is\s+-inf"):
         check_grads(lambda x: 2 * x, (jnp.array(x),), 1)

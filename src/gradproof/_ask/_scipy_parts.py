@@ -49,7 +49,13 @@ def check_scaled_loss(
     z = None if residuals is None else (residuals / scale) ** 2
     if z is not None and not np.isfinite(z).all() and not is_alone:
         return []
-    return [("loss", check_loss(call, loss, z))]
+    report = check_loss(call, loss, z)
+    if z is not None:
+        # (The residuals have taken one evaluation.)
+        cost = report.cost
+        cost = dataclasses.replace(cost, evaluations=cost.evaluations + 1, calls=cost.calls + 1)
+        report = dataclasses.replace(report, cost=cost)
+    return [("loss", report)]
 
 
 def check_loss(call: Call, loss: Callable[..., Any], z: NDArray[Any] | None) -> Report:

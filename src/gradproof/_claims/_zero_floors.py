@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradproof import _contracts
+from gradproof._base._away import BudgetSpent
 from gradproof._claims._around import natural_sizes, reach
 from gradproof._claims._cotangents import STREAM
 from gradproof._claims._first_look import FINER, LIKE, FirstLook
@@ -41,7 +42,11 @@ def second_floor(task: Task, base: Primal | None, eps: float) -> float:
     gradient = derived.output_values() * natural_sizes(derived, tuple(range(len(derived.leaves))))
     if base is None:
         return _contracts.vanishing(eps, gradient)
-    return max(_contracts.vanishing(eps, gradient, base.output_values()), _jitter(base, task))
+    try:
+        jitter = _jitter(base, task)
+    except BudgetSpent:
+        jitter = 0.0  # nobody knows
+    return max(_contracts.vanishing(eps, gradient, base.output_values()), jitter)
 
 
 def _jitter(base: Primal, task: Task) -> float:
