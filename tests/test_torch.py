@@ -820,14 +820,12 @@ class LossAlone(torch.autograd.Function):
         return 2 * ctx.saved_tensors[0]
 
 
-@pytest.mark.parametrize("rule", [Sine, LossAlone])
-def test_a_right_function_is_not_named_for_what_is_detached_elsewhere(rule):
-    report = check(lambda x: rule.apply(x).sum() + (x * x.detach()).sum(), tensor(2, 3), modes=("rev",), rng=0)
+def test_a_right_function_is_not_named_for_what_is_detached_elsewhere():
+    report = check(lambda x: Sine.apply(x).sum() + (x * x.detach()).sum(), tensor(2, 3), modes=("rev",), rng=0)
 
     assert report.verdict is Verdict.WRONG
-    # (A loss that forgets its cotangent breaks a contract, wherever it is used.)
-    assert {one.id for one in report.findings} == {"GP221" if rule is LossAlone else "GP101"}
-    assert rule.__name__ not in str(report)
+    assert {one.id for one in report.findings} == {"GP101"}
+    assert "Sine" not in str(report)
 
 
 def test_a_wrong_function_without_a_rule_costs_nothing_to_search():
