@@ -807,19 +807,6 @@ def test_a_function_that_is_nothing_but_a_rule_keeps_its_places():
     assert wrapped.cost.evaluations == itself.cost.evaluations
 
 
-class LossAlone(torch.autograd.Function):
-    """Right where it is used: as a loss, whose cotangent is 1."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x.square().sum()
-
-    @staticmethod
-    def backward(ctx, cotangent):
-        return 2 * ctx.saved_tensors[0]
-
-
 def test_a_right_function_is_not_named_for_what_is_detached_elsewhere():
     report = check(lambda x: Sine.apply(x).sum() + (x * x.detach()).sum(), tensor(2, 3), modes=("rev",), rng=0)
 
