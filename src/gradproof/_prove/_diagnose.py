@@ -73,6 +73,11 @@ class Evidence:
         """
         values = np.array([residual.value for residual in self.residuals])
         claimed = np.array([residual.claimed for residual in self.residuals])
+        # (What was never written may be so large that its square overflows.)
+        unit = max(float(np.abs([values, claimed]).max(initial=0.0)), norm)
+        if not 0 < unit < math.inf:
+            return None
+        values, claimed, norm = values / unit, claimed / unit, norm / unit
         off = float(np.sqrt(np.mean(values**2)))
         squares = float(np.mean((claimed + values) ** 2)), norm**2 + 2 * float(np.mean(claimed * values)) + off**2
         true = math.sqrt((squares[0] + max(squares[1], 0.0)) / 2)
