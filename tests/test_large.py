@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -185,7 +186,8 @@ def test_one_wrong_bias_of_a_small_transformer_is_named():
     assert found["verdict"] == "WRONG"
     assert found["wrong"] == ["model.blocks[2].up.bias"]
     assert found["undecided"] == []
-    assert "in `model.blocks[2].up` (Shift): claimed 1.001 times the true gradient" in found["said"][0]
+    said = r"in `model\.blocks\[2\]\.up` \(Shift\): claimed (1\.001|\(1 \+ 0\.001\)) times the true gradient"
+    assert re.search(said, found["said"][0])
 
 
 @pytest.mark.usefixtures("_everything_is_large")
