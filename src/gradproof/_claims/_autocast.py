@@ -26,7 +26,7 @@ TOO_FAR = (
 
 
 class Off(Protocol):
-    """See `gradproof._backends._torch_autocast.Off`."""
+    """See `gradproof._backends._off.Off`."""
 
     @property
     def path(self) -> str: ...

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
+from gradproof._claims._autocast import Off
 from gradproof._claims._proved import Proved
 from gradproof._prove import Options
 from gradproof._prove._tolerance import LARGEST_BOUND_LOW, REACH, RTOL32
@@ -26,21 +26,6 @@ TIMES = 30.0
 # Within so many times what was drawn, it is not said whether rounding or a mistake is the reason. Chosen, as for 16
 # bits: a kernel of low precision may round more often than the copy was rounded.
 UNCLEAR = 3.0
-
-
-class Off(Protocol):
-    """See `gradproof._backends._off.Off`."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def error(self) -> float: ...
-    @property
-    def allowed(self) -> float: ...
-    @property
-    def beside(self) -> float: ...
-    @property
-    def eps(self) -> float: ...
 
 
 def alone(options: Options) -> Options:

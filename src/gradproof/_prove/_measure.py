@@ -433,10 +433,14 @@ class Meter:
 
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:
         """Values at +step and -step."""
-        question = Question(direction, np.array([step, -step]), phase=self.phase)
-        self.evaluations += 2
-        values = np.asarray((yield question), dtype=np.float64).reshape(2, -1)
-        return float(values[0, 0]), float(values[1, 0])
+        plus, minus = yield from self.values(direction, [step, -step])
+        return plus, minus
+
+    def values(self, direction: Direction, steps: Sequence[float]) -> Asking[list[float]]:
+        """Values at some steps."""
+        self.evaluations += len(steps)
+        values = yield Question(direction, np.array(steps), phase=self.phase)
+        return np.asarray(values, dtype=np.float64).reshape(len(steps), -1)[:, 0].tolist()
 
     def known_slope(self, direction: Direction, scale: float) -> Asking[Measured]:
         """Measure a slope with what is known already."""
@@ -513,9 +517,7 @@ class Meter:
         if known is None or not known.smooth or direction.floor > 0:
             return None
         step = known.question_step * float(self.jitter.uniform(0.85, 1.15))
-        self.evaluations += 1
-        question = Question(direction, np.array([step]), phase=self.phase)
-        plus = float(np.asarray((yield question), dtype=np.float64).reshape(-1)[0])
+        (plus,) = yield from self.values(direction, [step])
         claimed, absolute = self.directions.slope(direction)
         bar = known.one_sided_bar(step) + INNER_PRODUCT * EPS64 * absolute
         value = (plus - float(known.f0[0])) / step - claimed
@@ -526,9 +528,7 @@ class Meter:
         """The residual of a pair whose first value is known; as `residual`."""
         known, direction, scale = self.known, glance.direction, glance.scale
         if known is not None:
-            self.evaluations += 1
-            question = Question(direction, np.array([-glance.step]), phase=self.phase)
-            minus = float(np.asarray((yield question), dtype=np.float64).reshape(-1)[0])
+            (minus,) = yield from self.values(direction, [-glance.step])
             found = self._of_pair(known, direction, scale, glance.step, glance.plus, minus)
             if found is not None:
                 return found

@@ -13,7 +13,7 @@ from gradproof._prove._finest import FINER, noise_seen
 from gradproof._prove._flat import ALONE
 from gradproof._prove._kinks import slope_alone
 from gradproof._prove._ledger import Ledger
-from gradproof._prove._measure import Asking, Measured, Meter, Question, Tier
+from gradproof._prove._measure import Asking, Measured, Meter, Tier
 from gradproof._report import Reason, Severity, Verdict
 
 # How close a quotient must be to one of two slopes, relative to their difference, to be taken for it.
@@ -127,11 +127,11 @@ def _zone_within(meter: Meter, measured: Measured) -> Asking[tuple[Zone, Measure
     def is_like(found: float, one: float) -> bool:
         return abs(found - one) <= UNLIKE * abs(expected)
 
-    (first,) = quotients([step], (yield from _values(meter, measured, [step])))
+    (first,) = quotients([step], (yield from meter.values(measured.direction, [step])))
     if not math.isfinite(first) or is_like(first, expected):
         return None
     others = [-step, 0.5 * step]
-    at_others = quotients(others, (yield from _values(meter, measured, others)))
+    at_others = quotients(others, (yield from meter.values(measured.direction, others)))
     own = (first + at_others[0]) / 2
     if not all(is_like(one, own) for one in (first, *at_others)) or is_like(own, expected):
         return None
@@ -139,22 +139,16 @@ def _zone_within(meter: Meter, measured: Measured) -> Asking[tuple[Zone, Measure
         return None
     for place in ELSEWHERE:
         away = place * finest
-        before, after = yield from _values(meter, measured, [away, away + step])
+        before, after = yield from meter.values(measured.direction, [away, away + step])
         if not is_like((after - before) / step - 2 * bend * away, expected):
             return None
     within, beyond = step, finest
     while beyond > CLOSE * within:
         middle = math.sqrt(within * beyond)
-        (found,) = quotients([middle], (yield from _values(meter, measured, [middle])))
+        (found,) = quotients([middle], (yield from meter.values(measured.direction, [middle])))
         within, beyond = (middle, beyond) if is_like(found, own) else (within, middle)
     zone = Zone(math.sqrt(within * beyond), expected if is_like(measured.claimed, own) else None)
     return zone, dataclasses.replace(measured, value=own, bar=UNLIKE * abs(expected))
-
-
-def _values(meter: Meter, measured: Measured, steps: list[float]) -> Asking[list[float]]:
-    meter.evaluations += len(steps)
-    values = yield Question(measured.direction, np.array(steps), phase=meter.phase)
-    return np.asarray(values, dtype=np.float64).reshape(-1).tolist()
 
 
 def report_zone(ledger: Ledger, index: int, measured: Measured, zone: Zone, *, is_wrong: bool) -> None:

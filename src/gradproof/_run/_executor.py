@@ -25,8 +25,8 @@ GRACE = 5.0
 STARTING = 0.05
 # How often a point may end the worker that evaluates nothing else before it is blamed for that.
 BLAMED = 2
-# Seconds that one task may take where it has several evaluations: few beside these are lost on sending a task (some
-# 5 ms by dask on one machine, benchmarks/executors.py), and a reader still sees progress.
+# Seconds that one task may take where it has several evaluations: long beside what sending a task takes (with dask on
+# one machine some 15 ms of each of two workers: benchmarks/executors.py), and short enough to show progress.
 TASK = 0.25
 # Seconds that a task takes at least, by a clock that may not see it.
 SHORTEST = 1e-6
