@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from gradproof import _backends, _contracts
 from gradproof._base._away import is_from_handler
 from gradproof._base._precision import is_double
-from gradproof._claims._around import Around, reach
-from gradproof._claims._cotangents import STREAM
+from gradproof._claims._around import Around
 from gradproof._claims._curves import COARSE, COARSE_LOW
+from gradproof._claims._random_lines import random_lines
 from gradproof._function._layout import join_parts
 from gradproof._function._primal import Primal
-from gradproof._function._problem import Problem, coarsest_eps
-from gradproof._prove import Direction, Directions
+from gradproof._function._problem import coarsest_eps
 
 Vector = NDArray[np.float64]
 Function = Callable[..., Any]
@@ -120,15 +119,9 @@ def constant_within(derived: Primal, around: Around, seed: int) -> float | None:
 
     It is 1 for a gradient that is not seen to move at all.
     """
-    everything = tuple(range(len(derived.leaves)))
-    lower, upper = around.sides(derived, everything)
-    directions = Directions(derived.leaves, derived.point, np.zeros(len(derived.point)), seed, lower, upper)
-    problem = Problem(derived, {i: np.zeros(leaf.size) for i, leaf in enumerate(derived.leaves)})
     widest = 2 * (COARSE if is_double(coarsest_eps(derived.leaves)) else COARSE_LOW)
     level = 0
-    for k in range(LINES):
-        v = directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything))).copy()
-        first, last = reach(problem.point, v, lower, upper)
+    for problem, v, first, last in random_lines(derived, around, seed, LINES):
         at_point, _ = problem.outputs(v, 0.0)
         while level < LEVELS:
             step = widest / FINER**level

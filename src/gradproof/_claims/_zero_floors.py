@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from gradproof import _contracts
 from gradproof._base._away import BudgetSpent
-from gradproof._claims._around import natural_sizes, reach
-from gradproof._claims._cotangents import STREAM
+from gradproof._claims._around import natural_sizes
 from gradproof._claims._first_look import FINER, LIKE, FirstLook
+from gradproof._claims._random_lines import random_lines
 from gradproof._claims._task import Task
 from gradproof._function._primal import Primal
-from gradproof._function._problem import Problem
-from gradproof._prove import Direction, Directions
 
 Vector = NDArray[np.float64]
 
@@ -55,15 +53,9 @@ def _jitter(base: Primal, task: Task) -> float:
     What is left where all terms of f have cancelled may be 0, or as small as the rounding of nothing, of which no
     rounding can be told. It moves as far over a small step as over a large one, or not at all.
     """
-    everything = tuple(range(len(base.leaves)))
-    lower, upper = task.around.sides(base, everything)
-    directions = Directions(base.leaves, base.point, np.zeros(len(base.point)), task.options.seed, lower, upper)
-    problem = Problem(base, {i: np.zeros(leaf.size) for i, leaf in enumerate(base.leaves)})
     far: list[float] = []
     near: list[float] = []
-    for k in range(TREADS):
-        v = directions.vector(Direction(STREAM + k, everything, (1.0,) * len(everything)))
-        _, last = reach(problem.point, v, lower, upper)
+    for problem, v, _, last in random_lines(base, task.around, task.options.seed, TREADS):
         at_point = problem.evaluate(v, 0.0)
         for moves, step in ((far, STEP), (near, STEP / FINER)):
             moves.append(abs(problem.evaluate(v, min(step, last)) - at_point))
