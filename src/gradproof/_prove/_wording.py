@@ -402,8 +402,8 @@ def _notice_words(notice: Notice) -> tuple[str, str]:
             if notice.holds_within:
                 return (
                     f"{here}, as claimed, and {other:.6g} beyond it",
-                    "f has a cutoff close to this point (such as `norm > 1e-8`), and the claim is its derivative up to "
-                    "that: decide which of the two is meant, or check at `report.suggested_args`.",
+                    "f has a cutoff close to this point (such as `norm > 1e-8`), and the claim is its derivative "
+                    "within that: decide which of the two is meant, or check at `report.suggested_args`.",
                 )
             return (
                 f"{here}, and {other:.6g} beyond it, as claimed",
