@@ -281,7 +281,7 @@ class _Modes:
         if copied is None or not is_doubtful(proved):
             return proved
         kind = "fwd" if mode == "fwd" else "rev"
-        if kind not in self._offs:
+        if not self._offs.get(kind):  # (There are none where they would not have mattered.)
             self._offs[kind] = self._autodiff.rounding(mode, least_error(proved))
         offs = self._offs[kind]
         if not may_be_rounding(proved, offs):
