@@ -1,5 +1,7 @@
 """Float32 and less: right claims are certified, wrong ones are found, and what cannot be told is declined cheaply."""
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -362,3 +364,59 @@ def test_declining_costs_little_where_one_entry_cannot_be_told(smallest, verdict
     report = gradproof.check(lambda x: (1 / x).sum(), x, grad=lambda x: -1 / (x * x), rng=3)
     assert report.verdict is verdict
     assert report.verdict is Verdict.CORRECT or report.cost.evaluations <= 250
+
+
+@pytest.mark.parametrize("seed", [9, 13, 15])
+def test_declining_is_cheap_where_the_steepest_entry_cannot_be_told(seed):
+    """It is measured before all others; and where it can be told after all (seed 13), the others follow."""
+    rng = np.random.default_rng((seed, 200, zlib.crc32(b"inverse")))
+    w, x = rng.normal(size=(2, 200)).astype(F32)
+    report = gradproof.check(lambda x: (w / x).sum(), x, grad=lambda x: -w / (x * x), rng=seed)
+
+    assert report.verdict is (Verdict.CORRECT if seed == 13 else Verdict.INCONCLUSIVE)
+    assert report.verdict is Verdict.CORRECT or report.cost.evaluations <= 100
+
+
+@pytest.mark.parametrize("seed", [9, 13, 15])
+def test_the_steepest_entry_is_wrong_although_it_could_not_be_told_closely(seed):
+    rng = np.random.default_rng((seed, 200, zlib.crc32(b"inverse")))
+    w, x = rng.normal(size=(2, 200)).astype(F32)
+
+    def off(x):
+        return np.where(np.abs(x) == np.abs(x).min(), -1, 1) * -w / (x * x)  # wrong on purpose
+
+    assert gradproof.check(lambda x: (w / x).sum(), x, grad=off, rng=seed).verdict is Verdict.WRONG
+
+
+class Attention:
+    """Attention of 4 queries and keys of 16 numbers, which leaves a bound on all outputs near the largest allowed."""
+
+    def __init__(self, seed):
+        rng = np.random.default_rng((seed, zlib.crc32(b"attention")))
+        self.args = tuple(rng.normal(size=(3, 4, 16)).astype(F32))
+
+    def probabilities(self, q, k):
+        z = q @ k.T / F32(4)
+        e = np.exp(z - z.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    def __call__(self, q, k, v):
+        return self.probabilities(q, k) @ v
+
+    def vjp(self, u, q, k, v):
+        p = self.probabilities(q, k)
+        dp = u @ v.T
+        ds = p * (dp - (dp * p).sum(-1, keepdims=True)) / F32(4)
+        return ds @ k, ds.T @ q, p.T @ u
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.CORRECT), (1.1, Verdict.WRONG)])
+def test_mixtures_of_outputs_are_measured_as_closely_as_the_whole_needs(factor, verdict):
+    """Those with larger claims more closely than the others: the bound is relative to all of them together."""
+    f = Attention(27)
+
+    def vjp(u, q, k, v):
+        one, two, three = f.vjp(u, q, k, v)
+        return one, two * F32(factor), three  # wrong on purpose, unless the factor is 1
+
+    assert gradproof.check(f, f.args, vjp=vjp, wrt=(0, 1, 2), rng=27).verdict is verdict

@@ -405,7 +405,6 @@ class LinearProof:
             self.options,
             confidence=aim.confidence,
             seed=seed,
-            max_bound=self.proofs.part_bound(),
             # Entries of a mixture of outputs are no entries of the claim.
             level=self.options.level if self.m <= ALONE else "certificate",
             witnesses=tuple(witnesses),
@@ -425,6 +424,8 @@ class LinearProof:
             measured=measured,
             is_whole=len(pieces) == len(self.claimed.measured),
         )
+        options = dataclasses.replace(options, max_bound=self.proofs.part_bound(aim.group, asked.norms()))
+        asked = dataclasses.replace(asked, options=options)
         if self.claimed.matrix is None or not asked.is_whole:
             return asked
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradproof import _prove, _run
 from gradproof._base._precision import is_double
 from gradproof._claims._claimed import Claimed
-from gradproof._claims._cotangents import ALONE, MOST, MOST_LOW
+from gradproof._claims._cotangents import ALONE, FIRST, MOST, MOST_LOW
 from gradproof._claims._first_look import FirstLook
 from gradproof._claims._proved import leaf_result
 from gradproof._function._problem import Problem, Samples
@@ -33,6 +33,9 @@ FEW_LEAVES, FEW_LEAVES_LOW = 4, 8
 SUSPECT = -1
 # Mixtures of outputs whose deviations say how far the whole is off.
 TELLING = 3
+# Standard errors by which the size of a claim may turn out to be larger than that of the first cotangents. Chosen: one
+# in 700 does.
+UNLIKELY = 3.0
 UNCHANGED = (Sight.SAME_BITS, Sight.UNMOVED)
 
 
@@ -165,14 +168,24 @@ class ScalarProofs:
         """The largest bound that may be called CORRECT."""
         return self._options.limits.largest_bound(self._look.eps)
 
-    def part_bound(self) -> float | None:
-        """How narrow the bound of one proof must be for that on all of f' to be narrow enough."""
+    def part_bound(self, group: int, norms: Mapping[int, float]) -> float | None:
+        """How narrow the bound of one proof must be for that on all of f' to be narrow enough.
+
+        norms : of its claim for each leaf, in natural sizes. The bound on all of f' is relative to the root mean square
+            of those of all proofs: one whose claim is larger must be as much narrower.
+        """
         if self._m <= ALONE:
             return self._options.max_bound
         whole = self._options.max_bound
         if whole is None:
             whole = self.largest_bound()
-        return whole / self._law(self.most, self._m, shared(self._options.confidence, 2))
+        part = whole / self._law(self.most, self._m, shared(self._options.confidence, 2))
+        if len(norms) > 1:
+            return part
+        ((i, norm),) = norms.items()
+        others = [one.norms[i] for one in self.made if one.group == group and i in one.measured]
+        size = math.sqrt(float(np.mean(np.square([norm, *others]))))
+        return part * size / norm if norm > 0 else part
 
     def _law(self, count: int, size: int, confidence: float) -> float:
         """How much larger the error of all outputs may be than what `count` cotangents have shown of it."""
@@ -182,13 +195,27 @@ class ScalarProofs:
         """Whether more cotangents like the last one may settle anything."""
         outcome = proof.outcome
         done = sum(other.group == proof.group and other.measured == proof.measured for other in self.made)
-        if self._m > ALONE and not is_double(self._look.eps) and done >= MOST:
-            confidence = shared(self._options.confidence, 2)
-            wider = self._law(self.most, self.group_size(proof.group), confidence)
-            if any(leaf.bound is not None and leaf.bound * wider > self.largest_bound() for leaf in outcome.leaves):
-                return False
+        may_tell = self._m > ALONE and not is_double(self._look.eps) and done >= FIRST
+        if may_tell and any(self._cannot_do(proof.group, i) for i in proof.measured):
+            return False
         hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
         return not hopeless or self._m <= ALONE
+
+    def _cannot_do(self, group: int, i: int) -> bool:
+        """Whether what a cotangent has left open is too wide for leaf i, however many more there will be.
+
+        The bound on all of f' is relative to the root mean square of the norms of all claims, of which those of a few
+        cotangents tell so much: its standard error is that of the mean of their squares.
+        """
+        bound = self._bound(group, i)
+        squares = np.square([proof.norms[i] for proof in self.made if proof.group == group and i in proof.measured])
+        if bound is None or not squares.any():
+            return False
+        confidence = shared(self._options.confidence, 2 * (1 + max(proof.group for proof in self.made)))
+        size, done = self.group_size(group), len(squares)
+        larger = 1 + UNLIKELY * float(np.std(squares) / np.mean(squares)) / math.sqrt(done)
+        best = bound * self._law(self.most, size, confidence) / self._law(done, size, confidence)
+        return best * self._wider.get(i, 1.0) > self.largest_bound() * math.sqrt(larger)
 
     def is_tight(self, group: int, unit: tuple[int, ...]) -> bool:
         """Whether a typical wrong entry is excluded in every leaf."""

@@ -63,28 +63,10 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
     if _expected(noise, LEAST_CUBIC * rms, fine) > share:
         return False
     all_entries: NDArray[np.intp] = np.arange(leaf.start, leaf.stop, dtype=np.intp)
-    pilot = all_entries
-    if leaf.size > 2 * PILOT:
-        # (Those with the largest claims, which bend most as a rule, beside some from all over.)
-        steepest = leaf.start + np.argsort(meter.claimed_steps(index))[-STEEPEST:]
-        spread = np.linspace(leaf.start, leaf.stop - 1, PILOT).astype(int)
-        pilot = np.unique(np.concatenate([spread, steepest]))
     search = _Search(meter=meter, leaf=index, noise=noise, f0=float(look.slope.f0[0]), rms=rms, share=share)
-    found = yield from search.measure(pilot, fine)
-    # (The steepest are not like the others, and count below.)
-    typical = float(np.median(np.abs(found.value) + found.bar)) * math.sqrt(len(pilot))
-    if min(typical, _norm(found)) > HOPEFUL * share * math.sqrt(len(pilot)):
+    found = yield from _all_pairs(search, all_entries, fine, limits)
+    if found is None:
         return False
-    widest = int(np.argmax(found.bar))
-    if len(pilot) < leaf.size and found.bar[widest] > share * math.sqrt(leaf.size):
-        # One entry that by itself leaves the whole too wide: a ladder of its own says whether that is all to be had.
-        pair = dataclasses.replace(found.residual(widest), bar=math.inf)
-        entry = yield from judge_entry(meter, index, int(pilot[widest]), pair, rms, limits)
-        if not entry.wrong and entry.residual.bar > share * math.sqrt(leaf.size):
-            return False
-    if len(pilot) < leaf.size:
-        rest = np.setdiff1d(all_entries, pilot)
-        found = found.joined((yield from search.measure(rest, fine)), np.argsort(np.concatenate([pilot, rest])))
     entries = yield from _judge_all(meter, index, all_entries.tolist(), found, limits, most)
     if any(entry.kinked for entry in entries):
         return False
@@ -97,6 +79,30 @@ def try_entries(meter: Meter, ledger: Ledger, index: int, limits: Limits, look: 
         return False
     settle_entries(meter, ledger, index, entries, limits)
     return True
+
+
+def _all_pairs(
+    search: _Search, all_entries: NDArray[np.intp], fine: float, limits: Limits
+) -> Asking[EntryPairs | None]:
+    """Two levels for every entry of a leaf; None as soon as some entries show that all together will be too wide."""
+    if len(all_entries) <= 2 * PILOT:
+        found = yield from search.measure(all_entries, fine)
+        return None if search.is_hopeless(found) else found
+    # (Those with the largest claims bend most as a rule. One that by itself leaves the whole too wide says all.)
+    steepest = all_entries[np.argsort(search.meter.claimed_steps(search.leaf))[-STEEPEST:]]
+    spread = all_entries[np.linspace(0, len(all_entries) - 1, PILOT).astype(int)]
+    known = steepest[-1:]
+    found: EntryPairs | None = yield from search.measure(known, fine)
+    for entries in (np.union1d(spread, steepest), all_entries):
+        if len(known) > 1 and search.is_hopeless(found):
+            return None
+        found = yield from search.without_widest(known, found, len(all_entries), limits)
+        if found is None:
+            return None
+        more = np.setdiff1d(entries, known)
+        order = np.argsort(np.concatenate([known, more]))
+        known, found = entries, found.joined((yield from search.measure(more, fine)), order)
+    return found
 
 
 def _expected(noise: float, third: Number, fine: Number) -> Number:
@@ -137,6 +143,32 @@ class _Search:
             third[again] = finer.third
             found = found.improved(again, finer)
         return found
+
+    def is_hopeless(self, found: EntryPairs) -> bool:
+        """Whether entries that stand for all are much wider than is needed of all on average."""
+        # (The steepest are not like the others, and count otherwise.)
+        typical = float(np.median(np.abs(found.value) + found.bar)) * math.sqrt(len(found.bar))
+        return min(typical, _norm(found)) > HOPEFUL * self.share * math.sqrt(len(found.bar))
+
+    def without_widest(
+        self, entries: NDArray[np.intp], found: EntryPairs, count: int, limits: Limits
+    ) -> Asking[EntryPairs | None]:
+        """Look closer at the widest of some entries, if it leaves all of them too wide by itself.
+
+        A ladder of its own says whether that is all to be had: None if it is, else the same with what it says.
+        """
+        most, k = self.share * math.sqrt(count), int(np.argmax(found.bar))
+        if not found.bar[k] > most:
+            return found
+        pair = dataclasses.replace(found.residual(k), bar=math.inf)
+        entry = yield from judge_entry(self.meter, self.leaf, int(entries[k]), pair, self.rms, limits)
+        if entry.wrong:
+            return found
+        if entry.kinked or abs(entry.residual.value) + entry.residual.bar > most:
+            return None
+        value, bar = found.value.copy(), found.bar.copy()
+        value[k], bar[k] = entry.residual.value, entry.residual.bar
+        return dataclasses.replace(found, value=value, bar=bar)
 
     def _ask(self, entries: NDArray[np.intp], reaches: Floats) -> Asking[EntryPairs]:
         return (yield from self.meter.entry_pairs(self.leaf, entries.tolist(), reaches, self.noise, self.f0, self.rms))
