@@ -626,6 +626,17 @@ def test_every_output_hides_as_much_as_its_own_steps_show():
     assert found.tolist() == [1e-6, 1e-3, 0.0]
 
 
+@pytest.mark.parametrize("beside", [0.0, 2e-9])
+def test_one_of_many_entries_may_move_where_the_others_hide(beside):
+    """Steps that give the same bits miss all that moves f, though a finer one met a jump, or 0 lies beside one."""
+    h, unit = np.array([1e-3, 1e-6, 1e-8, 1e-9, 1e-10]), np.full(1, 1e-20)
+    plus = np.array([[1e-3], [1e-6], [3e-8], [beside], [beside if beside else 2e-9]])
+    minus = np.array([[-1e-3], [-1e-6], [-1e-8], [0.0], [0.0]])
+    assert unseen_change(h, plus, minus, unit, 2.0**-52, np.zeros(1, dtype=bool)) == [3e-8]
+    smooth = 2.0 * h[:, None]
+    assert unseen_change(h, smooth, -smooth, unit, 2.0**-52, np.zeros(1, dtype=bool)) == [0.0]
+
+
 def test_what_is_left_of_a_residual_keeps_what_its_claim_may_be_off():
     """Values are subtracted, bars and roundings add up."""
     whole = Residual(value=3.0, bar=0.1, claimed=5.0, rounding=0.02)

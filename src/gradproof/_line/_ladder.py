@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradproof._line._estimate import one_sided
 from gradproof._line._levels import EPS32, EPS64, first_levels, full_levels, guard_step, jittered, known_levels
 from gradproof._line._noise import one_sided_noise, unseen_change
-from gradproof._line._slope import LATER, TARGET64, TARGET_LOW, Known, Slope, levels_between
+from gradproof._line._slope import LATER, NOISY, TARGET64, TARGET_LOW, Known, Slope, levels_between
 from gradproof._line._solve import Ladder, Values, columns, rounding_of, without_slope_at_jumps
 from gradproof._line._staircase import on_stairs
 
@@ -173,7 +173,7 @@ def _looks_float32(values: Floats) -> bool:
 
 def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
     """Whether the quotient at the third finest level agrees with the slope: a lone lucky pair is not believed."""
-    low = result.eps > 1e-12
+    low = result.eps > 1e-12 or bool((result.noise > NOISY * result.unit).any())
     row = max(-3, -len(result.h)) if not low or len(result.h) != 3 else -2
     third = result.odd[row] / result.h[row]
     with np.errstate(invalid="ignore"):

@@ -89,10 +89,11 @@ def noise(
     unseen = unseen_change(h, plus - f0, minus - f0, unit, eps, quantum > 0)
     running = np.maximum(running, 0.5 * np.maximum(quantum, unseen))
     if unseen.any():
-        # What hides at the finest steps shows as noise at those just above.
+        # What hides at the finest steps shows as noise at those just above, all of it where every entry has moved.
         moved = np.maximum(np.abs(plus - f0), np.abs(minus - f0)) > 4 * unit
         least = np.min(np.where(moved, h[:, None], np.inf), axis=0)
-        near = np.isfinite(samples) & ((h[:, None] <= 300 * least) & (unseen > 0))[:, None, :]
+        far = np.maximum(300 * least, hiding_step(eps)) if eps < 1e-12 else 300 * least
+        near = np.isfinite(samples) & ((h[:, None] <= far) & (unseen > 0))[:, None, :]
         running = np.maximum(running, 0.7 * np.max(np.where(near, samples, 0.0), axis=(0, 1)))
     finest = running
     sigma = np.empty((levels, outputs))
@@ -127,24 +128,30 @@ def unseen_change(
     """How much f could have changed without showing it, per output.
 
     Where steps below `hiding_step` leave f as it is, bit for bit (in low precision: but for the correction to first
-    order of where x + t v was rounded), rounding hides that x moves (a cast to float32, say). On a lattice the smallest
-    change seen is f's resolution. Elsewhere it may be that of one entry of x, while others hide more: it is the
-    largest change at the steps just above those that hide. 0 where the finest step moves f, or nothing does, or what
-    moves it fades below rounding like a parabola; wider steps that leave f as it is are taken at their word: it is flat
-    there.
+    order of where x + t v was rounded), rounding hides that x moves (a cast to float32, say). Of many entries that are
+    rounded each by itself one may move at a finer step again, or jump right beside the point: then two steps give the
+    same. On a lattice the smallest change seen is f's resolution. Elsewhere it may be that of one entry of x, while
+    others hide more: it is the largest change at the steps just above those that hide. 0 where every step moves f, or
+    nothing does, or what moves it fades below rounding like a parabola; wider steps that leave f as it is are taken at
+    their word: it is flat there.
     """
     change = np.maximum(np.abs(plus), np.abs(minus))
     still = change <= (0.0 if eps < 1e-12 else 4.0) * unit
-    if not still[-1].any():
+    if eps < 1e-12:
+        still[:-1] |= (plus[:-1] == plus[-1]) & (minus[:-1] == minus[-1])
+    if not still.any():
         return np.zeros_like(unit)
     moved = ~still
-    # The finest level that moves an output; the next one must leave it as it is.
-    last = len(h) - 1 - np.argmax(moved[::-1], axis=0)
+    index = np.arange(len(h))[:, None]
+    # The finest level that leaves an output as it is, and the finest that moves it above that one.
+    finest = np.max(np.where(still, index, -1), axis=0)
+    above = moved & (index < finest)
+    last = np.max(np.where(above, index, 0), axis=0)
     after = np.minimum(last + 1, len(h) - 1)
     at_last: Floats = np.take_along_axis(change, last[None], axis=0)[0]
     # Where even a parabola would have moved f at the next step: less than rounding shows no step, however honest.
     predicted = at_last * (h[after] / h[last]) ** 2 > 4 * unit
-    hidden = moved.any(axis=0) & still[-1] & predicted & (h[after] < hiding_step(eps))
+    hidden = above.any(axis=0) & predicted & (h[after] < hiding_step(eps))
     smallest: Floats = np.min(np.where(moved, change, np.inf), axis=0)
     nearby: Floats = np.max(np.where(moved & (h[:, None] <= 20 * h[last]), change, 0.0), axis=0)
     seen: Floats = np.where(on_lattice | (at_last <= 16 * unit), smallest, nearby)

@@ -38,6 +38,8 @@ SHARP_NOISE, LEAST_THIRD = 10.0, 0.1
 # of (1/4 to 1/6 of) the slope, though it may cancel along the first direction.
 LEAST_CUBIC = 0.25
 
+# Noise, in half-ulps of phi, that its own rounding does not explain (as `gradproof._prove._finest.ROUNDED`).
+NOISY = 64.0
 # Bar of a whole ladder, relative to the slope, from which it has left the slope open.
 OPEN = 3e-3
 # The same on a staircase: the ratios to choose from, and how far a coarse quotient may be off, relative to the slope.
@@ -261,7 +263,8 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         used = [int(np.argmin(np.abs(np.log(h / step)))) for step in low.tolist()]
         coarse = float(h[used[0]])
     third, size = first.third(used[0]), max(scale, abs(float(first.value[0])))
-    return Known(
+    drowns = _drowns(first)
+    known = Known(
         eps=first.eps,
         f0=first.f0,
         noise=noise,
@@ -274,9 +277,13 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         # (It may be steeper in the next direction.)
         structure=4 * _unresolved(first, used[-1], size),
         relative_third=third / max(size, 1e-300),
-        fourth=_fourth(first) if first.eps > 1e-12 else 0.0,
+        fourth=_fourth(first) if first.eps > 1e-12 or drowns else 0.0,
         smooth=relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first)),
     )
+    if drowns and not known.smooth:
+        # Steps as coarse as those of low precision, where a kink that does not show costs more than all else.
+        known = dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=False))
+    return known
 
 
 def _fourth(first: Slope) -> float:
@@ -402,6 +409,13 @@ def balanced_step(noise: float, third: float) -> float:
     """
     most = COARSEST / LOW_RATIO
     return min((PAIR_NOISE * noise / (2 * LEAST_RATIO**2 * third)) ** (1 / 3), most) if third > 0 else most
+
+
+def _drowns(first: Slope) -> bool:
+    """Whether the whole ladder has shown much more noise than that of rounding, and neither structure nor stairs."""
+    is_noisy = float(first.noise[0]) > NOISY * float(first.unit[0])
+    is_plain = first.tread is None and not first.structure.any()
+    return first.eps < 1e-12 and first.stage >= 2 and is_noisy and is_plain
 
 
 def _levels_on_stairs(first: Slope, size: float) -> Floats:

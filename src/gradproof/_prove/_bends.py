@@ -92,11 +92,15 @@ def would_move(measured: Measured) -> bool:
 
 
 def staircase(measured: Measured) -> bool:
-    """Whether f stands still at fine steps but follows the claim at coarse ones: it is rounded."""
+    """Whether f stands still at fine steps, whose slope was taken, but follows the claim at coarse ones: it is rounded.
+
+    A slope of steps at which f moves excludes the claim as these fine ones do.
+    """
     slope = measured.slope
     still = bool(slope.odd[-1, 0] == 0 and slope.even[-1, 0] == 0)
+    is_of_tread = bool(slope.odd[slope.level[0], 0] == 0)
     coarse = float(slope.odd[0, 0] / slope.h[0])
-    return still and abs(coarse - measured.claimed) <= 0.5 * abs(measured.claimed)
+    return still and is_of_tread and abs(coarse - measured.claimed) <= 0.5 * abs(measured.claimed)
 
 
 def on_tread(measured: Measured) -> bool:
