@@ -27,7 +27,8 @@ from gradproof._base._precision import EPS64, is_double
 from gradproof._claims._around import Around, reach
 from gradproof._claims._proved import Proved, is_zero
 from gradproof._function._primal import Primal
-from gradproof._function._problem import Problem
+from gradproof._function._problem import Problem, coarsest_eps
+from gradproof._prove._directions import leaf_size
 from gradproof._prove._tolerance import EXCUSED, ROUNDINGS, cancelled_zero, lost_digits
 from gradproof._report import Finding, LeafResult, Reason, Severity, Verdict, worst
 
@@ -116,6 +117,20 @@ def floor_of(
         return capped
     shown = _shown_by_noise(primal, size, weights, around, seed)
     return np.minimum(free, np.maximum(capped, shown))
+
+
+def is_rounding(primal: Primal, one: Mapping[int, Vector], other: Mapping[int, Vector]) -> bool:
+    """Whether two gradients, of some leaves each, differ by no more than what may be left of terms that cancel."""
+    if not is_told(primal, coarsest_eps(primal.leaves)) or one.keys() != other.keys():
+        return False
+    sizes = {i: leaf_size(primal.leaves[i], primal.point) * np.ones(one[i].size) for i in one}
+    largest = max(float(size.max(initial=0.0)) for size in sizes.values())
+    rest = math.hypot(*(float(np.linalg.norm(np.ravel(one[i]) * size)) for i, size in sizes.items()))
+    return all(
+        float(np.linalg.norm((np.ravel(one[i]) - np.ravel(other[i])) * size))
+        <= float(np.max(cancelled_zero(size, np.full(size.shape, largest), EPS64), initial=0.0)) * rest
+        for i, size in sizes.items()
+    )
 
 
 def _shown_by_noise(primal: Primal, size: Vector, weights: Vector, around: Around, seed: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from gradproof._claims._around import Around, as_runners, natural_sizes
 from gradproof._claims._cancelled import floor_of, is_huge, is_told, settle, suspects, without_cancelled
 from gradproof._claims._defined import excuse_undefined
 from gradproof._claims._limits import Place, beside_kinks, entries_beside_kinks, excused, is_about_numbers
+from gradproof._claims._other_cotangent import hold_linear
 from gradproof._claims._proved import About, Proved, about_charge, conclude, leaf_result, unmeasured
 from gradproof._claims._repeats import Repeats
 from gradproof._function._primal import Primal
@@ -50,8 +52,12 @@ def prove_gradient(
     options: _prove.Options,
     around: Around,
     reproducer: str,
+    pulled: Callable[..., Any] | None = None,
 ) -> Proved:
-    """Prove or refute a claimed gradient of a scalar f."""
+    """Prove or refute a claimed gradient of a scalar f.
+
+    ``pulled(u, *args)`` is the claim for another cotangent than 1, where that can be asked for.
+    """
     primal.allow(options.allowance(len(primal.point)))
     findings = _contracts.find_aliases(primal.origins)
     eps = coarsest_eps(primal.leaves)
@@ -60,7 +66,7 @@ def prove_gradient(
     if is_value:
         judged, changed, calls = _contracts.judge_claim(primal, claim, keyword), list[str](), 0
     else:
-        judged, changed, calls = asked(primal, claim, keyword, options, around)
+        judged, changed, calls = asked(primal, claim, keyword, options, around, pulled)
     excuse_undefined(primal, judged, around)
     findings += judged.findings
     results = unmeasured(primal, judged)
@@ -149,25 +155,34 @@ def _hold(
 
 
 def asked(
-    primal: Primal, claim: Callable[..., Any], keyword: str, options: _prove.Options, around: Around
+    primal: Primal,
+    claim: Callable[..., Any],
+    keyword: str,
+    options: _prove.Options,
+    around: Around,
+    pulled: Callable[..., Any] | None = None,
 ) -> tuple[_contracts.Judged, list[str], int]:
     """Call a gradient, and once more: what it says, what it has changed, and how often it was called.
 
-    Each call has a call of f of its own before it: these are the two looks at f(x) that tell whether f is random.
+    Each call has a call of f of its own before it: these are the two looks at f(x) that tell whether f is random. The
+    second one is for another cotangent where that can be had: from it follows what the first one should be.
     """
     changed: dict[str, None] = {}
     calls = 0
 
-    def ask() -> _contracts.Judged:
+    def ask(function: Callable[..., Any] = claim) -> _contracts.Judged:
         nonlocal calls
-        returned, paths = primal.claim(claim, keyword, anew=calls > 0)
+        returned, paths = primal.claim(function, keyword, anew=calls > 0)
         calls += 1
         changed.update(dict.fromkeys(paths))
         return _contracts.judge_claim(primal, returned, keyword)
 
     judged = ask()
-    if options.repeats and judged.gradients:
-        Repeats(keyword=keyword, options=options, around=around).settle(primal, judged, ask, ask())
+    repeats = Repeats(keyword=keyword, options=options, around=around)
+    if judged.gradients and pulled is not None:
+        hold_linear(primal, judged, lambda u: ask(ft.partial(pulled, u)), repeats)
+    elif judged.gradients and options.repeats:
+        repeats.settle(primal, judged, ask, ask())
     return judged, list(changed), calls
 
 

@@ -480,15 +480,15 @@ class _Asked:
             return primal, prove_many(primal, vjp, self.options, around, self.reproducer)
         if is_vector:
             return primal, prove_vjp(task, vjp, getattr(function, "rows", None) if self.mode == "rev" else None)
-        gradient: Callable[..., Any] = lambda *arguments: vjp(1.0, *arguments)  # noqa: E731
         proved = prove_gradient(
             primal,
-            gradient,
+            ft.partial(vjp, 1.0),
             is_value=False,
             keyword="grad",
             options=self.options,
             around=around,
             reproducer=self.reproducer,
+            pulled=vjp,
         )
         return primal, proved
 

@@ -59,6 +59,9 @@ def prove_vjp(task: Task, vjp: Function, rows: Function | None = None) -> Proved
     if rows is not None and few and task.options.claim_eps < COARSE:
         generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 6))))
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
+        if u.size <= ALONE:
+            # (All could be positive, as those of the rows are: abs or relu of a cotangent is linear for these.)
+            u = -np.abs(u)
         claimed = ask_vjp(primal, vjp, u, task.repeats("vjp"))
         if _learn_rows(claimed, rows, u, EVERYTHING if everything else DENSE, task.options.claim_eps):
             proved = despite_cancelled(task, claimed, finish(task, claimed, None))
@@ -147,8 +150,8 @@ def _first_cotangents(task: Task) -> tuple[Vector, Vector, FirstLook]:
     everything = tuple(i for i, leaf in enumerate(primal.leaves) if leaf.size)
     look = FirstLook(primal, everything, task.options.seed, around=task.around)
     if m <= ALONE:
-        units = np.eye(m)
-        return units[0], units[1 % m], look
+        # (The second one is of all outputs: the sum that is asked for holds a negative multiple of each.)
+        return np.eye(1, m)[0], np.ones(m), look
     rows = unsaturated(steadied(look.rows(), task.precision(look)), look.at_point)
     cotangents = Cotangents(primal.outputs.leaves, look.at_point, rows, task.options.seed)
     group = cotangents.groups[0]
