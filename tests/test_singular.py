@@ -38,6 +38,24 @@ def test_a_logarithm_beside_its_pole(gap, level, seed):
         assert flat.verdict is twice.verdict is Verdict.WRONG
 
 
+def root(x):
+    """abs drops imaginary parts: a complex step sees the sine alone."""
+    return np.sqrt(abs(x[0] - 1)) + np.sin(x[1]) * x[2]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("gap", [-1e-9, 1e-9, 1e-10])
+def test_a_complex_step_that_differences_do_not_vouch_for(gap, seed):
+    x = np.array([1 + gap, 0.3, 0.7])
+    wrong = gradproof.check(
+        root,
+        x,
+        grad=lambda x: np.array([0.0, np.cos(x[1]) * x[2], np.sin(x[1])]),  # wrong on purpose
+        rng=seed,
+    )
+    assert wrong.verdict is not Verdict.CORRECT
+
+
 def nearly_singular(seed):
     basis = np.random.default_rng(seed).normal(size=(5, 5))
     return basis @ np.diag([1, 1, 1, 1, 1e-9]) @ basis.T
