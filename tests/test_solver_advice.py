@@ -87,3 +87,31 @@ def test_one_second_derivative_beside_right_ones():
 def test_few_entries_that_are_all_of_a_matrix():
     """Two are told one by one, each with the advice."""
     assert names_the_solver(check(euler, K[:2], jac=lambda k: np.diag(slope(k)), rng=0)) == [True, True]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_solver_with_several_arguments(seed):
+    """Every array is off, and each finding names the solver; where another array is right, none does."""
+
+    def f(k: Any, y: Any) -> Any:
+        return (y * euler(k)).sum()
+
+    y = np.array([1.5, -0.7, 2.0])
+    claim = (y * slope(K), exact(K))
+    found = names_the_solver(check(f, (K, y), wrt=(0, 1), grad=claim, rng=seed))
+    assert found
+    assert all(found)
+    wrong = (y * -2 * exact(K) * 1.004, exact(K) * np.array([1.0, 1.0, 1.0]))  # wrong on purpose
+    report = check(lambda k, y: (y * exact(k)).sum(), (K, y), wrt=(0, 1), grad=wrong, rng=seed)
+    assert not any(names_the_solver(report))
+
+
+def test_all_but_one_entry():
+    """A solver's error need not show in every entry."""
+    point = np.linspace(0.2, 1.3, 17)
+    off = np.where(np.arange(17) < 16, 1 + 3e-6 * np.cos(np.arange(17.0)), 1.0)
+    report = check(lambda x: exact(x).sum(), point, grad=-2 * exact(point) * off, rng=0)
+    assert any(names_the_solver(report))
+    off = np.where(np.arange(17) < 5, 1.004 + 0.003 * np.cos(np.arange(17.0)), 1.0)
+    report = check(lambda x: exact(x).sum(), point, grad=-2 * exact(point) * off, rng=0)  # wrong on purpose
+    assert not any(names_the_solver(report))

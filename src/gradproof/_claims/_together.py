@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from gradproof._base._names import is_within
-from gradproof._prove._wording import ONE_ENTRY, SAME_FACTOR, SOME_ENTRIES, with_others
+from gradproof._prove._wording import ONE_ENTRY, SAME_FACTOR, SOME_ENTRIES, TOLERANCE, with_others
 from gradproof._report import Finding, Severity
 
 # Findings without a cause that are told apart, and what they say of single entries.
@@ -36,7 +36,7 @@ def one_for_each_mistake(findings: Sequence[Finding], paths: Iterable[str]) -> l
             continue
         first = next((one for one in alike if one.path not in whole), alike[0])
         others = list(dict.fromkeys(one.path for one in alike if not _overlap(one.path, first.path)))
-        told[numbers[0]] = _joined(first, others)
+        told[numbers[0]] = _joined(first, others, alike)
         for k in numbers[1:]:
             del told[k]
     return _unexplained_together(list(told.values()), whole)
@@ -50,7 +50,7 @@ def _unexplained_together(findings: list[Finding], whole: set[str]) -> list[Find
     if first is None or len(alike) <= FEW or len(arrays) < 2:
         return findings
     others = [one.path for one in alike if one is not first and not _overlap(one.path, first.path)]
-    joined = _joined(first, list(dict.fromkeys(others))) if others else first
+    joined = _joined(first, list(dict.fromkeys(others)), alike) if others else first
     return [joined if one is first else one for one in findings if one is first or one not in alike]
 
 
@@ -67,7 +67,8 @@ def _is_unexplained(one: Finding) -> bool:
     return one.factor is None and (one.kind.endswith(" is wrong") or one.kind in ENTRIES)
 
 
-def _joined(first: Finding, others: Sequence[str]) -> Finding:
+def _joined(first: Finding, others: Sequence[str], alike: Sequence[Finding]) -> Finding:
+    """The first of what is `alike`, with the names of the other arrays."""
     real, _, _ = first.path.rpartition(".real")
     if real and f"{real}.imag" in others:
         # Both parts of a complex array.
@@ -77,4 +78,6 @@ def _joined(first: Finding, others: Sequence[str]) -> Finding:
         return first
     place = with_others(first.place, others)
     advice = SAME_SOURCE if _is_unexplained(first) else SAME_FACTOR if first.factor is not None else first.advice
+    if advice is SAME_SOURCE and all(one.advice.endswith(TOLERANCE) for one in alike):
+        advice = f"{SAME_SOURCE} {TOLERANCE}"
     return dataclasses.replace(first, place=place, advice=advice)

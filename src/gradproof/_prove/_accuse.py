@@ -306,13 +306,12 @@ def report_part(
     """
     leaf = ledger.leaves[index]
     # A single entry is shown by itself, anything else by the slope that speaks most clearly.
-    single = leaf.size == 1
+    single, measured = leaf.size == 1, evidence.residuals if shown is None else [shown]
     if shown is None:
         shown = evidence.residuals[0] if single else max(evidence.residuals, key=lambda residual: residual.contrast)
     step = float(meter.directions.vector(evidence.directions[0])[leaf.start]) if single else 1.0
-    in_box = place is not None and place.box is not None
     # (Where others are right beside it, the error is no solver's.)
-    alone = len(ledger.leaves) == 1 and not in_box and shown.claimed != 0
+    is_most = place is None or place.is_most_of(leaf.size)
     charge = ledger.charge(
         leaves=(index,),
         place=place,
@@ -321,7 +320,7 @@ def report_part(
         reference=(shown.claimed + shown.value) / step,
         error_bar=shown.bar / abs(step),
         entry=single,
-        off=abs(shown.value / shown.claimed) if alone else None,
+        off=_relative(measured) if is_most else None,
     )
     words = region_words(charge, leaf)[1]
     if words or single:
@@ -329,3 +328,9 @@ def report_part(
     if cause is None:
         return f"wrong {words}" if words == "everywhere" else words
     return cause_words(cause) if words in ("", "everywhere") else f"{words}: {cause_words(cause)}"
+
+
+def _relative(residuals: Sequence[Residual]) -> float | None:
+    """The deviation relative to the claim, by several slopes, of which one may have cancelled; None of a claim of 0."""
+    claimed = math.hypot(*(one.claimed for one in residuals))
+    return math.hypot(*(one.value for one in residuals)) / claimed if claimed else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 
 from gradproof._report import Severity
 
@@ -100,6 +101,12 @@ class Place:
     everywhere: bool = False
     count: int = 0
 
+    def is_most_of(self, size: int) -> bool:
+        """Whether it is more than half of a leaf of that many entries, or nothing more is known than the leaf."""
+        if self.box is not None:
+            return 2 * math.prod(high - low for low, high in self.box) > size
+        return not self.entries or 2 * max(self.count, len(self.entries)) > size
+
     def moved(self, by: int) -> Place:
         """The same where the leaf starts elsewhere in the flat vectors."""
         entries = tuple(dataclasses.replace(entry, index=entry.index + by) for entry in self.entries)
@@ -118,7 +125,7 @@ class Charge:
     index : the entry's index within the leaf, where the charge is about that one alone.
     example : the same of one of several wrong entries, which the numbers are about.
     sides : the one-sided slopes at a kink that the claim lies outside of, the smaller first.
-    off : the deviation relative to the claim, where the whole claim is off and nothing right stands beside it.
+    off : the deviation relative to the claim, where most entries are off; in the end only if no array is right.
     is_one_of : whether it is one of the leaves, and nobody knows which.
     """
 

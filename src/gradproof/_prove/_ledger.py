@@ -116,6 +116,16 @@ class Ledger:
         others = [one for one in recorded if not isinstance(one, Charge)]
         self.statements[since.statements :] = [*charges, *others]
 
+    def told(self) -> tuple[Statement, ...]:
+        """All statements; an error of f's own would show in every array, so that a right one rules it out."""
+        if not any(self._is_right(index, result) for index, result in self.results.items()):
+            return tuple(self.statements)
+        return tuple(dataclasses.replace(one, off=None) if isinstance(one, Charge) else one for one in self.statements)
+
+    def _is_right(self, index: int, result: LeafResult) -> bool:
+        leaf = self.leaves[index]
+        return result.verdict is Verdict.CORRECT and bool(self.claim[leaf.start : leaf.stop].any())
+
     def mark(self) -> Mark:
         """Where the ledger stands."""
         return Mark(len(self.statements), dict(self.results), dict(self.regions))

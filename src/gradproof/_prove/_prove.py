@@ -219,7 +219,7 @@ class _Proof:
         return Outcome(
             verdict=verdict,
             reason=self.ledger.reasons[0] if verdict is Verdict.INCONCLUSIVE else None,
-            statements=tuple(self.ledger.statements),
+            statements=self.ledger.told(),
             leaves=tuple(results[index] for index in range(len(self.ledger.leaves))),
             level="entries" if self.by_entries else "certificate",
             rtol=min(self.rtol, 1.0),
