@@ -47,6 +47,32 @@ def test_a_small_array_does_not_hide_behind_a_large_one(seed):
     assert finding(wrong, "GP101").factor == 2
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [1e-8, 1e-10, 1e-12])
+@pytest.mark.parametrize("unit", [1e6, 1e15])
+def test_a_large_unit_is_no_rounding(unit, share, seed):
+    """A frequency in hertz makes x large: the small arrays beside it are measured all the same."""
+    p = {"m": 1.7 / unit, "v": np.array([2.0, 1.0, -3.0]), "nu": 1.3 * unit}
+
+    def f(p):
+        return share * (p["m"] * unit) ** 2 * np.sin(p["v"]).sum() + (p["nu"] / unit) ** 2
+
+    def gradient(factor):
+        def claim(p):
+            m = factor * share * unit
+            return {
+                "m": m * 2 * (p["m"] * unit) * np.sin(p["v"]).sum(),
+                "v": m * p["m"] ** 2 * unit * np.cos(p["v"]),
+                "nu": 2 * p["nu"] / unit**2,
+            }
+
+        return claim
+
+    assert gradproof.check(f, p, grad=gradient(1.0), rng=seed).verdict is Verdict.CORRECT
+    assert gradproof.check(f, p, grad=gradient(0.97), rng=seed).verdict is not Verdict.CORRECT
+    assert gradproof.check(f, p, grad=gradient(2.0), rng=seed).verdict is Verdict.WRONG
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_beside_a_wrong_array(seed):
     """The other array is accused, and the one that is rounding is not."""

@@ -207,14 +207,18 @@ def _two_level(h: Floats, odd: Floats, even: Floats) -> Floats:
 
 def three_level(h: Floats, odd: Floats, even: Floats) -> Floats:
     """|samples| (L, 2, m) from three neighbouring levels: t, t**3 removed from odd; t, t**2 from even (a kink at 0)."""
-    levels, outputs = odd.shape
-    samples = np.full((levels, 2, outputs), np.nan)
-    for j in range(2, levels):
+    return np.abs(np.stack(signed_three_level(h, odd, even), axis=1))
+
+
+def signed_three_level(h: Floats, odd: Floats, even: Floats) -> tuple[Floats, Floats]:
+    """The same with their signs: the samples from odd and from even (L, m)."""
+    from_odd, from_even = np.full_like(odd, np.nan), np.full_like(even, np.nan)
+    for j in range(2, len(h)):
         if h[j - 2] < 8.1 * h[j - 1] and h[j - 1] < 8.1 * h[j]:
             window = slice(j - 2, j + 1)
-            samples[j, 0] = np.abs(_eliminate(h[window], odd[window], (1, 3), 0.5, 0.0))
-            samples[j, 1] = np.abs(_eliminate(h[window], even[window], (1, 2), 0.5, 1.0))
-    return samples
+            from_odd[j] = _eliminate(h[window], odd[window], (1, 3), 0.5, 0.0)
+            from_even[j] = _eliminate(h[window], even[window], (1, 2), 0.5, 1.0)
+    return from_odd, from_even
 
 
 def _eliminate(h: Floats, y: Floats, powers: tuple[int, int], variance: float, shared: float) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradproof._line._estimate import Estimate, estimate
 from gradproof._line._jump import jumps, least_jump
 from gradproof._line._noise import Noise, noise
+from gradproof._line._singular import unresolved_to
 from gradproof._line._slope import Slope
 
 Floats = NDArray[np.float64]
@@ -121,10 +122,14 @@ def _solve(
     # Differences between steps bound what is left only where they shrink. A bar of a quarter of the slope says that
     # they hardly do, as steps of low precision may: it is no more than an order of magnitude.
     hardly = found.bar > 0.25 * np.maximum(scale, np.abs(found.value))
+    bar, central_bar = np.where(hardly, 2 * found.bar, found.bar), found.central_bar
+    unresolved = unresolved_to(h, plus, minus, line.f0, unit) >= found.level
+    if unresolved.any():
+        bar, central_bar = np.where(unresolved, np.inf, bar), np.where(unresolved, np.inf, central_bar)
     return Slope(
         value=found.value,
-        bar=np.where(hardly, 2 * found.bar, found.bar),
-        central_bar=found.central_bar,
+        bar=bar,
+        central_bar=central_bar,
         jump=found.jump,
         jump_bar=found.jump_bar,
         noise=seen.finest,

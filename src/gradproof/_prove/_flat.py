@@ -35,6 +35,10 @@ QUIET = 1e-3
 STATIONARY = 1e-3
 # The steepest power of a step by which f may move at such a point. (Of x**16 at 0 values from a step of 0.1 on show.)
 DEGREE = 16.0
+# Steps, in natural sizes, from which a slope that f's noise might hide is fitted together with a t**3 term, and how
+# many standard deviations, as these have them, it must be away from 0: Student's t with four degrees of freedom exceeds
+# 16 in one of 1e4 cases.
+FAR, SHARES, SURE = (0.02, 0.3), 6, 16.0
 FLAT_NOTE = "flat: no more than rounding beside the others, not tested by itself"
 UNTESTED_NOTE = "untested: f's noise hides whatever it does"
 STATIONARY_NOTE = "stationary: f changes to second order only, and the claim is zero"
@@ -92,7 +96,9 @@ def certify_flat(
     alone = only or meter.known is None
     quick = yield from meter.slope(direction, tier.scale, known=meter.known, brief=True)
     if quick.finite:
-        if 0 < abs(quick.value) + quick.bar <= meter.lost_beside(float(quick.slope.f0[0])):
+        hidden = meter.lost_beside(float(quick.slope.f0[0]))
+        is_hidden = 0 < abs(quick.value) + quick.bar <= hidden
+        if is_hidden and (hidden > meter.lost or (yield from _fits_zero(meter, quick))):
             note = "flat: f changes by no more than rounding of the claim hides"
             still += [Still(index, 0.0, False, quick, note) for index in tier.group]
             return None
@@ -133,6 +139,26 @@ def certify_flat(
     else:
         yield from _certify_stationary(meter, ledger, tier, limits, measured)
     return None
+
+
+def _fits_zero(meter: Meter, quick: Measured) -> Asking[bool]:
+    """Whether the slope of f is 0 as far as steps of up to a share of the natural size can tell.
+
+    Cancelling terms leave rounding in a claim, and as much in f. A slope that shows in f beside this noise is none of
+    that, however large x is: units may make it so. The fine steps that other leaves ask for may not show it.
+    """
+    if abs(quick.value) > quick.bar:
+        return False
+    steps = np.geomspace(*FAR, SHARES)
+    values = yield from meter.values(quick.direction, [*steps, *-steps])
+    odd = (np.array(values[:SHARES]) - np.array(values[SHARES:])) / 2
+    if not np.isfinite(odd).all():
+        return True
+    powers = np.stack([steps, steps**3], axis=1)
+    fitted, *_ = np.linalg.lstsq(powers, odd)
+    left = float(np.sum((odd - powers @ fitted) ** 2)) / (SHARES - 2)
+    left = max(left, (EPS64 * abs(float(quick.slope.f0[0]))) ** 2)
+    return abs(float(fitted[0])) <= SURE * math.sqrt(left * float(np.linalg.inv(powers.T @ powers)[0, 0]))
 
 
 def _movements(slope: Slope) -> Floats:

@@ -37,6 +37,9 @@ Floats = NDArray[np.float64]
 # Relative bar that is good enough, if f's noise asks for it, for leaves that are small beside others; and for the first
 # direction where an evaluation is dear: a bound of 1e-2 on each of 196 leaves takes 4e-6.
 ENOUGH = 1e-6
+# Bar of the differences, relative to the natural size of the slope, up to which they vouch for a complex step. Chosen:
+# they have then seen all but a tenth of the slope.
+VOUCHED = 0.1
 # How much wider the bars of these may be than those of larger leaves, in whose noise they are: chosen, so that a ladder
 # ends a level earlier.
 NOISIER = 3.0
@@ -134,9 +137,12 @@ def _witnessed(meter: Meter, measured: Measured, tolerance: float) -> Asking[Mea
         return None
     if bar >= measured.bar or abs(measured.claimed - value) > bar + tolerance:
         return measured
-    if meter.witnesses[0] == "complex" and measured.slope.meets_jumps:
-        # It asks f at x alone: it sees no jump of f.
-        return measured
+    if meter.witnesses[0] == "complex":
+        # It asks f at x alone, and sees no jump of f. What drops imaginary parts within f, as abs does, may be as steep
+        # as the bar of the differences: where that is wide, they vouch for nothing.
+        is_vouched = measured.bar <= VOUCHED * max(measured.scale, abs(measured.value))
+        if measured.slope.meets_jumps or not is_vouched:
+            return measured
     return dataclasses.replace(measured, value=value, bar=bar)
 
 
