@@ -285,6 +285,38 @@ def test_a_hand_written_gradient_of_tensors_is_checked_as_one_of_arrays():
     assert report.findings[0].factor == pytest.approx(1 / 4)
 
 
+JACOBIANS = {
+    "dense": lambda x: torch.diag(x.cos().reshape(-1)).reshape(*x.shape, *x.shape),
+    "two-dimensional": lambda x: torch.diag(x.cos().reshape(-1)),
+    "sparse": lambda x: torch.diag(x.cos().reshape(-1)).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+@pytest.mark.parametrize("name", JACOBIANS)
+def test_a_jacobian_of_tensors_is_checked_as_one_of_arrays(name, shape):
+    """Tensors have `@` and a shape, as operators have, of which no more than products are known."""
+    x, jacobian = tensor(*shape), JACOBIANS[name]
+    for claim in (jacobian, jacobian(x)):
+        report = check(torch.sin, x, jac=claim, rng=0)
+        assert report.verdict is Verdict.CORRECT, str(report)
+        assert report.cost.claims == (2 if callable(claim) else 0)
+    assert check(np.sin, x.numpy(), jac=jacobian(x), rng=0).verdict is Verdict.CORRECT
+    wrong = check(torch.sin, x, jac=lambda x: 1.1 * jacobian(x), rng=0)  # wrong on purpose
+    assert [(one.id, round(one.factor, 6)) for one in wrong.findings] == [("GP101", 1.1)]
+
+
+def test_a_hessian_of_tensors_is_checked_as_one_of_arrays():
+    x = tensor(2, 3)
+
+    def f(x):
+        return x.sin().sum()
+
+    right = torch.diag(-x.sin().reshape(-1)).reshape(2, 3, 2, 3)
+    assert check(f, x, hess=right, rng=0).verdict is Verdict.CORRECT
+    assert check(f, x, hess=1.1 * right, rng=0).verdict is Verdict.WRONG  # wrong on purpose
+
+
 def test_user_tensors_are_left_alone():
     """Values, requires_grad and .grad are as before; what f returns keeps no graph of theirs."""
     x = tensor(3).requires_grad_()
