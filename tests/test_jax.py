@@ -430,6 +430,9 @@ def test_claims_on_jax_arrays():
         "p['b']": Verdict.CORRECT,
     }
     assert check(jnp.sin, drawn(3), jac=jax.jacobian(jnp.sin)).correct
+    matrix = jax.jacobian(jnp.sin)(drawn(2, 3))
+    assert check(jnp.sin, drawn(2, 3), jac=matrix).correct
+    assert check(jnp.sin, drawn(2, 3), jac=1.1 * matrix).verdict is Verdict.WRONG  # wrong on purpose
     assert check(conjugating, jnp.array([1 + 2j]), grad=lambda z: jnp.conj(jax.grad(conjugating)(z))).correct
 
 

@@ -281,7 +281,8 @@ def test_slopes_across_the_jumps_of_many_outputs():
         scale = np.linalg.norm(true, axis=1)
         found, count = measure(lambda t, v=v: mixed_attention(START + t * v), seed, scale=scale)
         assert (np.abs(found.value - true @ v) <= found.bar).all(), seed
-        assert count <= 110
+        # (46 on the ladder; ten pairs for each of two widths of treads, and half as wide where slopes differ.)
+        assert count <= 132
         told += int(np.count_nonzero(found.bar < 1e-3 * scale))
     assert told >= 36
 
@@ -304,6 +305,26 @@ def test_fine_slopes_count_for_outputs_that_look_alike():
     for seed in range(12):
         found, _ = measure(lambda t: f(0.7 + 0.7 * t), seed, scale=0.7 * np.abs(true))
         assert (np.abs(found.value - 0.7 * true) <= found.bar).all(), seed
+
+
+def test_kinks_beside_the_point_are_no_stairs_of_many_outputs():
+    """Saturated outputs that leave 1 within the steps, and others that reach it: the slope at the point counts."""
+    edges = np.array([3e-4, 0.008, 0.02, 0.043, 0.066, 0.09, 0.2])
+    start = np.concatenate([1 + edges, 1 - edges])
+    true = np.concatenate([np.zeros(7), -np.ones(7)])
+    for seed in range(12):
+        found, _ = measure(lambda t: np.clip(start - t, -1, 1), seed, scale=np.abs(true))
+        assert not found.stairs.any()
+        assert (np.abs(found.value - true) <= found.bar).all(), seed
+        assert (found.bar < 1e-6).all(), seed
+
+
+def test_stairs_beyond_a_kink_stay_stairs():
+    """Digits that a cast has lost between the values of a clip: the slope across the jumps counts."""
+    start = np.linspace(-0.1, 0.9, 11)
+    for seed in range(12):
+        found, _ = measure(lambda t: cast(np.clip(start - t, -1, 1)) * (1 + t), seed, scale=np.ones(11))
+        assert (np.abs(found.value - (start - 1)) <= found.bar).all(), seed
 
 
 @pytest.mark.parametrize("level", ["certificate", "entries"])

@@ -285,6 +285,38 @@ def test_a_hand_written_gradient_of_tensors_is_checked_as_one_of_arrays():
     assert report.findings[0].factor == pytest.approx(1 / 4)
 
 
+JACOBIANS = {
+    "dense": lambda x: torch.diag(x.cos().reshape(-1)).reshape(*x.shape, *x.shape),
+    "two-dimensional": lambda x: torch.diag(x.cos().reshape(-1)),
+    "sparse": lambda x: torch.diag(x.cos().reshape(-1)).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+@pytest.mark.parametrize("name", JACOBIANS)
+def test_a_jacobian_of_tensors_is_checked_as_one_of_arrays(name, shape):
+    """Tensors have `@` and a shape, as operators have, of which no more than products are known."""
+    x, jacobian = tensor(*shape), JACOBIANS[name]
+    for claim in (jacobian, jacobian(x)):
+        report = check(torch.sin, x, jac=claim, rng=0)
+        assert report.verdict is Verdict.CORRECT, str(report)
+        assert report.cost.claims == (2 if callable(claim) else 0)
+    assert check(np.sin, x.numpy(), jac=jacobian(x), rng=0).verdict is Verdict.CORRECT
+    wrong = check(torch.sin, x, jac=lambda x: 1.1 * jacobian(x), rng=0)  # wrong on purpose
+    assert [(one.id, round(one.factor, 6)) for one in wrong.findings] == [("GP101", 1.1)]
+
+
+def test_a_hessian_of_tensors_is_checked_as_one_of_arrays():
+    x = tensor(2, 3)
+
+    def f(x):
+        return x.sin().sum()
+
+    right = torch.diag(-x.sin().reshape(-1)).reshape(2, 3, 2, 3)
+    assert check(f, x, hess=right, rng=0).verdict is Verdict.CORRECT
+    assert check(f, x, hess=1.1 * right, rng=0).verdict is Verdict.WRONG  # wrong on purpose
+
+
 def test_user_tensors_are_left_alone():
     """Values, requires_grad and .grad are as before; what f returns keeps no graph of theirs."""
     x = tensor(3).requires_grad_()
@@ -467,6 +499,95 @@ def test_a_mistake_beside_saturated_outputs_in_float32_is_found(name, mistake):
     report = check(layer(SATURATING[name], mistake), (x, weights), modes=("rev",), rng=0)
     assert report.verdict is Verdict.WRONG, str(report)
     assert {leaf.path for leaf in report.leaves if leaf.verdict is Verdict.WRONG} == {"weights"}
+
+
+ELEMENTWISE = {
+    "erf": torch.erf,
+    "erfc": torch.erfc,
+    "gelu": torch.nn.functional.gelu,
+    "hardsigmoid": torch.nn.functional.hardsigmoid,
+    "hardtanh": torch.nn.functional.hardtanh,
+    "ndtr": torch.special.ndtr,
+    "relu6": torch.nn.functional.relu6,
+    "tanh": lambda x: torch.tanh(10 * x),
+}
+
+
+def off_near_zero(f, factor):
+    """An elementwise f whose rule is off by a factor where abs(x) < 0.5."""
+
+    class Off(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return f(x)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            with torch.enable_grad():
+                y = f(x)
+            (right,) = torch.autograd.grad(y, x, cotangent)
+            return right * torch.where(x.detach().abs() < 0.5, factor, 1.0).to(x.dtype)
+
+        jvp = backward
+
+    return Off.apply
+
+
+def mostly_saturated(seed, dtype=torch.float64):
+    return (18 * torch.rand(40, generator=torch.Generator().manual_seed(seed)).double() - 9).to(dtype)
+
+
+@pytest.mark.parametrize("mode", ["rev", "fwd"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_saturated_entries_do_not_hide_the_rest_of_their_leaf(name, mode):
+    for seed in range(3):
+        x = mostly_saturated(seed)
+        report = check(ELEMENTWISE[name], x, modes=(mode,), rng=seed)
+        assert report.verdict is Verdict.CORRECT, str(report)
+        wrong = off_near_zero(ELEMENTWISE[name], 1.1)  # wrong on purpose
+        report = check(wrong, x, modes=(mode,), rng=seed)
+        assert report.verdict is Verdict.WRONG, str(report)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_a_claim_where_f_is_saturated_is_wrong(name):
+    """It is measured as every other entry is, and not covered by them."""
+    f, x = ELEMENTWISE[name], mostly_saturated(0)
+    x[7] = -8.0
+    right = torch.func.jacrev(f)(x)
+    for row, column in ((7, 7), (7, 3)):
+        wrong = right.clone()
+        wrong[row, column] += 0.3  # wrong on purpose
+        report = check(f, x, jac=wrong, rng=0)
+        assert report.verdict is Verdict.WRONG, str(report)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_rest_of_a_jacobian_does_not_vouch_for(seed):
+    """Outputs of noise, or with a kink at the point, stay what they are beside those that are right."""
+    x = mostly_saturated(seed)
+    right = torch.func.jacrev(torch.nn.functional.gelu)(x)
+
+    unit = torch.nn.functional.one_hot(torch.tensor(11), 40).double()
+    # (Noise that leaves room for a slope of 1e-5 is no more than that beside slopes of 1.)
+    for size, claim in ((1e-2, 0.0), (1e-2, 1e-12), (1e-6, 1e-12)):
+
+        def f(x, size=size):
+            return torch.nn.functional.gelu(x) * (1 - unit) + size * unit * torch.frac(1e9 * (x @ x))
+
+        jac = torch.where(unit[:, None] > 0, claim * torch.ones(40), right)
+        assert check(f, x, jac=jac, rng=seed).verdict is Verdict.INCONCLUSIVE
+    x[11] = 0.0
+    for claim in (0.0, 1e-9, 0.5):
+        slopes = torch.where(x < 0, 0.0, x.sign()) + claim * unit
+        report = check(lambda x: torch.clamp(x, min=0.0, max=6.0), x, jac=torch.diag(slopes * (x < 6)), rng=seed)
+        assert report.verdict is Verdict.NOT_DIFFERENTIABLE, str(report)
 
 
 def casts_down(x):

@@ -164,10 +164,20 @@ class RowNorms:
         How far each measured entry may move.
     claim_eps : float
         Relative precision of the claim.
+    terms : (m,) ndarray, optional
+        Sizes of the terms that f rounds on the way to each output, where these are more than it shows.
+
+    Attributes
+    ----------
+    values : (m,) ndarray
+        What f is rounded at in each output.
     """
 
-    def __init__(self, claimed: Claimed, look: FirstLook, size: Vector, claim_eps: float) -> None:
+    def __init__(
+        self, claimed: Claimed, look: FirstLook, size: Vector, claim_eps: float, terms: Vector | None = None
+    ) -> None:
         self._claimed, self._look, self._size, self._claim_eps = claimed, look, size, claim_eps
+        self.values = look.at_point if terms is None else np.maximum(np.abs(look.at_point), terms)
 
     @property
     def _eps(self) -> float:
@@ -180,7 +190,7 @@ class RowNorms:
 
     def steadied(self) -> Vector:
         """The same, or more where rounding hides a row that small."""
-        return unsaturated(steadied(self.own(), self._eps), self._look.at_point)
+        return unsaturated(steadied(self.own(), self._eps), self.values)
 
     def lost(self, u: Vector) -> float:
         """What the claim's own precision may do to the slope of <u, f>."""

@@ -100,6 +100,8 @@ class LinearProof:
         self.m = self.primal.outputs.size
         self.proofs = ScalarProofs(claimed, options, look, self.wider)
         self.samples = look.samples if claimed.measured == look.measured else Samples()
+        # Sizes of terms that have cancelled in some outputs.
+        self.terms: Vector | None = None
         # Leaves that turned out wrong, and those beside them that all outputs together have certified.
         self.wrong: set[int] = set()
         self.certified: dict[int, LeafResult] = {}
@@ -119,7 +121,7 @@ class LinearProof:
 
     @ft.cached_property
     def norms(self) -> RowNorms:
-        return RowNorms(self.claimed, self.look, self.size, self.options.claim_eps)
+        return RowNorms(self.claimed, self.look, self.size, self.options.claim_eps, self.terms)
 
     def run(self) -> Proved:
         """Prove, locate what is wrong, and put it all together."""
@@ -196,7 +198,11 @@ class LinearProof:
         is_tiny = self.m <= ALONE and self.claimed.columns <= FEW
         if self.claimed.matrix is None or is_tiny or self.m > ELEMENTWISE:
             return Doubt()
-        return self._rows(self.claimed, self.options).run()
+        rows = self._rows(self.claimed, self.options)
+        try:
+            return rows.run()
+        finally:
+            self.terms = rows.terms
 
     def _rows(self, claimed: Claimed, options: _prove.Options) -> Rows:
         return Rows(claimed, options, eps=self.look.declared, around=self.around, wider=self.wider)
@@ -242,7 +248,7 @@ class LinearProof:
     def _by_cotangents(self, suspects: tuple[int, ...]) -> None:
         """Prove cotangents; outputs that lines have shown to deviate are proved by themselves if that finds nothing."""
         outputs = self.primal.outputs.leaves
-        cotangents = Cotangents(outputs, self.look.at_point, self.rows(), self.options.seed)
+        cotangents = Cotangents(outputs, self.norms.values, self.rows(), self.options.seed)
         measured = self.claimed.measured
         if self.m <= ALONE:
             confidence = shared(self.options.confidence, self.m)

@@ -276,7 +276,8 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
     """As `gradproof._line.learn`, for every output: common levels, each its own noise.
 
     `slope` goes on until every output has a bar of `relative_bar` times its scale; one whose bar was wider than most in
-    the first direction is granted as much again, by a larger scale.
+    the first direction is granted as much again, by a larger scale, unless its slope was lost there: what hides it may
+    be met along that direction alone.
     """
     size = np.maximum(scale, np.abs(first.value))
     usable = (size > 0) & np.isfinite(first.bar) & (first.bar > 0)
@@ -305,7 +306,8 @@ def learn_all(first: Slope, scale: Vector) -> Learned:
         structure=4 * first.structure[used[-1]],
         smooth=typical < 1e-5,
     )
-    granted = np.where(np.isfinite(first.bar) & ~still, first.bar / typical, 0.0)
+    is_seen = first.bar <= np.where(size > 0, size, float(size.max()))
+    granted = np.where(is_seen & ~still, first.bar / typical, 0.0)
     return Learned(
         known=known,
         scale=np.maximum(scale, granted),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof import _contracts
+from gradproof import _backends, _contracts
 from gradproof._base._errors import ClaimError, UsageError
 from gradproof._claims._claimed import DENSE, Claimed, Function, Matrix, Vector
 from gradproof._claims._repeats import Repeats
@@ -27,7 +27,7 @@ KEPT = 64
 
 def is_operator(claim: Any) -> bool:
     """Whether the claim is a sparse matrix or a linear operator, as far as its attributes tell."""
-    if isinstance(claim, (np.ndarray, np.generic, type)) or not hasattr(claim, "shape"):
+    if _backends.is_array(claim) or isinstance(claim, (np.generic, type)) or not hasattr(claim, "shape"):
         return False
     return any(hasattr(claim, name) for name in ("toarray", "tocoo", "matvec", "rmatvec", "__matmul__"))
 

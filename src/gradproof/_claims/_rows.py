@@ -36,7 +36,16 @@ from gradproof._prove._laws import shared, spread
 from gradproof._prove._ledger import wide_note
 from gradproof._prove._measure import Meter
 from gradproof._prove._prove import TIER
-from gradproof._prove._tolerance import REACH, is_kink, steadied, typical_bound, unsaturated
+from gradproof._prove._tolerance import (
+    BAR_OF_VALUE,
+    REACH,
+    ROW_OF_LARGEST,
+    ROW_OF_VALUE,
+    is_kink,
+    steadied,
+    typical_bound,
+    unsaturated,
+)
 from gradproof._report import LeafResult, Reason, Verdict, worst
 
 Vector = NDArray[np.float64]
@@ -105,6 +114,24 @@ class Doubt:
     is_shared: bool = False
 
 
+def _cancelled(line: Line, rows: Vector, eps: float) -> Vector | None:
+    """Sizes of terms that have cancelled in some rows (m,), 0 in the others; None where a line shows none.
+
+    (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1. Nothing of that shows in x times
+    the same. Where the bar of a row that is nothing beside the largest is too wide, and no wider than rounding of the
+    largest output makes it, the terms are taken to be of that size. A claim of 0 has no row whose size could count.
+    """
+    found = line.slope
+    step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
+    coarse = np.isfinite(step) & (step > 8 * eps * np.abs(found.f0)) & (found.plus != found.f0).any(axis=0)
+    largest = float(np.max(np.abs(found.f0)))
+    is_nothing = rows <= ROW_OF_LARGEST * float(rows.max(initial=0.0))
+    # (Along other lines a bar may be several times as wide.)
+    is_lost = is_nothing & (line.bar > 0.1 * BAR_OF_VALUE / ROW_OF_VALUE * rows) & (line.bar <= BAR_OF_VALUE * largest)
+    terms = np.maximum(np.where(coarse, step / EPS64, 0.0), np.where(is_lost, largest, 0.0))
+    return np.where(rows > 0, terms, 0.0) if terms[rows > 0].any() else None
+
+
 class Rows:
     """Certify a claimed matrix by the slopes of all outputs along a few directions.
 
@@ -140,6 +167,8 @@ class Rows:
         leaves = self.lines.problem.leaves
         self.directions = Directions(leaves, point, np.zeros(len(point)), options.seed, lower, upper)
         self.eps = eps
+        # Sizes of terms that have cancelled in some outputs, as the first line has shown them.
+        self.terms: Vector | None = None
         self._weigh()
         self.seen: list[Line] = []
         self.deviation = 0.0
@@ -164,21 +193,12 @@ class Rows:
         self.largest = [0.0] * len(self.scale.groups)
 
     def _start_over(self) -> bool:
-        """Weigh anew, and forget the first line, where it shows that terms have cancelled in some rows; whether it did.
-
-        (1 + erf(x)) / 2 near 0 takes multiples of 2**-54 only: its terms are of size 1.
-        """
-        found = self.seen[0].slope if len(self.seen) == 1 else None
-        if found is None or not is_double(self.eps) or found.side or found.trouble:
+        """Weigh anew, and forget the first line, where it shows that terms have cancelled; whether it did."""
+        if len(self.seen) != 1 or self.terms is None:
             return False
-        step = lowest_bit(np.concatenate([found.plus, found.minus, found.f0[None]]))
-        coarse = np.isfinite(step) & (step > 8 * self.eps * np.abs(found.f0)) & (found.plus != found.f0).any(axis=0)
-        if not coarse.any():
+        if np.array_equal(self.scale.rows, scale_of(self.claimed, self.directions.natural, self.eps, self.terms).rows):
             return False
-        terms = np.where(coarse, step / EPS64, 0.0)
-        if np.array_equal(self.scale.rows, scale_of(self.claimed, self.directions.natural, self.eps, terms).rows):
-            return False
-        self._weigh(terms)
+        self._weigh(self.terms)
         self.seen.clear()
         self.deviation = 0.0
         if self.learned is not None:
@@ -245,6 +265,8 @@ class Rows:
             return Doubt()
         found = line.slope
         self.eps = max(self.eps, found.eps)
+        if learned is None and is_double(self.eps) and not found.side:
+            self.terms = _cancelled(line, self.scale.rows, self.eps)
         self.on_stairs |= bool(found.stairs.any())
         tolerance = REACH * self.limits.tolerance(self.eps, balanced=floor > 0) * scaled
         share = np.where(scaled > 0, scaled / np.maximum(self.scale.rows, 1e-300), 1.0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradproof._line._estimate import one_sided
 from gradproof._line._levels import EPS32, EPS64, first_levels, full_levels, guard_step, jittered, known_levels
+from gradproof._line._many_stairs import between_two_values
 from gradproof._line._noise import one_sided_noise, unseen_change
 from gradproof._line._slope import LATER, NOISY, TARGET64, TARGET_LOW, Known, Slope, levels_between
 from gradproof._line._solve import Ladder, Values, columns, rounding_of, without_slope_at_jumps
@@ -109,6 +110,11 @@ def slope(
         found = without_slope_at_jumps(found, floor, claimed)  # (What few levels do not show all do not.)
     if brief or repeats_differ or eps > 1e-12 or found.jumping.any():
         return found
+    added = between_two_values(found, jitter)
+    if len(added):
+        yield from line.ask(added)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = ladder.solve(floor, found.stage, hidden) or found
     found = yield from on_stairs(ladder, found, np.maximum(scale, np.abs(found.value)), jitter)
     # (It is no staircase either, whose slope wider steps would tell.)
     is_lost = found.bar > np.maximum(scale, np.abs(found.value))

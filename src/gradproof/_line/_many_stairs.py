@@ -3,19 +3,22 @@
 To close in on a jump of each output would take ten values for each. Pairs of values at places all over the interval
 where coarse and fine steps part say as much for all outputs together: where an output is a staircase its slope at
 almost all of them is that at the point, and yet it rises otherwise across them, so that the rest of the change is made
-by what lies between: jumps. Beyond a kink, or where a zone around the point ends, the slopes are those of the coarse
-steps, and those of a ripple are scattered between both.
+by what lies between: jumps. Beyond a kink, in a saturation, or where a zone around the point ends, the slopes are
+others, and f rises from place to place as they tell.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradproof._line._levels import jittered
 from gradproof._line._slope import Slope
+from gradproof._line._solve import columns
 from gradproof._line._stairs import GONE
 
 Floats = NDArray[np.float64]
@@ -27,14 +30,20 @@ AskingPlaces = Generator[Floats, Floats, tuple[Mask, Mask]]
 # seven cases at most, in PLACES - MISSES of them in one of 1e5.
 PLACES = np.array([0.31, -0.43, 0.67, -0.83, 1.21, -1.57, 2.3, -2.9, 4.3, -5.1])
 MISSES, ALIKE = 3, 0.1
+# Half the distance of a pair, relative to the same step, at most: where it lies across a kink, its mean is off by half
+# of that times the difference of the slopes, and what is told of the way to the next place by a twentieth of them.
+PAIR = 1 / 32
+# Where steps are added between two levels: the values of a clip that is left at twice the distance show at one of them.
+BETWEEN = (1 / 3, 2 / 3)
 # A bar, and a difference from it, relative to the slope, from which the finest levels may be a tread's.
 WIDE = 1e-3
 # How much coarser the level is that shows another plateau.
 FARTHER = 3.0
 # Ordinary rounding, in half-ulps.
 ROUNDING = 4.0
-# Levels of different outputs, in factors of a step, that are looked at together.
-TOGETHER = 6.0
+# Levels of different outputs, in factors of a step, that are looked at together: from their geometric mean at least two
+# places on either side lie beyond a kink that any of them has met.
+TOGETHER = 4.0
 
 
 def jump_sizes(fine: Slope, off: NDArray[np.intp]) -> Floats:
@@ -48,7 +57,7 @@ def jump_sizes(fine: Slope, off: NDArray[np.intp]) -> Floats:
 
 
 def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.random.Generator) -> AskingPlaces:
-    """Say of which outputs slopes all over are those at the point, and of which those of the coarse steps, (m,) each.
+    """Say which outputs are staircases, and which are bent (m,): see above. The others may be either.
 
     Parameters
     ----------
@@ -60,25 +69,86 @@ def look_between(fine: Slope, off: NDArray[np.intp], apart: Floats, jitter: np.r
     like, unlike = np.zeros(len(off), dtype=bool), np.zeros(len(off), dtype=bool)
     todo = off >= 0
     while todo.any():
-        far = float(fine.h[int(off[todo].max())])
-        some = todo & (fine.h[np.maximum(off, 0)] <= TOGETHER * far)
+        met = fine.h[np.maximum(off, 0)]
+        some = todo & (met <= TOGETHER * float(np.min(met[todo])))
         todo &= ~some
-        step = float(np.min(fine.h[fine.level[some]]))
+        far = math.sqrt(float(np.min(met[some])) * float(np.max(met[some])))
+        step = min(float(np.min(fine.h[fine.level[some]])), far * PAIR)
         at = far * PLACES * jitter.uniform(0.9, 1.1, len(PLACES))
-        values = np.asarray((yield np.concatenate([at + step, at - step])), dtype=np.float64)
-        values = values.reshape(len(values), -1)
-        slopes = (values[: len(at)] - values[len(at) :]) / (2 * step)
+        slopes, middle = yield from _seen_at(at, step)
         # (Between jumps a slope bends, as everywhere.)
         bend = np.where(np.abs(fine.even[-1]) > GONE * fine.noise, 2 * fine.even[-1] / fine.h[-1] ** 2, 0.0)
         away = np.abs(slopes - fine.value - bend * at[:, None])
         room = ALIKE * np.abs(apart) + fine.bar + GONE * fine.noise / step
         told = some & (room < np.abs(apart) / 2)
         with np.errstate(invalid="ignore"):
-            alike = (away <= room).sum(axis=0)
+            alike = away <= room
             coarse = (np.abs(slopes - fine.value - apart) <= room).sum(axis=0)
-        like |= told & (alike >= len(at) - MISSES)
-        unlike |= told & (coarse >= len(at) - MISSES)
+        places, middle = np.concatenate([[0.0], at]), np.concatenate([fine.f0[None], middle])
+        bent = told & _rises_as_it_slopes(places, middle, np.concatenate([fine.value[None], slopes]), room)
+        asked = np.flatnonzero((~alike & bent).any(axis=1))
+        if len(asked):
+            # Half the step shows a slope again, while a jump is twice as steep there, or gone.
+            finer, _ = yield from _seen_at(at[asked], step / 2)
+            with np.errstate(invalid="ignore"):
+                gone = ~alike[asked] & ~(np.abs(finer - slopes[asked]) <= room)
+            slopes[asked] = np.where(gone, math.nan, slopes[asked])
+            bent &= _rises_as_it_slopes(places, middle, np.concatenate([fine.value[None], slopes]), room)
+        bent &= (~alike & np.isfinite(slopes)).any(axis=0)
+        like |= told & (alike.sum(axis=0) >= len(at) - MISSES) & ~bent
+        unlike |= told & (bent | (coarse >= len(at) - MISSES))
     return like, unlike
+
+
+def _seen_at(at: Floats, step: float) -> Generator[Floats, Floats, tuple[Floats, Floats]]:
+    """Slopes and values (k, m) at some places."""
+    values = columns((yield np.concatenate([at + step, at - step])))
+    ahead, behind = values[: len(at)], values[len(at) :]
+    return (ahead - behind) / (2 * step), (ahead + behind) / 2
+
+
+def _rises_as_it_slopes(at: Floats, values: Floats, slopes: Floats, room: Floats) -> Mask:
+    """Whether each output (m,) rises from place to place as the slopes on both sides tell, within `room`.
+
+    It does where it bends, or has a kink; a jump makes it rise by more. Beyond the outermost place but one there may be
+    no slope to tell by: the step that is off lies within that one.
+
+    at : (k,), places.
+    values, slopes : (k, m), what is seen there; nan for a slope that is none.
+    room : (m,), what slopes may be off by.
+    """
+    order = np.argsort(at)
+    values, slopes = values[order], slopes[order]
+    # Of the nearest places on either side that have a slope.
+    rows, none = np.arange(len(at))[:, None], np.isnan(slopes)
+    left = np.maximum.accumulate(np.where(none, 0, rows), axis=0)[:-1]
+    right = np.minimum.accumulate(np.where(none, len(at) - 1, rows)[::-1], axis=0)[::-1][1:]
+    before, after = np.take_along_axis(slopes, left, axis=0), np.take_along_axis(slopes, right, axis=0)
+    with np.errstate(invalid="ignore"):
+        rise = np.diff(values, axis=0) / np.diff(at[order])[:, None]
+        told = (rise >= np.fmin(before, after) - room) & (rise <= np.fmax(before, after) + room)
+    told[0] |= none[0]
+    told[-1] |= none[-1]
+    return np.asarray(told.all(axis=0))
+
+
+def between_two_values(found: Slope, jitter: np.random.Generator) -> Floats:
+    """Steps between those at which an output goes from the value at the point to the only other one that it takes.
+
+    Two values lie on a lattice whatever they are. Where f is saturated at both, those on the way from one to the other
+    show that there is none.
+    """
+    if len(found.f0) == 1 or len(found.h) < 4:
+        return np.zeros(0)
+    moved = np.stack([found.plus, found.minus]) != found.f0
+    values = np.stack([found.plus, found.minus])
+    other = np.where(moved, values, -np.inf).max(axis=(0, 1))
+    # (Levels go from coarse to fine.)
+    is_pair = (~moved | (values == other)).all(axis=(0, 1)) & moved.any(axis=(0, 1))
+    last = (moved[:, :-1] & ~moved[:, 1:] & is_pair).any(axis=(0, 2))
+    gaps = np.flatnonzero(last)
+    parts = np.array(BETWEEN)[:, None]
+    return jittered((found.h[gaps] ** (1 - parts) * found.h[gaps + 1] ** parts).reshape(-1), jitter)
 
 
 def with_treads(fine: Slope, off: NDArray[np.intp], size: Floats) -> tuple[Slope, NDArray[np.intp]]:

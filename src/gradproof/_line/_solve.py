@@ -62,13 +62,13 @@ class Ladder:
     repeats_differ: bool
     continuous: bool
 
-    def scatter(self, jump: float | Floats, farthest: float) -> Floats:
-        """The noise of a value (m,) where f jumps, up to a step: a jump, or what many of them add up to."""
+    def scatter(self, jump: float | Floats, farthest: float | Floats) -> Floats:
+        """The noise of a value (m,) where f jumps, up to a step of each: a jump, or what many of them add up to."""
         finite = self.line.finite()
         h, plus, minus, f0 = self.line.h[finite], self.line.plus[finite], self.line.minus[finite], self.line.f0
         rounding = rounding_of(f0, (plus, minus), self.eps, self.scale)
         seen = noise(h, plus, minus, f0, np.maximum(jump, rounding), rounding[-1], eps=self.eps, continuous=True)
-        return np.max(seen.sigma[h <= farthest], axis=0)
+        return np.max(seen.sigma, axis=0, where=h[:, None] <= farthest, initial=0.0)
 
     def solve(self, floor: Floats, stage: int, hidden: float | Floats | None = None) -> Slope | None:
         line, eps = self.line, self.eps

@@ -52,9 +52,9 @@ class Beyond(enum.Enum):
     UNKNOWN = "unknown"
 
 
-def _scattered(step: float) -> float:
+def _scattered(step: float | Floats) -> Floats:
     """Up to which step values are scattered by jumps, the first of which this step has met."""
-    return max(step, min(FURTHER * step, FARTHEST))
+    return np.maximum(step, np.minimum(FURTHER * np.asarray(step), FARTHEST))
 
 
 def _beyond(step: Step, width: float, third: float, jitter: np.random.Generator) -> _AskingBeyond:
@@ -248,7 +248,8 @@ def _many_on_stairs(
         added = ladder.line.far_from(levels[levels > far], 1.5)
         if len(added):
             yield from ladder.line.ask(added)
-    coarse = ladder.solve(ladder.scatter(jump_sizes(treads, off), _scattered(far)), 2)
+    met = np.where(off >= 0, fine.h[np.maximum(off, 0)], fine.h[-1])
+    coarse = ladder.solve(ladder.scatter(jump_sizes(treads, off), _scattered(met)), 2)
     if coarse is None or len(coarse.h) < len(fine.h):
         return bars_for_both(fine, off)
     like, unlike = yield from look_between(treads, off, coarse.value - treads.value, jitter)

@@ -92,7 +92,7 @@ STATIONARY_RTOL = 1e-9
 ROW_FLOOR = 0.2
 # The bar of a slope in double precision is about 1e-11 of f's value. A row of f' below the first share of that value is
 # lost in it once a certificate has multiplied it; below the second share of the largest row it is nothing beside that.
-ROW_OF_VALUE, ROW_OF_LARGEST = 1e-7, 1e-6
+BAR_OF_VALUE, ROW_OF_VALUE, ROW_OF_LARGEST = 1e-11, 1e-7, 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
