@@ -308,3 +308,111 @@ def test_a_claim_of_nothing_at_many_ties(seed):
     report = check(np.min, np.full(4, 0.4), grad=np.zeros(4), rng=seed)
     assert report.verdict is Verdict.WRONG
     assert check(np.min, np.full(4, 0.4), grad=np.full(4, 0.25), rng=seed).verdict is Verdict.NOT_DIFFERENTIABLE
+
+
+def hinge(x):
+    return np.maximum(-LAYER[:, :3] @ x, 0)
+
+
+SEVERAL = {
+    "relu": (lambda x: np.maximum(LAYER[:5, :3] @ x, 0), LAYER[:5, :3]),
+    "relu, few outputs": (lambda x: np.maximum(LAYER[:4, :3] @ x, 0), LAYER[:4, :3]),
+    "hinge": (hinge, -LAYER[:, :3]),
+    "clip": (lambda x: np.clip(LAYER[:5, :2] @ x, 0, 1), LAYER[:5, :2]),
+    "leaky": (lambda x: np.maximum(LAYER[:5, :3] @ x, 0.2 * (LAYER[:5, :3] @ x)), LAYER[:5, :3]),
+}
+
+
+def claims_of(matrix):
+    """The same claim in three forms."""
+    return (
+        {"jac": lambda x: matrix},
+        {"vjp": lambda u, x: matrix.T @ u},
+        {"jvp": lambda t, x: matrix @ t},
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_mistake_at_the_kinks_of_all_outputs_is_one_finding(name, seed):
+    """However many entries lie outside of their slopes; what lies within them is one note for all outputs."""
+    f, matrix = SEVERAL[name]
+    m, n = matrix.shape
+    for claim in claims_of(5 * matrix):  # wrong on purpose
+        report = check(f, np.zeros(n), rng=seed, **claim)
+        (error,) = [one for one in report.findings if one.severity is Severity.ERROR]
+        assert (error.id, error.kind) == ("GP103", "outside the one-sided slopes at several kinks")
+        assert error.quantity.startswith("entry ")
+        assert "No subgradient" in error.advice
+
+    # (The mean of the two slopes.)
+    for claim in claims_of((0.6 if name == "leaky" else 0.5) * matrix):
+        report = check(f, np.zeros(n), rng=seed, **claim)
+        assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+        (note,) = report.findings
+        assert (note.id, note.place) == ("GP110", f"in {m} of {m} outputs")
+
+
+def test_two_mistakes_at_kinks_are_told_apart():
+    wrong = 0.5 * LAYER[:5, :3]
+    wrong[1, 0] += 4.0  # wrong on purpose
+    wrong[3, 2] -= 4.0
+    report = check(SEVERAL["relu"][0], np.zeros(3), jac=lambda x: wrong, rng=0)
+    assert {one.path for one in report.findings if one.id == "GP103"} == {"jac[1, 0]", "jac[3, 2]"}
+
+
+def test_the_outputs_that_have_a_kink_are_counted():
+    def f(x):
+        z = LAYER[:6, :3] @ x
+        return np.where(np.arange(6) < 2, np.abs(z), z)
+
+    right = LAYER[:6, :3] * (np.arange(6) >= 2)[:, None]
+    for claim in claims_of(right):
+        report = check(f, np.zeros(3), rng=0, **claim)
+        assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+        assert [one.place for one in report.findings] == ["in 2 of 6 outputs: output[0], output[1]"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("columns", [4, 70])
+def test_a_product_with_tangents_is_a_limit_of_those_nearby(columns, seed):
+    """As the same claim in the other forms is: it is excused where it is right close by, and only there."""
+    rng = np.random.default_rng(0)
+    inner, outer = rng.normal(size=(3, columns)), rng.normal(size=(2, 3))
+
+    def f(x):
+        return outer @ np.maximum(inner @ x, 0)
+
+    def jvp(t, x):
+        return outer @ ((inner @ x > 0) * (inner @ t))
+
+    def shifted(t, x):
+        return jvp(t, x) + 30 * t.sum()  # wrong on purpose
+
+    report = check(f, np.zeros(columns), jvp=jvp, rng=seed)
+    assert report.verdict in (Verdict.NOT_DIFFERENTIABLE, Verdict.INCONCLUSIVE)
+    assert report.suggested_args is None or report.suggested_args.shape == (columns,)
+    # (Of many inputs some tangents are known only, each through many entries: kinks there do not tell.)
+    wrong = check(f, np.zeros(columns), jvp=shifted, rng=seed).verdict
+    assert wrong is (Verdict.WRONG if columns == 4 else Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_modes_at_the_kinks_of_a_layer(seed):
+    """No mode is accused where autograd is right, and a wrong backward is one finding in all modes."""
+    torch = pytest.importorskip("torch")
+    weight = torch.tensor(LAYER)
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return torch.relu(weight @ x)
+
+        @staticmethod
+        def backward(ctx, g):
+            return 5 * weight.T @ g  # wrong on purpose
+
+    x = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    assert check(lambda x: torch.relu(weight @ x), x, rng=seed).verdict is not Verdict.WRONG
+    (error,) = [one for one in check(Doubled.apply, x, rng=seed).findings if one.severity is Severity.ERROR]
+    assert error.id == "GP103"

@@ -433,3 +433,23 @@ def test_a_lone_jump_is_learnt_from():
     )
     assert report.verdict is Verdict.CORRECT
     assert report.cost.evaluations < 150
+
+
+STEEP = np.array([[1.1, 0.4, -0.9], [0.3, -1.2, 0.8], [0.7, 0.5, 1.3], [-0.6, 0.9, 0.2], [1.0, 1.4, -0.3]])
+
+
+@pytest.mark.parametrize("m", [3, 5])
+def test_two_slopes_of_several_outputs_are_told_once(m):
+    """Whatever the numbers of each output, or of each mixture of them; all of a few outputs are counted."""
+    a, x = STEEP[:m], np.array([0.3, -0.7, 1.1])
+
+    def f(x):
+        return np.float32(np.sin(a @ x)).astype(float) + (a @ x) ** 2
+
+    def jacobian(x):
+        return (np.cos(a @ x) + 2 * (a @ x))[:, None] * a
+
+    report = gradproof.check(f, x, vjp=lambda u, x: jacobian(x).T @ u, rng=0)
+    assert report.verdict is (Verdict.CORRECT if m == 3 else Verdict.INCONCLUSIVE)
+    (finding,) = report.findings
+    assert (finding.id, finding.place) == ("GP313", "in 3 of 3 outputs" if m == 3 else "")

@@ -251,6 +251,13 @@ class Claimed:
             return "grad" + self.primal.outputs.path_of(i)[len("output") :]
         return self.primal.outputs.path_of(i)
 
+    def picked(self, u: Vector) -> str:
+        """The output that a cotangent picks, where f has several."""
+        rows = np.flatnonzero(u).tolist()
+        if self.primal.outputs.size == 1:
+            return ""
+        return self.output(rows[0]) if len(rows) == 1 else MIX
+
     def named(self, i: int, j: int) -> tuple[str, tuple[int, ...] | None, str]:
         """What the slope of output i is of: path, entry (where input j moves alone, else -1) and output."""
         output = MIX if self.mixed else self.output(i)

@@ -178,7 +178,7 @@ def despite_cancelled(
 @_as_far_as_evaluations_last
 def excuse_at_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Callable[..., Vector | None]) -> Proved:
     """Excuse a claim that is a limit of derivatives nearby, as two mixtures of the outputs show it."""
-    primal = task.primal
+    primal = claimed.primal
     if not is_about_numbers(proved) or is_large(primal.point) or primal.layout.is_complex:
         return proved
     if task.around.bounds is not None or len(claimed.measured) < len(primal.leaves):
@@ -206,5 +206,5 @@ def excuse_at_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Cal
         excused(proved, worst_place(places)), claim_calls=proved.claim_calls + claimed.calls - before + calls
     )
     if told.suggestion is None and asks(told.findings):
-        told = dataclasses.replace(told, suggestion=another_point(primal, task.options.seed, task.around.bounds))
+        told = dataclasses.replace(told, suggestion=another_point(task.primal, task.options.seed, task.around.bounds))
     return told

@@ -52,9 +52,12 @@ def _as_one(
     is_of_rows = not any(one.entries for one in found)
     everything = _is_everything(found, claimed, touched)
     in_rows = is_of_rows and len({_part(one, claimed) for one in found}) == 1
-    if len(found) == 1 or (len(found) <= APART and not everything and not in_rows):
+    # (What lies between its slopes shows nothing: a mistake of everything may show in a few entries.)
+    at_kinks = len(found) > FEW and all(one.sides is not None for one in found)
+    if len(found) == 1 or (len(found) <= APART and not everything and not in_rows and not at_kinks):
         return found
-    worst = max(found, key=lambda one: one.deviation)
+    # (At a kink more may be right than where f has one slope.)
+    worst = max(found, key=lambda one: (one.sides is None, one.deviation))
     rows_known = all(one.rows for one in found)
     through = sorted({i for one in found for i in one.rows}) if rows_known else list(wrong)
     return [

@@ -40,18 +40,18 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._cotangents import ALONE, FIRST, MOST, Cotangents
 from gradproof._claims._entrywise import Entries
 from gradproof._claims._first_look import FirstLook, RowNorms, sizes_and_sides
-from gradproof._claims._linear_findings import LinearFindings
+from gradproof._claims._linear_findings import OF_OUTPUTS, LinearFindings
 from gradproof._claims._lines import Line
 from gradproof._claims._locate import ROWS, explain_whole, locate, locate_entries
 from gradproof._claims._proved import Measurement, Proved, conclude, unmeasured
 from gradproof._claims._rows import ELEMENTWISE, Doubt, Rows
 from gradproof._claims._scalar_proofs import SUSPECT, Aim, Asked, ScalarProof, ScalarProofs, own_seed, stands_still
 from gradproof._claims._scene import Located, Scene, Whole, renumbered
+from gradproof._claims._scene_lines import kinked
 from gradproof._contracts import vanished
 from gradproof._function._problem import Problem, Samples
 from gradproof._prove import Direction, Directions
 from gradproof._prove._charge import Sight
-from gradproof._prove._collect import MIX
 from gradproof._prove._laws import apart_confidence, shared
 from gradproof._prove._prove import FEW
 from gradproof._report import LeafResult, Reason, Severity, Verdict, worst
@@ -254,6 +254,8 @@ class LinearProof:
             confidence = shared(self.options.confidence, self.m)
             for i in [i for i in range(self.m) if not self.norms.vanishes(i)]:
                 self._prove(self._alone(i, group=i, samples=self.samples, confidence=confidence))
+            if not self.wrong:
+                self.findings.place_notices()
             return
         if self.proofs.apart:
             self._certify_all([measured], cotangents)
@@ -262,6 +264,7 @@ class LinearProof:
                 self._prove_anew(cotangents)
         else:
             self._certify_all([(i,) for i in measured], cotangents)
+        self.findings.place_notices()
         if not self.wrong and not self.findings.said:
             self._prove_suspects(suspects)
 
@@ -395,7 +398,7 @@ class LinearProof:
         if accused or outcome.verdict is Verdict.WRONG:
             proof = self._locate(proof, asked)
         self.proofs.made.append(proof)
-        self.findings.hear(outcome.notices, asked.problem.leaves)
+        self.findings.hear(outcome.notices, asked.problem.leaves, self._shown_in(asked, outcome))
         self.wrong |= accused
         return self.proofs.is_of_use(proof)
 
@@ -418,7 +421,7 @@ class LinearProof:
             resolution=aim.resolution or 0.0,
             lost=self.norms.lost(u),
             sees=aim.others_move,
-            output=self._named(u),
+            output=self.claimed.picked(u),
             judged_apart=self._few_left if self.proofs.apart else 0,
         )
         asked = Asked(
@@ -452,6 +455,14 @@ class LinearProof:
         # (A proof of this seed looks along the directions of the lines: these say the same once more.)
         against = None if seed == self.options.seed else self.against
         return dataclasses.replace(scene, looked=(asked.directions.vector(looked).copy(), seed), against=against)
+
+    def _shown_in(self, asked: Asked, outcome: _prove.Outcome) -> dict[Sight, list[int]]:
+        """The outputs in which notices were seen, where these are known: of a mixture, those that have a kink."""
+        rows = np.flatnonzero(asked.aim.cotangent).tolist()
+        if len(rows) == 1:
+            return dict.fromkeys(OF_OUTPUTS, rows if self.m > 1 else [])
+        has_kink = any(one.sight is Sight.KINK for one in outcome.notices)
+        return {Sight.KINK: kinked(self._scene_of(asked, outcome.rtol, outcome.looked))} if has_kink else {}
 
     def _prove_on_lattice(self, aim: Aim, lattice: Vector) -> bool:
         """Prove a mixture whose outputs lie on lattices of their own: these hide slopes from fine steps.
@@ -497,10 +508,3 @@ class LinearProof:
             dataclasses.replace(leaf, note=words) if leaf.verdict is Verdict.WRONG else leaf for leaf in outcome.leaves
         )
         return dataclasses.replace(proof, outcome=dataclasses.replace(outcome, leaves=noted))
-
-    def _named(self, u: Vector) -> str:
-        """The output that a cotangent picks, where f has several."""
-        if self.m == 1:
-            return ""
-        picked = np.flatnonzero(u)
-        return self.claimed.output(int(picked[0])) if len(picked) == 1 else MIX

@@ -10,15 +10,15 @@ from gradproof._claims._claimed import Claimed
 from gradproof._claims._proved import About
 from gradproof._claims._scalar_proofs import UNCHANGED
 from gradproof._claims._scene import Located
-from gradproof._claims._wording_linear import write_linear
+from gradproof._claims._wording_linear import in_outputs, write_linear
 from gradproof._prove._charge import Notice, Sight
 from gradproof._prove._flat import STATIONARY_NOTE
 from gradproof._prove._wording import write_notice
 from gradproof._report import Finding, LeafResult, Severity, Verdict
 
-# What f does at the point: causes are not looked for.
-AT_THE_POINT = (Sight.KINK, Sight.JUMP, Sight.ZONE)
 STATIONARY = (Sight.STATIONARY, Sight.QUIET)
+# What outputs do by themselves, where it says something of these.
+OF_OUTPUTS = (Sight.KINK, Sight.JUMP, Sight.ZONE, Sight.EXCUSED, Sight.TREADS, Sight.SINGLE)
 OF_ONE_OUTPUT = (*STATIONARY, Sight.FLAT)
 
 
@@ -43,6 +43,8 @@ class LinearFindings:
         self._about: dict[Finding, About] = {}
         # Notices about single outputs, or mixtures, that say something only where they hold for all of them.
         self._moot: list[tuple[Notice, Finding]] = []
+        # Of other notices, in which outputs the same was seen.
+        self._seen_in: dict[tuple[str, ...], set[int]] = {}
 
     def add(self, findings: Sequence[Finding], *, is_at_point: bool = False) -> None:
         """Add what is not known yet; what f does at the point along different u is all the same to the user."""
@@ -50,14 +52,19 @@ class LinearFindings:
             identity = (one.id, one.path, *(() if is_at_point else (one.kind, one.place)))
             self.said.setdefault(identity, one)
 
-    def hear(self, notices: Sequence[Notice], leaves: Sequence[Leaf]) -> None:
-        """Add the notices of a proof of some leaves; an error among them has to be located first."""
+    def hear(self, notices: Sequence[Notice], leaves: Sequence[Leaf], outputs: Mapping[Sight, Sequence[int]]) -> None:
+        """Add the notices of a proof of some leaves; an error among them has to be located first.
+
+        What is seen of f along different u is all the same to the user; `outputs` are those it was seen in, if known.
+        """
         for one in notices:
             told = self.noted(one, leaves)
             if self._is_moot(one):
                 self._moot.append((one, told))
             elif one.severity is not Severity.ERROR:
-                self.add([told], is_at_point=one.sight in AT_THE_POINT)
+                identity = told.id, told.path, one.sight.name, one.severity.name
+                self.said.setdefault(identity, told)
+                self._seen_in.setdefault(identity, set()).update(outputs.get(one.sight, ()))
 
     def noted(self, notice: Notice, leaves: Sequence[Leaf]) -> Finding:
         """A notice of a proof of some leaves as a finding."""
@@ -77,6 +84,13 @@ class LinearFindings:
             for one, about in self._about.items()
         }
         return about if crooked is None else {**about, crooked: About()}
+
+    def place_notices(self) -> None:
+        """Say in which outputs notices were seen; all outputs must have been looked at."""
+        for identity, rows in self._seen_in.items():
+            if rows and identity in self.said:
+                place = in_outputs(sorted(rows), self._claimed)
+                self.said[identity] = dataclasses.replace(self.said[identity], place=place)
 
     def after_all(self, merged: Mapping[int, LeafResult]) -> None:
         """Add those about single outputs that hold for all of them: f stands still, or is stationary."""

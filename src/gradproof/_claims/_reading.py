@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -292,24 +292,33 @@ def _push_again(claimed: Claimed, primal: Primal, jvp: Function, v: Vector, one:
 def push(claimed: Claimed, primal: Primal, jvp: Function, v: Vector, *, anew: bool = False) -> Vector | None:
     """Jvp along one tangent (n,), as a flat vector (m,); None where it cannot be read."""
     handed = primal.tangent(v)
-    outputs = primal.outputs
     claimed.calls += 1
     returned, changed = primal.claim(lambda *args: jvp(handed, *args), "jvp", anew=anew or claimed.anew)
     claimed.changed += [path for path in changed if path not in claimed.changed]
-    judged = _contracts.judge_tree(
-        returned,
-        layout=outputs.layout,
-        roots=("output",),
-        is_tuple=False,
-        keyword="jvp",
-        noun="jvp",
-    )
+    judged = _judged_push(primal, returned)
     claimed.note(judged.findings)
+    return _column(primal, judged)
+
+
+def pushed(primal: Primal, jvp: Function, tangents: Sequence[Vector], *args: Any) -> Matrix | None:
+    """Jvp along some tangents at other arguments (m, q); None where one cannot be read. Nothing is counted or noted."""
+    answers = [_column(primal, _judged_push(primal, jvp(primal.tangent(v), *args))) for v in tangents]
+    return None if any(one is None for one in answers) else np.array(answers, dtype=np.float64).T
+
+
+def _judged_push(primal: Primal, returned: Any) -> _contracts.Judged:
+    return _contracts.judge_tree(
+        returned, layout=primal.outputs.layout, roots=("output",), is_tuple=False, keyword="jvp", noun="jvp"
+    )
+
+
+def _column(primal: Primal, judged: _contracts.Judged) -> Vector | None:
     if judged.set_aside:
         return None
+    leaves = primal.outputs.leaves
     return np.concatenate(
         [
             np.ravel(judged.gradients.get(i, np.zeros(leaf.size))) if leaf.size else np.zeros(0)
-            for i, leaf in enumerate(outputs.leaves)
+            for i, leaf in enumerate(leaves)
         ]
     )

@@ -137,6 +137,15 @@ class SceneLines:
         return float(line.value[i]) - jump / 2, float(line.value[i]) + jump / 2
 
 
+def kinked(scene: Scene) -> list[int]:
+    """Outputs that have a kink along the line that a proof has looked along, whose values are known; else none."""
+    if scene.looked is None:
+        return []
+    lines = SceneLines(scene, np.zeros(scene.claimed.primal.outputs.size))
+    line = lines.first()
+    return [i for i in range(lines.m) if lines.sides(i, line) is not None]
+
+
 def unit(count: int, i: int) -> Vector:
     u = np.zeros(count)
     u[i] = 1.0

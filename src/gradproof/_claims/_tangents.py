@@ -17,11 +17,11 @@ from gradproof._base._leaf import Leaf
 from gradproof._claims._around import Around, natural_sizes
 from gradproof._claims._claimed import COLUMNS, Claimed, random_tangents
 from gradproof._claims._cotangents import rounding
-from gradproof._claims._finish import despite_cancelled, find_aliases, finish
+from gradproof._claims._finish import despite_cancelled, excuse_at_kinks, find_aliases, finish
 from gradproof._claims._first_look import FirstLook, sizes_and_sides
 from gradproof._claims._gradient import undefined
 from gradproof._claims._proved import Proved
-from gradproof._claims._reading import ask_jvp, push
+from gradproof._claims._reading import ask_jvp, push, pushed
 from gradproof._claims._task import Task
 from gradproof._claims._wording import write_breach
 from gradproof._claims._zero_floors import output_floor
@@ -76,6 +76,15 @@ def prove_jvp(task: Task, jvp: Function) -> Proved:
             sizes = np.where(tangents != 0, natural_sizes(primal, tuple(range(len(primal.leaves))))[:, None], 0.0)
             moved = sizes.max(axis=0)
         proved = despite_cancelled(task, claimed, proved, again=again, leaf_sizes=moved)
+        columns = [np.ascontiguousarray(column) for column in tangents.T]
+
+        def elsewhere(u: Vector, *args: Any) -> Vector | None:
+            there = primal.make(primal.point + tangents @ np.concatenate(args)) if claimed.reduced else None
+            claimed.calls += len(columns) - 1
+            found = pushed(primal, jvp, columns, *(args if there is None else primal.arguments(there)))
+            return None if found is None else u @ found
+
+        proved = excuse_at_kinks(task, claimed, proved, elsewhere)
     if not claimed.reduced:
         return proved
     return dataclasses.replace(

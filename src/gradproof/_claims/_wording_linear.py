@@ -28,6 +28,7 @@ from gradproof._report import Finding, Severity
 
 # What is said of a claim that no cause explains, and of what is claimed.
 WRONG, OUTPUT = "the derivative is wrong", "the derivative of this output is wrong"
+OUTSIDE = "outside the one-sided slopes at several kinks"
 TRUE, TRUE_ENTRY = "the true derivative", "the true entry"
 UNDECLARED = "missing from the declared sparsity pattern"
 # Arrays and outputs that are named in words.
@@ -51,9 +52,7 @@ def write_linear(charge: LinearCharge, claimed: Claimed, reproducer: str) -> Fin
     """What speaks against a linear map as a finding."""
     words = _WRITERS[charge.scope](charge, claimed)
     advice = words.advice if charge.sides is None else NO_SUBGRADIENT
-    if charge.scope is Scope.JOINED:
-        advice = words.advice
-    elif charge.count:
+    if charge.count:
         advice = f"{advice} {charge.count} wrong entries in all; the largest are shown."
     return Finding(
         id="GP101" if charge.sides is None else "GP103",
@@ -226,11 +225,13 @@ def _joined(charge: LinearCharge, claimed: Claimed) -> _Words:
     """Parts that one mistake may have: the worst of them is the example."""
     each = [_WRITERS[one.scope](one, claimed) for one in charge.parts]
     worst = each[0]
+    at_kinks = all(one.sides is not None for one in charge.parts)
     offs = [_off(one, claimed, charge.is_whole or charge.everywhere) for one in charge.parts]
     same = len({one.kind for one in each}) == 1
-    place = f"in {len(each)} places, one of them {worst.path}"
+    example = f"{worst.path} {worst.place}".strip()
+    place = f"in {len(each)} places" + ("" if worst.quantity == "entry" else f", one of them {example}")
     if not any(one.entries for one in charge.parts):
-        place = _in_outputs(charge.rows, claimed)
+        place = in_outputs(charge.rows, claimed)
     place = "everywhere" if charge.everywhere else place
     path = ", ".join(claimed.leaves[k].path for k in charge.leaves)
     if claimed.by_index:
@@ -238,17 +239,19 @@ def _joined(charge: LinearCharge, claimed: Claimed) -> _Words:
     return _Words(
         path=path,
         place=place,
-        kind=worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
-        quantity=f"{worst.quantity} {worst.path}" if worst.quantity == "entry" else worst.quantity,
+        kind=OUTSIDE if at_kinks else worst.kind if same and worst.kind != ONE_ENTRY else WRONG,
+        quantity=f"entry {example}" if worst.quantity == "entry" else worst.quantity,
         advice=unexplained(claimed.subject, None if None in offs else max(one for one in offs if one is not None)),
         factor=worst.factor if same else None,
     )
 
 
-def _in_outputs(rows: Sequence[int], claimed: Claimed) -> str:
+def in_outputs(rows: Sequence[int], claimed: Claimed) -> str:
     """Some of the outputs: few by name, and all from one on by that."""
     m = claimed.primal.outputs.size
     counted = f"in {len(rows)} of {m} outputs"
+    if len(rows) == m:
+        return counted
     if len(rows) <= NAMED:
         return f"{counted}: {', '.join(claimed.output(i) for i in rows)}"
     from_one_on = rows[-1] == m - 1 and rows[-1] - rows[0] == len(rows) - 1
