@@ -13,7 +13,7 @@ from gradproof._line._estimate import one_sided
 from gradproof._line._levels import EPS32, EPS64, first_levels, full_levels, guard_step, jittered, known_levels
 from gradproof._line._many_stairs import between_two_values
 from gradproof._line._noise import one_sided_noise, unseen_change
-from gradproof._line._slope import LATER, NOISY, TARGET64, TARGET_LOW, Known, Slope, levels_between
+from gradproof._line._slope import LATER, TARGET64, TARGET_LOW, Known, Slope, levels_between
 from gradproof._line._solve import Ladder, Values, columns, rounding_of, without_slope_at_jumps
 from gradproof._line._staircase import on_stairs
 
@@ -83,6 +83,8 @@ def slope(
     for stage in range(4):
         with np.errstate(over="ignore", invalid="ignore"):  # f may be as large as it likes
             found = ladder.solve(floor, stage, hidden)
+        if found is not None and known is not None and known.drowns:
+            found = dataclasses.replace(found, in_noise=True)
         # Where it may jump at 0, finer steps are to say.
         result = None if found is None else without_slope_at_jumps(found, floor, claimed, early=stage < 3)
         all_finite = bool(line.finite().all())
@@ -179,11 +181,11 @@ def _looks_float32(values: Floats) -> bool:
 
 def _plausible(result: Slope, size: Floats) -> NDArray[np.bool_]:
     """Whether the quotient at the third finest level agrees with the slope: a lone lucky pair is not believed."""
-    low = result.eps > 1e-12 or bool((result.noise > NOISY * result.unit).any())
-    row = max(-3, -len(result.h)) if not low or len(result.h) != 3 else -2
+    coarse = result.eps > 1e-12 or result.in_noise
+    row = -2 if coarse and len(result.h) == 3 else max(-3, -len(result.h))
     third = result.odd[row] / result.h[row]
     with np.errstate(invalid="ignore"):
-        return np.abs(third - result.value) <= (PLAUSIBLE_LOW if low else PLAUSIBLE) * size + result.bar
+        return np.abs(third - result.value) <= (PLAUSIBLE_LOW if coarse else PLAUSIBLE) * size + result.bar
 
 
 def _stuck(result: Slope, size: Floats) -> NDArray[np.bool_]:

@@ -87,6 +87,7 @@ class Slope:
     step : a jump that was closed in on because fine and coarse steps give two slopes (see `_stairs`), or None.
     tread : the other slope where phi is a staircase: that of all steps finer than a tread; None where it is none.
     stairs : which of many outputs are staircases (see `_many_stairs`); empty where none was looked at.
+    in_noise : whether its steps are as coarse as in low precision, because an earlier line was noisy (see `Known`).
     """
 
     value: Floats
@@ -113,6 +114,7 @@ class Slope:
     step: Jump | None = None
     tread: Tread | None = None
     stairs: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=bool))
+    in_noise: bool = False
 
     @property
     def odd(self) -> Floats:
@@ -146,7 +148,8 @@ class Known:
     size : natural size of the slope.
     relative_bar : bar of the first direction relative to its scale.
     relative_third : the largest third relative to the size of its slope, over all directions.
-    fourth : size of the t**4 term of the even part, per unit step: low precision.
+    fourth : size of the t**4 term of the even part, per unit step: low precision, and where the first line drowns.
+    drowns : whether the first line, in double precision, has shown noise that is no rounding of f: levels are coarse.
     structure : how steep what the levels do not resolve may be: few levels cannot see it again.
     """
 
@@ -163,6 +166,7 @@ class Known:
     smooth: bool
     relative_third: float = 0.0
     fourth: float = 0.0
+    drowns: bool = False
 
     @property
     def cubic(self) -> float:
@@ -282,7 +286,7 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     )
     if drowns and not known.smooth:
         # Steps as coarse as those of low precision, where a kink that does not show costs more than all else.
-        known = dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=False))
+        known = dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=False), drowns=True)
     return known
 
 
@@ -412,9 +416,9 @@ def balanced_step(noise: float, third: float) -> float:
 
 
 def _drowns(first: Slope) -> bool:
-    """Whether the whole ladder has shown much more noise than that of rounding, and neither structure nor stairs."""
+    """Whether the whole ladder has shown much more noise than that of rounding, no stairs and no steeper structure."""
     is_noisy = float(first.noise[0]) > NOISY * float(first.unit[0])
-    is_plain = first.tread is None and not first.structure.any()
+    is_plain = first.tread is None and float(np.max(first.structure, initial=0.0)) < float(first.bar[0])
     return first.eps < 1e-12 and first.stage >= 2 and is_noisy and is_plain
 
 
