@@ -42,6 +42,9 @@ TINY = (1e-11, 1.7e-11)
 SHOWN_ROUNDINGS, SQUARE = 64.0, 1.4
 # Roundings of one value that a second difference may hold: two values and twice that at the point.
 VALUES = 4.0
+# Levels of a first look. Where another curve has shown that only finer ones tell: as many in a row as were enough,
+# with this margin; a whole look takes so many more on either side.
+FIRST, ENOUGH, MARGIN, BESIDE = 6, (6, 8, 10, 12), 3.0, 2
 # The second step of a quick look at an entry, in first ones.
 WIDER = 2.2
 # Bar of a curve, relative to its size, up to which it teaches what others are like.
@@ -193,12 +196,18 @@ class Curves:
         self._collector = options.collector
         # The value at the point, once it was the same twice.
         self._value: float | None = None
+        # The levels that tell, first and last, where f is known to curve on scales far below the coarsest step.
+        self._telling: tuple[int, int] | None = None
+        # Whether the claim is refuted, so that curves only say where and how: levels that told before will do. (Before
+        # that, coarse ones tell an oscillation, or the end of the domain, from a curve.)
+        self.is_refuted = False
         # Curves along single entries and sums of two, by direction.
         self._kept: dict[bytes, Curvature] = {}
 
     def forget(self) -> None:
         """Sizes have changed: what is kept is of no use any more."""
         self._kept.clear()
+        self._telling = None
 
     def kept(self, v: Vector) -> Curvature | None:
         """What was measured along a direction, if it was along one entry of x, or two."""
@@ -305,7 +314,14 @@ class Curves:
 
         h, plus, minus = levels[:0], levels[:0], levels[:0]
         fit, tread = _Fit(), 0.0
-        parts = [levels[1:7], np.concatenate([levels[:1], levels[7:]])]
+        parts = [levels[1 : FIRST + 1], np.concatenate([levels[:1], levels[FIRST + 1 :]])]
+        is_own = evaluate == self.problem.evaluate
+        telling = self._telling if is_own and self.is_refuted else None
+        if telling is not None:
+            ladder = np.concatenate([levels, levels[-1] * ratio ** -np.arange(1.0, FINER + 1)])
+            begin, end = telling
+            parts = [ladder[max(begin - BESIDE, 0) : end + BESIDE] if full else ladder[begin:end]]
+            parts.append(levels[~np.isin(levels, parts[0])])
         while parts:
             part = parts.pop(0)
             h = np.concatenate([h, part])
@@ -316,7 +332,8 @@ class Curves:
             h, plus, minus = h[order], plus[order], minus[order]
             tread = _tread(plus, minus, f0)
             fit = self._extrapolate(h, plus, minus, f0, eps, tread)
-            if not full and fit.bar <= 1e-2 * self.rtol * max(abs(claimed), abs(fit.value)):
+            is_narrow = fit.bar <= 1e-2 * self.rtol * max(abs(claimed), abs(fit.value))
+            if is_narrow and (telling is not None or not full):
                 break
             is_still = bool((plus == f0[0]).all() and (minus == f0[0]).all())
             if parts or fit.scatter == 0 or tread > 0 or is_still or not is_double(eps):
@@ -336,8 +353,10 @@ class Curves:
             elif left <= GONE * scatter and start is None and np.abs(even[-3:]).max() > GONE * scatter:
                 fit = _Fit(lattice=fit.lattice)  # it is an oscillation too fast for every level
         is_clear = fit.bar <= CLEAR * max(abs(claimed), abs(fit.value))
-        if evaluate == self.problem.evaluate and is_clear and tread == 0 and len(h) >= 4:
+        if is_own and is_clear and tread == 0 and len(h) >= 4:
             self._learn(h, plus, minus, f0, fit.value)
+            if telling is None and len(h) > len(levels):
+                self._telling = self._range_that_tells(h, plus, minus, f0, eps, 1e-2 * self.rtol * abs(fit.value))
         moved = np.abs(np.concatenate([plus, minus]) - f0.mean())
         outside = self.directions.bounded and bool(np.isfinite(moved).any())
         return _Curve(
@@ -348,6 +367,18 @@ class Curves:
             lattice=fit.lattice,
             reach=float(h[np.isfinite(plus) & np.isfinite(minus)].max(initial=0.0)),
         )
+
+    def _range_that_tells(
+        self, h: Vector, plus: Vector, minus: Vector, f0: Vector, eps: float, bar: float
+    ) -> tuple[int, int] | None:
+        """The fewest levels in a row whose bar is narrow, the narrowest of as many; None where no few are."""
+        for count in ENOUGH:
+            rows = [slice(k, k + count) for k in range(len(h) - count + 1)]
+            bars = [self._extrapolate(h[row], plus[row], minus[row], f0, eps, 0.0).bar for row in rows]
+            best = int(np.argmin(bars))
+            if MARGIN * bars[best] <= bar:
+                return best, best + count
+        return None
 
     def _at_point(self, evaluate: Callable[[Vector, float], float]) -> Vector:
         """Two values at the point; what was the same twice is not asked for a third time."""

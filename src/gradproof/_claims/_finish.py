@@ -27,7 +27,7 @@ from gradproof._claims._proved import Proved
 from gradproof._claims._rows import scale_of
 from gradproof._claims._task import Task
 from gradproof._function._primal import Primal
-from gradproof._function._problem import coarsest_eps
+from gradproof._function._problem import Moved, coarsest_eps
 from gradproof._prove._collect import Collector
 from gradproof._report import Finding, Verdict
 
@@ -194,12 +194,14 @@ def excuse_at_kinks(task: Task, claimed: Claimed, proved: Proved, elsewhere: Cal
         return called
 
     places: list[Place] = []
+    visited: dict[bytes, tuple[Vector, Moved]] = {}
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((task.options.seed, 9))))
     for _ in range(2 if primal.outputs.size > 1 else 1):
         u = primal.outputs.rounded(generator.standard_normal(primal.outputs.size))
         pieces = claimed.pieces(claimed.pull(u))
         eps = task.options.claim_eps
-        places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=task.options.seed, cotangent=u))
+        seed = task.options.seed
+        places.append(beside_kinks(primal, pieces, counted(u), eps=eps, seed=seed, cotangent=u, visited=visited))
         if places[-1] is Place.OUTSIDE:
             break
     told = dataclasses.replace(

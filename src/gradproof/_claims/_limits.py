@@ -15,7 +15,7 @@ from gradproof._claims._around import natural_sizes
 from gradproof._claims._proved import Proved
 from gradproof._claims._subgradients import ROUNDINGS, Beside, Place, Search, difference, differences, place, step_of
 from gradproof._function._primal import Primal
-from gradproof._function._problem import Problem
+from gradproof._function._problem import Moved, Problem
 from gradproof._report import Finding, Reason, Severity, Verdict
 
 Vector = NDArray[np.float64]
@@ -37,6 +37,7 @@ def beside_kinks(
     eps: float,
     seed: int,
     cotangent: Vector | None = None,
+    visited: dict[bytes, tuple[Vector, Moved]] | None = None,
 ) -> Place:
     """Say where a claimed gradient of f, or of <u, f>, lies beside those close by.
 
@@ -47,13 +48,19 @@ def beside_kinks(
     elsewhere : callable, optional
         ``elsewhere(*args) -> (n,)``: the claim at other arguments, or None. Where the claim is a value, the slopes of f
         along all entries, one by one, stand for what it would be there.
+    visited : dict, optional
+        All outputs at points that were visited for another cotangent, of the same seed; those of others are added.
     """
     problem = Problem(primal, claims, cotangent=cotangent)
+    known: dict[bytes, tuple[Vector, Moved]] = {} if visited is None else visited
     size = natural_sizes(primal, range(len(primal.leaves)))
     eps = max(problem.eps, eps)
 
     def value(point: Vector) -> float:
-        return problem.combined(*problem.visit(point.copy()))
+        key = point.tobytes()
+        if key not in known:
+            known[key] = problem.visit(point.copy())
+        return problem.combined(*known[key])
 
     def gradient(point: Vector) -> Vector | None:
         if elsewhere is None:

@@ -198,8 +198,10 @@ class ScalarProofs:
         may_tell = self._m > ALONE and not is_double(self._look.eps) and done >= FIRST
         if may_tell and any(self._cannot_do(proof.group, i) for i in proof.measured):
             return False
+        if self._m <= ALONE:
+            return True
         hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
-        return not hopeless or self._m <= ALONE
+        return not (hopeless or (done >= FIRST and all(self._is_too_wide(proof.group, i) for i in proof.measured)))
 
     def _cannot_do(self, group: int, i: int) -> bool:
         """Whether what a cotangent has left open is too wide for leaf i, however many more there will be.
@@ -228,8 +230,16 @@ class ScalarProofs:
                 return False
         return True
 
-    def _bound(self, group: int, i: int) -> float | None:
-        """Bound on the error of leaf i's block, the rows of one group, relative to its own size; None without any."""
+    def _is_too_wide(self, group: int, i: int) -> bool:
+        """Whether the bound on leaf i stays too wide however narrow those of all further cotangents are."""
+        bound = self._bound(group, i, of=self.most)
+        return bound is not None and bound > self.largest_bound()
+
+    def _bound(self, group: int, i: int, *, of: int = 0) -> float | None:
+        """Bound on the error of leaf i's block, the rows of one group, relative to its own size; None without any.
+
+        Where `of` is given, it is that of so many cotangents, if none deviates more than those so far.
+        """
         seen: list[float] = []
         norms: list[float] = []
         largest = 0.0
@@ -254,7 +264,7 @@ class ScalarProofs:
         size = math.sqrt(float(np.mean(np.square(norms))))
         groups = 1 + max(proof.group for proof in self.made)
         confidence = shared(self._options.confidence, 2 * groups)
-        return max(seen) * self._law(len(seen), self.group_size(group), confidence) / size
+        return max(seen) * self._law(max(of, len(seen)), self.group_size(group), confidence) / size
 
     def group_size(self, group: int) -> int:
         """Outputs in a group."""

@@ -411,6 +411,7 @@ class _Second:
             extent=Extent.UNKNOWN, claimed=failing.claimed, reference=failing.value, error_bar=failing.bar
         )
         charges = [plain]
+        self.curves.is_refuted = True
         with contextlib.suppress(BudgetSpent):
             charges = self._explained(seen, failing, plain) or [plain]
         self._charge(charges)

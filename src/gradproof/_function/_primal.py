@@ -156,6 +156,8 @@ class Primal:
             together = Together(self.f, is_promised=True)
             self.f = one_at_a_time(self.f, self.wrt, self.short_name)
         self.evaluations = 0
+        # Leaves of which f has taken no complex numbers through: it need not be asked again.
+        self.refuses_complex: set[frozenset[int]] = set()
         self.calls = 0
         self.claim_calls = 0
         self._is_counted_elsewhere = False

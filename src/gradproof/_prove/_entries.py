@@ -21,14 +21,13 @@ from gradproof._prove._ledger import Ledger, wide_note
 from gradproof._prove._maps import fits
 from gradproof._prove._measure import Asking, Meter, Residual, Tier, in_phase
 from gradproof._prove._tolerance import LEAST, REACH, Limits, irregular
+from gradproof._prove._walks import WALKS
 from gradproof._report import Verdict
 
 # Entries that are asked about at once.
 TOGETHER = 4096
 # Wrong entries that are named one by one although they are all that a leaf has.
 FEW = 2
-# Wrong entries along which jumps of f are looked for in vain before others are believed to be wrong without.
-WALKS = 2
 # Arrays all of whose entries are measured to be shown, and those of a framework, where the part that is wrong says
 # more: caps of evaluations.
 TABLES, TABLES_OF_A_FRAMEWORK = 3, 1

@@ -21,12 +21,12 @@ from gradproof._line import (
     Tread,
     coarse_levels,
     pair,
-    shape_near,
     sharp_levels,
     slope,
 )
 from gradproof._prove._directions import Direction, Directions, Part
 from gradproof._prove._tolerance import COMPLEX_ROUNDINGS, INNER_PRODUCT, UNDERFLOWN, tolerance_at
+from gradproof._prove._walks import Walks
 
 Floats = NDArray[np.float64]
 Result = TypeVar("Result")
@@ -264,6 +264,7 @@ class Meter:
         self.tread = math.inf
         # Whether a ladder has excluded a claim that finer or coarser steps follow: its noise is not all there is.
         self.misled = False
+        self.walks = Walks()
         # Wrong entries along which no jump of f was met.
         self.smooth_entries = 0
         # Whether f gave different values at the same point.
@@ -427,8 +428,7 @@ class Meter:
 
     def shape(self, measured: Measured, *, far: bool) -> Asking[Shape]:
         """Judge whether f is smooth enough along a direction for a small deviation to be the claim's fault."""
-        noise = float(measured.slope.noise[0])
-        line = shape_near(measured.deviation, float(measured.slope.f0[0]), noise, far=far)
+        line = self.walks.shape(measured.direction, measured.deviation, measured.scale, measured.slope, far=far)
         return (yield from self._along(measured.direction, line))
 
     def pair(self, direction: Direction, step: float) -> Asking[tuple[float, float]]:

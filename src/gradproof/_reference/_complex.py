@@ -64,7 +64,9 @@ class ComplexStep:
 
     def _imaginary(self, v: NDArray[np.float64], step: float) -> NDArray[np.float64] | None:
         """The imaginary parts of all that f returns, in the order of its outputs; None where it does not answer."""
-        primal = self._primal
+        primal, moving = self._primal, frozenset(self._moving)
+        if moving in primal.refuses_complex:
+            return None
         buffer = primal.point.astype(np.complex128)
         for i, leaf in self._moving.items():
             whole = primal.leaves[i]
@@ -85,10 +87,14 @@ class ComplexStep:
             if is_from_handler(error):
                 raise
             # Whatever it is: f is not made for complex numbers, and this witness has nothing to say.
+            primal.refuses_complex.add(moving)
+            return None
+        flat = _tree.flatten((returned,), ("output",), none_is_leaf=True)
+        if not any(np.iscomplexobj(leaf.value) for leaf in flat.leaves):
+            primal.refuses_complex.add(moving)
             return None
         if not primal.is_vector:
             return np.array([complex(returned).imag]) if np.size(returned) == 1 and np.iscomplexobj(returned) else None
-        flat = _tree.flatten((returned,), ("output",), none_is_leaf=True)
         pieces = {leaf.keys: _imaginary_part(leaf.value) for leaf in flat.leaves}
         keys = primal.outputs.keys
         if set(pieces) != set(keys) or not any(np.isfinite(piece).any() for piece in pieces.values()):
