@@ -47,6 +47,7 @@ def line(residual=0.0, bar=1e-9, *, jump=0.0, jump_bar=1e-9, claimed=1.0, side=0
         "odd": (H * (claimed + residual))[:, None], "even": (H * jump / 2)[:, None], "h": H, "f0": np.array([1.0]),
         "unit": np.array([1e-16]), "central_bar": np.array([bar]), "jump": np.array([jump]), "trouble": "",
         "jump_bar": np.array([jump_bar]), "step": None, "tread": None, "side": side, "eps": eps,
+        "level": np.array([len(H) - 1]),
     }  # fmt: skip
     slope: Any = SimpleNamespace(**{**values, **{k: v for k, v in more.items() if k in values}})
     direction: Any = SimpleNamespace(floor=more.get("floor", 0.0))
@@ -697,7 +698,8 @@ def test_an_f_that_stands_still_and_follows_from_afar_is_rounded(on_stairs):
     away = {**STILL, "odd": np.array([[0.3], [0.0], [0.0]])}
     slow = {**STILL, "odd": np.array([[0.1], [0.01], [1e-5]])}
     bent = {**STILL, "even": np.array([[0.0], [0.0], [1e-9]])}
-    for other in (away, slow, bent):
+    risen = {**STILL, "level": np.array([0])}  # its slope is one of the steps that moved f, and excludes the claim
+    for other in (away, slow, bent, risen):
         assert confirmed(first, line(-1.0, **other), on_stairs=on_stairs)[0].look is Look.EXCLUDED
 
 
