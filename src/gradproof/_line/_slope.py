@@ -40,6 +40,8 @@ LEAST_CUBIC = 0.25
 
 # Noise, in half-ulps of phi, that its own rounding does not explain (as `gradproof._prove._finest.ROUNDED`).
 NOISY = 64.0
+# Structure is that of few samples of noise where it is so many times smaller than the bar, which it is part of.
+NEGLIGIBLE = 30.0
 # Bar of a whole ladder, relative to the slope, from which it has left the slope open.
 OPEN = 3e-3
 # The same on a staircase: the ratios to choose from, and how far a coarse quotient may be off, relative to the slope.
@@ -286,7 +288,9 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
     )
     if drowns and not known.smooth:
         # Steps as coarse as those of low precision, where a kink that does not show costs more than all else.
-        known = dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=False), drowns=True)
+        structure = 4 * float(np.max(first.structure, initial=0.0))
+        levels = sharp_levels(known, scale, no_kink=False)
+        known = dataclasses.replace(known, levels=levels, structure=structure, drowns=True)
     return known
 
 
@@ -395,7 +399,7 @@ def sharp_levels(known: Known, scale: float, *, no_kink: bool) -> Floats:
     size = min(known.size, scale) if scale > 0 else known.size
     noise, third = float(known.noise[0]) / size, max(known.third / known.size, LEAST_THIRD)
     coarse = float(SHARP[0] * SHARP[1]) ** 2
-    fine = min((SHARP_NOISE * noise / (4 * coarse * third**2)) ** 0.2, COARSEST / float(SHARP[0]))
+    fine = min((SHARP_NOISE * noise / (4 * coarse * third * third)) ** 0.2, COARSEST / float(SHARP[0]))
     if not no_kink and known.fourth > 0:
         fine = min(fine, (SHARP_NOISE * noise / (3 * float(np.prod(SHARP)) * known.fourth / known.size)) ** 0.25)
     return fine * SHARP
@@ -418,7 +422,8 @@ def balanced_step(noise: float, third: float) -> float:
 def _drowns(first: Slope) -> bool:
     """Whether the whole ladder has shown much more noise than that of rounding, no stairs and no steeper structure."""
     is_noisy = float(first.noise[0]) > NOISY * float(first.unit[0])
-    is_plain = first.tread is None and float(np.max(first.structure, initial=0.0)) < float(first.bar[0])
+    steepest = float(np.max(first.structure, initial=0.0))
+    is_plain = first.tread is None and NEGLIGIBLE * steepest <= float(first.bar[0])
     return first.eps < 1e-12 and first.stage >= 2 and is_noisy and is_plain
 
 

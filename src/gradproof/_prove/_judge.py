@@ -40,6 +40,9 @@ ENOUGH = 1e-6
 # Bar of the differences, relative to the natural size of the slope, up to which they vouch for a complex step. Chosen:
 # they have then seen all but a tenth of the slope.
 VOUCHED = 0.1
+# Half-ulps of f up to which noise is rounding (as `gradproof._prove._finest.ORDINARY`); standard deviations of it, and
+# times its natural size that a slope, which random signs add up, may reach along one line: chosen, 1 in a million each.
+ORDINARY, OF_NOISE, MOVES = 16.0, 5.0, 5.0
 # How much wider the bars of these may be than those of larger leaves, in whose noise they are: chosen, so that a ladder
 # ends a level earlier.
 NOISIER = 3.0
@@ -122,6 +125,18 @@ def first_look(meter: Meter, tier: Tier, limits: Limits) -> Asking[Measured]:
     return measured
 
 
+def _is_rounding(measured: Measured, value: float) -> bool:
+    """Whether a bar is wide for nothing but the rounding of f's own values, which a complex step does not have.
+
+    All that f moves by, at any step, is then what a slope of its size makes of it, and that rounding.
+    """
+    slope = measured.slope
+    noise, size = float(slope.noise[0]), max(measured.scale, abs(value))
+    moves = np.maximum(np.abs(slope.plus - slope.f0), np.abs(slope.minus - slope.f0))[:, 0]
+    explained = bool((moves <= MOVES * size * slope.h + OF_NOISE * noise).all())
+    return noise <= ORDINARY * float(slope.unit[0]) and explained
+
+
 def _witnessed(meter: Meter, measured: Measured, tolerance: float) -> Asking[Measured | None]:
     """Narrow the bar of a slope by an independent witness that agrees with it; None if the two disagree.
 
@@ -141,7 +156,7 @@ def _witnessed(meter: Meter, measured: Measured, tolerance: float) -> Asking[Mea
         # It asks f at x alone, and sees no jump of f. What drops imaginary parts within f, as abs does, may be as steep
         # as the bar of the differences: where that is wide, they vouch for nothing.
         is_vouched = measured.bar <= VOUCHED * max(measured.scale, abs(measured.value))
-        if measured.slope.meets_jumps or not is_vouched:
+        if measured.slope.meets_jumps or not (is_vouched or _is_rounding(measured, value)):
             return measured
     return dataclasses.replace(measured, value=value, bar=bar)
 
