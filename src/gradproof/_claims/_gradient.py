@@ -179,7 +179,7 @@ def asked(
 
     judged = ask()
     repeats = Repeats(keyword=keyword, options=options, around=around)
-    if judged.gradients and pulled is not None:
+    if judged.gradients and options.repeats and pulled is not None:
         hold_linear(primal, judged, lambda u: ask(ft.partial(pulled, u)), repeats)
     elif judged.gradients and options.repeats:
         repeats.settle(primal, judged, ask, ask())
