@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gradproof._base._precision import EPS64
+from gradproof._base._precision import EPS64, is_double
 from gradproof._line import Slope, learn
 from gradproof._prove._at_the_point import jumps_here, report_jump
 from gradproof._prove._bends import kinked
@@ -98,7 +98,9 @@ def certify_flat(
     if quick.finite:
         hidden = meter.lost_beside(float(quick.slope.f0[0]))
         is_hidden = 0 < abs(quick.value) + quick.bar <= hidden
-        if is_hidden and (hidden > meter.lost or (yield from _fits_zero(meter, quick))):
+        # (A claim of low precision has lost more than f shows.)
+        is_known = hidden > meter.lost or not is_double(max(meter.eps, meter.claim_eps))
+        if is_hidden and (is_known or (yield from _fits_zero(meter, quick))):
             note = "flat: f changes by no more than rounding of the claim hides"
             still += [Still(index, 0.0, False, quick, note) for index in tier.group]
             return None
