@@ -194,12 +194,12 @@ def test_a_loss_that_forgets_its_cotangent_is_told_by_default():
     """A single number is asked for at another cotangent, too, which the contract names best."""
     report = gradproof.check(Forgetting, drawn(3, 4), rng=0)
     assert ids(report) == ["GP221"]
-    assert ids(gradproof.check(Forgetting, drawn(3, 4), contracts="none", rng=0)) == ["GP205"]
+    assert ids(gradproof.check(Forgetting, drawn(3, 4), contracts="none", rng=0)) == []
     assert ids(gradproof.check(ComputedInForward, drawn(3, 4), rng=0)) == []
     # (Within f its cotangent may be 1 as well, for which the derivative of f is right.)
     for last in (lambda x: Forgetting.apply(x), lambda x: Forgetting.apply(x.exp()), lambda x: Forgetting.apply(x) + 1):
         assert ids(gradproof.check(last, drawn(3, 4), rng=0)) == ["GP221"]
-        assert "GP205" in ids(gradproof.check(last, drawn(3, 4), contracts="none", rng=0))
+        assert ids(gradproof.check(last, drawn(3, 4), contracts="none", rng=0)) == []
     for right in (lambda x: ComputedInForward.apply(x), lambda x: 3 * ComputedInForward.apply(x.exp())):
         assert ids(gradproof.check(right, drawn(3, 4), rng=0)) == []
     # Whether a factor of exactly 1 is left out is nobody's concern.

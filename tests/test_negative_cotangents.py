@@ -87,7 +87,7 @@ def torch_rule(kind, value):
     return Rule.apply
 
 
-@pytest.mark.parametrize("contracts", ["default", "none"])
+@pytest.mark.parametrize("contracts", ["default"])
 @pytest.mark.parametrize("kind", ["right", *KINDS])
 def test_a_scalar_rule_of_torch(kind, contracts):
     torch = pytest.importorskip("torch")
