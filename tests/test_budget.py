@@ -12,12 +12,12 @@ from gradproof import Verdict, check
 # ------------------------------------------------------------------------------------------------- steps of no output
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(10))
 def test_step_functions_beside_a_claim_that_moves(seed):
     """Outputs that stand still, others that jump: the same proof must not start itself again."""
     x = np.array([-0.1, -0.2, 26, 20, -15, 13])
     report = check(np.sign, x, jac=np.eye(6), rng=seed)  # wrong on purpose
-    assert report.verdict in (Verdict.WRONG, Verdict.INCONCLUSIVE)
+    assert report.verdict is Verdict.WRONG
     assert report.cost.evaluations < 400
     assert check(np.sign, x, jac=np.zeros((6, 6)), rng=seed).verdict is not Verdict.WRONG
 

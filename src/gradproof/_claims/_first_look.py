@@ -177,7 +177,11 @@ class RowNorms:
         self, claimed: Claimed, look: FirstLook, size: Vector, claim_eps: float, terms: Vector | None = None
     ) -> None:
         self._claimed, self._look, self._size, self._claim_eps = claimed, look, size, claim_eps
-        self.values = look.at_point if terms is None else np.maximum(np.abs(look.at_point), terms)
+        self.values = look.at_point
+        if terms is not None:
+            own = np.abs(look.at_point)
+            # (What takes few values, as a step function does, lies on a lattice that no terms have made.)
+            self.values = np.maximum(own, np.minimum(terms, own.max(initial=0.0)))
 
     @property
     def _eps(self) -> float:
