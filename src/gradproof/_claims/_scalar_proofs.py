@@ -193,17 +193,16 @@ class ScalarProofs:
 
     def is_of_use(self, proof: ScalarProof) -> bool:
         """Whether more cotangents like the last one may settle anything."""
-        outcome = proof.outcome
         done = sum(other.group == proof.group and other.measured == proof.measured for other in self.made)
         if self._m <= ALONE:
             return True
-        low = not is_double(self._look.eps)
-        if low and done >= FIRST and any(self._cannot_do(proof.group, i) for i in proof.measured):
+        if all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in proof.outcome.leaves):
             return False
-        hopeless = all(leaf.bound is None and leaf.verdict is Verdict.INCONCLUSIVE for leaf in outcome.leaves)
-        return not (
-            hopeless or (not low and done >= FIRST and all(self._is_too_wide(proof.group, i) for i in proof.measured))
-        )
+        if done < FIRST:
+            return True
+        if is_double(self._look.eps):
+            return not all(self._is_too_wide(proof.group, i) for i in proof.measured)
+        return not any(self._cannot_do(proof.group, i) for i in proof.measured)
 
     def _cannot_do(self, group: int, i: int) -> bool:
         """Whether what a cotangent has left open is too wide for leaf i, however many more there will be.

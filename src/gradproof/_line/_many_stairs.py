@@ -143,11 +143,10 @@ def between_two_values(found: Slope, jitter: np.random.Generator) -> Floats:
     moved = np.stack([found.plus, found.minus]) != found.f0
     values = np.stack([found.plus, found.minus])
     other = np.where(moved, values, -np.inf).max(axis=(0, 1))
-    # (Levels go from coarse to fine.)
     # (What is rounding alone, as outputs that are constant, takes two values as well.)
     is_pair = (~moved | (values == other)).all(axis=(0, 1)) & (np.abs(other - found.f0) > ROUNDING * found.unit)
-    last = (moved[:, :-1] & ~moved[:, 1:] & is_pair).any(axis=(0, 2))
-    gaps = np.flatnonzero(last)
+    # (Levels go from coarse to fine.)
+    gaps = np.flatnonzero((moved[:, :-1] & ~moved[:, 1:] & is_pair).any(axis=(0, 2)))
     parts = np.array(BETWEEN)[:, None]
     return jittered((found.h[gaps] ** (1 - parts) * found.h[gaps + 1] ** parts).reshape(-1), jitter)
 

@@ -269,7 +269,10 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         used = [int(np.argmin(np.abs(np.log(h / step)))) for step in low.tolist()]
         coarse = float(h[used[0]])
     third, size = first.third(used[0]), max(scale, abs(float(first.value[0])))
-    drowns = _drowns(first)
+    smooth = relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first))
+    drowns = not smooth and _drowns(first)
+    # (It may be steeper in the next direction.)
+    structure = 4 * (float(np.max(first.structure, initial=0.0)) if drowns else _unresolved(first, used[-1], size))
     known = Known(
         eps=first.eps,
         f0=first.f0,
@@ -280,18 +283,16 @@ def learn(first: Slope, relative_bar: float, scale: float) -> Known:
         third=third,
         finest=float(h[-1]),
         size=size,
-        # (It may be steeper in the next direction.)
-        structure=4 * _unresolved(first, used[-1], size),
+        structure=structure,
         relative_third=third / max(size, 1e-300),
         fourth=_fourth(first) if first.eps > 1e-12 or drowns else 0.0,
-        smooth=relative_bar < 1e-5 and (first.stage < 2 or _merely_noisy(first)),
+        smooth=smooth,
+        drowns=drowns,
     )
-    if drowns and not known.smooth:
-        # Steps as coarse as those of low precision, where a kink that does not show costs more than all else.
-        structure = 4 * float(np.max(first.structure, initial=0.0))
-        levels = sharp_levels(known, scale, no_kink=False)
-        known = dataclasses.replace(known, levels=levels, structure=structure, drowns=True)
-    return known
+    if not drowns:
+        return known
+    # Steps as coarse as those of low precision, where a kink that does not show costs more than all else.
+    return dataclasses.replace(known, levels=sharp_levels(known, scale, no_kink=False))
 
 
 def _fourth(first: Slope) -> float:

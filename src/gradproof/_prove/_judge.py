@@ -13,7 +13,7 @@ from gradproof._base._precision import is_double
 from gradproof._line import learn
 from gradproof._prove._bends import kinked, may_be_on_tread
 from gradproof._prove._confirm import confirm
-from gradproof._prove._finest import bends_nearby
+from gradproof._prove._finest import ORDINARY, bends_nearby
 from gradproof._prove._laws import error_bound
 from gradproof._prove._measure import Asking, Measured, Meter, Tier
 from gradproof._prove._tolerance import REACH, Limits, natural_scale
@@ -40,9 +40,9 @@ ENOUGH = 1e-6
 # Bar of the differences, relative to the natural size of the slope, up to which they vouch for a complex step. Chosen:
 # they have then seen all but a tenth of the slope.
 VOUCHED = 0.1
-# Half-ulps of f up to which noise is rounding (as `gradproof._prove._finest.ORDINARY`); standard deviations of it, and
-# times its natural size that a slope, which random signs add up, may reach along one line: chosen, 1 in a million each.
-ORDINARY, OF_NOISE, MOVES = 16.0, 5.0, 5.0
+# Standard deviations of rounding, and times its natural size, that a slope, which random signs add up, may reach along
+# one line: chosen, 1 in a million each.
+OF_NOISE, MOVES = 5.0, 5.0
 # How much wider the bars of these may be than those of larger leaves, in whose noise they are: chosen, so that a ladder
 # ends a level earlier.
 NOISIER = 3.0
